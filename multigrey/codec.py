@@ -1,0 +1,105 @@
+"""Stored bytes and back: the only module that packs.
+
+A value is a msgpack array that begins with its version.  An older version is read with a stated
+meaning for what it lacks; a newer one is refused (NewerFormatError); anything else is a CodecError,
+so that no record is ever guessed.  Text that was not UTF-8 on the wire keeps its bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgpack  # noqa: TID251  (this is the one module that may)
+
+from multigrey.errors import CodecError, NewerFormatError
+from multigrey.model import OriginRecord, Record
+
+__all__ = ["decode_origin", "decode_record", "decode_text", "encode_origin", "encode_record", "encode_text"]
+
+T = TypeVar("T")
+
+RECORD_VERSION = 1
+ORIGIN_VERSION = 1
+TEXT_VERSION = 1
+
+_RECORD_TYPES = (int,) * 8 + (str,) * 4
+_ORIGIN_TYPES = (int, int, int, int, bytes, bool)
+_TEXT_TYPES = (int, str)
+
+
+def encode_record(record: Record) -> bytes:
+    """The stored form of a record."""
+    return _pack(
+        (
+            RECORD_VERSION,
+            record.first_seen,
+            record.last_seen,
+            record.delay,
+            record.attempts,
+            record.early,
+            record.passed_at,
+            record.passes,
+            record.client,
+            record.sender,
+            record.recipient,
+            record.origin,
+        )
+    )
+
+
+def decode_record(value: bytes) -> Record:
+    """A record from its stored form.  Raises CodecError (NewerFormatError for a later version)."""
+    return Record(*_unpack(value, "record", RECORD_VERSION, _RECORD_TYPES))
+
+
+def encode_origin(record: OriginRecord) -> bytes:
+    """The stored form of an origin record."""
+    return _pack(
+        (
+            ORIGIN_VERSION,
+            record.passes,
+            record.last_counted,
+            record.last_seen,
+            record.first_key,
+            record.several_keys,
+        )
+    )
+
+
+def decode_origin(value: bytes) -> OriginRecord:
+    """An origin record from its stored form.  Raises CodecError."""
+    return OriginRecord(*_unpack(value, "origin record", ORIGIN_VERSION, _ORIGIN_TYPES))
+
+
+def encode_text(text: str) -> bytes:
+    """The stored form of a single text (META)."""
+    return _pack((TEXT_VERSION, text))
+
+
+def decode_text(value: bytes) -> str:
+    """A text from its stored form.  Raises CodecError."""
+    return str(_unpack(value, "text", TEXT_VERSION, _TEXT_TYPES)[0])
+
+
+def _pack(row: tuple[Any, ...]) -> bytes:
+    try:
+        packed: bytes = msgpack.packb(row, unicode_errors="surrogateescape")
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise CodecError(f"cannot be stored: {error}") from error
+    return packed
+
+
+def _unpack(value: bytes, what: str, version: int, types: tuple[type, ...]) -> tuple[Any, ...]:
+    try:
+        row = msgpack.unpackb(value, use_list=False, unicode_errors="surrogateescape", max_ext_len=0)
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"stored {what} cannot be read: {error}") from error
+    if type(row) is not tuple or not row or type(row[0]) is not int:
+        raise CodecError(f"stored {what} is not an array that begins with a version")
+    if row[0] > version:
+        raise NewerFormatError(
+            f"stored {what} has version {row[0]}, this multigrey knows up to {version}: use the newer one"
+        )
+    if row[0] != version or tuple(map(type, row)) != types:
+        raise CodecError(f"stored {what} does not have the fields of version {version}")
+    return row[1:]
