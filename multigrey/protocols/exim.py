@@ -1,0 +1,212 @@
+r"""The line protocol for Exim's `${readsocket}`, version 1.
+
+Grammar, in bytes:
+
+    request = "multigrey/1" LF *(name "=" value LF) (LF / end of file)
+    value   = *<any byte but LF>
+    answer  = "action=" word *(SP name "=" value) LF        ; then we close
+
+    name               value
+    stage              rcpt (when missing) or data
+    client_address     in any spelling; empty or unknown: not known
+    client_name        verified host name; empty: none
+    helo, sender       sender empty: the null sender
+    recipient
+    recipient_count    at data: how many recipients the message has
+    message            an id that all recipients of one message share
+    authenticated      login name; empty: not logged in
+
+    action       pass, defer or reject (or error, see below)
+    reason       the word of the log
+    retry_after  defer only: seconds until a retry passes
+    id           of the decision, as in the log
+    message      defer and reject: the words for the client
+    header       pass only, when due: a whole header line
+
+The answer is made for `${extract{name}{...}}`: values that may hold blanks stand in double quotes,
+in which Exim undoes backslash escapes; we write only \\ and \".
+
+At the data stage a message to several recipients is answered `action=pass` without being judged:
+a refusal would hit all of them.  The null sender never has more than one in honest mail.
+
+Evolution: a line without "=" is skipped, an unknown name is kept for rules, of two lines with the
+same name the first counts.  Answers may get further names.  A request of another version gets
+`action=error reason=version message="..."` and nothing else: no snippet takes that for a defer or a
+reject, so mail flows, and one that logs every answer but pass, defer and reject shows the text in
+Exim's log.
+
+A request typed by hand in telnet has CR LF: when the first line ends so, one CR is dropped from the
+end of every line.  Exim's own first line is constant, so no stranger can cause this; elsewhere a CR
+is a byte like others.
+
+Limits: a request longer than the endpoint's `request_size` ends the connection without an answer,
+which Exim sees as the empty string.  One request per connection; what follows it is thrown away.
+
+Dangers:
+- Exim half-closes after the request: the end of file means "answer now", not "go away".  It takes an
+  answer as complete only when we close, and a NUL ends it.
+- One field per line is safe because no SMTP command holds a LF.  One line with blanks between the
+  fields is not: `$sender_address` keeps quoted local parts, which hold blanks and "=".
+- Exim does not expand the answer again, but a snippet that expands the message would: never use
+  `${expand:}` on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from multigrey.contracts import DialogueOptions
+from multigrey.errors import ProtocolError
+from multigrey.model import Action, Attempt, Command, Ignored, Reply, Signal, Stage
+from multigrey.protocols.wire import HEADER_OCTETS, Inbox, decode, encode, known_address, one_line, reply_text
+
+__all__ = ["EximDialogue"]
+
+_GREETING = b"multigrey/1"
+_PASS = b"action=pass\n"
+_USUAL_CODES = frozenset({"4.7.1", "5.7.1"})
+"""What the snippets say by themselves to defer and reject (RFC 3463: delivery not authorised)."""
+_FIELDS = frozenset(
+    {
+        "stage",
+        "client_address",
+        "client_name",
+        "helo",
+        "sender",
+        "recipient",
+        "message",
+        "authenticated",
+    }
+)
+
+
+class EximDialogue:
+    """One `${readsocket}` call (see the module's text)."""
+
+    def __init__(self, options: DialogueOptions) -> None:
+        self._listener = options.listener
+        self._inbox = Inbox(options.request_size)
+        self._terminator = b""
+        self._out = b""
+        self._done = False
+
+    patience = None
+    """See `contracts.Dialogue.patience`: a request says itself where it ends."""
+
+    def receive(self, data: bytes) -> None:
+        """See `contracts.Dialogue.receive`."""
+        if not self._done:
+            self._inbox.feed(data)
+
+    def next_request(self) -> Attempt | Ignored | Signal:
+        """See `contracts.Dialogue.next_request`."""
+        if self._done:
+            return Signal.CLOSED
+        try:
+            raw = self._take()
+        except ProtocolError:
+            self._done = True
+            raise
+        if isinstance(raw, Signal):
+            return raw
+        self._done = True
+        return self._read(raw)
+
+    def answer(self, request: Attempt | Command, reply: Reply | Mapping[str, Any] | str) -> None:
+        """See `contracts.Dialogue.answer`; this protocol has no commands."""
+        del request
+        self._out += _line(reply) if isinstance(reply, Reply) else _PASS
+
+    def data_to_send(self) -> bytes:
+        """See `contracts.Dialogue.data_to_send`."""
+        out, self._out = self._out, b""
+        return out
+
+    def _take(self) -> bytes | Signal:
+        """The whole request; its first line is checked as soon as it is there."""
+        inbox = self._inbox
+        if not self._terminator:
+            first = inbox.peek(b"\n")
+            if first is not None:
+                _check_version(first.removesuffix(b"\r"))
+                self._terminator = b"\r\n\r\n" if first.endswith(b"\r") else b"\n\n"
+        raw = inbox.take(self._terminator) if self._terminator else None
+        if raw is not None:
+            return raw
+        if not inbox.ended:
+            return Signal.NEED_DATA
+        if not inbox:
+            return Signal.CLOSED
+        rest = inbox.take_rest()
+        if not self._terminator:
+            _check_version(rest.removesuffix(b"\r"))
+        return rest
+
+    def _read(self, raw: bytes) -> Attempt | Ignored:
+        told = _fields(decode(raw), typed=len(self._terminator) == 4)
+        recipient = told.get("recipient", "")
+        stage = told.get("stage", "rcpt")
+        if stage not in {"rcpt", "data"}:
+            return self._pass(f"Exim asked with stage={stage[:40]!a}; only rcpt and data are known")
+        if stage == "data" and told.get("recipient_count", "1") not in {"", "0", "1"}:
+            return self._pass("")
+        if not recipient:
+            return self._pass(f"Exim asked without a recipient at stage={stage}: see multigrey-exim(7)")
+        name = told.get("client_name", "")
+        return Attempt(
+            self._listener,
+            known_address(told.get("client_address", "")),
+            None if name in {"unknown", ""} else name,
+            told.get("helo", ""),
+            told.get("sender", ""),
+            recipient,
+            Stage(stage),
+            told.get("message", ""),
+            told.get("authenticated", ""),
+            "",
+            MappingProxyType({name: told[name] for name in told.keys() - _FIELDS}),
+        )
+
+    def _pass(self, hint: str) -> Ignored:
+        self._out += _PASS
+        return Ignored(hint)
+
+
+def _check_version(first: bytes) -> None:
+    if first == _GREETING:
+        return
+    if first.startswith(b"multigrey/"):
+        problem = f"multigrey speaks multigrey/1 here, not {decode(first)[:40]!a}"
+    else:
+        problem = "a request begins with the line multigrey/1"
+    raise ProtocolError(problem, encode(f'action=error reason=version message="{_quoted(problem)}"\n'))
+
+
+def _fields(text: str, *, typed: bool) -> dict[str, str]:
+    """The lines after the first as names and values; `typed`: they end with CR LF."""
+    told: dict[str, str] = {}
+    for line in text.split("\n"):
+        name, equals, value = line.partition("=")
+        if equals and name not in told:
+            told[name] = value.removesuffix("\r") if typed else value
+    return told
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _line(reply: Reply) -> bytes:
+    line = f"action={reply.action.value} reason={reply.reason.value}"
+    if reply.action is Action.DEFER:
+        line += f" retry_after={reply.retry_after}"
+    line += f" id={reply.id}"
+    if reply.action is not Action.PASS:
+        if reply.code not in _USUAL_CODES:
+            line += f" code={reply.code}"
+        line += f' message="{_quoted(reply_text(reply.text))}"'
+    elif header := one_line(reply.header, HEADER_OCTETS):
+        line += f' header="{_quoted(header)}"'
+    return encode(line + "\n")
