@@ -1,0 +1,46 @@
+"""The command line: the group of all commands, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from multigrey import __version__
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "serve": "multigrey.cli.serve:serve",
+    "check-config": "multigrey.cli.check:check_config",
+    "show-config": "multigrey.cli.check:show_config",
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name and imports one when it is run (or all for --help)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the manual."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command; None, which click reports with the names that are near, for an unknown one."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="multigrey %(version)s")
+def main() -> None:
+    """Greylisting for Exim, Postfix and everything that speaks greylistd's words.
+
+    Exit status: 0 when all went well, 2 for a wrong configuration or command line; other numbers
+    belong to single commands and are told in their help.
+    """

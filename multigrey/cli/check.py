@@ -1,0 +1,87 @@
+"""`multigrey check-config` and `multigrey show-config`: what the daemon would start with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from multigrey.config.load import Loaded, load
+from multigrey.config.show import as_json, as_toml
+from multigrey.errors import ConfigError, Problem
+
+__all__ = ["check_config", "show_config"]
+
+EXIT_CONFIG = 2
+
+_config_option = click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    help="The configuration file; by default /etc/multigrey/multigrey.toml, else multigrey/multigrey.toml "
+    "in $XDG_CONFIG_HOME (~/.config), else built-in defaults.",
+)
+
+
+@click.command()
+@_config_option
+def check_config(config: Path | None) -> None:
+    """Say everything that is wrong with the configuration, plugins and lists included.
+
+    Problems and warnings go to standard error, one a line, as FILE:LINE: KEY: what is wrong and what is
+    expected.  Nothing is opened or changed.
+
+    Exit status: 0 when the daemon would start with it (perhaps with warnings), 2 when it would not.
+    """
+    loaded = _load(config)
+    if problems := registry_problems(loaded):
+        _refuse(problems)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{_name(loaded)}: ok")
+
+
+@click.command()
+@_config_option
+@click.option("--json", "json_", is_flag=True, help="Write JSON: path, settings, and the origin of each key.")
+def show_config(config: Path | None, *, json_: bool) -> None:
+    """Print the configuration in effect, each value with where it comes from.
+
+    The output is TOML that can be used as a configuration itself.
+
+    Exit status: 0, or 2 when the configuration is wrong (the problems go to standard error).
+    """
+    loaded = _load(config)
+    if json_:
+        click.echo(as_json(loaded))
+        return
+    click.echo(f"# multigrey's configuration in effect; file: {loaded.path or 'none, built-in defaults'}\n")
+    click.echo(as_toml(loaded), nl=False)
+
+
+def registry_problems(loaded: Loaded) -> Sequence[Problem]:
+    """What only shows once plugins and lists are loaded: unknown words, unreadable files."""
+    from multigrey.assemble import check
+
+    return check(loaded)
+
+
+def _load(path: Path | None) -> Loaded:
+    try:
+        return load(path, os.environ)
+    except ConfigError as error:
+        _refuse(error.problems)
+
+
+def _refuse(problems: Sequence[Problem]) -> NoReturn:
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    sys.exit(EXIT_CONFIG)
+
+
+def _name(loaded: Loaded) -> str:
+    return str(loaded.path or "built-in defaults")

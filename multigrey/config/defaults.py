@@ -1,0 +1,79 @@
+"""Where things lie when nobody says: configuration file, state, sockets.
+
+Everything is a function of the environment and the user id, given as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["SYSTEM_CONFIG", "Default", "find_config", "listen_default", "state_dir_default"]
+
+SYSTEM_CONFIG = Path("/etc/multigrey/multigrey.toml")
+
+_SYSTEM_STATE = Path("/var/lib/multigrey")
+_BESIDE_POSTGREY = (("postfix", 10_023), ("exim", 10_024))
+"""Protocols and the loopback ports they get; postgrey's port first, so that its users change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """A value as it could stand in the file, and where it comes from."""
+
+    value: Any
+    origin: str
+    """"default" or "environment"."""
+
+
+def find_config(
+    environ: Mapping[str, str], readable: Callable[[Path], bool], system: Path = SYSTEM_CONFIG
+) -> Path | None:
+    """The configuration file when none is named: the system's, else the user's own, else none.
+
+    `readable(path)`: whether the file is there and may be read.
+    """
+    own = _home_directory(environ, "XDG_CONFIG_HOME", ".config")
+    candidates = [system] if own is None else [system, own / "multigrey" / "multigrey.toml"]
+    return next(filter(readable, candidates), None)
+
+
+def state_dir_default(environ: Mapping[str, str], uid: int) -> Default | None:
+    """The state directory for a process started by `uid`; None: nothing tells where it could be."""
+    if given := _first_directory(environ, "STATE_DIRECTORY"):
+        return Default(str(given), "environment")
+    if uid == 0:
+        return Default(str(_SYSTEM_STATE), "default")
+    own = _home_directory(environ, "XDG_STATE_HOME", ".local/state")
+    return None if own is None else Default(str(own / "multigrey"), "environment")
+
+
+def listen_default(environ: Mapping[str, str], state_dir: Path) -> Default:
+    """The listeners when the configuration names none: both protocols, on loopback and on sockets."""
+    runtime = _first_directory(environ, "RUNTIME_DIRECTORY")
+    sockets = runtime or state_dir / "run"
+    tables = [
+        {"protocol": protocol, "address": f"tcp:127.0.0.1:{port}"} for protocol, port in _BESIDE_POSTGREY
+    ]
+    tables += [
+        {"protocol": protocol, "address": f"unix:{sockets}/{protocol}.sock"}
+        for protocol, _ in _BESIDE_POSTGREY
+    ]
+    return Default(tables, "environment" if runtime else "default")
+
+
+def _first_directory(environ: Mapping[str, str], name: str) -> Path | None:
+    """The first of systemd's colon-separated directories (systemd.exec(5), RuntimeDirectory=)."""
+    first = environ.get(name, "").partition(":")[0]
+    return Path(first) if first.startswith("/") else None
+
+
+def _home_directory(environ: Mapping[str, str], name: str, below_home: str) -> Path | None:
+    """A base directory of the XDG specification, which says that relative ones are to be ignored."""
+    given = environ.get(name, "")
+    if given.startswith("/"):
+        return Path(given)
+    home = environ.get("HOME", "")
+    return Path(home) / below_home if home.startswith("/") else None

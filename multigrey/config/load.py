@@ -1,0 +1,262 @@
+"""From files, environment and command line to `Settings`, with every problem at once.
+
+The order of precedence: command line, file, environment, built-in default.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from multigrey.config.advice import advice
+from multigrey.config.defaults import Default, find_config, listen_default, state_dir_default
+from multigrey.config.explain import explain, suggestion
+from multigrey.config.files import UnreadableError, code_dangers, list_dangers, may_read, read_config
+from multigrey.config.locate import KeyPath, key_text, line_of, locate
+from multigrey.config.settings import Plugins, Settings, WhitelistSettings
+from multigrey.errors import ConfigError, Problem
+
+__all__ = ["Loaded", "load"]
+
+COMMAND_LINE = "command line"
+
+T = TypeVar("T", bound=BaseModel)
+
+_SYNTAX = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
+_KEY_PARTS = re.compile(r'("(?:[^"\\]|\\.)*")|([A-Za-z0-9_-]+)|\[(\d+)\]')
+_UNQUOTED = re.compile(r"\s*([\w.-]+)\s*=\s*([^\s\"'\[{#][^#\n]*?)\s*(?:#.*)?")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the values of one configuration come from."""
+
+    path: Path | None
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    given: dict[KeyPath, str] = field(default_factory=dict)
+    """Values that do not stand in the file: what gave them."""
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """A Problem with the place of the key, or of the nearest table around it."""
+        if origin := self._given(path):
+            return Problem(origin, None, key_text(path), message)
+        return Problem(str(self.path or "default"), line_of(self.lines, path), key_text(path), message)
+
+    def origin_of(self, path: KeyPath) -> str:
+        """Where the value of a key comes from."""
+        if origin := self._given(path):
+            return origin
+        return f"{self.path}:{self.lines[path]}" if path in self.lines else "default"
+
+    def _given(self, path: KeyPath) -> str | None:
+        while path:
+            if path in self.given:
+                return self.given[path]
+            path = path[:-1]
+        return None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration that is valid as far as can be told without plugins."""
+
+    settings: Settings
+    path: Path | None
+    """The file, None when there is none."""
+    warnings: tuple[Problem, ...]
+    _source: _Source = field(repr=False)
+
+    def origin_of(self, key: str | KeyPath) -> str:
+        """Where a value comes from: "default", "FILE:LINE", "environment" or "command line".
+
+        `key` as in problems ("greylist.delay", "listen[2].address") or as a path.
+        """
+        return self._source.origin_of(_key_path(key) if isinstance(key, str) else key)
+
+    def problem(self, key_path: KeyPath, message: str) -> Problem:
+        """A Problem (for whoever knows more, like which words plugins registered) with its place."""
+        return self._source.problem(key_path, message)
+
+    def plugin_tables(self, models: Mapping[str, type[BaseModel]]) -> dict[str, BaseModel]:
+        """The settings of each plugin, from its table [plugins.NAME] or its defaults.
+
+        A plugin that has no table and cannot do without one is left out.  Raises ConfigError with
+        every problem, a table without plugin among them.
+        """
+        problems: list[Problem] = []
+        checked: dict[str, BaseModel] = {}
+        for name in self.settings.plugins.tables:
+            if name not in models:
+                near = suggestion(name, models)
+                known = ", ".join(sorted(models)) or "none"
+                message = f"no plugin of this name is installed{near or f' (plugins with settings: {known})'}"
+                problems.append(self.problem(("plugins", name), message))
+        for name, model in models.items():
+            table = self.settings.plugins.tables.get(name)
+            try:
+                checked[name] = model.model_validate(deepcopy(table or {}), context=_context(self.path))
+            except ValidationError as error:
+                if table is not None:
+                    problems += [
+                        self.problem(("plugins", name, *path), message)
+                        for path, message in explain(error, model)
+                    ]
+        if problems:
+            raise ConfigError(problems)
+        return checked
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, str] | None = None,
+    *,
+    uid: int | None = None,
+) -> Loaded:
+    """Read and check a configuration.  Raises ConfigError with everything that is wrong.
+
+    `path`: the file; None looks in the usual places, and none there means defaults.  `overrides`:
+    values from the command line by dotted key, as in {"greylist.delay": "5m"}.  `uid`: the user the
+    program was *started* as (by default the effective user now), so that a reload after giving up
+    root finds the same defaults.
+    """
+    uid = os.geteuid() if uid is None else uid
+    if path is None:
+        path = find_config(environ, may_read)
+    data, source, problems = _read(path, uid)
+    for key, text in (overrides or {}).items():
+        _override(data, source, key, text)
+    problems += _fill_in(data, source, environ, uid)
+    try:
+        settings = Settings.model_validate(data, context=_context(path))
+    except ValidationError as error:
+        problems += [source.problem(*found) for found in explain(error, Settings)]
+        settings = None
+    owners = {uid, os.geteuid(), *_uid_of(data.get("user"))}
+    problems += [source.problem(*found) for found in _dangerous_paths(data, path, owners)]
+    if problems or settings is None:
+        raise ConfigError(sorted(problems, key=_place))
+    warnings = tuple(source.problem(*found) for found in advice(settings))
+    return Loaded(settings, path, warnings, source)
+
+
+def _context(path: Path | None) -> dict[str, Path | None]:
+    """What readers of values may ask for (see `types.FilePath`)."""
+    return {"directory": None if path is None else path.absolute().parent}
+
+
+def _place(problem: Problem) -> tuple[int, str]:
+    return problem.line or 0, problem.key
+
+
+def _read(path: Path | None, uid: int) -> tuple[dict[str, Any], _Source, list[Problem]]:
+    """The file as TOML.  Raises ConfigError when nothing more can be said about its keys."""
+    if path is None:
+        return {}, _Source(None), []
+    problem = partial(Problem, str(path))
+    try:
+        text, dangers = read_config(path, uid)
+    except UnreadableError as error:
+        raise ConfigError([problem(error.line, "", error.message)]) from error
+    problems = [problem(None, "", danger) for danger in dangers]
+    try:
+        return tomllib.loads(text), _Source(path, locate(text)), problems
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([*problems, _syntax_problem(problem, text, str(error))]) from error
+    except RecursionError as error:
+        raise ConfigError([*problems, problem(None, "", "is nested too deeply to be read")]) from error
+
+
+def _syntax_problem(problem: Callable[[int, str, str], Problem], text: str, message: str) -> Problem:
+    """What tomllib said with line, column and what may have been meant."""
+    lines = text.splitlines() or [""]
+    matched = _SYNTAX.fullmatch(message)
+    if matched is None:
+        return problem(1, "", f"syntax error: {message}")
+    what, line, column = matched.groups()
+    if line is None:
+        return problem(len(lines), "", f"syntax error at the end of the file: {what}")
+    number = min(int(line), len(lines))
+    where = f"syntax error in column {column}: {what}"
+    if unquoted := _UNQUOTED.fullmatch(lines[number - 1]):
+        key, value = unquoted.groups()
+        where += f'; text stands in quotes, as in {key} = "{value}"'
+    return problem(number, "", where)
+
+
+def _override(data: dict[str, Any], source: _Source, key: str, text: str) -> None:
+    *tables, last = key.split(".")
+    place = data
+    for table in tables:
+        inner = place.setdefault(table, {})
+        if not isinstance(inner, dict):
+            return  # reported as "expected a table"
+        place = inner
+    place[last] = text
+    source.given[*tables, last] = COMMAND_LINE
+
+
+def _fill_in(data: dict[str, Any], source: _Source, environ: Mapping[str, str], uid: int) -> list[Problem]:
+    """Add the defaults that depend on where and as whom we run; returns what is wrong with them."""
+    problems = []
+    if "state_dir" not in data:
+        state_dir = state_dir_default(environ, uid)
+        if state_dir is None:
+            message = "no default: neither $STATE_DIRECTORY nor $HOME says where; expected a directory"
+            problems.append(source.problem(("state_dir",), message))
+            state_dir = Default("/", "default")
+        data["state_dir"] = state_dir.value
+        source.given["state_dir",] = state_dir.origin
+    if "listen" not in data:
+        directory = _context(source.path)["directory"] or Path("/")
+        listen = listen_default(environ, directory / str(data["state_dir"]))
+        data["listen"] = listen.value
+        source.given["listen",] = listen.origin
+    return problems
+
+
+def _uid_of(user: object) -> Iterable[int]:
+    try:
+        return [pwd.getpwnam(str(user)).pw_uid]
+    except (KeyError, ValueError):  # no such user; a NUL in the name
+        return []
+
+
+def _dangerous_paths(
+    data: Mapping[str, Any], path: Path | None, owners: Iterable[int]
+) -> Iterator[tuple[KeyPath, str]]:
+    """Directories and lists that others could write; looks at what is valid even if other keys are not."""
+    plugins = _valid(Plugins, data.get("plugins", {}), path)
+    if plugins is not None and plugins.dir is not None:
+        yield from ((("plugins", "dir"), danger) for danger in code_dangers(plugins.dir, owners))
+    whitelists = data.get("whitelist", [])
+    for index, table in enumerate(whitelists if isinstance(whitelists, list) else []):
+        entry = _valid(WhitelistSettings, table, path)
+        if entry is not None and entry.path is not None:
+            for danger in list_dangers(entry.path):
+                yield ("whitelist", index, "path"), danger
+
+
+def _valid(model: type[T], raw: object, path: Path | None) -> T | None:
+    try:
+        return model.model_validate(raw, context=_context(path))
+    except ValidationError:
+        return None
+
+
+def _key_path(text: str) -> KeyPath:
+    """The path that `key_text` wrote as this text."""
+    parts: list[str | int] = []
+    for quoted, bare, position in _KEY_PARTS.findall(text):
+        parts.append(int(position) - 1 if position else bare or tomllib.loads(f"key = {quoted}")["key"])
+    return tuple(parts)

@@ -1,0 +1,352 @@
+"""Every key of multigrey.toml: its type, default, bounds and what it is for, said once.
+
+The tables of multigrey.toml(5) are made from the descriptions below, and `load` from the types, so
+a key cannot be missing from either.  The tables about connections stand in `connecting`.
+Everything is immutable: a reload builds a new Settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from multigrey.config.connecting import Control, Limits, Listen
+from multigrey.config.kinds import Kind, shown
+from multigrey.config.tables import ConfigTable, Conflict, Label, conflicts, repeated
+from multigrey.config.types import (
+    FilePath,
+    ReplyText,
+    TraitName,
+    Word,
+    duration,
+    format_duration,
+    read_label,
+    size,
+)
+
+__all__ = [
+    "Control",
+    "Greylist",
+    "Limits",
+    "Listen",
+    "Log",
+    "Plugins",
+    "Rule",
+    "Settings",
+    "StoreSettings",
+    "WhitelistSettings",
+]
+
+
+class Greylist(ConfigTable):
+    """`[greylist]`: when an attempt is deferred, and what counts as the same sender coming back."""
+
+    delay: Annotated[int, duration("1s", "30d")] = Field(
+        default=120,
+        description="How old the first attempt has to be before a retry passes.  Many senders retry after "
+        "200 to 285 seconds and then only after hours, so more than three minutes delays a lot of mail; the "
+        "delay is stored with each record, and a change holds for new records only.",
+    )
+    unnamed_delay: Annotated[int, duration("1s", "30d")] | None = Field(
+        default=None,
+        description="The delay for senders that are known by nothing but their client network; by default "
+        "the same as delay.  Set it higher to be stricter with hosts without a trustworthy name.",
+    )
+    retry_window: Annotated[int, duration("2s")] = Field(
+        default=2 * 86_400,
+        description="The oldest age of a first attempt at which a retry still counts; later ones start "
+        "again.  Must be longer than the delays; some senders retry once in several hours.",
+    )
+    max_age: Annotated[int, duration("2s")] = Field(
+        default=36 * 86_400,
+        description="How long a sender that has passed is remembered after its last mail.  The default "
+        "lets a monthly newsletter through at once; a longer time costs disk space only.",
+    )
+    key: tuple[Word, ...] = Field(
+        default=("client-network", "sender", "recipient"),
+        description="The components a sender is recognised by when it comes back, in this order; built in "
+        "are client-address, client-network, sender, sender-domain, recipient, recipient-domain and helo, "
+        "and plugins add others.  Changing the key forgets nobody: records under the client network, sender "
+        "and recipient are still found.",
+    )
+    ipv4_prefix: int = Field(
+        default=24,
+        ge=1,
+        le=32,
+        strict=True,
+        description="Length in bits of the client network of an IPv4 address.  Lower it when big senders "
+        "retry from farther apart; 32 means the exact address.",
+    )
+    ipv6_prefix: int = Field(
+        default=64,
+        ge=1,
+        le=128,
+        strict=True,
+        description="Length in bits of the client network of an IPv6 address.  One host commonly owns a "
+        "whole /64, so a longer prefix lets a sender be a stranger each time.",
+    )
+    auto_whitelist_after: int = Field(
+        default=5,
+        ge=0,
+        le=1_000_000,
+        strict=True,
+        description="After how many deferred and returned messages (of at least two different keys, at most "
+        "one counted an hour) an origin is no longer deferred for mail from the same sender domain; 0 "
+        "switches this off.",
+    )
+    text: ReplyText = Field(
+        default="Greylisted, please try again later",
+        description="The text a deferred sender is told, without status codes: one line of at most 400 "
+        "octets.  Keep it constant, because log analysers group by it.",
+    )
+    recipient_delimiter: str = Field(
+        default="+",
+        max_length=16,
+        strict=True,
+        description="Characters that begin an address extension, as in Postfix's parameter of this name: "
+        "user+list@example.org is keyed as user@example.org.  An empty text switches this off.",
+    )
+    message_pass: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether further new recipients of one message pass together with a recipient that "
+        "passed as a retry.  Without it a message to many recipients needs several rounds, because the mail "
+        "server's error limits end the session.",
+    )
+    null_sender: Literal["data", "rcpt"] = Field(
+        default="data",
+        description="Where bounces and other mail with the null sender are judged: data spares address "
+        "probes and callouts, which never send data, and needs the mail server to ask at DATA too (the "
+        "shipped snippets do); rcpt judges them like other mail.",
+    )
+    header: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether the first message that passes after a deferral gets an X-Greylist header "
+        "field that tells how long it was delayed.",
+    )
+
+    @field_validator("key")
+    @classmethod
+    def _check_key(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if not words:
+            raise ValueError("must name at least one component")
+        if twice := sorted({word for word in words if words.count(word) > 1}):
+            raise ValueError(f"names {shown(twice[0])} twice")
+        return words
+
+    @field_validator("recipient_delimiter")
+    @classmethod
+    def _check_delimiter(cls, text: str) -> str:
+        if not text.isascii() or not text.isprintable() or re.search(r"[A-Za-z0-9@ ]", text):
+            raise ValueError(f'expected punctuation such as "+" or "+-", got {shown(text)}')
+        return text
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        conflicts(self._problems())
+        return self
+
+    def _problems(self) -> Iterable[Conflict]:
+        window = format_duration(self.retry_window)
+        for key in ("delay", "unnamed_delay"):
+            delay = getattr(self, key)
+            if delay is not None and delay >= self.retry_window:
+                message = (
+                    f"{format_duration(delay)} is not shorter than retry_window ({window}): no retry could "
+                    "ever pass"
+                )
+                yield (key,), message
+        if self.max_age < self.retry_window:
+            message = (
+                f"{format_duration(self.max_age)} is shorter than retry_window ({window}); expected at least "
+                "as long"
+            )
+            yield ("max_age",), message
+
+
+class StoreSettings(ConfigTable):
+    """`[store]`: where records are kept.  Changes need a restart."""
+
+    backend: Word = Field(
+        default="lmdb",
+        description="The kind of store: lmdb keeps everything in a file in state_dir, memory forgets "
+        "everything at the end (for trials); plugins add others.",
+    )
+    map_size: Annotated[int, size("1MiB", "16TiB")] = Field(
+        default=4 * 2**30,
+        description="The most a store of kind lmdb may grow to.  This is address space of a sparse file, "
+        "not disk space in use; raise it when status reports that the map is nearly full.",
+    )
+
+
+class WhitelistSettings(ConfigTable):
+    """`[[whitelist]]`: a list of clients or recipients that are never greylisted.
+
+    Clients that have authenticated, and the recipients postmaster@ and abuse@, pass without any.
+    """
+
+    source: Word = Field(
+        description="What kind of list this is: postgrey-clients or postgrey-recipients for files in "
+        "postgrey's formats, or a source that a plugin adds."
+    )
+    path: FilePath | None = Field(
+        default=None,
+        description="The file to read, for sources that read one; a relative path begins in the directory "
+        "of the configuration file.  It is read again at each reload.  Neither the file nor its directory "
+        "may be writable by group or others.",
+    )
+    owner: Label | None = Field(
+        default=None,
+        description="Who answers for the entries of this list: a person, a team or a ticket.  Shown in the "
+        "log with each match.",
+    )
+
+
+class Rule(ConfigTable):
+    """`[[rule]]`: what to do with attempts that have certain traits; the first that matches decides."""
+
+    name: Label = Field(description="What this rule is called in the log; no two rules have the same name.")
+    traits: tuple[TraitName, ...] = Field(
+        description="Traits an attempt must have, all of them; an empty list matches every attempt.  "
+        "Built in are null-sender and no-client-name, and plugins add others.",
+    )
+    action: Literal["pass", "greylist", "defer", "reject"] = Field(
+        description="What to do: pass lets the mail in, greylist defers as usual (perhaps with another "
+        "delay), defer asks the sender to come back whatever it did before, reject refuses for good."
+    )
+    delay: Annotated[int, duration("1s", "30d")] | None = Field(
+        default=None,
+        description="For greylist: the delay for these attempts; by default the one of [greylist].",
+    )
+    text: ReplyText | None = Field(
+        default=None,
+        description="The text the sender is told instead of the one of [greylist]; not for pass.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        conflicts(self._problems())
+        return self
+
+    def _problems(self) -> Iterable[Conflict]:
+        if self.delay is not None and self.action != "greylist":
+            yield ("delay",), f'has no meaning for action = "{self.action}"; it is for "greylist"'
+        if self.text is not None and self.action == "pass":
+            yield ("text",), 'has no meaning for action = "pass": the sender is told nothing'
+
+
+class Plugins(ConfigTable):
+    """`[plugins]`: where else plugins lie; each plugin's own settings stand in [plugins.NAME]."""
+
+    dir: FilePath | None = Field(
+        default=None,
+        description="A directory of Python files that are loaded as plugins, beside those installed as "
+        "packages; a relative path begins in the directory of the configuration file.  They run with all "
+        "the rights of the daemon: the directory must belong to root or the daemon's user and not be "
+        "writable by group or others.",
+    )
+    tables: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict, exclude=True, repr=False)
+    """The tables [plugins.NAME] as TOML gave them; `Loaded.plugin_tables` checks them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _separate(cls, raw: object) -> object:
+        if not isinstance(raw, dict):
+            return raw
+        tables = {name: value for name, value in raw.items() if isinstance(value, dict)}
+        return {"tables": tables, **{name: value for name, value in raw.items() if name not in tables}}
+
+
+_Facility = Literal[
+    "auth", "authpriv", "cron", "daemon", "ftp", "lpr", "mail", "news", "syslog", "user", "uucp",
+    "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+]  # fmt: skip
+
+
+def _read_log_target(value: object) -> str:
+    if isinstance(value, str) and (
+        value in {"stderr", "syslog"} or re.fullmatch(r"/[^\x00-\x1f\x7f]*[^/]", value)
+    ):
+        return value
+    raise ValueError(f'expected "stderr", "syslog" or the absolute path of a file, got {shown(value)}')
+
+
+class Log(ConfigTable):
+    """`[log]`: one line for each decision."""
+
+    format: Literal["multigrey", "postgrey"] = Field(
+        default="multigrey",
+        description="The form of decision lines: multigrey's own key=value pairs, which say most, or "
+        "exactly postgrey's line for programs that read that.",
+    )
+    to: Annotated[str, Kind("text", _read_log_target)] = Field(
+        default="stderr",
+        description="Where decision lines go: stderr (which systemd's journal takes), syslog, or the "
+        "absolute path of a file, which is opened again at each reload so that logrotate can move it.",
+    )
+    ident: Annotated[str, Kind("text", read_label)] = Field(
+        default_factory=lambda values: values.get("format", "multigrey"),
+        description="The program name in syslog lines and in postgrey's form; by default the same word as "
+        "format, because log analysers look for it.",
+    )
+    facility: _Facility = Field(
+        default="mail",
+        description='The syslog facility, for to = "syslog"; mail unless the log is sorted another way.',
+    )
+
+
+class Settings(ConfigTable):
+    """A whole configuration, with every default filled in."""
+
+    state_dir: FilePath = Field(
+        description="The directory of everything that must survive a restart.  By default $STATE_DIRECTORY "
+        "(systemd's StateDirectory=), else /var/lib/multigrey for root and "
+        "$XDG_STATE_HOME/multigrey (~/.local/state/multigrey) for others.  Changes need a restart."
+    )
+    user: Label | None = Field(
+        default=None,
+        description="The user to become after start-up when started as root; needed then, because the "
+        "daemon never serves as root.  Leave it out when systemd's User= does the same.",
+    )
+    listen: tuple[Listen, ...] = Field(description=" ".join((Listen.__doc__ or "").split()))
+    greylist: Greylist = Field(default_factory=Greylist)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    whitelist: tuple[WhitelistSettings, ...] = ()
+    rule: tuple[Rule, ...] = ()
+    limits: Limits = Field(default_factory=Limits)
+    control: Control = Field(default_factory=Control)
+    plugins: Plugins = Field(default_factory=Plugins)
+    log: Log = Field(default_factory=Log)
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, listen: tuple[Listen, ...]) -> tuple[Listen, ...]:
+        if not listen:
+            raise ValueError("there is no [[listen]]: nobody could ask; leave the key out for the defaults")
+        conflicts(repeated(listen, "address"))
+        conflicts(repeated(listen, "name"))
+        return listen
+
+    @field_validator("rule")
+    @classmethod
+    def _check_rule(cls, rule: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        conflicts(repeated(rule, "name"))
+        return rule
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        conflicts(self._problems())
+        return self
+
+    def _problems(self) -> Iterable[Conflict]:
+        for index, rule in enumerate(self.rule):
+            if rule.delay is not None and rule.delay >= self.greylist.retry_window:
+                message = (
+                    f"{format_duration(rule.delay)} is not shorter than greylist.retry_window "
+                    f"({format_duration(self.greylist.retry_window)}): no retry could ever pass"
+                )
+                yield ("rule", index, "delay"), message

@@ -1,0 +1,204 @@
+"""Settings written down again: as TOML with the origin of each value, and as rows for the manual.
+
+What `as_toml` writes, `load` reads back to equal settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from multigrey.config.explain import repeats, table_model
+from multigrey.config.kinds import Kind
+from multigrey.config.load import Loaded
+from multigrey.config.locate import KeyPath, key_text, quoted
+from multigrey.config.settings import Listen, Settings
+from multigrey.config.types import UnixEndpoint
+
+__all__ = ["Option", "as_json", "as_toml", "options", "tables"]
+
+_PLAIN_KINDS = {bool: "true or false", int: "number", float: "number", str: "text"}
+_UNIX_ONLY = frozenset({"mode", "owner", "group"})
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key for the table in multigrey.toml(5)."""
+
+    table: str
+    """As its header is written, like "[greylist]" or "[[listen]]"; "" at the top of the file."""
+    key: str
+    kind: str
+    """What its value is, like "duration", "list of words" or "one of data, rcpt"."""
+    default: str
+    """As TOML; "" for a key that must be given, has a default told in the description, or has none."""
+    required: bool
+    description: str
+
+
+def options() -> Iterator[Option]:
+    """Every key there is, in the order of the manual.  [plugins.NAME] is the plugins' own."""
+    yield from _options("", Settings)
+    for name, field in Settings.model_fields.items():
+        if (table := table_model(field)) is not None:
+            yield from _options(f"[[{name}]]" if repeats(field) else f"[{name}]", table)
+
+
+def tables() -> Iterator[tuple[str, str]]:
+    """Each table's header, and what it is for, in paragraphs."""
+    for name, field in Settings.model_fields.items():
+        if (table := table_model(field)) is not None:
+            header = f"[[{name}]]" if repeats(field) else f"[{name}]"
+            text = (table.__doc__ or "").partition(": ")[2]
+            paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
+            yield header, "\n\n".join(part[0].upper() + part[1:] for part in paragraphs)
+
+
+def _options(table: str, model: type[BaseModel]) -> Iterator[Option]:
+    for key, field in model.model_fields.items():
+        if field.exclude or table_model(field) is not None:
+            continue
+        default = "" if field.is_required() or field.default_factory else field.default
+        yield Option(
+            table=table,
+            key=key,
+            kind=_kind_name(field),
+            default="" if default in {"", None} and field.default != "" else _value(default, field),
+            required=field.is_required() and (table, key) != ("", "state_dir"),
+            description=field.description or "",
+        )
+
+
+def _kind_name(field: FieldInfo) -> str:
+    kind = _kind(field)
+    words = [word for word in _parts(field.annotation) if isinstance(word, str)]
+    if words:
+        return f"one of {', '.join(words)}"
+    if kind is None:
+        return next(
+            _PLAIN_KINDS[part]
+            for part in (field.annotation, *_parts(field.annotation))
+            if part in _PLAIN_KINDS
+        )
+    return f"list of {kind.name}s" if repeats(field) else kind.name
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """Everything inside the brackets of a type, at any depth."""
+    for part in get_args(annotation):
+        yield part
+        yield from _parts(part)
+
+
+def _kind(field: FieldInfo) -> Kind | None:
+    """The Kind in the type of a field, which may be inside `| None` or `tuple[…]`."""
+    candidates = (*field.metadata, *_parts(field.annotation))
+    return next((part for part in candidates if isinstance(part, Kind)), None)
+
+
+def as_toml(loaded: Loaded) -> str:
+    """The effective configuration as TOML, one value a line, its origin behind it as a comment."""
+    blocks = [_lines(loaded, (), loaded.settings)]
+    for name, field in Settings.model_fields.items():
+        value = getattr(loaded.settings, name)
+        if isinstance(value, BaseModel):
+            blocks.append([f"[{name}]", *_lines(loaded, (name,), value)])
+        elif table_model(field) is not None:
+            for index, table in enumerate(value):
+                blocks.append([f"[[{name}]]", *_lines(loaded, (name, index), table)])
+    for name, raw in loaded.settings.plugins.tables.items():
+        blocks.append([f"[plugins.{_key(name)}]", *_raw_lines(loaded, ("plugins", name), raw)])
+    return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
+
+
+def _lines(loaded: Loaded, path: KeyPath, table: BaseModel) -> list[str]:
+    lines = []
+    for key, field, value in _values(table):
+        origin = loaded.origin_of((*path, key))
+        lines.append(_line(key, None if value is None else _value(value, field), origin))
+    return lines
+
+
+def _line(key: str, text: str | None, origin: str) -> str:
+    return f"# {key} is not set  # {origin}" if text is None else f"{_key(key)} = {text}  # {origin}"
+
+
+def _values(table: BaseModel) -> Iterator[tuple[str, FieldInfo, Any]]:
+    """The plain values of a table that have a meaning for it, in order."""
+    for key, field in type(table).model_fields.items():
+        if not field.exclude and table_model(field) is None and not _is_idle(table, key):
+            yield key, field, getattr(table, key)
+
+
+def _is_idle(table: BaseModel, key: str) -> bool:
+    """Whether a key of a listener has no meaning for its kind of endpoint (and would be refused)."""
+    if not isinstance(table, Listen):
+        return False
+    return key == "allow_from" if isinstance(table.address, UnixEndpoint) else key in _UNIX_ONLY
+
+
+def _raw_lines(loaded: Loaded, path: KeyPath, table: Mapping[str, Any]) -> list[str]:
+    return [_line(key, _raw(value), loaded.origin_of((*path, key))) for key, value in table.items()]
+
+
+def _value(value: Any, field: FieldInfo) -> str:
+    """A checked value as TOML."""
+    return _raw(_texts(value, _kind(field)))
+
+
+def _texts(value: Any, kind: Kind | None) -> Any:
+    """A checked value as it could have stood in the file."""
+    if isinstance(value, tuple):
+        return [_texts(part, kind) for part in value]
+    return value if kind is None or value is None else kind.write(value)
+
+
+def _raw(value: Any) -> str:
+    """Anything tomllib gives, as TOML on one line."""
+    match value:
+        case str():
+            return quoted(value)
+        case bool():
+            return "true" if value else "false"
+        case datetime() | date() | time():
+            return value.isoformat()
+        case list():
+            return f"[{', '.join(map(_raw, value))}]"
+        case dict():
+            inner = ", ".join(f"{_key(key)} = {_raw(part)}" for key, part in value.items())
+            return f"{{ {inner} }}" if inner else "{}"
+    return str(value)
+
+
+def _key(key: str) -> str:
+    """A key, quoted if it has to be."""
+    return key if key_text((key,)) == key else _raw(key)
+
+
+def as_json(loaded: Loaded) -> str:
+    """The effective configuration as JSON: `path`, `settings` (texts as in TOML) and `origins`."""
+    origins: dict[str, str] = {}
+    settings: dict[str, Any] = _object(loaded, (), loaded.settings, origins)
+    for name, field in Settings.model_fields.items():
+        value = getattr(loaded.settings, name)
+        if isinstance(value, BaseModel):
+            settings[name] = _object(loaded, (name,), value, origins)
+        elif table_model(field) is not None:
+            settings[name] = [_object(loaded, (name, i), table, origins) for i, table in enumerate(value)]
+    settings["plugins"].update(loaded.settings.plugins.tables)
+    path = None if loaded.path is None else str(loaded.path)
+    return json.dumps({"path": path, "settings": settings, "origins": origins}, indent=2, default=str)
+
+
+def _object(loaded: Loaded, path: KeyPath, table: BaseModel, origins: dict[str, str]) -> dict[str, Any]:
+    values = {}
+    for key, field, value in _values(table):
+        values[key] = _texts(value, _kind(field))
+        origins[key_text((*path, key))] = loaded.origin_of((*path, key))
+    return values
