@@ -1,0 +1,74 @@
+"""What multigrey brings along, registered like anybody else's plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from multigrey.config.settings import Greylist
+from multigrey.contracts import Registry
+from multigrey.hookspecs import hookimpl
+from multigrey.keys import (
+    ClientAddress,
+    ClientNetwork,
+    Helo,
+    Recipient,
+    RecipientDomain,
+    Sender,
+    SenderDomain,
+)
+from multigrey.model import Attempt
+from multigrey.protocols.exim import EximDialogue
+from multigrey.protocols.greylistd import GreylistdDialogue
+from multigrey.protocols.postfix import PostfixDialogue
+from multigrey.stores.lmdb import LmdbStore
+from multigrey.stores.memory import MemoryStore
+from multigrey.whitelists import postgrey_clients, postgrey_recipients
+
+__all__ = ["BuiltIns", "NoClientName", "NullSender"]
+
+
+class NullSender:
+    """`null-sender`: a bounce, or a probe that looks like one."""
+
+    def holds(self, attempt: Attempt) -> bool:
+        """See `Trait.holds`."""
+        return not attempt.sender and not attempt.raw
+
+
+class NoClientName:
+    """`no-client-name`: the client has no verified name."""
+
+    def holds(self, attempt: Attempt) -> bool:
+        """See `Trait.holds`."""
+        return not attempt.client_name
+
+
+class BuiltIns:
+    """The built-in plugin."""
+
+    @hookimpl
+    def multigrey_register(self, registry: Registry, settings: Mapping[str, BaseModel]) -> None:
+        """See `hookspecs.multigrey_register`."""
+        greylist = settings.get("greylist")
+        _register_keys(registry, greylist if isinstance(greylist, Greylist) else Greylist())
+        registry.whitelist_source("postgrey-clients", postgrey_clients)
+        registry.whitelist_source("postgrey-recipients", postgrey_recipients)
+        registry.trait("null-sender", NullSender())
+        registry.trait("no-client-name", NoClientName())
+        registry.store("memory", MemoryStore)
+        registry.store("lmdb", LmdbStore)
+        registry.protocol("postfix", PostfixDialogue)
+        registry.protocol("exim", EximDialogue)
+        registry.protocol("greylistd", GreylistdDialogue)
+
+
+def _register_keys(registry: Registry, greylist: Greylist) -> None:
+    registry.key_component("client-address", ClientAddress())
+    registry.key_component("client-network", ClientNetwork(greylist.ipv4_prefix, greylist.ipv6_prefix))
+    registry.key_component("sender", Sender())
+    registry.key_component("sender-domain", SenderDomain())
+    registry.key_component("recipient", Recipient(greylist.recipient_delimiter))
+    registry.key_component("recipient-domain", RecipientDomain())
+    registry.key_component("helo", Helo())

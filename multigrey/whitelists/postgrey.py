@@ -1,0 +1,258 @@
+r"""Whitelist files in postgrey's two formats, for clients and for recipients.
+
+One entry per line; `#` begins a comment, also at the end of a line (a regular expression writes it
+`\\x23`); blank lines do not count.  Text is UTF-8.
+
+Clients, compared with the client address and the *verified* client name:
+    example.org         the name and all its sub-domains
+    192.0.2.1           an IPv4 address
+    192.0.2.0/24        an IPv4 network
+    192.0.2  192.0  10  the first octets of one: /24, /16, /8
+    2001:db8::1         an IPv6 address
+    2001:db8::/32       an IPv6 network
+    /regex/             searched in the client name only (never in the address, as with postgrey)
+
+Recipients, compared with the key text of the envelope recipient (see `addresses.normalise_address`:
+unquoted, lower case, A-labels):
+    user@               that local part in any domain, also user+extension@
+    user@example.org    that address, also user+extension@example.org
+    example.org         every address in the domain and its sub-domains
+    /regex/             searched in the whole address
+
+Regular expressions are RE2's, case-insensitive, unanchored.  A client without a verified name only
+matches by address; postgrey's habit of matching the word "unknown" then is not kept.
+
+Beside the file, the file of the same name with `.local` at the end is read if there is one, as
+postgrey does for its default files; its entries come after the others.  A line that cannot be used
+is told in `warnings` and ignored; a file that cannot be read is a ConfigError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Generic, NamedTuple, NoReturn, TypeVar
+
+from multigrey.addresses import host_name, normalise_address, split_address
+from multigrey.contracts import SourceOptions
+from multigrey.errors import AddressError, ConfigError, Problem
+from multigrey.keys import address_text
+from multigrey.model import Attempt, Match
+from multigrey.whitelists.matchers import NameTable, Network, NetworkTable, RegexSet, parse_network
+
+__all__ = [
+    "ClientList",
+    "RecipientList",
+    "companion",
+    "postgrey_clients",
+    "postgrey_recipients",
+]
+
+T = TypeVar("T")
+
+_NUMERIC = re.compile(r"[0-9./]+")
+_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*")
+_NAME_LENGTH = 253
+
+
+class _Line(NamedTuple):
+    file: str
+    number: int
+    text: str
+
+
+class _BadLineError(Exception):
+    """Why a line cannot be used."""
+
+
+def postgrey_clients(options: SourceOptions) -> ClientList:
+    """The clients a file in postgrey's format lists; ConfigError if it cannot be read."""
+    return ClientList(_lines(options, "postgrey-clients"), options.owner)
+
+
+def postgrey_recipients(options: SourceOptions) -> RecipientList:
+    """The recipients a file in postgrey's format lists; ConfigError if it cannot be read."""
+    return RecipientList(_lines(options, "postgrey-recipients"), options.owner)
+
+
+class ClientList:
+    """The clients format, ready to match: by address first, then by name, then by pattern."""
+
+    name = "postgrey-clients"
+
+    def __init__(self, lines: Sequence[_Line], owner: str = "") -> None:
+        entries: _Entries[Network | str] = _Entries(self.name, owner)
+        entries.read(lines, _client)
+        self._networks = NetworkTable(
+            (key, match) for key, match in entries.keyed if not isinstance(key, str)
+        )
+        self._names = NameTable((key, match) for key, match in entries.keyed if isinstance(key, str))
+        self._patterns = entries.patterns()
+        self.count = len(entries.keyed) + len(self._patterns)
+        """How many entries are in use."""
+        self.warnings = tuple(entries.warnings)
+        """Lines that are not."""
+
+    def match(self, attempt: Attempt) -> Match | None:
+        """See `WhitelistSource.match`."""
+        address = attempt.client_address
+        if address is not None:
+            found = self._networks.get(address)
+            if found is not None:
+                return found
+        if attempt.client_name is None:
+            return None
+        name = host_name(attempt.client_name)
+        return self._names.get(name) or self._patterns.get(name)
+
+
+class RecipientList:
+    """The recipients format, ready to match: address, local part, domain, then pattern."""
+
+    name = "postgrey-recipients"
+
+    def __init__(self, lines: Sequence[_Line], owner: str = "") -> None:
+        entries: _Entries[tuple[str, str]] = _Entries(self.name, owner)
+        entries.read(lines, _recipient)
+        self._addresses: dict[tuple[str, str], Match] = {}
+        """By local part and domain; the domain is empty for a local part in any domain."""
+        for key, match in entries.keyed:
+            if key[0]:
+                self._addresses.setdefault(key, match)
+        self._domains = NameTable((domain, match) for (local, domain), match in entries.keyed if not local)
+        self._patterns = entries.patterns()
+        self._most_pluses = max((local.count("+") for local, _ in self._addresses), default=0)
+        self.count = len(entries.keyed) + len(self._patterns)
+        """How many entries are in use."""
+        self.warnings = tuple(entries.warnings)
+        """Lines that are not."""
+
+    def match(self, attempt: Attempt) -> Match | None:
+        """See `WhitelistSource.match`."""
+        recipient = address_text(attempt.recipient)
+        local, domain = split_address(recipient)
+        if domain and local:
+            found = self._by_address(local, domain) or self._domains.get(domain)
+            if found is not None:
+                return found
+        return self._patterns.get(recipient)
+
+    def _by_address(self, local: str, domain: str) -> Match | None:
+        for user in self._users(local):
+            found = self._addresses.get((user, domain)) or self._addresses.get((user, ""))
+            if found is not None:
+                return found
+        return None
+
+    def _users(self, local: str) -> Iterator[str]:
+        """The local part with ever less of its extension; no more of them than entries can match."""
+        parts = local.split("+", self._most_pluses + 1)
+        for length in range(min(len(parts), self._most_pluses + 1), 0, -1):
+            yield "+".join(parts[:length])
+
+
+class _Entries(Generic[T]):
+    """What a list's lines say, sorted into keys and patterns."""
+
+    def __init__(self, source: str, owner: str) -> None:
+        self._source = source
+        self._owner = owner
+        self._regexes: list[tuple[str, _Line, Match]] = []
+        self.keyed: list[tuple[T, Match]] = []
+        self.warnings: list[Problem] = []
+
+    def read(self, lines: Sequence[_Line], parse: Callable[[str], T]) -> None:
+        """Sort the lines; `parse` makes the key of all but regular expressions."""
+        for line in lines:
+            match = Match(self._source, line.text, self._owner)
+            try:
+                if line.text.startswith("/"):
+                    self._regexes.append((_pattern(line.text), line, match))
+                else:
+                    self.keyed.append((parse(line.text), match))
+            except _BadLineError as error:
+                self._warn(line, str(error))
+
+    def patterns(self) -> RegexSet[Match]:
+        """The regular expressions; those that cannot be used become warnings."""
+        found = RegexSet((text, match) for text, _, match in self._regexes)
+        for index, reason in found.rejected.items():
+            line = self._regexes[index][1]
+            self._warn(line, f"{line.text[:80]!a}: this regular expression cannot be used: {reason}")
+        self.warnings.sort(key=lambda problem: (problem.file, problem.line or 0))
+        return found
+
+    def _warn(self, line: _Line, message: str) -> None:
+        self.warnings.append(Problem(line.file, line.number, "", f"{message}; the line is ignored"))
+
+
+def companion(path: Path) -> Path | None:
+    """The `.local` file that belongs to a list, whether it exists or not; it has none itself."""
+    return None if path.name.endswith(".local") else path.with_name(f"{path.name}.local")
+
+
+def _lines(options: SourceOptions, source: str) -> list[_Line]:
+    path = options.path
+    if path is None:
+        raise ConfigError([Problem("", None, "whitelist.path", f"source {source} needs the path of a file")])
+    lines = _read(path)
+    local = companion(path)
+    if local is not None and local.exists():
+        lines += _read(local)
+    return lines
+
+
+def _read(path: Path) -> list[_Line]:
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+        raise ConfigError([Problem(str(path), None, "whitelist.path", reason)]) from error
+    stripped = (line.partition("#")[0].strip() for line in text.removeprefix("\ufeff").split("\n"))
+    return [_Line(str(path), number, line) for number, line in enumerate(stripped, 1) if line]
+
+
+def _pattern(text: str) -> str:
+    if len(text) < 3 or not text.endswith("/"):
+        _refuse(text, "a regular expression is written /regex/, with a # in it as \\x23")
+    return text[1:-1]
+
+
+def _client(text: str) -> Network | str:
+    if ":" not in text and not _NUMERIC.fullmatch(text):
+        return _domain(text)
+    try:
+        return parse_network(text)
+    except AddressError:
+        _refuse(text, "not an IP address, ADDRESS/LENGTH, or the first octets of an IPv4 address")
+
+
+def _recipient(text: str) -> tuple[str, str]:
+    """Local part and domain; an empty local part stands for every one, an empty domain too."""
+    if len(text.split()) > 1:
+        _refuse(text, "an address or a domain holds no spaces")
+    if "*" in text:
+        _refuse(text, "there are no wildcards: write user@, user@example.org, example.org or /regex/")
+    local, at, domain = text.rpartition("@")
+    if not at:
+        return "", _domain(text)
+    if not local:
+        _refuse(text, f"the local part is missing: a whole domain is written {domain or 'example.org'}")
+    if domain and not domain.startswith("["):
+        _domain(domain)
+    user, _ = split_address(normalise_address(f"{local}@localhost"))
+    return user, host_name(domain)
+
+
+def _domain(text: str) -> str:
+    name = host_name(text)
+    if text.startswith((".", "*.")):
+        _refuse(text, f"sub-domains always match: write {text.lstrip('*.') or 'example.org'}")
+    if len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
+        _refuse(text, "neither a domain name nor anything else that may stand here")
+    return name
+
+
+def _refuse(text: str, why: str) -> NoReturn:
+    raise _BadLineError(f"{text[:80]!a}: {why}")
