@@ -29,15 +29,16 @@ class Default:
 
 
 def find_config(
-    environ: Mapping[str, str], readable: Callable[[Path], bool], system: Path = SYSTEM_CONFIG
+    environ: Mapping[str, str], exists: Callable[[Path], bool], system: Path = SYSTEM_CONFIG
 ) -> Path | None:
     """The configuration file when none is named: the system's, else the user's own, else none.
 
-    `readable(path)`: whether the file is there and may be read.
+    One that is there counts even if it cannot be read: going on without it would run another
+    configuration than the one somebody wrote.
     """
     own = _home_directory(environ, "XDG_CONFIG_HOME", ".config")
     candidates = [system] if own is None else [system, own / "multigrey" / "multigrey.toml"]
-    return next(filter(readable, candidates), None)
+    return next(filter(exists, candidates), None)
 
 
 def state_dir_default(environ: Mapping[str, str], uid: int) -> Default | None:

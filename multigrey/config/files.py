@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["LARGEST", "UnreadableError", "code_dangers", "list_dangers", "may_read", "read_config"]
+__all__ = ["LARGEST", "UnreadableError", "code_dangers", "list_dangers", "read_config"]
 
 LARGEST = 1024 * 1024
 """Octets; a configuration is a few kilobytes, so a larger file is something else."""
@@ -29,11 +29,6 @@ class UnreadableError(Exception):
         super().__init__(message)
         self.line = line
         self.message = message
-
-
-def may_read(path: Path) -> bool:
-    """Whether a file is there that this process may read."""
-    return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def read_config(path: Path, uid: int) -> tuple[str, list[str]]:

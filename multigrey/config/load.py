@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from multigrey.config.advice import advice
 from multigrey.config.defaults import Default, find_config, listen_default, state_dir_default
 from multigrey.config.explain import explain, suggestion
-from multigrey.config.files import UnreadableError, code_dangers, list_dangers, may_read, read_config
+from multigrey.config.files import UnreadableError, code_dangers, list_dangers, read_config
 from multigrey.config.locate import KeyPath, key_text, line_of, locate
 from multigrey.config.settings import Plugins, Settings, WhitelistSettings
 from multigrey.errors import ConfigError, Problem
@@ -132,7 +132,7 @@ def load(
     """
     uid = os.geteuid() if uid is None else uid
     if path is None:
-        path = find_config(environ, may_read)
+        path = find_config(environ, os.path.exists)
     data, source, problems = _read(path, uid)
     for key, text in (overrides or {}).items():
         _override(data, source, key, text)

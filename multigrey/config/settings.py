@@ -18,8 +18,8 @@ from multigrey.config.kinds import Kind, shown
 from multigrey.config.tables import ConfigTable, Conflict, Label, conflicts, repeated
 from multigrey.config.types import (
     FilePath,
+    RegisteredName,
     ReplyText,
-    TraitName,
     Word,
     duration,
     format_duration,
@@ -65,7 +65,7 @@ class Greylist(ConfigTable):
         description="How long a sender that has passed is remembered after its last mail.  The default "
         "lets a monthly newsletter through at once; a longer time costs disk space only.",
     )
-    key: tuple[Word, ...] = Field(
+    key: tuple[RegisteredName, ...] = Field(
         default=("client-network", "sender", "recipient"),
         description="The components a sender is recognised by when it comes back, in this order; built in "
         "are client-address, client-network, sender, sender-domain, recipient, recipient-domain and helo, "
@@ -178,8 +178,8 @@ class StoreSettings(ConfigTable):
     )
     map_size: Annotated[int, size("1MiB", "16TiB")] = Field(
         default=4 * 2**30,
-        description="The most a store of kind lmdb may grow to.  This is address space of a sparse file, "
-        "not disk space in use; raise it when status reports that the map is nearly full.",
+        description="The most a store of kind lmdb may grow to.  The file grows as needed; raise this when "
+        "the figures that SIGUSR1 logs show used near map_size.",
     )
 
 
@@ -210,7 +210,7 @@ class Rule(ConfigTable):
     """`[[rule]]`: what to do with attempts that have certain traits; the first that matches decides."""
 
     name: Label = Field(description="What this rule is called in the log; no two rules have the same name.")
-    traits: tuple[TraitName, ...] = Field(
+    traits: tuple[RegisteredName, ...] = Field(
         description="Traits an attempt must have, all of them; an empty list matches every attempt.  "
         "Built in are null-sender and no-client-name, and plugins add others.",
     )

@@ -42,10 +42,10 @@ __all__ = [
     "Kind",
     "Mode",
     "Network",
+    "RegisteredName",
     "ReplyText",
     "SystemdEndpoint",
     "TcpEndpoint",
-    "TraitName",
     "UnixEndpoint",
     "Word",
     "duration",
@@ -72,8 +72,8 @@ _SYSTEMD_NAME = re.compile(r"[!-9;-~]{1,255}")
 """FileDescriptorName= takes printable ASCII but no colon (systemd.socket(5))."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
-_TRAIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
-"""Traits of plugins have a parameter behind a colon: `country:XX`, `asn:64496`."""
+_REGISTERED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
+"""What plugins may register things under; traits have a parameter behind a colon (`country:XX`)."""
 _STATUS_CODE = re.compile(r"[245][0-9]{2}(?:[ -]|\Z)|[245]\.[0-9]{1,3}\.[0-9]{1,3}(?: |\Z)")
 _REPLY_OCTETS = 400
 
@@ -257,11 +257,9 @@ def _read_word(value: object) -> str:
     return value
 
 
-def _read_trait(value: object) -> str:
-    if not isinstance(value, str) or not _TRAIT.fullmatch(value):
-        raise ValueError(
-            f'expected the name of a trait such as "null-sender" or "country:XX", got {shown(value)}'
-        )
+def _read_registered(value: object) -> str:
+    if not isinstance(value, str) or not _REGISTERED.fullmatch(value):
+        raise ValueError(f'expected a name such as "null-sender" or "country:XX", got {shown(value)}')
     return value
 
 
@@ -322,6 +320,6 @@ EndpointText = Annotated[Endpoint, Kind("endpoint", parse_endpoint)]
 Network = Annotated[IPv4Network | IPv6Network, Kind("network", parse_network)]
 Mode = Annotated[int, Kind("octal mode", parse_mode, format_mode)]
 Word = Annotated[str, Kind("word", _read_word)]
-TraitName = Annotated[str, Kind("trait", _read_trait)]
+RegisteredName = Annotated[str, Kind("name", _read_registered)]
 ReplyText = Annotated[str, Kind("text", _read_reply_text)]
 FilePath = Annotated[Path, _PathKind("path", Path)]

@@ -11,7 +11,6 @@ from multigrey.config.files import (
     UnreadableError,
     code_dangers,
     list_dangers,
-    may_read,
     read_config,
 )
 
@@ -28,8 +27,6 @@ def config(tmp_path):
 
 def test_a_sound_file(config):
     assert read_config(config, ME) == ("# ä\n", [])
-    assert may_read(config)
-    assert not may_read(config.with_name("missing"))
 
 
 @pytest.mark.parametrize(
