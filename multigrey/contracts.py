@@ -65,6 +65,9 @@ class Store(Protocol):
         With `Change.durable` the call returns only when everything read and written is on disk.
         """
 
+    def peek(self, keys: Sequence[Key]) -> Sequence[bytes | None] | None:
+        """What `read` would give, if that takes no waiting; None: ask `read`."""
+
     async def read(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
         """The same view `apply` would decide on, without writing."""
 

@@ -130,6 +130,21 @@ class Helo:
         return host_name(attempt.helo) or None
 
 
+class _Recipe:
+    """One list of components, ready to be made into digests."""
+
+    __slots__ = ("components", "template")
+
+    def __init__(self, names: Sequence[str], components: Sequence[KeyComponent]) -> None:
+        if len(names) != len(components):
+            raise ValueError("as many names as components are needed")
+        self.template = _template(names)
+        # The client network is needed for other things too: None stands for "as told by the caller".
+        self.components = tuple(
+            None if isinstance(component, ClientNetwork) else component for component in components
+        )
+
+
 class KeyScheme:
     """Makes the keys of attempts for one configuration."""
 
@@ -144,47 +159,53 @@ class KeyScheme:
         """`names` and `components` are `[greylist] key` and what stands behind its words."""
         self._hash = blake2b(digest_size=_DIGEST_SIZE, key=site_key)
         self._network = network
-        self._recipient = recipient
         default: tuple[KeyComponent, ...] = (network, Sender(), recipient)
-        wanted = [tuple(zip(names, components, strict=True))]
+        recipes = [_Recipe(names, components)]
         if tuple(names) != NETWORK_KEY:
-            wanted.append(tuple(zip(NETWORK_KEY, default, strict=True)))
-        self._wanted = tuple(wanted)
+            recipes.append(_Recipe(NETWORK_KEY, default))
+        self._recipes = tuple(recipes)
+        self._by_origin = _Recipe(("origin", "sender", "recipient"), default)
 
-    def record_keys(self, attempt: Attempt, origin: Origin) -> tuple[Key, ...]:
+    def record_keys(self, attempt: Attempt, origin: Origin, network: str | None = None) -> tuple[Key, ...]:
         """The configured key first, then the client-network key if it is another one.
 
         A named origin adds a key of its own, so that its next client matches whatever its network.
+        `network` is the text of the client network, if the caller has it already.
         """
         if attempt.raw:
             return ((Table.RECORD, self.digest(("raw", attempt.raw))),)
-        keys = [(Table.RECORD, self._record_digest(parts, attempt)) for parts in self._wanted]
+        if network is None:
+            network = self._network.text(attempt) or ""
+        digests = [self._digest_of(recipe, attempt, network, network) for recipe in self._recipes]
         if origin.named:
-            sender = address_text(attempt.sender)
-            recipient = self._recipient.text(attempt) or ""
-            parts = (("origin", origin.text), ("sender", sender), ("recipient", recipient))
-            keys.append((Table.RECORD, self.digest(*parts)))
-        return tuple(keys)
+            digests.append(self._digest_of(self._by_origin, attempt, origin.text, network))
+        return tuple([(Table.RECORD, digest) for digest in digests])
 
     def origin_key(self, trust: str, sender_domain: str) -> Key:
         """The key of what is known of (origin, sender domain)."""
         return (Table.ORIGIN, self.digest(("origin", trust), ("sender-domain", sender_domain)))
 
     def digest(self, *parts: tuple[str, str]) -> bytes:
-        """The digest of named texts; lengths are in bytes."""
-        data = b""
-        for name, value in parts:
-            text = value.encode("utf-8", "surrogateescape")
-            data += b"%s=%d:%s;" % (name.encode(), len(text), text)
+        """The digest of named texts."""
+        return self._hashed(_template([name for name, _ in parts]), [value for _, value in parts])
+
+    def _digest_of(self, recipe: _Recipe, attempt: Attempt, told: str, missing: str) -> bytes:
+        texts = []
+        for component in recipe.components:
+            text = told if component is None else component.text(attempt)
+            texts.append(missing if text is None else text)
+        return self._hashed(recipe.template, texts)
+
+    def _hashed(self, template: bytes, texts: Sequence[str]) -> bytes:
+        values: list[int | bytes] = []
+        for text in texts:
+            data = text.encode("utf-8", "surrogateescape")
+            values += (len(data), data)
         keyed = self._hash.copy()
-        keyed.update(data)
+        keyed.update(template % tuple(values))
         return keyed.digest()
 
-    def _record_digest(self, parts: tuple[tuple[str, KeyComponent], ...], attempt: Attempt) -> bytes:
-        texts = []
-        for name, component in parts:
-            value = component.text(attempt)
-            if value is None:
-                value = self._network.text(attempt) or ""
-            texts.append((name, value))
-        return self.digest(*texts)
+
+def _template(names: Sequence[str]) -> bytes:
+    """`name=%d:%s;` for each: the length in bytes and the bytes of its value."""
+    return b"".join(b"%s=%%d:%%s;" % name.encode().replace(b"%", b"%%") for name in names)

@@ -9,20 +9,19 @@ from __future__ import annotations
 from multigrey.addresses import network_of
 from multigrey.model import Address, Attempt, Origin
 
-__all__ = ["NOBODY", "origin_of", "trust_text"]
-
-NOBODY = Origin("", named=False)
-"""The origin of an attempt without a client address."""
+__all__ = ["origin_of", "trust_text"]
 
 _EXACT_IPV4 = 32
 _SITE_IPV6 = 64
 
 
-def origin_of(attempt: Attempt, ipv4_prefix: int, ipv6_prefix: int) -> Origin:
-    """The client network, unnamed; `NOBODY` when the client's address is not known."""
-    if attempt.client_address is None:
-        return NOBODY
-    return Origin(network_of(attempt.client_address, ipv4_prefix, ipv6_prefix), named=False)
+def origin_of(attempt: Attempt, network: str) -> Origin:
+    """Who is sending: for now the client network, unnamed.
+
+    `network` is the text of the client network; "" (nobody) when the client's address is not known.
+    """
+    del attempt
+    return Origin(network, named=False)
 
 
 def trust_text(origin: Origin, client_address: Address | None) -> str:

@@ -24,9 +24,9 @@ from multigrey.contracts import (
 )
 from multigrey.errors import ConfigError, PluginError
 from multigrey.guards import (
+    BUILT_IN,
     FAILURES,
     GuardCounters,
-    GuardedComponent,
     GuardedSlowSource,
     GuardedTrait,
     Kind,
@@ -47,7 +47,7 @@ class BuiltRegistry:
     """Everything all plugins registered, by kind and name; guarded where the hot path calls it."""
 
     def __init__(self, clock: Clock) -> None:
-        self.key_components: dict[str, GuardedComponent] = {}
+        self.key_components: dict[str, KeyComponent] = {}
         self.whitelist_sources: dict[str, MakeSource] = {}
         self.traits: dict[str, GuardedTrait] = {}
         self.slow_sources: dict[str, GuardedSlowSource] = {}
@@ -74,7 +74,8 @@ class BuiltRegistry:
     def _put(self, kind: str, name: str, value: Any) -> None:
         match kind:
             case Kind.KEY_COMPONENT:
-                self.key_components[name] = guarded_text(value, self.counters, name)
+                ours = self.owners[kind, name] is BUILT_IN  # a call less for every attempt
+                self.key_components[name] = value if ours else guarded_text(value, self.counters, name)
             case Kind.WHITELIST_SOURCE:
                 self.whitelist_sources[name] = value
             case Kind.TRAIT:

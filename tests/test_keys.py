@@ -23,7 +23,6 @@ from multigrey.keys import (
     SenderDomain,
 )
 from multigrey.model import Attempt, Origin, Table
-from multigrey.origin import NOBODY
 
 SITE_KEY = bytes(range(32))
 UNNAMED = Origin("192.0.2.0/24", named=False)
@@ -207,7 +206,7 @@ PINNED = [
         "nothing known of the client",
         scheme("client-address"),
         NOWHERE,
-        NOBODY,
+        Origin("", named=False),
         ["client-address=0:;", "client-network=0:;sender=17:alice@example.org;recipient=15:bob@example.net;"],
     ),
     (
@@ -225,7 +224,7 @@ PINNED = [
         [
             "helo=16:mail.example.org;",
             f"{NET}sender=0:;recipient=12:192.0.2.0/24;",
-            "origin=11:example.org;sender=0:;recipient=0:;",
+            "origin=11:example.org;sender=0:;recipient=12:192.0.2.0/24;",
         ],
     ),
     (
@@ -292,7 +291,7 @@ def test_another_site_has_other_keys():
 
 
 def test_as_many_components_as_names():
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="as many names"):
         KeyScheme(SITE_KEY, ("sender", "helo"), [Sender()], ClientNetwork(), Recipient())
 
 

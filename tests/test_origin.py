@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from multigrey.addresses import parse_client_address
+from multigrey.addresses import network_of, parse_client_address
 from multigrey.model import Attempt, Origin
-from multigrey.origin import NOBODY, origin_of, trust_text
+from multigrey.origin import origin_of, trust_text
 
 ATTEMPT = Attempt(
     listener="test",
@@ -38,18 +38,18 @@ ORIGINS = [
 @pytest.mark.parametrize(("told", "ipv4_prefix", "ipv6_prefix", "text"), ORIGINS)
 def test_the_origin_is_the_client_network(told, ipv4_prefix, ipv6_prefix, text):
     attempt = replace(ATTEMPT, client_address=parse_client_address(told))
-    assert origin_of(attempt, ipv4_prefix, ipv6_prefix) == Origin(text, named=False)
+    network = network_of(attempt.client_address, ipv4_prefix, ipv6_prefix)
+    assert origin_of(attempt, network) == Origin(text, named=False)
 
 
 def test_a_name_earns_nothing_yet():
     unnamed = replace(ATTEMPT, client_address=ip_address("192.0.2.77"), client_name=None, helo="[192.0.2.77]")
     named = replace(unnamed, client_name="mail.example.org", helo="mail.example.org")
-    assert origin_of(named, 24, 64) == origin_of(unnamed, 24, 64)
+    assert origin_of(named, "192.0.2.0/24") == origin_of(unnamed, "192.0.2.0/24")
 
 
 def test_without_an_address_it_is_nobody():
-    assert origin_of(ATTEMPT, 24, 64) is NOBODY
-    assert Origin("", named=False) == NOBODY
+    assert origin_of(ATTEMPT, "") == Origin("", named=False)
 
 
 TRUST = [
@@ -62,7 +62,7 @@ TRUST = [
     (Origin("example.org", named=True), "192.0.2.77", "example.org"),
     (Origin("example.org", named=True), None, "example.org"),
     (Origin("192.0.2.0/24", named=False), None, "192.0.2.0/24"),
-    (NOBODY, None, ""),
+    (Origin("", named=False), None, ""),
 ]
 
 
@@ -73,7 +73,7 @@ def test_trust_is_counted_narrowly(origin, address, text):
 
 def test_no_trust_for_a_neighbour():
     one, two = (
-        trust_text(origin_of(replace(ATTEMPT, client_address=ip_address(told)), 24, 64), ip_address(told))
+        trust_text(origin_of(ATTEMPT, "192.0.2.0/24"), ip_address(told))
         for told in ("192.0.2.77", "192.0.2.78")
     )
     assert one != two

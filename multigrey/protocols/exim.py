@@ -20,6 +20,7 @@ Grammar, in bytes:
     reason       the word of the log
     retry_after  defer only: seconds until a retry passes
     id           of the decision, as in the log
+    code         defer and reject, unless it is 4.7.1 or 5.7.1: the enhanced status code (RFC 3463)
     message      defer and reject: the words for the client
     header       pass only, when due: a whole header line
 
