@@ -1,0 +1,270 @@
+"""The files of the LMDB store: what must be true before LMDB may touch them.
+
+    STATE_DIR/lock            held by the one daemon that uses the directory; holds its process id
+    STATE_DIR/store.mdb       the records (LMDB data format 1, whatever the library's default)
+    STATE_DIR/store.mdb-lock  LMDB's own table of readers
+    STATE_DIR/store.mdb.new   a store being made; gets its name when it is complete
+
+LMDB maps the file, and reading a mapped page beyond the file's end kills the process.  So a file that
+is cut short is found out here, by arithmetic over its two meta pages, before it is opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+from lmdb.verify import VerifyError, verify
+
+from multigrey.errors import StoreError
+
+__all__ = [
+    "StateFiles",
+    "check_file",
+    "check_file_system",
+    "file_system_of",
+    "prepare_directory",
+    "remove",
+    "reserve_readers",
+    "sync_directory",
+    "take_lock",
+    "trouble",
+]
+
+REMOTE = frozenset(
+    {"afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4"}
+    | {"smb3", "smbfs"}
+)
+"""File systems other machines write to as well: LMDB's locks and its memory map do not work there."""
+
+_READER_TABLE = 16384
+"""Bytes for LMDB's table of 126 readers (64 each and a header)."""
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+class StateFiles(NamedTuple):
+    """The paths inside a state directory."""
+
+    directory: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the daemon."""
+        return self.directory / "lock"
+
+    @property
+    def data(self) -> Path:
+        """The store."""
+        return self.directory / "store.mdb"
+
+    @property
+    def readers(self) -> Path:
+        """LMDB's lock file beside it."""
+        return self.directory / "store.mdb-lock"
+
+    @property
+    def draft(self) -> Path:
+        """A store that is not complete yet."""
+        return self.directory / "store.mdb.new"
+
+    def all(self) -> tuple[Path, ...]:
+        """Every path above."""
+        return self.lock, self.data, self.readers, self.draft
+
+
+_ADVICE = {
+    errno.ENOSPC: "make room on that file system",
+    errno.EDQUOT: "make room on that file system, or raise the quota",
+    errno.EFBIG: "raise the limit on file sizes (LimitFSIZE, ulimit -f)",
+    errno.EACCES: "it must belong to the user multigrey runs as",
+    errno.EPERM: "it must belong to the user multigrey runs as",
+    errno.EROFS: "the file system is mounted read-only",
+    # LMDB says this, too, when only a part of what it writes fits on a disk.
+    errno.EIO: "the file system is full, or the disk fails: make room, or look at the kernel's log",
+    errno.ENOMEM: "lower [store] map_size, or raise the limit on address space (LimitAS, ulimit -v)",
+}
+
+
+def trouble(path: Path, error: OSError | lmdb.Error) -> StoreError:
+    """What went wrong with `path`, and what to do about it."""
+    if isinstance(error, lmdb.MapFullError):
+        return StoreError(f"{path}: full: raise [store] map_size")
+    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
+        return _damaged(path, str(error))
+    code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
+    words = os.strerror(code) if isinstance(code, int) and code > 0 else str(error)
+    advice = _ADVICE.get(code) if isinstance(code, int) else None
+    return StoreError(f"{path}: {words}: {advice}" if advice else f"{path}: {words}")
+
+
+def _damaged(path: Path, what: str) -> StoreError:
+    return StoreError(f"{path}: damaged ({what}): put a backup in its place, or move it away to begin anew")
+
+
+def prepare_directory(path: Path) -> None:
+    """Make the directory, for us alone, if it is missing.  Raises StoreError."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise trouble(path, error) from error
+    check_file_system(path)
+
+
+def check_file_system(path: Path, mounts: Path = _MOUNTS) -> None:
+    """Refuse (StoreError) a directory on another machine; where nothing can be found out, let it be."""
+    try:
+        device = path.stat().st_dev
+        table = mounts.read_text(errors="surrogateescape")
+    except OSError:
+        return
+    kind = file_system_of(device, table)
+    if kind in REMOTE:
+        raise StoreError(f"{path}: is on {kind}, where LMDB is not safe: choose a state_dir on a local disk")
+
+
+def file_system_of(device: int, mountinfo: str) -> str:
+    """The kind of file system a device number belongs to, out of a mountinfo table (see proc(5)).
+
+    Empty if it is not there (btrfs and overlays have numbers of their own).
+    """
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        if fields.split(" ")[2:3] == [wanted]:
+            return rest.split(" ")[0]
+    return ""
+
+
+def take_lock(path: Path) -> int:
+    """Hold the lock file; returns its descriptor, to be closed at the end.
+
+    The kernel lets go of it when the process ends, however that happens.  Raises StoreError naming
+    the process that has it.
+    """
+    descriptor = -1
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"{path.parent} is in use by another multigrey ({_holder(descriptor)}): "
+                "stop that one, or give this one a state_dir of its own"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except (OSError, StoreError) as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        if isinstance(error, StoreError):
+            raise
+        raise trouble(path, error) from error
+    return descriptor
+
+
+def _holder(descriptor: int) -> str:
+    text = os.pread(descriptor, 32, 0).strip()
+    return f"process {int(text)}" if text.isdigit() else "its process has not written its number yet"
+
+
+def reserve_readers(path: Path) -> None:
+    """Give LMDB's lock file its blocks now: on a full disk LMDB would die of writing to a hole.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _READER_TABLE)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory durable.  Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(*paths: Path) -> None:
+    """Remove files that may be there.  Raises OSError for other reasons."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+_MAGIC = 0xBEEFC0DE
+_FORMAT = 1
+_META = struct.Struct("=IIQQI92xQQ")
+"""Magic, data format, address, map size, page size; then the last page and the transaction number.
+
+Layout of MDB_meta in LMDB 0.9 on 64-bit machines; it follows a page header of 16 bytes (24 in 1.0).
+"""
+
+
+def check_file(path: Path) -> None:
+    """Refuse (StoreError) a file LMDB 0.9 cannot read or would die of."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(65536 + 16 + _META.size)
+    except OSError as error:
+        raise trouble(path, error) from error
+    version = _data_format(head)
+    if version is None:
+        raise _not_ours(path, "empty" if not size else "not an LMDB file")
+    if version != _FORMAT:
+        raise StoreError(
+            f"{path}: LMDB data format {version}, this multigrey uses {_FORMAT}: copy it over with "
+            "mdb_dump and mdb_load of the fitting versions, or move it away to begin anew"
+        )
+    pages = _pages(head)
+    if pages is None:
+        raise _damaged(path, "its meta pages are")
+    page_size, count = pages
+    if size < page_size * count:
+        _check_short_file(path, size, page_size * count)
+
+
+def _not_ours(path: Path, what: str) -> StoreError:
+    return StoreError(f"{path}: {what}: put a backup in its place, or move it away to begin anew")
+
+
+def _data_format(head: bytes) -> int | None:
+    for offset in (16, 24):
+        if len(head) >= offset + 8:
+            magic, version = struct.unpack_from("=II", head, offset)
+            if magic == _MAGIC:
+                return int(version) & 0xFFFF
+    return None
+
+
+def _pages(head: bytes) -> tuple[int, int] | None:
+    """Page size and number of pages according to the newer meta page; None if they make no sense."""
+    if len(head) < 16 + _META.size:
+        return None
+    *_, page_size, last_page, transaction = _META.unpack_from(head, 16)
+    if page_size not in {1 << power for power in range(9, 17)} or len(head) < page_size + 16 + _META.size:
+        return None
+    magic, version, _, _, _, other_last_page, other_transaction = _META.unpack_from(head, page_size + 16)
+    if (magic, version) != (_MAGIC, _FORMAT):
+        return None
+    return page_size, 1 + (last_page if transaction > other_transaction else other_last_page)
+
+
+def _check_short_file(path: Path, size: int, expected: int) -> None:
+    """A file may lack pages at its end that were freed before they were ever written; none in use."""
+    try:
+        problems = verify(path)  # type: ignore[no-untyped-call]
+    except (VerifyError, OSError, struct.error) as error:
+        raise _damaged(path, str(error)) from error
+    if problems:
+        raise _damaged(path, f"cut short: {size} of {expected} bytes")

@@ -1,0 +1,170 @@
+"""The layout of the LMDB store, and how it is read and changed within one transaction.
+
+One named database per table, called by `Table.value`:  digest -> look, keep_until, value
+The time index `due`:                                   look, table, digest -> nothing
+The database `layout`:                                  "version" -> number of this layout
+
+`look` and `keep_until` are seconds since 1970 as 8 bytes, big end first; all ones is never.  Every
+entry with a `look` has exactly one row in the time index, and `look` is never later than `keep_until`.
+It may be earlier: an entry that lives on keeps its row until that comes due, so refreshing an entry
+costs one write and not three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lmdb
+
+from multigrey.model import Entry, Key, Table
+
+__all__ = ["HEAD", "LAYOUT", "Rows"]
+
+LAYOUT = 1
+"""Version of all this."""
+HEAD = 16
+"""Bytes of a row before the value."""
+
+_NEVER = b"\xff" * 8
+_LAST = (1 << 63) - 1
+_DUE = b"due"
+_LAYOUT = b"layout"
+_VERSION = b"version"
+
+Transaction = Any  # lmdb.Transaction
+
+
+class Rows:
+    """The open databases of an environment.  Every method raises lmdb.Error."""
+
+    def __init__(self, env: lmdb.Environment, *, create: bool = False) -> None:
+        """Raises lmdb.NotFoundError when the file is no store of ours."""
+        self._layout = env.open_db(_LAYOUT, create=create)
+        if create:
+            with env.begin(write=True) as txn:
+                txn.put(_VERSION, b"%d" % LAYOUT, db=self._layout)
+        with env.begin() as txn:
+            self.layout = int(txn.get(_VERSION, db=self._layout) or 0)
+        if self.layout > LAYOUT:
+            return
+        self.databases = {table: env.open_db(table.value, create=create) for table in Table}
+        """Handles for `txn.get(digest, None, handle)`."""
+        self._due = env.open_db(_DUE, create=create)
+        self._codes = {table: table.value for table in Table}
+
+    def write(self, txn: Transaction, puts: Mapping[Key, Entry | None]) -> None:
+        """Put or delete entries."""
+        for key, entry in puts.items():
+            if entry is None:
+                self._delete(txn, key)
+            else:
+                self._put(txn, key, entry)
+
+    def entry(self, row: bytes) -> Entry:
+        """What a stored row means."""
+        keep_until = row[8:HEAD]
+        return Entry(row[HEAD:], None if keep_until == _NEVER else int.from_bytes(keep_until))
+
+    def forget(self, txn: Transaction, before: int, limit: int) -> tuple[int, int]:
+        """Look at up to `limit` entries that are due; returns how many were, and how many are gone."""
+        bound = _stamp(before)
+        due = self._due_before(txn, bound, limit)
+        gone = 0
+        for row in due:
+            table, digest = Table(row[8:9]), row[9:]
+            stored = txn.get(digest, None, self.databases[table])
+            txn.delete(row, db=self._due)
+            if stored is None or stored[:8] != row[:8]:
+                continue
+            keep_until = stored[8:HEAD]
+            if keep_until < bound:
+                txn.delete(digest, db=self.databases[table])
+                gone += 1
+            else:
+                txn.put(digest, keep_until + stored[8:], db=self.databases[table])
+                self._plan(txn, keep_until, (table, digest))
+        return len(due), gone
+
+    def scan(
+        self, txn: Transaction, table: Table, cursor: bytes, limit: int
+    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """See `Store.scan`."""
+        rows: list[tuple[bytes, bytes]] = []
+        for digest, stored in self._after(txn, table, cursor):
+            if len(rows) >= limit:
+                return rows, rows[-1][0]
+            rows.append((digest, stored[HEAD:]))
+        return rows, b""
+
+    def newest(self, txn: Transaction, table: Table, cursor: bytes, limit: int) -> tuple[int, bytes]:
+        """The latest keep_until among the next `limit` entries, and the next cursor as in `scan`."""
+        newest = _stamp(0)
+        digest = cursor
+        for count, (following, stored) in enumerate(self._after(txn, table, cursor)):
+            if count == limit:
+                return int.from_bytes(newest), digest
+            digest = following
+            keep_until = stored[8:HEAD]
+            if newest < keep_until < _NEVER:
+                newest = keep_until
+        return int.from_bytes(newest), b""
+
+    def counts(self, txn: Transaction) -> dict[Table, int]:
+        """How many entries each table has."""
+        return {table: txn.stat(handle)["entries"] for table, handle in self.databases.items()}
+
+    def pages(self, txn: Transaction) -> int:
+        """How many pages hold entries; the rest of the file is free."""
+        stats = [txn.stat(handle) for handle in (self._due, self._layout, *self.databases.values())]
+        return sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+
+    def _put(self, txn: Transaction, key: Key, entry: Entry) -> None:
+        table, digest = key
+        database = self.databases[table]
+        stored = txn.get(digest, None, database)
+        look = _NEVER if stored is None else stored[:8]
+        keep_until = _NEVER if entry.keep_until is None else _stamp(entry.keep_until)
+        if keep_until < look:
+            self._cancel(txn, look, key)
+            self._plan(txn, keep_until, key)
+            look = keep_until
+        txn.put(digest, look + keep_until + entry.value, db=database)
+
+    def _delete(self, txn: Transaction, key: Key) -> None:
+        table, digest = key
+        stored = txn.get(digest, None, self.databases[table])
+        if stored is not None:
+            self._cancel(txn, stored[:8], key)
+            txn.delete(digest, db=self.databases[table])
+
+    def _plan(self, txn: Transaction, look: bytes, key: Key) -> None:
+        if look != _NEVER:
+            txn.put(look + self._codes[key[0]] + key[1], b"", db=self._due)
+
+    def _cancel(self, txn: Transaction, look: bytes, key: Key) -> None:
+        if look != _NEVER:
+            txn.delete(look + self._codes[key[0]] + key[1], db=self._due)
+
+    def _due_before(self, txn: Transaction, bound: bytes, limit: int) -> list[bytes]:
+        rows: list[bytes] = []
+        for row in txn.cursor(self._due).iternext(values=False):
+            if row[:8] >= bound or len(rows) >= limit:
+                break
+            rows.append(row)
+        return rows
+
+    def _after(self, txn: Transaction, table: Table, cursor: bytes) -> Iterator[tuple[bytes, bytes]]:
+        position = txn.cursor(self.databases[table])
+        if not cursor:
+            return position.iternext()  # type: ignore[no-any-return]
+        if not position.set_range(cursor):
+            return iter(())
+        if position.key() == cursor and not position.next():
+            return iter(())
+        return position.iternext()  # type: ignore[no-any-return]
+
+
+def _stamp(seconds: int) -> bytes:
+    """Seconds as in rows; what does not fit becomes the nearest that does."""
+    return min(max(seconds, 0), _LAST).to_bytes(8)

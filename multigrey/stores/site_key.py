@@ -1,0 +1,78 @@
+"""The site key: the secret under which stored keys are hashed.
+
+Made at first start, kept in `STATE_DIR/site.key` (0600).  Without it a stolen or restored store names
+nobody, and knows nobody: so the store keeps a fingerprint of the key it was written with, and a start
+with another key is refused instead of silently forgetting every sender.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+from multigrey.contracts import Store
+from multigrey.errors import StoreError
+from multigrey.model import Change, Entry, Key, Table
+
+__all__ = ["check_site_key", "load_site_key"]
+
+_SIZE = 32
+_NAME = "site.key"
+_FINGERPRINT: Key = (Table.META, b"site-key")
+
+
+def load_site_key(state_dir: Path) -> bytes:
+    """The site key, made if there is none yet.  Raises StoreError naming the file."""
+    path = state_dir / _NAME
+    try:
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            return _make(path)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from error
+
+
+async def check_site_key(store: Store, site_key: bytes) -> None:
+    """Refuse (StoreError) a store that was written with another key; mark a new one with ours."""
+    fingerprint = blake2b(b"multigrey site key", key=site_key, digest_size=8).digest()
+
+    def decide(values: Sequence[bytes | None]) -> Change[bytes]:
+        (found,) = values
+        if found is None:
+            return Change(fingerprint, {_FINGERPRINT: Entry(fingerprint, None)}, durable=True)
+        return Change(found, {}, durable=False)
+
+    if await store.apply((_FINGERPRINT,), decide) != fingerprint:
+        raise StoreError(
+            f"the store was written with another {_NAME}: put that file back, "
+            "or move the store away to begin with an empty one"
+        )
+
+
+def _read(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) != _SIZE:
+        raise StoreError(f"{path}: {len(key)} bytes instead of {_SIZE}: not a site key")
+    return key
+
+
+def _make(path: Path) -> bytes:
+    """Write a new key completely before it gets its name, so that a crash leaves none or a whole one."""
+    key = secrets.token_bytes(_SIZE)
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return key

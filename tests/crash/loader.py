@@ -1,0 +1,79 @@
+"""Puts an LMDB store under load in a forked child, once per line of input; killed by test_kill.
+
+Input: one line per child, `DIRECTORY PREFIX`.  Output: the child's process id, then what was
+acknowledged, one line each and only after `apply` returned; `end` when the child is dead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import trio
+
+from multigrey.model import Table
+from multigrey.stores.lmdb import LmdbStore
+from tests.support.stores import FAR, count, key, options, put, running
+
+TASKS = 25
+SHARED = 5
+
+
+def say(line: str) -> None:
+    """In one piece, whatever happens to this process."""
+    os.write(1, line.encode() + b"\n")
+
+
+async def make_records(store: LmdbStore, prefix: int, task: int) -> None:
+    """New records; every third one is refreshed by a change nobody waits for."""
+    number = prefix + task
+    while True:
+        await put(store, key(number), b"%d" % number, FAR)
+        say(f"record {number}")
+        if number % 3 == 0:
+            await put(store, key(number), b"%d" % number, FAR + 1, durable=False)
+        number += TASKS
+
+
+async def count_up(store: LmdbStore, task: int) -> None:
+    """Numbers that several tasks add to."""
+    number = task % SHARED
+    while True:
+        say(f"count {number} {await count(store, key(number, Table.ORIGIN))}")
+
+
+async def forget(store: LmdbStore, prefix: int) -> None:
+    """Records that are due, beside the others."""
+    number = prefix + 900_000
+    while True:
+        for _ in range(5):
+            number += 1
+            await put(store, key(number), b"due", number % 50, durable=False)
+        await store.forget(50, 100)
+
+
+async def load(directory: str, prefix: int) -> None:
+    """Until killed."""
+    store = LmdbStore(options(Path(directory)))
+    async with running(store), trio.open_nursery() as nursery:
+        for task in range(TASKS):
+            nursery.start_soon(make_records, store, prefix, task)
+            nursery.start_soon(count_up, store, task)
+        nursery.start_soon(forget, store, prefix)
+
+
+def main() -> None:
+    """Fork a child per line: what takes long, importing, was done once."""
+    for line in sys.stdin:
+        directory, prefix = line.split()
+        pid = os.fork()
+        if pid == 0:
+            say(f"pid {os.getpid()}")
+            trio.run(load, directory, int(prefix))
+        os.waitpid(pid, 0)
+        say("end")
+
+
+if __name__ == "__main__":
+    main()
