@@ -38,9 +38,12 @@ def check_config(config: Path | None) -> None:
     Exit status: 0 when the daemon would start with it (perhaps with warnings), 2 when it would not.
     """
     loaded = _load(config)
-    if problems := registry_problems(loaded):
+    from multigrey.assemble import check
+
+    problems, warnings = check(loaded)
+    if problems:
         _refuse(problems)
-    for warning in loaded.warnings:
+    for warning in (*loaded.warnings, *warnings):
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{_name(loaded)}: ok")
 
@@ -61,13 +64,6 @@ def show_config(config: Path | None, *, json_: bool) -> None:
         return
     click.echo(f"# multigrey's configuration in effect; file: {loaded.path or 'none, built-in defaults'}\n")
     click.echo(as_toml(loaded), nl=False)
-
-
-def registry_problems(loaded: Loaded) -> Sequence[Problem]:
-    """What only shows once plugins and lists are loaded: unknown words, unreadable files."""
-    from multigrey.assemble import check
-
-    return check(loaded)
 
 
 def _load(path: Path | None) -> Loaded:

@@ -1,0 +1,134 @@
+"""`multigrey serve`: from the command line to a running daemon."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+
+from multigrey.assemble import assemble
+from multigrey.clock import Clock, SystemClock
+from multigrey.config.load import Loaded, load
+from multigrey.daemon import Daemon, open_all
+from multigrey.diagnostics import diagnostics
+from multigrey.errors import ConfigError, MultigreyError, StoreError
+from multigrey.listeners.systemd import inherited_sockets
+from multigrey.privileges import Identity, become, hand_over, identity_for
+from multigrey.stores.site_key import load_site_key
+
+__all__ = ["prepare_and_run", "serve"]
+
+EXIT_CONFIG = 2
+EXIT_START = 1
+
+logger = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="The configuration file.")
+@click.option(
+    "--state-dir", type=click.Path(path_type=Path), help="Where state is kept (overrides the file)."
+)
+@click.option("--user", help="Whom to become when started as root (overrides the file).")
+def serve(config: Path | None, state_dir: Path | None, user: str | None) -> None:
+    """Run the daemon in the foreground until SIGTERM or SIGINT.
+
+    Exit status: 0 after an orderly end, 1 when it could not start, 2 for a wrong configuration.
+    """
+    overrides = {}
+    if state_dir is not None:
+        overrides["state_dir"] = str(state_dir.absolute())
+    if user is not None:
+        overrides["user"] = user
+    sys.exit(prepare_and_run(partial(load, config, os.environ, overrides, uid=os.geteuid()), SystemClock()))
+
+
+def prepare_and_run(
+    load_config: Callable[[], Loaded], clock: Clock, when_ready: Callable[[], None] = lambda: None
+) -> int:
+    """Load, bind, give up root, serve.  Returns the exit status.
+
+    What needs root (binding, the state directory) comes first; what others wrote (plugins, lists) is
+    only touched after root was given up.
+    """
+    with diagnostics(os.environ):
+        return _prepare_and_run(load_config, clock, when_ready)
+
+
+def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready: Callable[[], None]) -> int:
+    try:
+        loaded = load_config()
+        settings = loaded.settings
+        identity = identity_for(settings.user, os.geteuid())
+        prepare_state_dir(settings.state_dir, identity)
+        endpoints = open_all(settings, inherited_sockets(os.environ, os.getpid()))
+        if identity is not None:
+            become(identity)
+        site_key = load_site_key(settings.state_dir)
+        daemon = Daemon(
+            loaded=loaded,
+            assembly=assemble(loaded, site_key),
+            endpoints=endpoints,
+            site_key=site_key,
+            clock=clock,
+            load=load_config,
+            environ=os.environ,
+            host=socket.gethostname(),
+        )
+        return _run(daemon, when_ready)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        return EXIT_CONFIG
+    except MultigreyError as error:
+        click.echo(f"multigrey: {error}", err=True)
+        return EXIT_START
+
+
+def prepare_state_dir(path: Path, identity: Identity | None) -> None:
+    """Make the state directory, for the user to be.
+
+    Others may pass through it to the sockets below, but see nothing.  Raises StoreError.
+    """
+    try:
+        path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        if identity is not None:
+            hand_over(path, identity)
+    except OSError as error:
+        raise StoreError(f"state directory {path}: {error.strerror or error}") from error
+
+
+def _run(daemon: Daemon, when_ready: Callable[[], None]) -> int:
+    # What start-up made stays for good: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    status = 0
+    try:
+        trio.run(_serve_and_tell, daemon, when_ready)
+    except* MultigreyError as group:
+        for error in _leaves(group):
+            click.echo(f"multigrey: {error}", err=True)
+        status = EXIT_START
+    return status
+
+
+async def _serve_and_tell(daemon: Daemon, when_ready: Callable[[], None]) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(daemon.run)
+        when_ready()
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """The exceptions inside nested groups."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,330 @@
+"""The daemon: what runs, in which nursery, and in which order it ends.
+
+    daemon
+     +- background: decision log, store, forgetting, plugin services, watchdog   (restarted, never fatal)
+     +- connections: one task each                                              (drained with a deadline)
+     +- accept: one task per endpoint                                           (cancelled first)
+     +- signals: HUP reload, TERM/INT drain and stop, USR1 figures to the log
+
+The end goes from the outside in: no new connections, answers under way, the store's last batch, the
+log's last line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from multigrey import __version__
+from multigrey.assemble import Assembly, assemble
+from multigrey.clock import Clock
+from multigrey.commands import Commands
+from multigrey.config.load import Loaded
+from multigrey.config.settings import Listen, Settings
+from multigrey.contracts import DialogueOptions, Service, Store, StoreOptions
+from multigrey.engine import Engine
+from multigrey.errors import ConfigError, MultigreyError, PluginError, StoreError
+from multigrey.events import DecisionLog, make_ids
+from multigrey.forgetting import keep_forgetting
+from multigrey.listeners.connections import ConnectionLimits, Listening, Server
+from multigrey.listeners.sockets import OpenSocket, open_endpoint
+from multigrey.listeners.systemd import Notifier, watchdog_seconds
+from multigrey.stores.site_key import check_site_key
+from multigrey.supervise import supervise
+
+__all__ = ["Daemon", "OpenEndpoint", "open_all"]
+
+logger = logging.getLogger(__name__)
+
+_NEEDS_RESTART = ("listen", "state_dir", "user", "store", "control")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEndpoint:
+    """One `[[listen]]` and a socket opened for it."""
+
+    listen: Listen
+    open: OpenSocket
+
+
+def open_all(settings: Settings, inherited: Mapping[str, list[int]]) -> list[OpenEndpoint]:
+    """Open every endpoint of the configuration, or none.  Raises ListenerError."""
+    opened: list[OpenEndpoint] = []
+    try:
+        for listen in settings.listen:
+            sockets = open_endpoint(
+                listen.address,
+                mode=listen.mode,
+                owner=listen.owner,
+                group=listen.group,
+                inherited=inherited,
+            )
+            opened += [OpenEndpoint(listen, sock) for sock in sockets]
+    except MultigreyError:
+        for endpoint in opened:
+            endpoint.open.close()
+        raise
+    return opened
+
+
+class Daemon:
+    """One running multigrey."""
+
+    def __init__(
+        self,
+        *,
+        loaded: Loaded,
+        assembly: Assembly,
+        endpoints: Sequence[OpenEndpoint],
+        site_key: bytes,
+        clock: Clock,
+        load: Callable[[], Loaded],
+        environ: Mapping[str, str],
+        host: str,
+    ) -> None:
+        """`load` reads the configuration again, for a reload."""
+        settings = loaded.settings
+        self._loaded = loaded
+        self._assembly = assembly
+        self._endpoints = endpoints
+        self._site_key = site_key
+        self._clock = clock
+        self._load = load
+        self._notifier = Notifier(environ)
+        self._watchdog = watchdog_seconds(environ, os.getpid())
+        self._stopping = trio.Event()
+        self._reloading = trio.Lock()
+        options = StoreOptions(settings.state_dir, settings.store.map_size)
+        self.store: Store = assembly.registry.stores[settings.store.backend](options)
+        self._host = host
+        self.log = self._make_log(settings)
+        self.engine = Engine(
+            clock=clock,
+            store=self.store,
+            setup=assembly.setup,
+            ids=make_ids(),
+            host=host,
+            version=__version__,
+            listeners=(self.log.write,),
+        )
+        self.commands = Commands(self.engine, host=host, reload=self.reload)
+        self.server = Server(self.engine, self.commands, _limits(settings))
+        self._listening = [self._make_listening(endpoint) for endpoint in endpoints]
+        self._background: trio.Nursery | None = None
+        self._logging = trio.CancelScope()
+        self._services = trio.CancelScope()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop` or a signal; reports started when every endpoint answers.
+
+        Raises StoreError when the store cannot be opened.
+        """
+        async with trio.open_nursery() as background:
+            self._background = background
+            await background.start(self._run_log, self.log, self._logging)
+            await background.start(self.store.run)
+            await check_site_key(self.store, self._site_key)
+            await self.commands.load_blocked()
+            await background.start(self._watch_signals)
+            self._start_background(background)
+            await self._serve(task_status)
+            background.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Begin the orderly end."""
+        self._stopping.set()
+
+    async def reload(self) -> None:
+        """Read configuration, lists and plugins again and use them from the next attempt on.
+
+        Raises ConfigError or PluginError; then everything stays as it was.
+        """
+        async with self._reloading:
+            self._notifier.reloading(self._clock.monotonic())
+            try:
+                loaded = await trio.to_thread.run_sync(self._load)
+                assembly = await trio.to_thread.run_sync(assemble, loaded, self._site_key)
+            except (ConfigError, PluginError) as error:
+                logger.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400
+                raise
+            finally:
+                self._notifier.ready("serving")
+            await self._take_over(loaded, assembly)
+            self._say_loaded("reloaded")
+
+    async def _take_over(self, loaded: Loaded, assembly: Assembly) -> None:
+        """Everything a reload changes; an attempt in flight ends with what it began with."""
+        old, self._loaded, self._assembly = self._loaded.settings, loaded, assembly
+        settings = loaded.settings
+        self._report_restart(old, settings)
+        self.engine.setup = assembly.setup
+        self.server.limits = _limits(settings)
+        for listening, endpoint in zip(self._listening, self._endpoints, strict=True):
+            listening.make_dialogue = self._make_listening(endpoint).make_dialogue
+        self._start_services()
+        if settings.log == old.log:
+            await self.log.reopen()
+        else:
+            await self._change_log(settings)
+
+    async def _change_log(self, settings: Settings) -> None:
+        assert self._background is not None
+        log, scope = self._make_log(settings), trio.CancelScope()
+        try:
+            await self._background.start(self._run_log, log, scope)
+        except MultigreyError as error:
+            logger.error("%s; the decision log stays where it was", error)  # noqa: TRY400
+            return
+        self.engine.listeners = (log.write,)
+        self._logging.cancel()
+        self.log, self._logging = log, scope
+
+    async def _run_log(
+        self,
+        log: DecisionLog,
+        scope: trio.CancelScope,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with scope:
+            await log.run(task_status=task_status)
+
+    def _start_services(self) -> None:
+        """Run the services of the present plugins, and no others."""
+        assert self._background is not None
+        self._services.cancel()
+        self._services = trio.CancelScope()
+        self._background.start_soon(self._run_services, self._services, self._assembly.registry.services)
+
+    async def _run_services(self, scope: trio.CancelScope, services: Mapping[str, Service]) -> None:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                for name, service in services.items():
+                    run = partial(service.run, task_status=trio.TASK_STATUS_IGNORED)
+                    nursery.start_soon(supervise, f"service {name}", run)
+
+    def _start_background(self, background: trio.Nursery) -> None:
+        forget = partial(keep_forgetting, self._clock, self.store)
+        background.start_soon(supervise, "forgetting", forget)
+        self._start_services()
+        if self._watchdog is not None:
+            background.start_soon(self._feed_watchdog, self._watchdog)
+
+    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
+        accepting = trio.CancelScope()
+        try:
+            async with trio.open_nursery() as connections:
+                connections.start_soon(self._accept_all, accepting, connections)
+                sweeping = trio.CancelScope()
+                connections.start_soon(self._sweep, sweeping)
+                self._say_loaded("ready")
+                self._notifier.ready("serving")
+                task_status.started()
+                await self._stopping.wait()
+                self._notifier.stopping()
+                logger.info("stopping: %d connections open", self.server.connections)
+                accepting.cancel()
+                await self.server.drain(self._loaded.settings.limits.drain)
+                sweeping.cancel()
+        finally:
+            for endpoint in self._endpoints:
+                endpoint.open.close()
+
+    async def _accept_all(self, scope: trio.CancelScope, connections: trio.Nursery) -> None:
+        with scope:
+            async with trio.open_nursery() as accept:
+                for listening in self._listening:
+                    accept.start_soon(self.server.accept, listening, connections)
+
+    async def _sweep(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self.server.sweep()
+
+    def _make_log(self, settings: Settings) -> DecisionLog:
+        log = settings.log
+        return DecisionLog(
+            form=log.format,
+            to=log.to,
+            ident=log.ident,
+            facility=log.facility,
+            host=self._host,
+            clock=self._clock,
+        )
+
+    def _make_listening(self, endpoint: OpenEndpoint) -> Listening:
+        listen = endpoint.listen
+        make = self._assembly.registry.protocols[listen.protocol]
+        options = DialogueOptions(
+            listener=listen.name,
+            request_size=self._loaded.settings.limits.request_size,
+            administer=endpoint.open.socket.family == socket.AF_UNIX,
+        )
+        return Listening(
+            listen.name,
+            endpoint.open.socket,
+            partial(make, options),
+            listen.on_error,
+            tuple(listen.allow_from),
+        )
+
+    def _say_loaded(self, what: str) -> None:
+        for warning in (*self._loaded.warnings, *self._assembly.warnings):
+            logger.warning("%s", warning)
+        for name, count in self._assembly.summary.items():
+            logger.info("whitelist %s: %d entries", name, count)
+        endpoints = ", ".join(f"{e.listen.protocol} on {e.listen.address}" for e in self._endpoints)
+        logger.info("multigrey %s %s: %s", __version__, what, endpoints)
+
+    def _report_restart(self, old: Settings, new: Settings) -> None:
+        changed = [name for name in _NEEDS_RESTART if getattr(old, name) != getattr(new, name)]
+        for name in changed:
+            logger.warning("%s changed: needs restart", name)
+
+    async def _watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(
+            signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
+        ) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    await self._reload_by_signal()
+                elif number == signal.SIGUSR1:
+                    await self._say_figures()
+                elif self._stopping.is_set():
+                    logger.warning("second signal: ending at once")
+                    await self.server.drain(0)
+                else:
+                    self.stop()
+
+    async def _reload_by_signal(self) -> None:
+        try:
+            await self.reload()
+        except (ConfigError, PluginError):
+            return
+
+    async def _say_figures(self) -> None:
+        try:
+            health = await self.store.health()
+        except StoreError as error:
+            health = {"store": str(error)}
+        figures = {**self.engine.figures(), **health, "connections": self.server.connections}
+        logger.info(
+            "figures: %s", " ".join(f"{name.replace(' ', '-')}={value}" for name, value in figures.items())
+        )
+
+    async def _feed_watchdog(self, seconds: float) -> None:
+        while True:
+            self._notifier.watchdog()
+            await trio.sleep(seconds)
+
+
+def _limits(settings: Settings) -> ConnectionLimits:
+    limits = settings.limits
+    return ConnectionLimits(limits.connections, limits.idle, limits.answer_within)

@@ -1,0 +1,1 @@
+"""Endpoints: opening them, and the loop that serves whoever connects."""

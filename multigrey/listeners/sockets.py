@@ -1,0 +1,173 @@
+"""Opening endpoints: unix sockets, TCP, and what systemd handed over.
+
+Done before the daemon gives up root, so that a socket may lie in the mail server's own directory.
+Every failure is a ListenerError that says what holds the endpoint and what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from multigrey.config.types import Endpoint, SystemdEndpoint, TcpEndpoint, UnixEndpoint
+from multigrey.errors import ListenerError
+
+__all__ = ["OpenSocket", "open_endpoint"]
+
+_BACKLOG = 1024
+_PROBE_SECONDS = 1.0
+_WELL_KNOWN = {
+    10023: "postgrey listens there by default; to run beside it, give [[listen]] another port "
+    '(address = "tcp:127.0.0.1:10025") or a unix socket, and point one MTA at a time to it',
+    2501: "sqlgrey listens there by default",
+    1337: "bley listens there by default",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSocket:
+    """A listening socket, and the file it made if it made one."""
+
+    socket: socket.socket
+    path: Path | None = None
+    inode: int = 0
+
+    def close(self) -> None:
+        """Close it and remove its file, unless another socket has taken its place meanwhile."""
+        self.socket.close()
+        try:
+            if self.path is not None and self.path.lstat().st_ino == self.inode:
+                self.path.unlink()
+        except OSError:
+            return
+
+
+def open_endpoint(
+    endpoint: Endpoint,
+    *,
+    mode: int,
+    owner: str | None,
+    group: str | None,
+    inherited: Mapping[str, list[int]],
+) -> list[OpenSocket]:
+    """Listening, non-blocking sockets for one endpoint (systemd may hand over several of one name).
+
+    `inherited`: see `systemd.inherited_sockets`.  Raises ListenerError.
+    """
+    if isinstance(endpoint, SystemdEndpoint):
+        return _adopt(endpoint, inherited)
+    if isinstance(endpoint, TcpEndpoint):
+        return [OpenSocket(_open_tcp(endpoint))]
+    return [_open_unix(endpoint, mode, owner, group)]
+
+
+def _adopt(endpoint: SystemdEndpoint, inherited: Mapping[str, list[int]]) -> list[OpenSocket]:
+    descriptors = inherited.get(endpoint.name)
+    if not descriptors:
+        names = ", ".join(inherited) or "none"
+        raise ListenerError(
+            f"{endpoint}: systemd handed over no socket of that name (got: {names}); "
+            "is the socket unit's FileDescriptorName= the same, and was the daemon started by systemd?"
+        )
+    found = []
+    for descriptor in descriptors:
+        sock = socket.socket(fileno=descriptor)
+        sock.setblocking(False)
+        found.append(OpenSocket(sock))
+    return found
+
+
+def _open_tcp(endpoint: TcpEndpoint) -> socket.socket:
+    try:
+        info = socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(info[0], info[1], info[2])
+    except OSError as error:
+        raise ListenerError(f"{endpoint}: {error.strerror or error}") from error
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # An answer is one small write: waiting to fill a packet would cost 40 ms.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(info[4])
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise ListenerError(f"{endpoint}: {_explain(endpoint, error)}") from error
+    return sock
+
+
+def _explain(endpoint: TcpEndpoint, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        holder = _WELL_KNOWN.get(endpoint.port, "is another multigrey running?")
+        return f"the port is in use; {holder} (ss -ltnp 'sport = :{endpoint.port}' shows who has it)"
+    if error.errno == errno.EACCES:
+        return "permission denied: ports below 1024 need root or systemd's socket activation"
+    return error.strerror or str(error)
+
+
+def _open_unix(endpoint: UnixEndpoint, mode: int, owner: str | None, group: str | None) -> OpenSocket:
+    path = endpoint.path
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _clear_the_way(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ListenerError(f"{endpoint}: {error.strerror or error}") from error
+    try:
+        # Nobody may connect between bind and chmod.
+        mask = os.umask(0o777)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(mask)
+        _give(path, owner, group)
+        path.chmod(mode)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except (OSError, KeyError) as error:
+        sock.close()
+        reason = getattr(error, "strerror", None) or str(error).strip("'\"")
+        raise ListenerError(f"{endpoint}: {reason}") from error
+    return OpenSocket(sock, path, path.lstat().st_ino)
+
+
+def _clear_the_way(path: Path) -> None:
+    """Remove a socket nobody answers on.  Anything else in the way is an error."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise ListenerError(f"unix:{path}: something that is not a socket is in the way")
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.settimeout(_PROBE_SECONDS)
+    try:
+        probe.connect(str(path))
+    except ConnectionRefusedError:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ListenerError(f"unix:{path}: cannot tell whether it is in use: {error.strerror}") from error
+    else:
+        raise ListenerError(f"unix:{path}: somebody answers on it: is another multigrey running?")
+    finally:
+        probe.close()
+
+
+def _give(path: Path, owner: str | None, group: str | None) -> None:
+    """Change owner and group by name.  Raises KeyError for a name the system does not know."""
+    if owner is None and group is None:
+        return
+    uid = -1 if owner is None else pwd.getpwnam(owner).pw_uid
+    gid = -1 if group is None else grp.getgrnam(group).gr_gid
+    os.chown(path, uid, gid)

@@ -1,0 +1,78 @@
+"""systemd's two small protocols: sockets handed over at start, and notices back.
+
+Sources: sd_listen_fds(3) (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES; descriptors begin at 3) and
+sd_notify(3) (datagrams to NOTIFY_SOCKET; a leading @ means an abstract socket).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+
+__all__ = ["Notifier", "inherited_sockets", "watchdog_seconds"]
+
+_FIRST_FD = 3
+_MICROSECONDS = 1_000_000
+
+logger = logging.getLogger(__name__)
+
+
+def inherited_sockets(environ: Mapping[str, str], pid: int) -> dict[str, list[int]]:
+    """The file descriptors systemd passed to this process, by name of the socket unit."""
+    if environ.get("LISTEN_PID") != str(pid):
+        return {}
+    count = int(environ.get("LISTEN_FDS", "0"))
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    found: dict[str, list[int]] = {}
+    for index in range(count):
+        name = names[index] if index < len(names) and names[index] else "unknown"
+        os.set_inheritable(_FIRST_FD + index, False)
+        found.setdefault(name, []).append(_FIRST_FD + index)
+    return found
+
+
+def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float | None:
+    """How often systemd wants to hear from us, halved as sd_watchdog_enabled(3) advises; None: never."""
+    if environ.get("WATCHDOG_PID", str(pid)) != str(pid):
+        return None
+    try:
+        interval = int(environ.get("WATCHDOG_USEC", "0"))
+    except ValueError:
+        return None
+    return interval / _MICROSECONDS / 2 if interval > 0 else None
+
+
+class Notifier:
+    """Tells systemd how we are; says nothing when nobody asked."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Takes the address from NOTIFY_SOCKET."""
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+
+    def ready(self, status: str) -> None:
+        """Start or reload is complete."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def reloading(self, monotonic: float) -> None:
+        """A reload began (systemd wants CLOCK_MONOTONIC in microseconds with it)."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(monotonic * _MICROSECONDS)}")
+
+    def stopping(self) -> None:
+        """The end began."""
+        self._send("STOPPING=1")
+
+    def watchdog(self) -> None:
+        """Still alive."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, text: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+                sock.sendto(text.encode(), self._address)
+        except OSError as error:
+            logger.warning("cannot notify systemd: %s", error)

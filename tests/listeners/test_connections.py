@@ -1,0 +1,326 @@
+"""The hot loop against real sockets on loopback: many peers, and each kind of trouble from one of them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from ipaddress import ip_network
+
+import pytest
+import trio
+import trio.testing
+
+from multigrey.commands import Commands
+from multigrey.contracts import DialogueOptions
+from multigrey.errors import StoreError
+from multigrey.listeners.connections import REQUEST_TIME, ConnectionLimits, Listening, Server
+from multigrey.model import Action, Reason
+from multigrey.protocols.exim import EximDialogue
+from multigrey.protocols.greylistd import GreylistdDialogue
+from multigrey.protocols.postfix import PostfixDialogue
+from tests.support.engines import DELAY, Harness, harness
+
+QUESTION = (
+    b"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=192.0.2.%d\n"
+    b"sender=a@example.org\nrecipient=b@example.net\n\n"
+)
+DEFERRED = b"action=DEFER_IF_PERMIT 4.7.1 Greylisted, please try again later\n\n"
+DUNNO = b"action=DUNNO\n\n"
+
+
+@pytest.fixture
+def autojump_clock() -> trio.testing.MockClock:
+    """Time jumps when nothing has happened for a while: real sockets need a moment."""
+    return trio.testing.MockClock(autojump_threshold=0.01)
+
+
+class Bench:
+    """A server on one loopback port per protocol."""
+
+    def __init__(self, parts: Harness, server: Server, ports: dict[str, int]) -> None:
+        self.engine = parts.engine
+        self.events = parts.events
+        self.clock = parts.clock
+        self.server = server
+        self._ports = ports
+
+    async def connect(self, protocol: str = "postfix") -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self._ports[protocol])
+
+
+@asynccontextmanager
+async def bench(
+    *, limits: ConnectionLimits | None = None, on_error: str = "pass", allow: str = "", **changes: object
+) -> AsyncIterator[Bench]:
+    async with harness(**changes) as parts, AsyncExitStack() as stack, trio.open_nursery() as nursery:
+
+        async def reload() -> None:
+            return
+
+        commands = Commands(parts.engine, host="mx", reload=reload)
+        server = Server(parts.engine, commands, limits or ConnectionLimits(100, 3600, 3))
+        ports = {}
+        kinds: dict[str, Callable] = {
+            "postfix": PostfixDialogue,
+            "exim": EximDialogue,
+            "greylistd": GreylistdDialogue,
+        }
+        for name, make in kinds.items():
+            sock = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            sock.setblocking(False)
+            ports[name] = sock.getsockname()[1]
+            options = DialogueOptions(name, 65536, administer=True)
+            allowed = [ip_network(allow)] if allow else []
+            listening = Listening(name, sock, partial(make, options), on_error, allowed)
+            nursery.start_soon(server.accept, listening, nursery)
+        nursery.start_soon(server.sweep)
+        yield Bench(parts, server, ports)
+        nursery.cancel_scope.cancel()
+
+
+async def ask(stream: trio.SocketStream, question: bytes, answers: int = 1) -> bytes:
+    await stream.send_all(question)
+    return await read_answers(stream, answers)
+
+
+async def read_answers(stream: trio.SocketStream, answers: int) -> bytes:
+    data = b""
+    while data.count(b"\n\n") < answers:
+        chunk = await stream.receive_some()
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+async def read_all(stream: trio.SocketStream) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
+async def test_a_connection_is_kept_and_each_question_answered_in_turn():
+    async with bench() as b, await b.connect() as stream:
+        assert await ask(stream, QUESTION % 1) == DEFERRED
+        b.clock.advance(DELAY - 1)
+        assert await ask(stream, QUESTION % 1) == DEFERRED
+        b.clock.advance(1)
+        assert (await ask(stream, QUESTION % 1)).startswith(b"action=PREPEND X-Greylist: delayed 120 seconds")
+        assert await ask(stream, QUESTION % 1) == DUNNO
+
+
+async def test_pipelined_questions_are_answered_in_order():
+    async with bench() as b, await b.connect() as stream:
+        questions = b"".join(QUESTION % number for number in (1, 1, 2)) * 40
+        data = await ask(stream, questions, answers=120)
+        assert data == DEFERRED * 120
+        reasons = [event.verdict.reason for event in b.events]
+        assert reasons[:3] == [Reason.NEW, Reason.EARLY, Reason.EARLY]
+
+
+async def test_one_shot_question_is_answered_after_the_half_close():
+    async with bench() as b, await b.connect("exim") as stream:
+        await stream.send_all(
+            b"multigrey/1\nclient_address=192.0.2.1\nsender=a@example.org\nrecipient=b@example.net\n"
+        )
+        await stream.send_eof()
+        assert (await read_all(stream)).startswith(b"action=defer reason=new retry_after=120 id=id0000 ")
+
+
+async def test_a_slow_writer_is_read_piece_by_piece():
+    async with bench() as b, await b.connect() as stream:
+        for byte in QUESTION % 1:
+            await stream.send_all(bytes([byte]))
+        assert await read_answers(stream, 1) == DEFERRED
+
+
+async def test_binary_noise_ends_its_connection_and_no_other():
+    async with bench() as b, await b.connect() as good, await b.connect() as bad:
+        assert await ask(good, QUESTION % 1) == DEFERRED
+        with pytest.raises(trio.BrokenResourceError):
+            await bad.send_all(b"\x00\xff\x16\x03\x01" * 4_000_000)
+        assert await ask(good, QUESTION % 1) == DEFERRED
+
+
+async def test_a_bug_of_ours_ends_its_connection_and_is_counted(caplog: pytest.LogCaptureFixture):
+    async with bench() as b, await b.connect() as good, await b.connect() as bad:
+
+        class Broken:
+            def __call__(self, attempt):
+                raise RuntimeError("bug")
+
+        whole = b.engine.setup
+        b.engine.setup = type(whole)(**{**_fields(whole), "sources": (Broken(),)})
+        assert await ask(bad, QUESTION % 1) == b""
+        b.engine.setup = whole
+        assert await ask(good, QUESTION % 1) == DEFERRED
+        assert b.server.internal_errors == 1
+        assert "internal error" in caplog.text
+
+
+def _fields(setup):
+    return {name: getattr(setup, name) for name in setup.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(
+    ("on_error", "answer"),
+    [
+        ("pass", DUNNO),
+        ("defer", b"action=DEFER_IF_PERMIT 4.3.0 Temporary problem, please try again later\n\n"),
+        ("silent", b""),
+    ],
+)
+async def test_a_failing_store_is_answered_as_the_listener_wants(on_error: str, answer: bytes):
+    async with bench(on_error=on_error) as b, await b.connect() as stream:
+
+        async def apply(keys, decide):
+            raise StoreError("disk full")
+
+        b.engine.store.apply = apply
+        assert await ask(stream, QUESTION % 1) == answer
+        assert b.events[0].verdict.reason is Reason.ERROR
+        assert b.events[0].verdict.detail == "disk full"
+
+
+async def test_an_overdue_decision_is_answered_and_the_connection_goes_on(autojump_clock):
+    async with bench() as b, await b.connect() as stream:
+        real = b.engine.store.apply
+
+        async def hang(keys, decide):
+            await trio.sleep_forever()
+
+        b.engine.store.apply = hang
+        assert await ask(stream, QUESTION % 1) == DUNNO
+        b.engine.store.apply = real
+        assert await ask(stream, QUESTION % 1) == DEFERRED
+        assert [event.verdict.reason for event in b.events] == [Reason.ERROR, Reason.NEW]
+        assert "3 s" in b.events[0].verdict.detail
+
+
+async def test_a_silent_peer_is_cut_after_a_while(autojump_clock):
+    async with bench() as b, await b.connect() as stream:
+        before = trio.current_time()
+        assert await read_all(stream) == b""
+        assert REQUEST_TIME <= trio.current_time() - before < REQUEST_TIME + 1
+
+
+async def test_an_unfinished_question_is_cut_however_slowly_it_grows(autojump_clock):
+    async with bench() as b, await b.connect() as stream:
+        assert await ask(stream, QUESTION % 1) == DEFERRED
+        before = trio.current_time()
+
+        async def drip() -> None:
+            while True:
+                await stream.send_all(b"x")
+                await trio.sleep(1)
+
+        with pytest.raises(trio.BrokenResourceError):
+            await drip()
+        assert trio.current_time() - before < REQUEST_TIME + 3
+
+
+async def test_a_client_that_never_ends_its_request_is_answered_after_a_silence(autojump_clock):
+    """Debian's own greylist program sends neither a line end nor an end of file."""
+    async with bench() as b, await b.connect("greylistd") as stream:
+        await stream.send_all(b"--grey 192.0.2.1 a@example.org")
+        await stream.send_all(b" b@example.net")
+        assert await read_all(stream) == b"true"
+
+
+async def test_an_idle_connection_is_kept_for_as_long_as_configured(autojump_clock):
+    async with bench(limits=ConnectionLimits(10, 60, 3)) as b, await b.connect() as stream:
+        assert await ask(stream, QUESTION % 1) == DEFERRED
+        await trio.sleep(50)
+        assert await ask(stream, QUESTION % 1) == DEFERRED
+        before = trio.current_time()
+        assert await read_all(stream) == b""
+        assert 60 <= trio.current_time() - before < 61
+
+
+async def test_connections_over_the_limit_wait_for_room():
+    async with bench(limits=ConnectionLimits(2, 3600, 3)) as b:
+        first, second = await b.connect(), await b.connect()
+        assert await ask(first, QUESTION % 1) == DEFERRED
+        assert await ask(second, QUESTION % 1) == DEFERRED
+        async with await b.connect() as third:
+            await third.send_all(QUESTION % 1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert b.server.connections == 2
+            await first.aclose()
+            assert await read_answers(third, 1) == DEFERRED
+        await second.aclose()
+
+
+async def test_a_peer_outside_allow_from_is_closed_unheard():
+    async with bench(allow="192.0.2.0/24") as b, await b.connect() as stream:
+        assert await read_all(stream) == b""
+        assert b.events == []
+
+
+async def test_a_peer_inside_allow_from_is_heard():
+    async with bench(allow="127.0.0.0/8") as b, await b.connect() as stream:
+        assert await ask(stream, QUESTION % 1) == DEFERRED
+
+
+async def test_drain_answers_what_is_being_decided_and_closes_the_rest():
+    async with bench() as b, await b.connect() as idle, await b.connect() as busy:
+        assert await ask(idle, QUESTION % 1) == DEFERRED
+        go_on = trio.Event()
+        real = b.engine.store.apply
+
+        async def wait(keys, decide):
+            await go_on.wait()
+            return await real(keys, decide)
+
+        b.engine.store.apply = wait
+        await busy.send_all(QUESTION % 2)
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.server.drain, 5)
+            assert await read_all(idle) == b""
+            go_on.set()
+            assert await read_all(busy) == DEFERRED
+        assert b.server.connections == 0
+
+
+async def test_drain_gives_up_after_its_deadline(autojump_clock):
+    async with bench() as b, await b.connect() as stream:
+
+        async def hang(keys, decide):
+            await trio.sleep_forever()
+
+        b.engine.store.apply = hang
+        await stream.send_all(QUESTION % 1)
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.current_time()
+        await b.server.drain(2)
+        assert trio.current_time() - before == 2
+        assert await read_all(stream) == b""
+
+
+async def test_a_wrong_list_is_named_once(caplog: pytest.LogCaptureFixture):
+    async with bench() as b, await b.connect() as stream:
+        for _ in range(3):
+            assert (
+                await ask(stream, b"request=smtpd_access_policy\nprotocol_state=MAIL\nsender=a@b.example\n\n")
+                == DUNNO
+            )
+        assert caplog.text.count("smtpd_sender_restrictions") == 1
+        assert b.events == []
+
+
+async def test_commands_reach_the_engine_and_their_errors_come_back():
+    async with bench() as b:
+        async with await b.connect("greylistd") as stream:
+            await stream.send_all(b"192.0.2.1 a@example.org b@example.net\n")
+            assert await read_all(stream) == b"grey"
+        async with await b.connect("greylistd") as stream:
+            await stream.send_all(b"status 192.0.2.1 a@example.org b@example.net\n")
+            assert await read_all(stream) == b"grey"
+        async with await b.connect("greylistd") as stream:
+            await stream.send_all(b"add --white nonsense key\n")
+            assert b"white" in await read_all(stream)
+        async with await b.connect("greylistd") as stream:
+            await stream.send_all(b"nonsense key\n")
+            assert await read_all(stream) == b"white"
+        assert [event.verdict.action for event in b.events] == [Action.DEFER, Action.PASS]

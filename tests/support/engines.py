@@ -1,0 +1,73 @@
+"""An engine over the memory store, put together by hand for tests."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from multigrey.contracts import Store, StoreOptions
+from multigrey.decision import Policy
+from multigrey.engine import Engine, Setup
+from multigrey.keys import NETWORK_KEY, ClientNetwork, KeyScheme, Recipient, Sender
+from multigrey.model import DecisionEvent
+from multigrey.rules import Rules
+from multigrey.stores.memory import MemoryStore
+from tests.support.clocks import FakeClock
+
+SITE_KEY = bytes(range(32))
+DELAY = 120
+WINDOW = 2 * 86400
+MAX_AGE = 36 * 86400
+
+
+def scheme(*, recipient: str = "+") -> KeyScheme:
+    network = ClientNetwork(24, 64)
+    components = (network, Sender(), Recipient(recipient))
+    return KeyScheme(SITE_KEY, NETWORK_KEY, components, network, Recipient(recipient))
+
+
+def setup(**changes: object) -> Setup:
+    values: dict[str, object] = {
+        "scheme": scheme(),
+        "policy": Policy(DELAY, WINDOW, MAX_AGE, 5),
+        "unnamed_delay": DELAY,
+        "text": "Greylisted, please try again later",
+        "rules": Rules((), {}),
+    }
+    return Setup(**{**values, **changes})  # type: ignore[arg-type]
+
+
+class Harness:
+    """An engine, its clock, its store and what it reported."""
+
+    def __init__(self, store: Store, **changes: object) -> None:
+        self.clock = FakeClock()
+        self.store = store
+        self.events: list[DecisionEvent] = []
+        self.engine = Engine(
+            clock=self.clock,
+            store=store,
+            setup=setup(**changes),
+            ids=(f"id{number:04}" for number in itertools.count()),
+            host="mx.example.org",
+            version="0",
+            listeners=(self.events.append,),
+        )
+
+
+def memory_store() -> MemoryStore:
+    return MemoryStore(StoreOptions(Path("/nonexistent"), 0))
+
+
+@asynccontextmanager
+async def harness(store: Store | None = None, **changes: object) -> AsyncIterator[Harness]:
+    """A harness whose store runs."""
+    store = memory_store() if store is None else store
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        yield Harness(store, **changes)
+        nursery.cancel_scope.cancel()
