@@ -1,0 +1,227 @@
+"""What both mail servers do with the shipped files: the same, in their own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.mta import shipped
+from tests.mta.exim import DebianExim
+from tests.mta.harness import Server, greylist_headers, place
+from tests.mta.postfix import Postfix
+from tests.mta.shipped import DELAY, TEXT, World, client
+
+pytestmark = pytest.mark.mta
+
+MANY = [f"u{number:02}@test.example" for number in range(50)]
+USERS = ["bob", "carol", "welcome", "abuse", *(address.partition("@")[0] for address in MANY)]
+
+
+class Asked(World[Server]):
+    """A world that knows its server's way of passing a refusal on."""
+
+    @property
+    def code(self) -> int:
+        return 450 if self.mta.name == "Postfix" else 451
+
+    def refusal(self, recipient: str) -> tuple[int, str]:
+        """The reply to RCPT."""
+        said = f"<{recipient}>: Recipient address rejected: " if self.mta.name == "Postfix" else ""
+        return self.code, f"4.7.1 {said}{TEXT}"
+
+    def late_refusal(self) -> tuple[int, str]:
+        """The reply to the end of data."""
+        said = "<DATA>: Data command rejected: " if self.mta.name == "Postfix" else ""
+        return self.code, f"4.7.1 {said}{TEXT}"
+
+
+@pytest.fixture(scope="module", params=["postfix", "exim"])
+def world(request: pytest.FixtureRequest) -> Iterator[Asked]:
+    with (
+        place() as directory,
+        shipped.daemon(directory / "daemon", f"{request.param}/multigrey.toml") as daemon,
+    ):
+        if request.param == "postfix":
+            mta: Server = Postfix(
+                directory / "postfix", shipped.text("postfix/main.cf.multigrey", daemon.directory)
+            )
+        else:
+            shipped.acl_files(directory, daemon.directory)
+            mta = DebianExim(directory / "exim", shipped.exim_macros(directory), users=USERS)
+        with mta:
+            yield Asked(daemon, mta)
+
+
+def test_new_early_retry_known(world: Asked) -> None:
+    recipients = ["bob@test.example", "carol@test.example"]
+    refusals = [world.refusal(recipient) for recipient in recipients]
+    address, sender = client(), "journey@sender.example"
+    with world.mta.session(address) as session:
+        assert session.send(sender, recipients, "first").recipients == refusals
+        world.daemon.clock.advance(DELAY - 1)
+        assert session.send(sender, recipients, "second").recipients == refusals
+    world.daemon.clock.advance(1)
+    with world.mta.session(address) as session:
+        third = session.send(sender, recipients, "third")
+        fourth = session.send(sender, recipients, "fourth")
+    assert third.codes == fourth.codes == [250, 250]
+    assert (third.end.code, fourth.end.code) == (250, 250)
+    for message in world.mta.delivered("third", 2):
+        (header,) = greylist_headers(message)
+        assert header.startswith(f"delayed {DELAY} seconds by ")
+    for message in world.mta.delivered("fourth", 2):
+        assert not greylist_headers(message)
+
+
+def test_a_neighbour_of_the_client_may_retry(world: Asked) -> None:
+    address = client()
+    with world.mta.session(address) as session:
+        assert session.send("pool@sender.example", ["bob@test.example"], "pool").codes == [world.code]
+    world.daemon.clock.advance(DELAY)
+    with world.mta.session(address.replace(".25", ".77")) as session:
+        assert session.send("pool@sender.example", ["bob@test.example"], "pool").codes == [250]
+
+
+def test_messages_of_one_session_are_told_apart(world: Asked) -> None:
+    with world.mta.session(client()) as session:
+        session.send("one@sender.example", ["bob@test.example"], "one")
+        world.daemon.clock.advance(DELAY)
+        # the retry passes, and with it a new recipient of the same message ...
+        both = session.send("one@sender.example", ["bob@test.example", "carol@test.example"], "one")
+        # ... but not one of the next message
+        other = session.send("one@sender.example", ["abuse@test.example", "u00@test.example"], "other")
+    assert both.codes == [250, 250]
+    assert other.codes == [250, world.code]
+
+
+def test_whitelisted_client(world: Asked) -> None:
+    with world.mta.session(shipped.WHITELISTED_CLIENT) as session:
+        assert session.send("wc@sender.example", ["bob@test.example"], "wc").codes == [250]
+    assert "reason=whitelisted" in world.decisions("wc@sender.example", 1)[0]
+
+
+@pytest.mark.parametrize(
+    "recipient", [shipped.WHITELISTED_RECIPIENT, "abuse@test.example", "postmaster@test.example"]
+)
+def test_whitelisted_recipient(world: Asked, recipient: str) -> None:
+    with world.mta.session(client()) as session:
+        assert session.send("wr@sender.example", [recipient], "wr").codes == [250]
+
+
+def test_fifty_new_recipients_need_two_rounds(world: Asked) -> None:
+    address = client()
+    with world.mta.session(address) as session:
+        first = session.send("list@sender.example", MANY, "fifty")
+    # Postfix hangs up after smtpd_hard_error_limit (20) refusals; Exim goes on
+    assert first.codes == [world.code] * (20 if world.mta.name == "Postfix" else 50)
+    world.daemon.clock.advance(DELAY)
+    with world.mta.session(address) as session:
+        second = session.send("list@sender.example", MANY, "fifty")
+    assert second.codes == [250] * 50
+    assert second.end.code == 250
+    world.mta.delivered("fifty", 50)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["data", "bdat"])
+def test_bounce(world: Asked, *, chunked: bool) -> None:
+    """The null sender is judged after RCPT, whether the message comes with DATA or with BDAT."""
+    subject = f"bounce by {'bdat' if chunked else 'data'}"
+    with world.mta.session(client()) as session:
+        new = session.send("", ["bob@test.example"], subject, chunked=chunked)
+        assert (new.codes, new.end) == ([250], world.late_refusal())
+        world.daemon.clock.advance(DELAY - 1)
+        early = session.send("", ["bob@test.example"], subject, chunked=chunked)
+        assert (early.codes, early.end) == ([250], world.late_refusal())
+        world.daemon.clock.advance(1)
+        retry = session.send("", ["bob@test.example"], subject, chunked=chunked)
+        assert (retry.codes, retry.end.code) == ([250], 250)
+        known = session.send("", ["bob@test.example"], subject, chunked=chunked)
+        assert (known.codes, known.end.code) == ([250], 250)
+    delivered = world.mta.delivered(subject, 2)
+    assert sorted(len(greylist_headers(message)) for message in delivered) == [0, 1]
+
+
+def test_a_message_in_chunks(world: Asked) -> None:
+    with world.mta.session(client()) as session:
+        new = session.send("bdat@sender.example", ["bob@test.example"], "bdat", chunked=True)
+        world.daemon.clock.advance(DELAY)
+        retry = session.send("bdat@sender.example", ["bob@test.example"], "bdat", chunked=True)
+    assert (new.codes, retry.codes, retry.end.code) == ([world.code], [250], 250)
+    assert len(greylist_headers(world.mta.delivered("bdat", 1)[0])) == 1
+
+
+def test_a_callout_is_not_hurt(world: Asked) -> None:
+    """Others verify our addresses with the null sender and leave after RCPT."""
+    address = client()
+    with world.mta.session(address) as session:
+        assert session.mail("").code == 250
+        assert session.rcpt("bob@test.example").code == 250
+        session.command("RSET")
+        assert session.send("callout@sender.example", ["bob@test.example"], "callout").codes == [world.code]
+    deferred = [line for line in world.decisions(address, 1) if "action=defer" in line]
+    assert len(deferred) == 1
+
+
+def test_odd_addresses_survive_the_way(world: Asked) -> None:
+    """Blanks and equals signs in a local part are not taken for attributes."""
+    sender = '"x action=pass"@sender.example'
+    with world.mta.session(client()) as session:
+        assert session.send(sender, ["bob@test.example"], "odd").codes == [world.code]
+        world.daemon.clock.advance(DELAY)
+        assert session.send(sender, ["bob@test.example"], "odd").codes == [250]
+
+
+def test_killed_in_the_middle_of_a_session(world: Asked) -> None:
+    """What was answered "come back" is remembered across kill -9."""
+    sender, recipient = "kill@sender.example", "bob@test.example"
+    with world.mta.session(client()) as session:
+        assert session.mail(sender).code == 250
+        assert session.rcpt(recipient) == world.refusal(recipient)
+        world.daemon.kill()
+        world.daemon.clock.advance(DELAY - 1)
+        world.daemon.start()
+        assert session.rcpt(recipient) == world.refusal(recipient)
+        # had the first attempt been forgotten, its delay would begin only now
+        world.daemon.clock.advance(1)
+        assert session.rcpt(recipient).code == 250
+
+
+def test_stopped(world: Asked) -> None:
+    """Both snippets promise that mail flows while the daemon is away, and that the log says so."""
+    said = {"Postfix": "warning: problem talking to server", "Exim": "multigrey did not answer"}
+    world.daemon.stop()
+    try:
+        with world.mta.session(client()) as session:
+            sent = session.send("stopped@sender.example", ["bob@test.example"], "stopped")
+    finally:
+        world.daemon.start()
+    assert (sent.codes, sent.end.code) == ([250], 250)
+    world.mta.delivered("stopped", 1)
+    world.mta.wait_for_log(said[world.mta.name])
+
+
+def test_two_servers_share_a_record() -> None:
+    """One door hears the first attempt, the other the retry; both know the sender afterwards."""
+    with (
+        place() as directory,
+        shipped.daemon(directory / "daemon", "postfix/multigrey.toml", "exim/multigrey.toml") as daemon,
+        Postfix(
+            directory / "postfix", shipped.text("postfix/main.cf.multigrey", daemon.directory)
+        ) as postfix,
+    ):
+        shipped.acl_files(directory, daemon.directory)
+        address, recipients = client(), ["bob@test.example"]
+        with DebianExim(directory / "exim", shipped.exim_macros(directory), users=USERS) as exim:
+            with postfix.session(address) as session:
+                assert session.send("Both@Sender.Example", recipients, "both").codes == [450]
+            daemon.clock.advance(DELAY - 1)
+            with exim.session(address) as session:
+                assert session.send("both@sender.example", recipients, "both").codes == [451]
+            daemon.clock.advance(1)
+            with exim.session(address) as session:
+                assert session.send("both@sender.example", recipients, "both").codes == [250]
+            with postfix.session(address) as session:
+                assert session.send("both@sender.example", recipients, "both").codes == [250]
+            assert len(greylist_headers(exim.delivered("both", 1)[0])) == 1
+            assert not greylist_headers(postfix.delivered("both", 1)[0])

@@ -1,0 +1,105 @@
+"""The files an administrator copies agree with each other, with the man pages and with systemd."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.mta.shipped import INTEGRATIONS
+from tests.support.debian import library_path, unpack_or_skip
+
+MAN = INTEGRATIONS.parent / "man"
+PAGES = ["multigrey-exim.7", "multigrey-postfix.7"]
+_REGION = re.compile(
+    r'^\.\\" begin integrations/(\S+)\n\.Bd -literal\n(.*?)^\.Ed\n\.\\" end integrations/\1$',
+    re.MULTILINE | re.DOTALL,
+)
+_ESCAPES = {r"\(aq": "'", r"\(ga": "`", r"\(ha": "^", r"\(ti": "~", r"\-": "-", r"\e": "\\", r"\&": ""}
+
+
+def as_printed(source: str) -> str:
+    """Literal mdoc as a reader sees it (mandoc_char(7))."""
+    return re.sub(r"\\(?:\(..|.)", lambda escape: _ESCAPES[escape[0]], source)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_man_pages_show_the_shipped_files(page: str) -> None:
+    regions = dict(_REGION.findall((MAN / page).read_text()))
+    assert len(regions) >= 4
+    for name, source in regions.items():
+        assert as_printed(source) == (INTEGRATIONS / name).read_text(), f"{page}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_man_pages_are_clean(page: str) -> None:
+    if shutil.which("mandoc") is None:
+        pytest.skip("mandoc is not here to look at the man pages")
+    done = subprocess.run(["mandoc", "-T", "lint", MAN / page], capture_output=True, text=True, check=False)
+    # whether the pages it refers to are installed here is another matter
+    complaints = [line for line in done.stdout.splitlines() if "referenced manual not found" not in line]
+    assert not complaints
+
+
+def test_both_acl_files_treat_the_answer_alike() -> None:
+    halves = {
+        (INTEGRATIONS / "exim" / name).read_text().partition(".ifdef MULTIGREY_SOCKET\n")[2]
+        for name in ("multigrey.rcpt.acl", "multigrey.data.acl")
+    }
+    without_comments = {re.sub(r"^#.*\n", "", half, flags=re.MULTILINE) for half in halves}
+    assert len(without_comments) == 1
+    assert "${readsocket{" in without_comments.pop()
+
+
+def unit(name: str) -> configparser.ConfigParser:
+    """A systemd unit; options that may be repeated keep their last value."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(INTEGRATIONS / "systemd" / name)
+    return parser
+
+
+@pytest.mark.parametrize(("name", "group"), [("postfix", "postfix"), ("exim", "Debian-exim")])
+def test_socket_units_and_tables_say_the_same(name: str, group: str) -> None:
+    socket = unit(f"multigrey-{name}.socket")["Socket"]
+    (table,) = tomllib.loads((INTEGRATIONS / name / "multigrey.toml").read_text())["listen"]
+    assert table["protocol"] == socket["FileDescriptorName"] == name
+    assert table["address"] == f"unix:{socket['ListenStream']}"
+    assert table["group"] == socket["SocketGroup"] == group
+    assert table["mode"] == socket["SocketMode"] == "0660"
+    assert socket["Service"] == "multigrey.service"
+
+
+def test_the_service_may_write_where_sockets_are() -> None:
+    writable = unit("multigrey.service")["Service"]["ReadWritePaths"].replace("-/", "/").split()
+    for path in sorted(INTEGRATIONS.rglob("multigrey.toml")):
+        for table in tomllib.loads(path.read_text())["listen"]:
+            assert str(Path(table["address"].removeprefix("unix:")).parent) in writable
+
+
+def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
+    """systemd-analyze(1) reads the units; only the program's path, which is not here, is replaced."""
+    program = shutil.which("systemd-analyze")
+    environment = {"PATH": "/usr/bin:/bin", "LANG": "C"}
+    if program is None:
+        root = unpack_or_skip("systemd", "systemd")
+        program = str(root / "usr/bin/systemd-analyze")
+        environment["LD_LIBRARY_PATH"] = (
+            f"{library_path(root)}:{root / 'usr/lib/systemd'}:{root / 'lib/systemd'}"
+        )
+    units = []
+    for path in sorted((INTEGRATIONS / "systemd").glob("multigrey*.s[eo]*")):
+        text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", path.read_text(), flags=re.MULTILINE)
+        (tmp_path / path.name).write_text(text)
+        units.append(tmp_path / path.name)
+    assert [path.suffix for path in units] == [".socket", ".socket", ".service"]
+    done = subprocess.run(
+        [program, "verify", "--man=no", *units], env=environment, capture_output=True, text=True, check=False
+    )
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if "multigrey" in line]
+    assert (done.returncode, complaints) == (0, [])
