@@ -1,0 +1,331 @@
+r"""The parts of the manual pages that are made from the code: `python -m man.regions` writes them anew.
+
+A region stands between two comments of a page, and everything between them is replaced:
+
+    .\" generated: NAME ARGUMENTS
+    .\" end: NAME ARGUMENTS
+
+NAME is a function in `REGIONS` below.  tests/test_man.py fails while a page differs from what would be
+written, so a key, option, reason or hook cannot change without its page.
+"""
+# ruff: noqa: INP001  (man/ is no package; `python -m man.regions` and tests run from the checkout)
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from man.mdoc import docstring, item, literal, prose, quoted, tagged
+from multigrey import daemon, hookspecs, logline
+from multigrey.builtins import BuiltIns
+from multigrey.cli import COMMANDS
+from multigrey.cli import main as multigrey
+from multigrey.config.explain import table_model
+from multigrey.config.settings import Settings
+from multigrey.config.show import options
+from multigrey.model import Reason
+
+__all__ = ["ACTIONS", "PAGES", "REGIONS", "generate", "main", "registered"]
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = tuple(sorted(path for path in (ROOT / "man").iterdir() if path.suffix in {".5", ".7", ".8"}))
+
+ACTIONS: Mapping[str, Sequence[str]] = {
+    "new": ["defer"],
+    "early": ["defer"],
+    "expired": ["defer"],
+    "retry": ["pass"],
+    "known": ["pass"],
+    "same-message": ["pass"],
+    "whitelisted": ["pass"],
+    "auto-whitelisted": ["pass"],
+    "authenticated": ["pass"],
+    "rule": ["pass", "defer", "reject"],
+    "over-limit": [],
+    "no-identity": ["pass"],
+    "null-sender": ["pass"],
+    "mode-off": [],
+    "error": ["pass", "defer"],
+}
+"""Which actions each reason comes with; none: reserved.  The test looks for each of them in the code."""
+
+_TABLE_WIDTH = 74
+_REGION = re.compile(
+    r'(?ms)^(?P<begin>\.\\" generated: (?P<words>[^\n]+)\n)(?P<body>.*?)^(?P<end>\.\\" end: (?P=words))$'
+)
+
+# --- reasons, commands, signals --------------------------------------------------------------------
+
+
+def reasons() -> list[str]:
+    """Every reason with its actions and meaning."""
+    items = []
+    for reason in Reason:
+        actions = " or ".join(ACTIONS[reason.value])
+        lines = prose(reason.meaning)
+        if not actions:
+            lines.append("Reserved: this version never gives it.")
+        items.append((f"Cm {reason.value} Pq {quoted(actions or 'reserved')}", lines))
+    return tagged(items)
+
+
+def _commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(multigrey)
+    for name in COMMANDS:
+        command = multigrey.get_command(context, name)
+        assert command is not None
+        yield name, command
+
+
+def _options(command: click.Command) -> Iterator[tuple[click.Option, str, str]]:
+    """Each option, its names, and what it takes (as mdoc)."""
+    for option in command.params:
+        if isinstance(option, click.Option):
+            names = " , ".join(f"Fl {name[1:]}" for name in sorted(option.opts, key=len, reverse=True))
+            yield option, names, "" if option.is_flag else f" Ar {_argument(option)}"
+
+
+def _argument(option: click.Option) -> str:
+    if isinstance(option.type, click.Path):
+        return "directory" if "dir" in str(option.name) else "file"
+    return str(option.name)
+
+
+def synopsis() -> list[str]:
+    """One line for each command."""
+    lines = []
+    for name, command in _commands():
+        lines += [".Nm", f".Cm {name}"]
+        lines += [f".Op {names.split(' , ')[0]}{takes}" for _, names, takes in _options(command)]
+    return lines
+
+
+def commands() -> list[str]:
+    """Every command with its help and options."""
+    items = []
+    for name, command in _commands():
+        described = [
+            (f"{names}{takes}", prose(option.help or "")) for option, names, takes in _options(command)
+        ]
+        items.append((f"Cm {name}", [*prose(inspect.cleandoc(command.help or "")), *tagged(described)]))
+    return tagged(items)
+
+
+def needs_restart() -> list[str]:
+    """The keys a reload does not change."""
+    names = daemon._NEEDS_RESTART  # noqa: SLF001  (the page and the code must agree on exactly this)
+    return [*(f".Ic {name} ," for name in names[:-1]), f".Ic {names[-1]} :"]
+
+
+# --- configuration ---------------------------------------------------------------------------------
+
+
+def keys(table: str = "") -> list[str]:
+    """What a table is for, and each of its keys; without a name: the keys at the top of the file."""
+    lines = prose(_about(table)) if table else []
+    found = [option for option in options() if option.table.strip("[]") == table]
+    assert found, table
+    items = []
+    for option in found:
+        tag = f"Ic {option.key} Ar {quoted(option.kind)}"
+        body = prose(option.description)
+        if option.default:
+            body += prose(f"Default: {option.default}")
+        items.append((f"{tag} Pq required" if option.required else tag, body))
+    return [*lines, *tagged(items)]
+
+
+def _about(table: str) -> str:
+    """The docstring of a table's model, without the name of the table."""
+    text = docstring(table_model(Settings.model_fields[table]))
+    text = re.sub(r"^`\[+\w+\]+`: ", "", text)
+    return text[:1].upper() + text[1:]
+
+
+class _Recorder:
+    """A registry that only takes down what is registered."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, object]] = {}
+
+    def __getattr__(self, kind: str) -> Callable[[str, object], None]:
+        return lambda name, value: self.found.setdefault(kind, {}).__setitem__(name, value)
+
+
+def registered() -> Mapping[str, Mapping[str, object]]:
+    """What multigrey itself registers, by the method of the registry and name."""
+    recorder: Any = _Recorder()
+    BuiltIns().multigrey_register(recorder, {})
+    found: dict[str, dict[str, object]] = recorder.found
+    return found
+
+
+def words(kind: str) -> list[str]:
+    """The built-in words of a kind, each with the first sentence of what stands behind it."""
+    items = []
+    for name, value in registered()[kind].items():
+        about = docstring(value if inspect.isclass(value) or inspect.isfunction(value) else type(value))
+        text = about.split("\n\n")[0].removeprefix(f"`{name}`: ")
+        items.append((f"Cm {name}", prose(text[:1].upper() + text[1:])))
+    return tagged(items)
+
+
+# --- protocols, log --------------------------------------------------------------------------------
+
+
+def grammar(protocol: str) -> list[str]:
+    """The grammar at the head of a protocol's module."""
+    lines = _block(import_module(f"multigrey.protocols.{protocol}"), "Grammar, in bytes:")
+    return literal((part for line in lines for part in _fitted(line)), indent=False)
+
+
+def _fitted(line: str) -> list[str]:
+    """A line of a table, wrapped below its last column when it is too wide for a page."""
+    column = max((gap.end() for gap in re.finditer(r"(?<=\S) {2,}", line)), default=0)
+    indent = " " * (column if column < _TABLE_WIDTH / 2 else 4)
+    return textwrap.wrap(line, _TABLE_WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [""]
+
+
+def postgrey_words() -> list[str]:
+    """What the log says of each reason in postgrey's form, from the table at `format_postgrey`."""
+    items = []
+    for line in _block(logline.format_postgrey, "The words,")[1:]:
+        reason, *told = re.split(r" {2,}", line)
+        by_action = dict(zip(("pass", "defer"), told, strict=False))
+        texts = [by_action[action] for action in ACTIONS[reason] if action in by_action]
+        if texts:
+            text = texts[0] if len(texts) == 1 else "{} when it passes, {} when it is deferred".format(*texts)
+            items.append((f"Cm {reason}", prose(text)))
+    return tagged(items, beside="auto-whitelisted")
+
+
+def _block(thing: object, heading: str) -> list[str]:
+    """The indented lines of a docstring that follow the line that begins with `heading`."""
+    text = docstring(thing) + "\n"
+    found = re.search(rf"^{re.escape(heading)}[^\n]*\n\n((?: {{4}}[^\n]*\n|\n)+)", text, re.MULTILINE)
+    assert found, heading
+    return [line.removeprefix("    ") for line in found[1].rstrip("\n").split("\n")]
+
+
+# --- plugins ---------------------------------------------------------------------------------------
+
+
+def hooks() -> list[str]:
+    """Every hook: how it is written, and its contract."""
+    lines = []
+    for name in sorted(hookspecs.__all__):
+        hook = getattr(hookspecs, name)
+        if name.startswith("multigrey_"):
+            lines += [f".Ss {name}", *literal(_definition(name, hook)), *prose(docstring(hook))]
+    return lines
+
+
+def _definition(name: str, function: Callable[..., object]) -> list[str]:
+    signature = inspect.signature(function)
+    parameters = [str(parameter).replace("'", "") for parameter in signature.parameters.values()]
+    returns = str(signature.return_annotation).replace("'", "")
+    one_line = f"def {name}({', '.join(parameters)}) -> {returns}:"
+    if len(one_line) <= 70:
+        return ["@hookimpl", one_line]
+    return ["@hookimpl", f"def {name}(", *(f"    {each}," for each in parameters), f") -> {returns}:"]
+
+
+def classes(module: str, *names: str) -> list[str]:
+    """Classes of a module: what they are for, their attributes and methods."""
+    source = import_module(module)
+    items = []
+    for name in names:
+        value = getattr(source, name)
+        items.append((item("Sy", name), [*prose(docstring(value)), *tagged(_members(value))]))
+    return tagged(items)
+
+
+def _members(value: type) -> Iterator[tuple[str, list[str]]]:
+    """Attributes and methods in the order of the source; what has no docstring stands without text."""
+    if issubclass(value, Enum):
+        yield from ((item("Li", f"{one.name} = {one.value!r}"), []) for one in value)
+        return
+    (tree,) = ast.parse(inspect.getsource(value)).body
+    assert isinstance(tree, ast.ClassDef)
+    for node, after in zip(tree.body, [*tree.body[1:], ast.Pass()], strict=True):
+        if isinstance(node, ast.AnnAssign):
+            yield item("Li", _without_default(node)), prose(_text_of(after))
+        elif isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            yield item("Li", f"{value.__name__}({_arguments(node)})"), prose(ast.get_docstring(node) or "")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield item("Li", _signature(node)), prose(ast.get_docstring(node) or "")
+
+
+def _without_default(node: ast.AnnAssign) -> str:
+    text = f"{ast.unparse(node.target)}: {ast.unparse(node.annotation)}"
+    return f"{text} = {ast.unparse(node.value)}" if isinstance(node.value, ast.Constant) else text
+
+
+def _text_of(node: ast.stmt) -> str:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return inspect.cleandoc(str(node.value.value))
+    return ""
+
+
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    if any(ast.unparse(decorator) == "property" for decorator in node.decorator_list):
+        return f"{node.name}: {ast.unparse(node.returns) if node.returns else 'Any'}"
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    word = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+    return f"{word} {node.name}({_arguments(node)}){returns}"
+
+
+def _arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    return ast.unparse(node.args).removeprefix("self").removeprefix(", ")
+
+
+# --- writing ---------------------------------------------------------------------------------------
+
+REGIONS: Mapping[str, Callable[..., Sequence[str]]] = {
+    "classes": classes,
+    "commands": commands,
+    "grammar": grammar,
+    "hooks": hooks,
+    "keys": keys,
+    "needs-restart": needs_restart,
+    "postgrey-words": postgrey_words,
+    "reasons": reasons,
+    "synopsis": synopsis,
+    "words": words,
+}
+
+
+def generate(text: str) -> str:
+    """A page with every region written anew."""
+    return _REGION.sub(_region, text)
+
+
+def _region(found: re.Match[str]) -> str:
+    name, *arguments = found["words"].split()
+    body = "".join(f"{line}\n" for line in REGIONS[name](*arguments))
+    return f"{found['begin']}{body}{found['end']}"
+
+
+def main() -> int:
+    """Write every page anew and say which ones changed."""
+    for page in PAGES:
+        before = page.read_text()
+        after = generate(before)
+        if after != before:
+            page.write_text(after)
+            sys.stdout.write(f"{page.relative_to(ROOT)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,667 @@
+"""The manual pages: well-formed, made from the code where they can be, and true where they show examples."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import re
+import subprocess
+import tomllib
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+
+import click
+import pytest
+import trio
+
+from man import regions
+from multigrey import commands, contracts, daemon, forgetting, hookspecs, messages, supervise
+from multigrey.assemble import assemble, check
+from multigrey.builtins import BuiltIns
+from multigrey.cli import COMMANDS, serve
+from multigrey.cli import check as cli_check
+from multigrey.cli import main as multigrey
+from multigrey.commands import Commands
+from multigrey.config.files import LARGEST
+from multigrey.config.load import load
+from multigrey.config.show import options
+from multigrey.config.types import UNIX_PATH_OCTETS, parse_duration, parse_size
+from multigrey.contracts import DialogueOptions, SourceOptions, StoreOptions
+from multigrey.decision import HOUR, Policy
+from multigrey.errors import ProtocolError, StoreError
+from multigrey.events import DecisionLog
+from multigrey.listeners.connections import REQUEST_TIME
+from multigrey.logline import event_fields, format_event, format_postgrey, parse_line
+from multigrey.model import (
+    Action,
+    Attempt,
+    Command,
+    DecisionEvent,
+    Ignored,
+    Match,
+    Reason,
+    Signal,
+    Stage,
+    Verdict,
+)
+from multigrey.plugins import load_plugins
+from multigrey.protocols import greylistd
+from multigrey.protocols.wire import TEXT_OCTETS
+from multigrey.rules import Rule, Rules
+from multigrey.stores import commits
+from multigrey.stores.files import StateFiles
+from multigrey.stores.lmdb import FLUSH_TIME, LmdbStore
+from multigrey.whitelists import postgrey_clients, postgrey_recipients
+from tests.support.clocks import START
+from tests.support.debian import library_path, unpack_or_skip
+from tests.support.engines import DELAY, MAX_AGE, SITE_KEY, WINDOW, Harness, harness
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE_TIME = int(datetime(2026, 11, 22, 18, 18, 15, tzinfo=UTC).timestamp())
+
+
+def linewriter_limit():
+    return inspect.signature(DecisionLog).parameters["limit"].default
+
+
+PAGES = {page.name: page for page in regions.PAGES}
+NAMES = sorted(PAGES)
+
+_EXAMPLE = re.compile(r'(?m)^\.\\" example: (?P<words>.+)\n\.Bd -literal.*\n(?P<body>(?:.*\n)*?)\.Ed$')
+
+
+def text_of(name):
+    return PAGES[name].read_text()
+
+
+def section(page, title, until=r"\.Sh "):
+    """What stands under a heading of a page, to the next one."""
+    return re.search(rf"(?ms)^\.S[hs] {re.escape(title)}\n(.*?)(?=^{until}|\Z)", text_of(page))[1]
+
+
+def shown(body):
+    """What a reader sees of a literal display."""
+    body = re.sub(r"(?m)^\\&", "", body)
+    return body.replace(r"\e", "\\").replace(r"\-", "-").replace(r"\(aq", "'").replace(r"\(dq", '"')
+
+
+def examples(page, kind):
+    """The examples of one kind: the words after the kind, and the text."""
+    for found in _EXAMPLE.finditer(text_of(page)):
+        first, *words = found["words"].split()
+        if first == kind:
+            yield words, shown(found["body"])
+
+
+def joined(text):
+    """Lines that were broken to fit, whole again."""
+    return text.replace("\n ", " ")
+
+
+# --- form ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mandoc():
+    root = unpack_or_skip("mandoc", "mandoc")
+
+    def run(*arguments):
+        environment = {"LD_LIBRARY_PATH": library_path(root), "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+        command = [root / "usr/bin/mandoc", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+
+    return run
+
+
+@pytest.mark.mta
+@pytest.mark.parametrize("name", NAMES)
+def test_mandoc_has_nothing_to_say(mandoc, name):
+    """But that pages are not installed here: `test_references` looks after ours."""
+    said = mandoc("-T", "lint", "-W", "style", PAGES[name]).splitlines()
+    assert [line for line in said if "referenced manual not found" not in line] == []
+
+
+@pytest.mark.mta
+@pytest.mark.parametrize("name", NAMES)
+def test_pages_fit_a_terminal(mandoc, name):
+    shown_lines = re.sub(r".\x08", "", mandoc("-T", "utf8", PAGES[name])).splitlines()
+    widest = 84 if "begin integrations/" in text_of(name) else 80  # files are shown as they are
+    assert [line for line in shown_lines if len(line) > widest] == []
+    assert len(shown_lines) > 100
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_called_what_its_file_is_called(name):
+    title, number = name.rpartition(".")[::2]
+    assert f".Dt {title.upper()} {number}\n" in text_of(name)
+    assert f".Sh NAME\n.Nm {title}\n.Nd " in text_of(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_references(name):
+    for title, number in re.findall(r"(?m)^\.Xr (multigrey\S*) (\d)", text_of(name)):
+        assert f"{title}.{number}" in PAGES
+        assert f"{title}.{number}" != name, "a page does not refer to itself"
+    for number in re.findall(r"multigrey[\w.-]*\((\d)\)", text_of(name)):
+        assert number in "578"
+
+
+def test_every_page_refers_to_the_daemon_and_is_referred_to():
+    for name in NAMES:
+        title, number = name.rpartition(".")[::2]
+        others = [text_of(other) for other in NAMES if other != name]
+        assert any(f".Xr {title} {number}" in other for other in others)
+        assert name == "multigrey.8" or ".Xr multigrey 8" in section(name, "SEE ALSO")
+
+
+def test_sections_that_are_named_exist():
+    for name in NAMES:
+        titles = re.findall(r"(?m)^\.S[hs] (.*)$", text_of(name))
+        for named in re.findall(r"(?m)^\.Sx (.*?)(?: [.,;:)])?$", text_of(name)):
+            assert named in titles, name
+
+
+def test_the_wheel_installs_every_page():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    installed = build["targets"]["wheel"]["shared-data"]
+    pages = {source: target for source, target in installed.items() if source.startswith("man/")}
+    assert pages == {f"man/{name}": f"share/man/man{name[-1]}/{name}" for name in NAMES}
+
+
+# --- regions ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_regions_are_up_to_date(name):
+    assert regions.generate(text_of(name)) == text_of(name), "run: python -m man.regions"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_regions_have_an_end(name):
+    begun = re.findall(r'(?m)^\.\\" generated: (.*)$', text_of(name))
+    assert begun == re.findall(r'(?m)^\.\\" end: (.*)$', text_of(name))
+    assert all(words.split()[0] in regions.REGIONS for words in begun)
+
+
+def test_a_changed_region_is_written_anew():
+    page = '.\\" generated: reasons\nout of date\n.\\" end: reasons\nkept\n'
+    assert "out of date" not in regions.generate(page)
+    assert ".It Cm new Pq defer\n" in regions.generate(page)
+    assert regions.generate(page).endswith('.\\" end: reasons\nkept\n')
+
+
+def test_every_reason_is_explained():
+    assert re.findall(r"(?m)^\.It Cm (\S+) Pq", section("multigrey.8", "REASONS")) == [
+        r.value for r in Reason
+    ]
+
+
+def test_every_reason_has_its_actions():
+    assert list(regions.ACTIONS) == [reason.value for reason in Reason]
+    sources = (
+        path for path in (ROOT / "multigrey").rglob("*.py") if path.name not in {"model.py", "logline.py"}
+    )
+    used = {word for path in sources for word in re.findall(r"Reason\.([A-Z_]+)", path.read_text())}
+    assert used == {Reason(word).name for word, actions in regions.ACTIONS.items() if actions}
+
+
+async def test_reasons_come_with_these_actions():
+    """Histories that lead to every reason there is, with every action it comes with."""
+    seen = set()
+    anybody = {"client_address": "192.0.2.1"}
+    for changes, fields, on_error in (
+        ({}, {"authenticated": "alice", **anybody}, "pass"),
+        ({"sources": (lambda attempt: Match("source", "entry"),)}, anybody, "pass"),
+        ({"rules": Rules([Rule("rule", (), "pass")])}, anybody, "pass"),
+        ({"rules": Rules([Rule("rule", (), "defer")])}, anybody, "pass"),
+        ({"rules": Rules([Rule("rule", (), "reject")])}, anybody, "pass"),
+        ({}, {"sender": "", **anybody}, "pass"),
+        ({}, {}, "pass"),
+        ({"broken": True}, anybody, "pass"),
+        ({"broken": True}, anybody, "defer"),
+    ):
+        h = Harness(BrokenStore(), **{name: value for name, value in changes.items() if name != "broken"})
+        await h.engine.judge(attempt_of(**fields), on_error)
+        seen |= pairs(h)
+    async with harness(policy=Policy(DELAY, WINDOW, MAX_AGE, 2)) as h:
+        for seconds, recipient, message in (
+            (0, "a", ""),
+            (0, "b", ""),
+            (1, "a", ""),
+            (DELAY, "a", "id"),
+            (0, "c", "id"),
+            (1, "a", ""),
+            (HOUR, "b", ""),
+            (0, "d", ""),
+            (MAX_AGE + 1, "a", ""),
+        ):
+            h.clock.advance(seconds)
+            await h.engine.judge(attempt_of(recipient=recipient, message=message, **anybody), "pass")
+        seen |= pairs(h)
+    assert seen == {(word, action) for word, actions in regions.ACTIONS.items() for action in actions}
+
+
+class BrokenStore:
+    def peek(self, keys):
+        raise StoreError("broken")
+
+    async def apply(self, keys, decide):
+        raise StoreError("no space left on device")
+
+
+def pairs(h):
+    return {(event.verdict.reason.value, event.verdict.action.value) for event in h.events}
+
+
+def test_every_command_and_option_is_told():
+    told = section("multigrey.8", "Commands", until=r"\.S[hs] ")
+    assert [name for name in re.findall(r"(?m)^\.It Cm (\S+)$", told) if name in COMMANDS] == list(COMMANDS)
+    context = click.Context(multigrey)
+    for name in COMMANDS:
+        flags = [flag for option in multigrey.get_command(context, name).params for flag in option.opts]
+        assert flags
+        assert all(re.search(rf"(?m)^\.It .*Fl {flag[1:]}(?: |$)", told) for flag in flags)
+
+
+def test_every_key_is_told():
+    told = {}
+    for option in options():
+        title = (option.table or "The top of the file") + ("\\&" if option.table else "")
+        told.setdefault(title, []).append(option.key)
+    for title, keys in told.items():
+        listed = re.findall(r"(?m)^\.It Ic (\S+) Ar ", section("multigrey.toml.5", title, until=r"\.S[hs] "))
+        assert listed == keys
+
+
+def test_every_built_in_word_is_told():
+    registered = regions.registered()
+    assert set(registered) == {"key_component", "whitelist_source", "trait", "store", "protocol"}
+    assert callable(BuiltIns().multigrey_register)
+    pages = text_of("multigrey.toml.5") + text_of("multigrey-protocols.7")
+    for kind, words in registered.items():
+        for word in words:
+            assert re.search(rf"(?<![\w-]){word}(?![\w-])", pages), f"{kind} {word}"
+
+
+def test_hooks_and_contracts_are_told():
+    page = text_of("multigrey-plugins.7")
+    for name in hookspecs.__all__:
+        assert name in page or name in {"PROJECT", "hookspec"}
+    for name in contracts.__all__:
+        assert f".It Sy {name}\n" in page or f".Ql {name}" in page
+    methods = [name for name in vars(contracts.Registry) if not name.startswith("_")]
+    assert all(f'.It Li "def {method}(' in page for method in methods)
+
+
+def test_a_shipped_plugin_uses_every_hook():
+    shipped = (ROOT / "plugins/multigrey-geoip/multigrey_geoip/__init__.py").read_text()
+    for name in hookspecs.__all__:
+        assert f"@hookimpl\ndef {name}(" in shipped or not name.startswith("multigrey_")
+
+
+def test_every_signal_is_told():
+    handled = set(re.findall(r"signal\.(SIG[A-Z0-9]+)", Path(daemon.__file__).read_text()))
+    told = " ".join(re.findall(r"(?m)^\.It Dv (.*)$", section("multigrey.8", "SIGNALS")))
+    assert set(told.replace(",", " ").split()) == handled
+
+
+def test_exit_status_is_told():
+    told = re.findall(r"(?m)^\.It (\d)$", section("multigrey.8", "EXIT STATUS"))
+    assert told == ["0", str(serve.EXIT_START), str(serve.EXIT_CONFIG)]
+    assert serve.EXIT_CONFIG == cli_check.EXIT_CONFIG
+
+
+def test_every_field_of_the_log_is_told():
+    told = section("multigrey.8", "THE LOG", until=r"\.Ss ")
+    listed = [word for tag in re.findall(r"(?m)^\.It Cm (.*)$", told) for word in tag.split(" , ")]
+    match = Match("source", "entry", "owner")
+    verdict = Verdict(
+        Action.DEFER, Reason.NEW, 1, 1, 1, 1, match=match, rule="rule", detail="detail", observed=True
+    )
+    values = {"client_name": "a", "helo": "a", "message": "a", "authenticated": "a", "stage": Stage.DATA}
+    attempts = [
+        Attempt(listener="a", client_address=None, sender="", recipient="a", raw=raw, **values)
+        for raw in ("", "raw")
+    ]
+    fields = {
+        field for each in attempts for field in event_fields(DecisionEvent(0, "id", each, verdict, "a"))
+    }
+    assert sorted(listed) == sorted(fields)
+
+
+def test_postgrey_has_a_word_for_every_reason_that_is_given():
+    listed = re.findall(r"(?m)^\.It Cm (\S+)$", section("multigrey.8", "postgrey's form", until=r"\.S[hs] "))
+    assert listed == [word for word, actions in regions.ACTIONS.items() if actions]
+
+
+def test_every_environment_variable_is_told():
+    source = "".join(path.read_text() for path in (ROOT / "multigrey").rglob("*.py"))
+    told = " ".join(re.findall(r"(?m)^\.It Ev (.*)$", section("multigrey.8", "ENVIRONMENT")))
+    asked = re.findall(r"""environ(?:\.get\(|, |\[)"([A-Z_]+)\"""", source)
+    assert set(told.replace(",", " ").split()) == set(asked)
+
+
+def said_by_the_code():
+    """Every text in the code, with {} for what is filled in."""
+    for path in (ROOT / "multigrey").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield re.sub(r"%[ds]", "{}", node.value)
+
+
+PLACEHOLDER = r"\.\.\.|[;()]|\bN\b|\b[A-Z_]{4,}\b|tcp:\S+:|unix:|store\.mdb:|site\.key|No space[^:]*|\d+"
+
+
+def test_diagnostics_are_what_the_code_says():
+    texts = list(said_by_the_code())
+    told = re.findall(r'(?m)^\.It Li "(.*)"$', section("multigrey.8", "DIAGNOSTICS"))
+    assert len(told) > 8
+    for message in told:
+        if message.startswith("FILE:LINE:"):
+            continue
+        parts = re.split(PLACEHOLDER, message)
+        for part in (part.strip(" :;") for part in parts):
+            assert any(part in text for text in texts), part
+
+
+DEFAULTS = {option.key: option.default for option in options() if option.default}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_defaults_in_the_prose_are_the_defaults(name):
+    for key, told in re.findall(
+        r"(?m)^\.Ic (\w+)(?: No .*)?\n\.Pq ([\d.]+(?: \w+)?)(?: .*)?$", text_of(name)
+    ):
+        number, _, unit = told.partition(" ")
+        default = DEFAULTS[key].strip('"')
+        if unit in {"MiB", "KiB"}:
+            assert parse_size(default) == parse_size(told), key
+        elif unit:
+            assert parse_duration(default) == float(number) * UNITS[unit.rstrip("s")], key
+        else:
+            assert default == number, key
+
+
+UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+NUMBERS = [
+    ("multigrey.8", "The last {:,} messages are remembered", messages._DEFAULT_SIZE),
+    ("multigrey.8", "that {} MiB of them wait", linewriter_limit() >> 20),
+    ("multigrey.8", "written within a second", commits.LAZY == 1),
+    ("multigrey.8", "waiting at most {:.0f} seconds for that", FLUSH_TIME),
+    ("multigrey.8", "jumps by more than an hour", forgetting.JUMP == 3600),
+    ("multigrey.8", "nothing is forgotten for an hour", forgetting.TRUST_AFTER == 3600),
+    ("multigrey.toml.5", "of at most {} MiB", LARGEST >> 20),
+    ("multigrey.toml.5", "absolute path of at most {} octets", UNIX_PATH_OCTETS),
+    ("multigrey.toml.5", "have at most {} octets", TEXT_OCTETS),
+    ("multigrey-protocols.7", "of at most {} octets", TEXT_OCTETS),
+    ("multigrey-protocols.7", "takes longer than {:.0f} seconds to arrive", REQUEST_TIME),
+    ("multigrey-protocols.7", "at most {:,} records", commands._MOST_ROWS),
+    ("multigrey-protocols.7", "half a second of silence", greylistd._PATIENCE == 0.5),
+    ("multigrey-plugins.7", "again after {:.0f} second, then 2, 4", supervise._FIRST_PAUSE),
+    ("multigrey-plugins.7", "up to a minute", supervise._LONGEST_PAUSE == 60),
+]
+
+
+@pytest.mark.parametrize(("page", "told", "number"), NUMBERS)
+def test_numbers_in_the_prose_are_those_of_the_code(page, told, number):
+    assert number
+    assert told.format(number) in re.sub(r"\n(?:\.\w\w )?", " ", text_of(page))
+
+
+# --- examples --------------------------------------------------------------------------------------
+
+
+def lay_out(page, text, tmp_path):
+    """A configuration example in a directory of its own, with the files it names."""
+    tmp_path.chmod(0o755)
+    plugins = tmp_path / "plugins"
+    plugins.mkdir(mode=0o755)
+    for (name,), code in examples(page, "plugin"):
+        (plugins / name).write_text(code)
+        (plugins / name).chmod(0o644)
+    for kind in ("clients", "recipients"):
+        path = tmp_path / kind
+        path.write_text("".join(code for _, code in examples("multigrey.toml.5", kind)))
+        path.chmod(0o644)
+    config = tmp_path / "multigrey.toml"
+    config.write_text(text.replace("/etc/multigrey", str(tmp_path)))
+    config.chmod(0o644)
+    return config
+
+
+CONFIGS = [(name, words, text) for name in NAMES for words, text in examples(name, "config")]
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "text"), CONFIGS, ids=[f"{page}-{number}" for number, (page, *_) in enumerate(CONFIGS)]
+)
+def test_config_examples_load(page, words, text, tmp_path):
+    config = lay_out(page, text, tmp_path)
+    loaded = load(config, {"STATE_DIRECTORY": "/var/lib/multigrey"})
+    assert check(loaded) == ([], ())
+    assert loaded.warnings == ()
+    if words == ["complete"]:
+        given = {(option.table, option.key) for option in options()} - {("[control]", "address")}
+        raw = tomllib.loads(text)
+        for table, key in given:
+            name = table.strip("[]")
+            tables = [raw] if not table else raw[name] if table.startswith("[[") else [raw[name]]
+            assert any(key in each for each in tables), f"{table} {key}"
+
+
+def test_there_are_config_examples():
+    assert len(CONFIGS) >= 6
+    assert {page for page, _, _ in CONFIGS} >= {"multigrey.8", "multigrey.toml.5", "multigrey-plugins.7"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "hits"),
+    [
+        (
+            "clients",
+            postgrey_clients,
+            [
+                {"client_name": "mail.example.org"},
+                {"client_address": "192.0.2.1"},
+                {"client_address": "198.51.100.200"},
+                {"client_address": "203.0.113.9"},
+                {"client_address": "2001:db8::1"},
+                {"client_address": "2001:db8:1:2::3"},
+                {"client_name": "mx7.example.net"},
+            ],
+        ),
+        (
+            "recipients",
+            postgrey_recipients,
+            [
+                {"recipient": "info+shop@example.net"},
+                {"recipient": "bob+list@example.net"},
+                {"recipient": "anybody@mail.example.com"},
+                {"recipient": "list-owner@example.net"},
+            ],
+        ),
+    ],
+)
+def test_whitelist_examples(kind, source, hits, tmp_path):
+    ((_, text),) = examples("multigrey.toml.5", kind)
+    path = tmp_path / kind
+    path.write_text(text)
+    built = source(SourceOptions(path))
+    assert built.warnings == ()
+    matched = [built.match(attempt_of(**hit)).entry for hit in hits]
+    assert matched == [line.partition("#")[0].strip() for line in text.splitlines()]
+    assert built.match(attempt_of(client_address="192.0.2.77", recipient="bob@example.net.invalid")) is None
+
+
+def attempt_of(**fields):
+    values = {"listener": "postfix", "helo": "mail.example.org", "client_name": None, "client_address": None}
+    values |= {"sender": "alice@example.org", "recipient": "carol@example.net", **fields}
+    if isinstance(values["client_address"], str):
+        values["client_address"] = ip_address(values["client_address"])
+    return Attempt(**values)
+
+
+@pytest.mark.parametrize(
+    ("name", "sender", "action"),
+    [
+        ("mail.example.org", "alice@example.org", Action.PASS),
+        ("mail.example.net", "alice@example.org", Action.DEFER),
+        ("mail.notexample.org", "alice@example.org", Action.DEFER),
+        ("mail.example.org", "alice@example.com", Action.DEFER),
+        (None, "alice@example.org", Action.DEFER),
+    ],
+)
+async def test_the_plugin_example_decides(name, sender, action, tmp_path):
+    ((_, text),) = examples("multigrey-plugins.7", "config")
+    config = lay_out("multigrey-plugins.7", text, tmp_path)
+    setup = assemble(load(config, {"STATE_DIRECTORY": "/var/lib/multigrey"}), SITE_KEY).setup
+    async with harness() as h:
+        h.engine.setup = setup
+        await h.engine.judge(attempt_of(client_name=name, sender=sender, client_address="192.0.2.1"), "pass")
+    (event,) = h.events
+    assert event.verdict.action is action
+    assert event.verdict.rule == ("partners need not wait" if action is Action.PASS else "")
+
+
+def test_the_plugin_example_is_tested_as_it_says(tmp_path, monkeypatch):
+    lay_out("multigrey-plugins.7", "", tmp_path)
+    ((_, code),) = examples("multigrey-plugins.7", "test")
+    monkeypatch.syspath_prepend(tmp_path / "plugins")
+    names = {}
+    exec(compile(code, "multigrey-plugins.7", "exec"), names)
+    names["test_a_partner"]()
+
+
+def test_the_packaging_example_is_toml_and_like_the_shipped_plugin():
+    ((_, text),) = examples("multigrey-plugins.7", "pyproject")
+    assert tomllib.loads(text)["project"]["entry-points"]["multigrey"] == {"partner": "multigrey_partner"}
+    shipped = tomllib.loads((ROOT / "plugins/multigrey-geoip/pyproject.toml").read_text())
+    assert shipped["project"]["entry-points"]["multigrey"] == {"geoip": "multigrey_geoip"}
+
+
+def test_plugin_files_are_found_as_told(tmp_path):
+    lay_out("multigrey-plugins.7", "", tmp_path)
+    assert "partner" in {info.name for info in load_plugins(tmp_path / "plugins").infos}
+
+
+@pytest.mark.mta
+async def test_the_backup_example_makes_a_backup(tmp_path):
+    ((_, script),) = examples("multigrey.8", "backup")
+    root = unpack_or_skip("lmdb-utils", "lmdb-utils")
+    environment = {"LD_LIBRARY_PATH": library_path(root), "PATH": f"{root}/usr/bin:/usr/bin:/bin"}
+    state, backup = tmp_path / "state", tmp_path / "backup"
+    for directory in (state, backup):
+        directory.mkdir()
+    (state / "site.key").write_bytes(SITE_KEY)
+    script = script.replace("/var/lib/multigrey", str(state)).replace("/backup", str(backup))
+    async with harness(LmdbStore(StoreOptions(state, 1 << 20))) as h:
+        await h.engine.judge(attempt_of(client_address="192.0.2.1"), "pass")
+        await trio.run_process(["sh", "-ec", script], env=environment)
+    assert sorted(path.name for path in backup.iterdir()) == ["site.key", "store.mdb"]
+    async with harness(LmdbStore(StoreOptions(backup, 1 << 20))) as h:
+        h.clock.advance(DELAY)
+        await h.engine.judge(attempt_of(client_address="192.0.2.1"), "pass")
+    assert h.events[0].verdict.reason is Reason.RETRY
+
+
+def test_files_are_called_what_the_page_says(tmp_path):
+    files = StateFiles(tmp_path)
+    names = {path.name for path in (files.data, files.readers, files.lock)}
+    told = section("multigrey.8", "FILES")
+    assert names | {"site.key", "run"} == set(re.findall(r"(?m)^\.It Pa ([^/\n]+)$", told))
+
+
+PROTOCOLS = ("postfix", "exim", "greylistd")
+CONVERSATIONS = [name for name in NAMES if any(list(examples(name, kind)) for kind in PROTOCOLS)]
+
+
+@pytest.mark.parametrize("page", CONVERSATIONS)
+async def test_conversations_go_as_shown(page):
+    """All examples of a page in their order, over one store."""
+    async with harness() as h:
+        h.clock.step(EXAMPLE_TIME - START)
+        carrying_out = Commands(h.engine, host="mx.example.org", reload=None)
+        said = ""
+        for kind, (what, *more), text in conversation(page):
+            if what == "answer":
+                assert neutral(said) == neutral(joined(text)), text
+                continue
+            for word in more:
+                h.clock.advance(int(word.removeprefix("after=")))
+            said = await answer(h, carrying_out, kind, from_shell(text) if what == "shell" else text.encode())
+
+
+def conversation(page):
+    for found in _EXAMPLE.finditer(text_of(page)):
+        kind, *words = found["words"].split()
+        if kind in PROTOCOLS:
+            yield kind, words, shown(found["body"])
+
+
+def from_shell(text):
+    """What the command of an example writes into its pipe."""
+    command, pipe, rest = text.rpartition("|")
+    assert pipe
+    assert rest.split()[:1] == ["nc"]
+    return subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout
+
+
+async def answer(h, carrying_out, protocol, data):
+    make = regions.registered()["protocol"][protocol]
+    dialogue = make(DialogueOptions(protocol, 65536, administer=True))
+    said = b""
+    for piece in (data, b""):
+        dialogue.receive(piece)
+        try:
+            while not isinstance(request := dialogue.next_request(), Signal):
+                if isinstance(request, Attempt):
+                    dialogue.answer(request, await h.engine.judge(request, "pass"))
+                elif isinstance(request, Command):
+                    dialogue.answer(request, await carrying_out.run(request))
+                else:
+                    assert isinstance(request, Ignored)
+                said += dialogue.data_to_send()
+        except ProtocolError as error:
+            said += error.reply or b""
+    return said.decode()
+
+
+def neutral(text):
+    """An answer without its id and the version."""
+    text = re.sub(r"\bid=\w+", "id=...", text)
+    return re.sub(r"multigrey-[\d.]+ at", "multigrey-... at", text).rstrip("\n") + "\n"
+
+
+def test_there_are_conversations():
+    kinds = {kind for page in CONVERSATIONS for kind, words, _ in conversation(page) if words == ["answer"]}
+    assert kinds == set(PROTOCOLS)
+    for page in CONVERSATIONS:
+        words = [words[0] for _, words, _ in conversation(page)]
+        assert [b for a, b in itertools.pairwise(words) if a != "answer"] == ["answer"] * words.count(
+            "answer"
+        )
+
+
+async def test_the_log_examples_are_lines_of_the_log():
+    (line,) = [
+        joined(text).rstrip("\n") for words, text in examples("multigrey.8", "log") if words == ["multigrey"]
+    ]
+    fields = parse_line(line)
+    attempt = attempt_of(
+        **{key: fields[key] for key in ("listener", "helo", "client_name", "sender", "recipient", "message")},
+        client_address=fields["client_address"],
+    )
+    async with harness() as h:
+        h.clock.step(EXAMPLE_TIME - START)
+        await h.engine.judge(attempt, "pass")
+    (event,) = h.events
+    assert neutral(format_event(event)) == neutral(line)
+    (other,) = [
+        joined(text).rstrip("\n") for words, text in examples("multigrey.8", "log") if words == ["postgrey"]
+    ]
+    assert format_postgrey(event) == other
