@@ -153,7 +153,7 @@ def test_the_rows_of_the_manual():
     assert rows["[[listen]]", "protocol"].required
     assert rows["[[listen]]", "allow_from"].kind == "list of networks"
     assert rows["[[listen]]", "mode"].default == '"0660"'
-    assert rows["[greylist]", "key"].kind == "list of words"
+    assert rows["[greylist]", "key"].kind == "list of names"
     assert rows["[greylist]", "message_pass"].default == "true"
     assert rows["[limits]", "connections"].kind == "number"
     assert rows["[store]", "map_size"].default == '"4GiB"'

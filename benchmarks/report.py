@@ -1,0 +1,211 @@
+"""The parts of the report: each runs its measurements, prints a table and returns outcomes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.capacity import Capacity, Stall
+from benchmarks.generator import Generator, Load, Measured
+from benchmarks.goals import Outcome, at_least, at_most, table
+from benchmarks.machine import Server
+from benchmarks.ours import start_echo, start_multigrey, write_config
+from benchmarks.pairs import Comparison, Ratio, Side, compare, ratio
+from benchmarks.peers import start_greylistd, start_postgrey
+
+__all__ = ["PARTS", "Report", "Scale"]
+
+OURS = "multigrey"
+THIRD_DOOR = "multigrey, greylistd's words"
+ECHO = "bare trio"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much work is put into the figures."""
+
+    pairs: int = 5
+    seconds: float = 2.0
+    connections: int = 50
+    memory_records: int = 100_000
+    large_records: int = 1_000_000
+    stall_seconds: float = 15.0
+
+
+@dataclass
+class Report:
+    """Everything measured so far."""
+
+    scale: Scale
+    generator: Generator
+    directory: Path
+    outcomes: list[Outcome] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+
+    def policy(self) -> None:
+        """Postfix's protocol over persistent connections, beside postgrey and the echo."""
+        with ExitStack() as running:
+            ours, echo = self._ours(running, "policy")
+            postgrey = start_postgrey(self.directory, self._core)
+            running.enter_context(postgrey).wait_ready()
+            sides = [
+                Side(OURS, ours, "postfix"),
+                Side("postgrey", postgrey, "postfix"),
+                Side(ECHO, echo, "postfix", judges=False),
+            ]
+            known, new = self._known_and_new(sides)
+        rate, delay = ratio(known, OURS, "postgrey"), ratio(new, OURS, "postgrey")
+        # how many times longer postgrey's 95th percentile is: "at most 1/8 of its" the other way round
+        tail = ratio(new, "postgrey", OURS, lambda run: run.p95)
+        self._add(at_least("policy, known: rate / postgrey's", 20, "x", rate.middle, _extremes(rate)))
+        self._add(
+            at_least("policy, new, durable: rate / postgrey's", 10, "x", delay.middle, _extremes(delay))
+        )
+        self._add(
+            at_least("policy, new, durable: postgrey's p95 / ours", 8, "x", tail.middle, _extremes(tail))
+        )
+
+    def one_shot(self) -> None:
+        """One connection per request, beside greylistd and the echo."""
+        with ExitStack() as running:
+            ours, echo = self._ours(running, "one-shot")
+            greylistd = start_greylistd(self.directory, self._core)
+            running.enter_context(greylistd).wait_ready()
+            sides = [
+                Side(OURS, ours, "exim"),
+                Side("greylistd", greylistd, "greylistd"),
+                Side(THIRD_DOOR, ours, "greylistd"),
+                Side(ECHO, echo, "exim", judges=False),
+            ]
+            known, new = self._known_and_new(sides)
+        rate, durable = ratio(known, OURS, "greylistd"), ratio(new, OURS, "greylistd")
+        self._add(at_least("one-shot, known: rate / greylistd's", 1.5, "x", rate.middle, _extremes(rate)))
+        self._add(
+            at_least(
+                "one-shot, new: ours durable / greylistd's in memory",
+                1,
+                "x",
+                durable.middle,
+                _extremes(durable),
+            )
+        )
+
+    def memory(self) -> None:
+        """Anonymous memory over a store of ordinary size."""
+        records = self.scale.memory_records
+        used = self._capacity.memory(records)
+        self._add(at_most(f"RssAnon with {records:,} records", 40, "MB", used, "after load"))
+
+    def large(self) -> None:
+        """Start-up, reload and backup over a large store."""
+        records = self.scale.large_records
+        config = self._capacity.large(records)
+        ready = self._capacity.start(config)
+        self._add(at_most(f"first answer after start, {records:,} records", 1, "s", ready))
+        self._stall("reload", self._capacity.reload_stall(config))
+        self._stall("backup", self._capacity.backup_stall(config))
+
+    def forgetting(self) -> None:
+        """Forgetting a large store."""
+        self._stall("forgetting", self._capacity.forgetting_stall(self.scale.large_records))
+
+    def loss(self) -> None:
+        """Answered deferrals that a kill -9 makes the daemon forget."""
+        lost, answered = self._capacity.lost()
+        self._add(at_most("deferrals lost by kill -9", 0, "", lost, f"of {answered} answered"))
+
+    @property
+    def _core(self) -> int | None:
+        return self.generator.cores.server
+
+    @property
+    def _capacity(self) -> Capacity:
+        return Capacity(self.generator, self.directory, self.scale.stall_seconds, tell)
+
+    def _ours(self, running: ExitStack, name: str) -> tuple[Server, Server]:
+        """multigrey with an empty store, and the echo."""
+        ours = start_multigrey(write_config(self.directory / name), self._core)
+        running.enter_context(ours).wait_ready()
+        (self.directory / f"echo-{name}").mkdir()
+        echo = start_echo(self.directory / f"echo-{name}", self._core)
+        running.enter_context(echo).wait_ready()
+        return ours, echo
+
+    def _known_and_new(self, sides: list[Side]) -> Iterator[Comparison]:
+        for workload in ("known", "new"):
+            load = Load("", workload, self.scale.connections, self.scale.seconds)
+            comparison = compare(self.generator, sides, load, self.scale.pairs, tell)
+            self._show(comparison)
+            yield comparison
+
+    def _show(self, comparison: Comparison) -> None:
+        heading = ("answers/s", "p50 ms", "p95 ms", "p99 ms", "CPU us each", f"{OURS} / this")
+        rows: list[tuple[str, ...]] = [(comparison.workload, *heading)]
+        for side in comparison.sides:
+            rows.append((side.name, *_cells(comparison, side.name)))
+            for measured in comparison.rounds[side.name]:
+                self.figures.append(_figure(comparison.workload, side, measured))
+        print(f"\n{table(rows)}\n", flush=True)
+        for sentence in comparison.wrong():
+            print(f"WRONG ANSWERS: {sentence}\n", flush=True)
+
+    def _stall(self, name: str, stall: Stall) -> None:
+        quiet = f"quiet: {stall.quiet:.1f} ms; " if stall.quiet else ""
+        self._add(at_most(f"longest stall by {name}", 50, "ms", stall.longest, quiet + stall.what))
+
+    def _add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        tell(" | ".join(outcome.row()))
+
+
+PARTS: dict[str, Callable[[Report], None]] = {
+    "policy": Report.policy,
+    "one-shot": Report.one_shot,
+    "memory": Report.memory,
+    "large": Report.large,
+    "forgetting": Report.forgetting,
+    "loss": Report.loss,
+}
+
+
+def tell(text: str) -> None:
+    """Progress, beside the report."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _cells(comparison: Comparison, name: str) -> tuple[str, ...]:
+    low, high = comparison.spread(name, lambda run: run.rate)
+    rate = comparison.middle(name, lambda run: run.rate)
+    percentiles = [comparison.middle(name, what) for what in (_p50, _p95, _p99)]
+    processor = comparison.middle(name, lambda run: run.cpu_per_answer)
+    return (
+        f"{rate:.0f} ({low:.0f}-{high:.0f})",
+        *(f"{microseconds / 1000:.2f}" for microseconds in percentiles),
+        f"{processor:.1f}",
+        "" if name == OURS else str(ratio(comparison, OURS, name)),
+    )
+
+
+def _p50(run: Measured) -> float:
+    return run.p50
+
+
+def _p95(run: Measured) -> float:
+    return run.p95
+
+
+def _p99(run: Measured) -> float:
+    return run.p99
+
+
+def _extremes(of: Ratio) -> str:
+    return f"{of.low:.2f}-{of.high:.2f}"
+
+
+def _figure(workload: str, side: Side, measured: Measured) -> dict[str, Any]:
+    fields = {name: getattr(measured, name) for name in Measured.__dataclass_fields__}
+    return {"workload": workload, "side": side.name, "protocol": side.protocol, **fields}
