@@ -14,14 +14,19 @@ local parts to the receiving host.
 
 from __future__ import annotations
 
+import encodings.punycode  # noqa: F401  (idna's codec, see below)
 import re
 import unicodedata
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import idna
+import idna.uts46data
 
 from multigrey.errors import AddressError
 from multigrey.model import Address
+
+# idna loads its tables and its codec when a name first needs them.  Here they are imported at once: a
+# daemon that has given up root by then may not be able to read them any more.
 
 __all__ = [
     "host_name",

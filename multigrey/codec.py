@@ -14,7 +14,16 @@ import msgpack  # noqa: TID251  (this is the one module that may)
 from multigrey.errors import CodecError, NewerFormatError
 from multigrey.model import OriginRecord, Record
 
-__all__ = ["decode_origin", "decode_record", "decode_text", "encode_origin", "encode_record", "encode_text"]
+__all__ = [
+    "Times",
+    "decode_origin",
+    "decode_record",
+    "decode_text",
+    "encode_origin",
+    "encode_record",
+    "encode_text",
+    "record_times",
+]
 
 T = TypeVar("T")
 
@@ -50,6 +59,18 @@ def encode_record(record: Record) -> bytes:
 def decode_record(value: bytes) -> Record:
     """A record from its stored form.  Raises CodecError (NewerFormatError for a later version)."""
     return Record(*_unpack(value, "record", RECORD_VERSION, _RECORD_TYPES))
+
+
+Times = tuple[int, int, int, int, int, int, int]
+
+
+def record_times(value: bytes) -> Times:
+    """The numbers of a stored record: first_seen, last_seen, delay, attempts, early, passed_at, passes.
+
+    As strict as `decode_record`, without making a Record.  Raises CodecError.
+    """
+    times: Times = _unpack(value, "record", RECORD_VERSION, _RECORD_TYPES)[:7]
+    return times
 
 
 def encode_origin(record: OriginRecord) -> bytes:

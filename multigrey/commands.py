@@ -16,7 +16,7 @@ from multigrey.codec import decode_record, decode_text, encode_record, encode_te
 from multigrey.decision import Question, keep_until, speaking_record
 from multigrey.engine import Engine
 from multigrey.errors import CommandError
-from multigrey.model import Action, Attempt, Change, Command, Entry, Key, Record, Table
+from multigrey.model import Action, Attempt, Change, Command, Entry, Key, Reason, Record, Table
 
 __all__ = ["Commands"]
 
@@ -38,6 +38,8 @@ class Commands:
         self._host = host
         self._reload = reload
         self._since = engine.clock.now()
+        self._before: Mapping[tuple[Action, Reason], int] = {}
+        """The engine's counts when statistics began anew (`clear`)."""
         self._words = {
             "state": self._state,
             "check": self._check,
@@ -120,8 +122,8 @@ class Commands:
             async for _, value in rows:
                 counts[_list_of(decode_record(value))] += 1
         done = {Action.PASS: 0, Action.DEFER: 0, Action.REJECT: 0}
-        for (action, _), number in engine.counts.items():
-            done[action] += number
+        for kind, number in engine.counts.items():
+            done[kind[0]] += number - self._before.get(kind, 0)
         return {
             **counts,
             BLACK: len(engine.blocked),
@@ -163,20 +165,26 @@ class Commands:
 
     async def _clear(self, command: Command) -> Mapping[str, Any]:
         wanted = _list_name(command)
+        if not wanted:
+            await self._delete_rows(Table.ORIGIN, lambda _: True)
+            self._since, self._before = self._engine.clock.now(), dict(self._engine.counts)
         if wanted in ("", BLACK):
             digests = list(self._engine.blocked)
             await self._write({(Table.META, _BLOCK_PREFIX + digest): None for digest in digests})
             self._engine.blocked.clear()
+        await self._delete_rows(Table.RECORD, lambda value: wanted in ("", _list_of(decode_record(value))))
+        return {}
+
+    async def _delete_rows(self, table: Table, doomed: Callable[[bytes], bool]) -> None:
         due: dict[Key, Entry | None] = {}
-        async with aclosing(self._rows(Table.RECORD)) as rows:
+        async with aclosing(self._rows(table)) as rows:
             async for digest, value in rows:
-                if wanted in ("", _list_of(decode_record(value))):
-                    due[(Table.RECORD, digest)] = None
+                if doomed(value):
+                    due[(table, digest)] = None
                 if len(due) >= _PIECE:
                     await self._write(due)
                     due = {}
         await self._write(due)
-        return {}
 
     def _question(self, attempt: Attempt) -> Question:
         return self._engine.question(self._engine.pending(attempt))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from multigrey.model import (
     Attempt,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Dialogue",
     "DialogueOptions",
+    "Durability",
     "KeyComponent",
     "LocalStore",
     "MakeDialogue",
@@ -42,11 +43,27 @@ __all__ = [
     "SourceOptions",
     "Store",
     "StoreOptions",
+    "Submitted",
     "Trait",
     "WhitelistSource",
 ]
 
 T = TypeVar("T")
+
+
+class Durability(Protocol):
+    """The way to the disk of something decided; many decisions may share one."""
+
+    async def committed(self) -> None:
+        """Wait until it is on disk.  Raises StoreError when it never will be."""
+
+
+class Submitted(NamedTuple, Generic[T]):
+    """What was decided, and what has to be waited for before anybody may be told."""
+
+    value: T
+    durability: Durability | None
+    """None: nothing."""
 
 
 class Store(Protocol):
@@ -67,6 +84,11 @@ class Store(Protocol):
 
     def peek(self, keys: Sequence[Key]) -> Sequence[bytes | None] | None:
         """What `read` would give, if that takes no waiting; None: ask `read`."""
+
+    def submit(
+        self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]
+    ) -> Submitted[T] | None:
+        """What `apply` would do up to the waiting; None: nothing was done, call `apply`."""
 
     async def read(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
         """The same view `apply` would decide on, without writing."""

@@ -33,7 +33,9 @@ from multigrey.engine import Engine
 from multigrey.errors import ConfigError, MultigreyError, PluginError, StoreError
 from multigrey.events import DecisionLog, make_ids
 from multigrey.forgetting import keep_forgetting
-from multigrey.listeners.connections import ConnectionLimits, Listening, Server
+from multigrey.listeners.accepting import accept_all
+from multigrey.listeners.connection import ConnectionLimits, Listening
+from multigrey.listeners.connections import Server
 from multigrey.listeners.sockets import OpenSocket, open_endpoint
 from multigrey.listeners.systemd import Notifier, watchdog_seconds
 from multigrey.stores.site_key import check_site_key
@@ -220,10 +222,9 @@ class Daemon:
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         accepting = trio.CancelScope()
         try:
-            async with trio.open_nursery() as connections:
-                connections.start_soon(self._accept_all, accepting, connections)
-                sweeping = trio.CancelScope()
-                connections.start_soon(self._sweep, sweeping)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.server.run)
+                nursery.start_soon(self._accept_all, accepting)
                 self._say_loaded("ready")
                 self._notifier.ready("serving")
                 task_status.started()
@@ -232,20 +233,16 @@ class Daemon:
                 logger.info("stopping: %d connections open", self.server.connections)
                 accepting.cancel()
                 await self.server.drain(self._loaded.settings.limits.drain)
-                sweeping.cancel()
+                nursery.cancel_scope.cancel()
         finally:
             for endpoint in self._endpoints:
                 endpoint.open.close()
 
-    async def _accept_all(self, scope: trio.CancelScope, connections: trio.Nursery) -> None:
+    async def _accept_all(self, scope: trio.CancelScope) -> None:
         with scope:
             async with trio.open_nursery() as accept:
                 for listening in self._listening:
-                    accept.start_soon(self.server.accept, listening, connections)
-
-    async def _sweep(self, scope: trio.CancelScope) -> None:
-        with scope:
-            await self.server.sweep()
+                    accept.start_soon(accept_all, self.server, listening)
 
     def _make_log(self, settings: Settings) -> DecisionLog:
         log = settings.log

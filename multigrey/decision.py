@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from multigrey.codec import decode_origin, decode_record, encode_origin, encode_record
+from multigrey.codec import Times, decode_origin, decode_record, encode_origin, encode_record, record_times
 from multigrey.model import (
     Action,
     Address,
@@ -134,18 +134,19 @@ def known_at_once(policy: Policy, now: int, values: Sequence[bytes | None]) -> V
     Most attempts at a mail server are this one, so it is answered before anything else is made.
     `values` are the stored records; None: ask `decide`.  Raises CodecError.
     """
-    found: Record | None = None
+    found: Times | None = None
     for stored in values:
         if stored is None:
             return None
-        record = decode_record(stored)
-        if not _is_fresh(record, now):
+        times = record_times(stored)
+        first_seen, last_seen, _, _, _, passed_at, _ = times
+        if not passed_at or not first_seen <= now or not passed_at <= now or not 0 <= now - last_seen <= HOUR:
             return None
-        if found is None or _speaks_before(record, found):
-            found = record
-    if found is None or now - found.last_seen > policy.max_age:
+        if found is None or last_seen > found[1]:
+            found = times
+    if found is None or now - found[1] > policy.max_age:
         return None
-    return _known_verdict(now, found)
+    return Verdict(Action.PASS, Reason.KNOWN, delay=found[2], age=now - found[0], attempts=found[3])
 
 
 def choose_record(records: Iterable[Record | None], now: int) -> Record | None:
@@ -208,16 +209,6 @@ def _settled_origin(record: OriginRecord | None, now: int) -> OriginRecord:
     return record
 
 
-def _known_verdict(now: int, found: Record) -> Verdict:
-    return Verdict(
-        Action.PASS,
-        Reason.KNOWN,
-        delay=found.delay,
-        age=now - found.first_seen,
-        attempts=found.attempts,
-    )
-
-
 def _known(
     policy: Policy,
     now: int,
@@ -226,7 +217,13 @@ def _known(
     found: Record,
     records: Sequence[Record | None],
 ) -> Decision:
-    verdict = _known_verdict(now, found)
+    verdict = Verdict(
+        Action.PASS,
+        Reason.KNOWN,
+        delay=found.delay,
+        age=now - found.first_seen,
+        attempts=found.attempts,
+    )
     if now - found.last_seen <= HOUR:
         in_step = all(_is_fresh(record, now) for record in records)
         return Decision(verdict, None if in_step else found, None, durable=False)

@@ -21,7 +21,7 @@ from typing import Any
 
 from multigrey.addresses import network_of, split_address
 from multigrey.clock import Clock
-from multigrey.contracts import Store
+from multigrey.contracts import Durability, Store
 from multigrey.decision import Case, Policy, Question, known_at_once
 from multigrey.errors import CodecError, StoreError
 from multigrey.keys import KeyScheme, Recipient, address_text
@@ -43,7 +43,7 @@ from multigrey.model import (
 from multigrey.origin import origin_of, trust_text
 from multigrey.rules import Outcome, Rules
 
-__all__ = ["Engine", "OnError", "Pending", "Setup"]
+__all__ = ["Engine", "OnError", "Pending", "Setup", "Waiting"]
 
 OnError = str
 """`pass`, `defer` or `silent`."""
@@ -97,6 +97,15 @@ class Pending:
     """A rule that only says how to greylist."""
 
 
+@value
+class Waiting:
+    """An attempt that is decided, and may be answered once the decision is on disk."""
+
+    pending: Pending
+    verdict: Verdict
+    durability: Durability
+
+
 class Engine:
     """Judges attempts.  One per daemon; `setup` is replaced by a reload."""
 
@@ -122,11 +131,13 @@ class Engine:
         self._by = f"multigrey-{version} at {host}"
         self.listeners = tuple(listeners)
         self._messages = MessageTable()
+        self._unreported: list[DecisionEvent] = []
 
-    def begin(self, attempt: Attempt, on_error: OnError) -> Reply | Pending | None:
-        """Decide what can be decided without waiting: most attempts (steps 1 to 4).
+    def begin(self, attempt: Attempt, on_error: OnError) -> Reply | Waiting | Pending | None:
+        """Decide what can be decided without waiting: nearly every attempt.
 
-        Pending: `finish` has to be awaited.  None: say nothing and close (on_error = silent).
+        Waiting: decided; `end` gives the reply when it is on disk.  Pending: somebody else has to be
+        asked first; await `finish`.  None: say nothing and close (on_error = silent).
         """
         setup = self.setup
         now = self.clock.now()
@@ -137,16 +148,22 @@ class Engine:
             keys = setup.scheme.record_keys(attempt, origin, network)
             pending = Pending(setup, attempt, now, network, keys, origin, verdict)
             try:
-                decided = self._known(pending)
+                decided = self._known(pending) or self._submit(pending)
             except (StoreError, CodecError) as error:
                 decided = _trouble(on_error, str(error))
-            if decided is None:
-                return pending
+            if not isinstance(decided, Verdict):
+                return decided
             verdict = decided
         return self._conclude(setup, attempt, now, origin, verdict, on_error)
 
+    def end(self, waiting: Waiting, on_error: OnError, error: str = "") -> Reply | None:
+        """The reply to what was decided, now that it is on disk, or that it never will be (`error`)."""
+        pending = waiting.pending
+        verdict = _trouble(on_error, error) if error else waiting.verdict
+        return self._conclude(pending.setup, pending.attempt, pending.now, pending.origin, verdict, on_error)
+
     async def finish(self, pending: Pending, on_error: OnError) -> Reply | None:
-        """The rest of the way (steps 5 and 6), for what `begin` could not answer."""
+        """The rest of the way (steps 5 and 6), for what `begin` could not decide."""
         origin = pending.origin
         try:
             verdict, origin = await self._greylist(pending)
@@ -154,13 +171,27 @@ class Engine:
             verdict = _trouble(on_error, str(error))
         return self._conclude(pending.setup, pending.attempt, pending.now, origin, verdict, on_error)
 
+    def report(self) -> None:
+        """Tell the listeners what was decided since the last call: once the answers are on their way."""
+        events, self._unreported = self._unreported, []
+        for listener in self.listeners:
+            for event in events:
+                listener(event)
+
     async def judge(self, attempt: Attempt, on_error: OnError) -> Reply | None:
         """The whole way: decide, remember, report.  None: say nothing and close."""
-        reply = self.begin(attempt, on_error)
-        return await self.finish(reply, on_error) if isinstance(reply, Pending) else reply
+        try:
+            reply = self.begin(attempt, on_error)
+            if isinstance(reply, Pending):
+                return await self.finish(reply, on_error)
+            if isinstance(reply, Waiting):
+                return self.end(reply, on_error, await _failure(reply.durability))
+            return reply
+        finally:
+            self.report()
 
     def overdue(self, pending: Pending, on_error: OnError, seconds: float) -> Reply | None:
-        """The answer when `finish` took longer than `[limits] answer_within` and was cancelled."""
+        """The answer when a decision took longer than `[limits] answer_within`."""
         verdict = _trouble(on_error, f"no decision within {seconds:g} s")
         now = self.clock.now()
         return self._conclude(pending.setup, pending.attempt, now, pending.origin, verdict, on_error)
@@ -205,6 +236,19 @@ class Engine:
         values = self.store.peek(keys)
         return None if values is None else known_at_once(pending.setup.policy, pending.now, values)
 
+    def _submit(self, pending: Pending) -> Verdict | Waiting | Pending:
+        """Decide and hand over to the store, if nobody else has to be asked first."""
+        if pending.setup.ask is not None:
+            return pending
+        question = self.question(pending)
+        submitted = self.store.submit(question.keys, question)
+        if submitted is None:
+            return pending
+        verdict = self._noted(pending, submitted.value)
+        if submitted.durability is None:
+            return verdict
+        return Waiting(pending, verdict, submitted.durability)
+
     async def _greylist(self, pending: Pending) -> tuple[Verdict, Origin]:
         setup, attempt = pending.setup, pending.attempt
         question = self.question(pending)
@@ -220,12 +264,16 @@ class Engine:
                 pending = replace(pending, keys=keys, origin=origin, rule=found)
                 question = self.question(pending)
         verdict = await self.store.apply(question.keys, question)
+        return self._noted(pending, verdict), pending.origin
+
+    def _noted(self, pending: Pending, verdict: Verdict) -> Verdict:
+        """Remember a retry for the rest of its message; name the rule that set the delay."""
         if verdict.reason is Reason.RETRY:
-            self._messages.note_pass(attempt, pending.origin)
+            self._messages.note_pass(pending.attempt, pending.origin)
         rule = pending.rule
         if rule is not None and verdict.action is Action.DEFER:
-            verdict = replace(verdict, rule=rule.rule, text=rule.text)
-        return verdict, pending.origin
+            return replace(verdict, rule=rule.rule, text=rule.text)
+        return verdict
 
     def _conclude(
         self,
@@ -237,9 +285,7 @@ class Engine:
         on_error: OnError,
     ) -> Reply | None:
         decision_id = next(self._ids)
-        event = DecisionEvent(now, decision_id, attempt, verdict, origin.text)
-        for listener in self.listeners:
-            listener(event)
+        self._unreported.append(DecisionEvent(now, decision_id, attempt, verdict, origin.text))
         kind = (verdict.action, verdict.reason)
         self.counts[kind] = self.counts.get(kind, 0) + 1
         if verdict.reason is Reason.ERROR and on_error == "silent":
@@ -285,6 +331,15 @@ def _without_store(setup: Setup, attempt: Attempt, findings: Findings | None) ->
     if attempt.client_address is None:
         return Verdict(Action.PASS, Reason.NO_IDENTITY)
     return rule
+
+
+async def _failure(durability: Durability) -> str:
+    """What kept a decision from the disk; "" when it is there."""
+    try:
+        await durability.committed()
+    except StoreError as error:
+        return str(error)
+    return ""
 
 
 def _trouble(on_error: OnError, detail: str) -> Verdict:

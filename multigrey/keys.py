@@ -183,7 +183,7 @@ class KeyScheme:
 
     def origin_key(self, trust: str, sender_domain: str) -> Key:
         """The key of what is known of (origin, sender domain)."""
-        return (Table.ORIGIN, self.digest(("origin", trust), ("sender-domain", sender_domain)))
+        return (Table.ORIGIN, self._hashed(_TRUST, (trust, sender_domain)))
 
     def digest(self, *parts: tuple[str, str]) -> bytes:
         """The digest of named texts."""
@@ -209,3 +209,6 @@ class KeyScheme:
 def _template(names: Sequence[str]) -> bytes:
     """`name=%d:%s;` for each: the length in bytes and the bytes of its value."""
     return b"".join(b"%s=%%d:%%s;" % name.encode().replace(b"%", b"%%") for name in names)
+
+
+_TRUST = _template(("origin", "sender-domain"))

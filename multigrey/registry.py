@@ -179,7 +179,7 @@ def _check_method(plugin: PluginInfo, what: str, value: object, method: str, *, 
 
 def _is_async(function: object) -> bool:
     """Whether calling it gives a coroutine (or an async generator)."""
-    called = getattr(function, "__call__", None)  # noqa: B004 - the method itself is looked at
+    called = getattr(function, "__call__", None)  # noqa: B004  (the method itself is looked at)
     return any(
         inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in (function, called)
     )

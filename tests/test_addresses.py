@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
@@ -191,6 +193,16 @@ def test_layers_of_quotes_take_no_time():
 )
 def test_host_names(text, name):
     assert host_name(text) == name
+
+
+def test_nothing_is_imported_while_names_are_read():
+    """Whoever gave up root may not be able to read modules any more."""
+    script = (
+        "import sys\nfrom multigrey.addresses import host_name\nsys.meta_path.clear()\n"
+        "print(host_name('b\\xfccher.example'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("xn--bcher-kva.example\n", "")
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,27 @@ async def test_clear(name):
             assert await state(parts, attempt(recipient)) == ("unseen" if name in ("", kind) else kind)
 
 
+async def test_clear_forgets_origins_and_begins_to_count_anew():
+    async with harness() as parts:
+        carry_out = commands(parts).run
+        for number in range(6):
+            await parts.engine.judge(attempt(f"r{number}@example.net"), "pass")
+        for number in range(5):
+            parts.clock.advance(3600)
+            await parts.engine.judge(attempt(f"r{number}@example.net"), "pass")
+        reply = await parts.engine.judge(attempt("new@example.net"), "pass")
+        assert reply.reason is Reason.AUTO_WHITELISTED
+        await carry_out(Command("clear", None, {"list": "white"}))
+        assert (await carry_out(Command("stats")))["passed"] == 6, "one list is not everything"
+        assert (await parts.engine.judge(attempt("new@example.net"), "pass")).action is Action.PASS
+        await carry_out(Command("clear"))
+        figures = await carry_out(Command("stats"))
+        assert (figures["passed"], figures["deferred"], figures["since"]) == (0, 0, parts.clock.now())
+        reply = await parts.engine.judge(attempt("new@example.net"), "pass")
+        assert reply.reason is Reason.NEW
+        assert (await carry_out(Command("stats")))["deferred"] == 1
+
+
 async def test_clear_goes_on_past_the_first_piece():
     async with harness() as parts:
         for number in range(450):

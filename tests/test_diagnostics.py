@@ -155,5 +155,5 @@ def test_what_counts_as_the_journal(pipe):
     assert not is_journal({}, write)
     assert not is_journal({"JOURNAL_STREAM": "1:2"}, write)
     assert not is_journal(environ, 999_999)
-    with open(os.devnull) as other:  # noqa: PTH123
+    with open(os.devnull) as other:  # noqa: PTH123  (a device, not a path)
         assert not is_journal(environ, other.fileno())

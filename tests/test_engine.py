@@ -236,10 +236,10 @@ async def test_no_header_when_switched_off():
 async def test_a_failing_store(on_error):
     async with harness() as parts:
 
-        async def apply(keys, decide):
+        def submit(keys, decide):
             raise StoreError("no room")
 
-        parts.store.apply = apply
+        parts.store.submit = submit
         reply = await parts.engine.judge(attempt(), on_error)
         if on_error == "silent":
             assert reply is None
@@ -290,5 +290,6 @@ async def test_every_decision_is_reported_once_with_its_own_id():
 async def test_an_overdue_decision_is_reported():
     async with harness() as parts:
         reply = parts.engine.overdue(parts.engine.pending(attempt()), "defer", 3)
+        parts.engine.report()
         assert (reply.action, reply.reason) == (Action.DEFER, Reason.ERROR)
         assert parts.events[0].verdict.detail == "no decision within 3 s"

@@ -42,7 +42,7 @@ async def never_awaited(attempt):
     pytest.fail("nobody should run this")
 
 
-class Rude(Exception):  # noqa: N818
+class Rude(Exception):  # noqa: N818  (what it is matters, not its name)
     def __str__(self):
         raise RuntimeError("not even a text")
 

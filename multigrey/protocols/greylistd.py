@@ -209,6 +209,8 @@ class GreylistdDialogue:
             return "".join(_listing(result, self._lists or _LISTS))
         if self._word == "mrtg":
             return _mrtg(result)
+        if self._word == "clear" and self._lists:
+            return f"cleared: data of the {self._lists[0]}list"
         return _statistics(result) if self._word == "stats" else _DONE[self._word]
 
 

@@ -116,8 +116,8 @@ class PostfixDialogue:
 
     def answer(self, request: Attempt | Command, reply: Reply | Mapping[str, Any] | str) -> None:
         """See `contracts.Dialogue.answer`; this protocol has no commands."""
-        del request
-        self._out += _action(reply) if isinstance(reply, Reply) else _DUNNO
+        at_data = isinstance(request, Attempt) and request.stage is Stage.DATA
+        self._out += _action(reply, at_data=at_data) if isinstance(reply, Reply) else _DUNNO
 
     def data_to_send(self) -> bytes:
         """See `contracts.Dialogue.data_to_send`."""
@@ -224,7 +224,7 @@ def _from_xtext(text: str) -> str:
     return decode(_HEX_PAIR.sub(lambda pair: bytes.fromhex(pair[1].decode()), encode(text)))
 
 
-def _action(reply: Reply) -> bytes:
+def _action(reply: Reply, *, at_data: bool) -> bytes:
     if reply.action is Action.PASS:
         header = one_line(reply.header, HEADER_OCTETS) if reply.header else ""
         return encode(f"action=PREPEND {header}\n\n") if header else _DUNNO
@@ -232,4 +232,7 @@ def _action(reply: Reply) -> bytes:
     detail = code[1] if code else ".7.1"
     if reply.action is Action.REJECT:
         return encode(f"action=REJECT 5{detail} {reply_text(reply.text)}\n\n")
+    if at_data:
+        # Postfix would log "450 4.7.1 <DATA>: ... rejected", which fail2ban's stock jail counts.
+        return encode(f"action=451 4{detail} {reply_text(reply.text)}\n\n")
     return encode(f"action=DEFER_IF_PERMIT 4{detail} {reply_text(reply.text)}\n\n")

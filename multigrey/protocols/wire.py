@@ -11,6 +11,7 @@ whoever writes the reply text or a header, a line end or a NUL in it must not en
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from multigrey.addresses import parse_client_address
 from multigrey.errors import AddressError, ProtocolError
@@ -49,10 +50,14 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+_CACHED_LENGTH = 64
+_cached_address = lru_cache(maxsize=4096)(parse_client_address)
+
+
 def known_address(text: str) -> Address | None:
     """The client address a mail server told; None when it told none that could be one."""
     try:
-        return parse_client_address(text)
+        return _cached_address(text) if len(text) <= _CACHED_LENGTH else parse_client_address(text)
     except AddressError:
         return None
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 import lmdb
 import trio
 
-from multigrey.contracts import StoreOptions
+from multigrey.contracts import StoreOptions, Submitted
 from multigrey.errors import StoreError
 from multigrey.model import Change, Entry, Key, Table
 from multigrey.stores.commits import Batch, Commits
@@ -87,19 +87,19 @@ class LmdbStore:
         finally:
             self._close(lock, clean=clean)
 
+    def submit(
+        self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]
+    ) -> Submitted[T] | None:
+        """See `Store.submit`."""
+        return None if self._opened is None else self._submitted(self._opened, keys, decide)
+
     async def apply(self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]) -> T:
         """See `Store.apply`.  Without anything to wait for it returns without a checkpoint."""
         opened = self._opened or await self._reopened()
-        change = decide(self._values(opened, keys))
-        if change.puts:
-            batch: Batch | None = self._commits.add(change.puts)
-        elif self._commits.idle or not change.durable:
-            return change.value
-        else:
-            batch = self._commits.latest(keys)
-        if change.durable and batch is not None:
+        value, batch = self._submitted(opened, keys, decide)
+        if batch is not None:
             await batch.committed()
-        return change.value
+        return value
 
     def peek(self, keys: Sequence[Key]) -> Sequence[bytes | None] | None:
         """See `Store.peek`.  A page that is not in memory is waited for, as in `read`."""
@@ -223,6 +223,17 @@ class LmdbStore:
         except BaseException:
             os.close(lock)
             raise
+
+    def _submitted(
+        self, opened: Opened, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]
+    ) -> Submitted[T]:
+        change = decide(self._values(opened, keys))
+        batch: Batch | None = None
+        if change.puts:
+            batch = self._commits.add(change.puts)
+        elif change.durable and not self._commits.idle:
+            batch = self._commits.latest(keys)
+        return Submitted(change.value, batch if change.durable else None)
 
     def _values(self, opened: Opened, keys: Sequence[Key]) -> list[bytes | None]:
         """What a decision sees.  The hot path: two keys take some 3 µs."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import trio
 
-from multigrey.contracts import StoreOptions
+from multigrey.contracts import StoreOptions, Submitted
 from multigrey.errors import StoreError
 from multigrey.model import Change, Entry, Key, Table
 from multigrey.stores.entries import check_keys, merged, slices
@@ -45,6 +45,14 @@ class MemoryStore:
         finally:
             self._running = False
             self._clear()
+
+    def submit(
+        self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]
+    ) -> Submitted[T] | None:
+        """See `Store.submit`; there is never anything to wait for."""
+        change = decide([None if entry is None else entry.value for entry in self._found(keys)])
+        self._write(change.puts)
+        return Submitted(change.value, None)
 
     async def apply(self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]) -> T:
         """See `Store.apply`; never waits."""

@@ -13,10 +13,12 @@ import trio
 import trio.testing
 
 from multigrey.commands import Commands
-from multigrey.contracts import DialogueOptions
+from multigrey.contracts import DialogueOptions, Submitted
 from multigrey.errors import StoreError
-from multigrey.listeners.connections import REQUEST_TIME, ConnectionLimits, Listening, Server
-from multigrey.model import Action, Reason
+from multigrey.listeners.accepting import accept_all
+from multigrey.listeners.connection import ConnectionLimits, Listening
+from multigrey.listeners.connections import REQUEST_TIME, Server
+from multigrey.model import Action, Reason, Verdict
 from multigrey.protocols.exim import EximDialogue
 from multigrey.protocols.greylistd import GreylistdDialogue
 from multigrey.protocols.postfix import PostfixDialogue
@@ -61,6 +63,7 @@ async def bench(
 
         commands = Commands(parts.engine, host="mx", reload=reload)
         server = Server(parts.engine, commands, limits or ConnectionLimits(100, 3600, 3))
+        await nursery.start(server.run)
         ports = {}
         kinds: dict[str, Callable] = {
             "postfix": PostfixDialogue,
@@ -74,8 +77,7 @@ async def bench(
             options = DialogueOptions(name, 65536, administer=True)
             allowed = [ip_network(allow)] if allow else []
             listening = Listening(name, sock, partial(make, options), on_error, allowed)
-            nursery.start_soon(server.accept, listening, nursery)
-        nursery.start_soon(server.sweep)
+            nursery.start_soon(accept_all, server, listening)
         yield Bench(parts, server, ports)
         nursery.cancel_scope.cancel()
 
@@ -173,25 +175,41 @@ def _fields(setup):
 async def test_a_failing_store_is_answered_as_the_listener_wants(on_error: str, answer: bytes):
     async with bench(on_error=on_error) as b, await b.connect() as stream:
 
-        async def apply(keys, decide):
+        def submit(keys, decide):
             raise StoreError("disk full")
 
-        b.engine.store.apply = apply
+        b.engine.store.submit = submit
         assert await ask(stream, QUESTION % 1) == answer
         assert b.events[0].verdict.reason is Reason.ERROR
         assert b.events[0].verdict.detail == "disk full"
 
 
-async def test_an_overdue_decision_is_answered_and_the_connection_goes_on(autojump_clock):
+class Never:
+    """A disk that hangs."""
+
+    async def committed(self):
+        await trio.sleep_forever()
+
+
+def hanging(store, durable: bool):
+    """What `submit` says when the disk hangs, or when `apply` has to be awaited and hangs."""
+    if durable:
+        return Submitted(Verdict(Action.DEFER, Reason.NEW), Never())
+
+    async def apply(keys, decide):
+        await trio.sleep_forever()
+
+    store.apply = apply
+    return None
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_an_overdue_decision_is_answered_and_the_connection_goes_on(autojump_clock, durable: bool):
     async with bench() as b, await b.connect() as stream:
-        real = b.engine.store.apply
-
-        async def hang(keys, decide):
-            await trio.sleep_forever()
-
-        b.engine.store.apply = hang
+        real = b.engine.store.submit
+        b.engine.store.submit = lambda *_: hanging(b.engine.store, durable)
         assert await ask(stream, QUESTION % 1) == DUNNO
-        b.engine.store.apply = real
+        b.engine.store.submit = real
         assert await ask(stream, QUESTION % 1) == DEFERRED
         assert [event.verdict.reason for event in b.events] == [Reason.ERROR, Reason.NEW]
         assert "3 s" in b.events[0].verdict.detail
@@ -272,6 +290,7 @@ async def test_drain_answers_what_is_being_decided_and_closes_the_rest():
             await go_on.wait()
             return await real(keys, decide)
 
+        b.engine.store.submit = lambda *_: None
         b.engine.store.apply = wait
         await busy.send_all(QUESTION % 2)
         await trio.testing.wait_all_tasks_blocked()
@@ -283,13 +302,10 @@ async def test_drain_answers_what_is_being_decided_and_closes_the_rest():
         assert b.server.connections == 0
 
 
-async def test_drain_gives_up_after_its_deadline(autojump_clock):
+@pytest.mark.parametrize("durable", [True, False])
+async def test_drain_gives_up_after_its_deadline(autojump_clock, durable: bool):
     async with bench() as b, await b.connect() as stream:
-
-        async def hang(keys, decide):
-            await trio.sleep_forever()
-
-        b.engine.store.apply = hang
+        b.engine.store.submit = lambda *_: hanging(b.engine.store, durable)
         await stream.send_all(QUESTION % 1)
         await trio.testing.wait_all_tasks_blocked()
         before = trio.current_time()

@@ -285,7 +285,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES | st.binary(max_size=60)), st.booleans())
 def test_any_bytes_in_any_pieces(pieces, eof):
-    small = lambda: make(request_size=200)  # noqa: E731
+    small = lambda: make(request_size=200)  # noqa: E731  (as short as what it replaces)
     data = b"".join(pieces)
     last = [b""] if eof else []
     whole = converse(small(), ([data] if data else []) + last)

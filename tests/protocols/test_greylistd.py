@@ -157,7 +157,7 @@ def test_several_recipients_are_not_judged(data, sent):
         (b"save", Command("save"), {}, b"saved: everything known is on disk"),
         (b"reload", Command("reload"), {}, b"reloaded: configuration and lists"),
         (b"clear", Command("clear", None, {"list": ""}), {}, b"cleared: data and statistics"),
-        (b"clear --grey", Command("clear", None, {"list": "grey"}), {}, b"cleared: data and statistics"),
+        (b"clear --grey", Command("clear", None, {"list": "grey"}), {}, b"cleared: data of the greylist"),
         (b"list --grey", Command("list", None, {"list": "grey"}), {"rows": [], "more": False}, b""),
         (b"list --grey --white", Command("list", None, {"list": ""}), {}, b""),
         (

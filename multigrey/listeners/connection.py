@@ -1,0 +1,105 @@
+"""One connection and one endpoint, as `connections` keeps them: plain data."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+import trio
+
+from multigrey.contracts import Dialogue
+from multigrey.engine import Pending, Waiting
+from multigrey.model import Command
+
+__all__ = ["OWN_TASK", "Connection", "ConnectionLimits", "Listening", "Need"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """`[limits]`, in seconds and numbers."""
+
+    connections: int
+    idle: float
+    answer_within: float
+
+
+@dataclass(slots=True)
+class Listening:
+    """One open endpoint and how to talk to who connects to it."""
+
+    name: str
+    socket: socket.socket
+    make_dialogue: Callable[[], Dialogue]
+    """Replaced by a reload; connections go on with what they began with."""
+    on_error: str
+    allow_from: Sequence[IPv4Network | IPv6Network] = ()
+
+    def admits(self, host: str) -> bool:
+        """Whether a peer at this IP address may talk to us."""
+        if not self.allow_from:
+            return True
+        client = ip_address(host.partition("%")[0])
+        client = getattr(client, "ipv4_mapped", None) or client
+        return any(client in network for network in self.allow_from)
+
+
+class Need(Enum):
+    """What a connection has to wait for before it can go on."""
+
+    __hash__ = object.__hash__
+
+    READ = "bytes from the peer"
+    WRITE = "room for our answer"
+    DECISION = "the engine"
+    COMMAND = "a command"
+    TURN = "the others, who want their turn too"
+    NOTHING = "nothing any more: it is over"
+
+
+OWN_TASK = frozenset({Need.WRITE, Need.COMMAND, Need.TURN, Need.DECISION})
+
+
+class Connection:
+    """One peer, and what the sweep has to know of it."""
+
+    __slots__ = (
+        "answered",
+        "command",
+        "dialogue",
+        "listening",
+        "overdue",
+        "parked",
+        "partial",
+        "peer",
+        "pending",
+        "rest",
+        "scope",
+        "silent",
+        "since",
+        "sock",
+    )
+
+    def __init__(self, sock: socket.socket, peer: str, listening: Listening, since: float) -> None:
+        self.sock = sock
+        self.peer = peer
+        self.listening = listening
+        self.dialogue = listening.make_dialogue()
+        self.since = since
+        """Time of the sweep's clock at which the present wait or decision began."""
+        self.pending: Waiting | Pending | None = None
+        """The attempt being decided right now."""
+        self.command: Command | None = None
+        self.rest = b""
+        """The part of an answer the peer has not taken yet."""
+        self.answered = False
+        self.partial = False
+        """Whether something has begun (a request, an answer) that must not take long to finish."""
+        self.parked = False
+        self.silent = False
+        """Whether it is to be closed without a further answer (on_error = silent)."""
+        self.overdue = False
+        self.scope: trio.CancelScope | None = None
+        """Of its task, while it has one."""

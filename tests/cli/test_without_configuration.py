@@ -1,0 +1,87 @@
+"""The first minute of a new user: `multigrey serve` and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTS = {"postfix": 10023, "exim": 10024}
+QUESTIONS = {
+    "postfix": "request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=192.0.2.1\n"
+    "client_name=mail.example.org\nhelo_name=mail.example.org\nsender=alice@example.org\n"
+    "recipient=bob@example.net\n\n",
+    "exim": "multigrey/1\nclient_address=192.0.2.1\nsender=alice@example.org\nrecipient=bob@example.net\n\n",
+}
+
+
+def free(port: int) -> bool:
+    with closing(socket.socket()) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return sock.connect_ex(("127.0.0.1", port)) != 0
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[Path]:
+    """The state directory of a daemon that was told nothing else; afterwards it has ended well."""
+    if Path("/etc/multigrey/multigrey.toml").exists():
+        pytest.skip("this machine has a configuration")
+    if not all(map(free, PORTS.values())):
+        pytest.skip("somebody listens on the default ports")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    environment |= {"HOME": str(directory), "PYTHONPATH": str(ROOT)}
+    arguments = ["--state-dir", directory / "state", *(["--user", "nobody"] * (os.geteuid() == 0))]
+    with subprocess.Popen(
+        [sys.executable, "-m", "multigrey", "serve", *arguments],
+        cwd="/",
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        try:
+            assert " ready: postfix on tcp:127.0.0.1:10023, exim on tcp:127.0.0.1:10024, " in said
+            yield directory / "state"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.stderr.read()
+        assert process.wait(10) == 0
+
+
+def answer(sock: socket.socket, question: str) -> str:
+    with sock:
+        sock.settimeout(10)
+        sock.sendall(question.encode())
+        sock.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: sock.recv(4096), b"")).decode()
+
+
+def test_both_mail_servers_are_answered_on_tcp_and_on_unix_sockets(short_directory: Path):
+    with serving(short_directory) as state:
+        first = answer(socket.create_connection(("127.0.0.1", PORTS["postfix"])), QUESTIONS["postfix"])
+        assert first == "action=DEFER_IF_PERMIT 4.7.1 Greylisted, please try again later\n\n"
+        again = answer(socket.create_connection(("127.0.0.1", PORTS["exim"])), QUESTIONS["exim"])
+        assert again.startswith("action=defer reason=early ")
+        for name, question in QUESTIONS.items():
+            path = state / "run" / f"{name}.sock"
+            assert path.stat().st_mode & 0o777 == 0o660
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(str(path))
+            assert "Greylisted, please try again later" in answer(sock, question)
+    assert (state / "store.mdb").exists()
+
+
+def test_the_end_leaves_no_socket_behind(short_directory: Path):
+    """Also when the daemon started as root and was another user at the end."""
+    with serving(short_directory) as state:
+        assert len(list((state / "run").iterdir())) == 2
+    assert list((state / "run").iterdir()) == []

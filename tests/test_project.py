@@ -1,0 +1,134 @@
+"""What the project says of itself: requirements, the contents of the wheel, the Makefile's words."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PLUGINS = sorted((ROOT / "plugins").glob("*/pyproject.toml"))
+APT_LINE = "apt-get install git make python3-venv"
+
+
+def names(requirements: Iterable[str]) -> set[str]:
+    """The distributions that requirements name."""
+    return {re.split(r"[<>=!~ \[;]", one, maxsplit=1)[0] for one in requirements}
+
+
+def foreign_imports(*folders: Path) -> Iterator[tuple[str, Path]]:
+    """Top-level modules that are neither Python's nor lie in the checkout, and who imports them."""
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        ours = {found.stem for found in path.parent.iterdir()} | {found.name for found in ROOT.iterdir()}
+        ours |= {found.parent.name for found in ROOT.glob("plugins/*/*/__init__.py")}
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                modules = [node.module]
+            for module in {name.partition(".")[0] for name in modules}:
+                if module not in ours and module not in sys.stdlib_module_names:
+                    yield module, path
+
+
+def undeclared(declared: set[str], *folders: Path) -> list[str]:
+    known = packages_distributions()
+    return [
+        f"{path.relative_to(ROOT)}: {module}"
+        for module, path in foreign_imports(*folders)
+        if not declared & set(known[module])
+    ]
+
+
+DEPENDENCIES = {*names(PROJECT["project"]["dependencies"]), "pydantic_core"}
+"""pydantic pins the version of its core, so nobody else may."""
+TEST_EXTRA = names(PROJECT["project"]["optional-dependencies"]["test"])
+
+
+def test_what_the_package_imports_is_required():
+    assert undeclared(DEPENDENCIES, ROOT / "multigrey") == []
+
+
+def test_what_the_tests_import_is_in_the_extra():
+    """`make test` installs nothing else, and runs the tests of the plugins too."""
+    wanted = DEPENDENCIES | TEST_EXTRA
+    assert undeclared(wanted, *(ROOT / name for name in ("tests", "plugins", "man", "benchmarks"))) == []
+
+
+def test_an_import_nobody_declared_is_found():
+    assert undeclared(TEST_EXTRA, ROOT / "multigrey") != []
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.parent.name)
+def test_a_plugin_is_tested_with_what_it_requires(path: Path):
+    theirs = set(tomllib.loads(path.read_text())["project"]["dependencies"]) - {"multigrey"}
+    project = PROJECT["project"]
+    assert theirs <= {*project["dependencies"], *project["optional-dependencies"]["test"]}
+
+
+def test_every_man_page_is_in_the_wheel_under_its_section():
+    pages = [path.name for path in (ROOT / "man").iterdir() if re.fullmatch(r"\.[1-9]", path.suffix)]
+    assert pages
+    shared = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    wanted = {f"man/{page}": f"share/man/man{page[-1]}/{page}" for page in pages}
+    assert {name: place for name, place in shared.items() if name.startswith("man/")} == wanted
+    assert shared["integrations"] == "share/multigrey/integrations"
+
+
+def make(directory: Path, python: str) -> subprocess.CompletedProcess[str]:
+    """`make serve` where nothing has been set up yet, with a script in place of Python."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, directory)
+    program = directory / "python"
+    program.write_text(f"#!/bin/sh\n{python}\n")
+    program.chmod(0o755)
+    return subprocess.run(
+        ["make", "-C", directory, f"PYTHON={program}", "serve"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+    )
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        ("exit 127", "needs Python 3.11 or later"),
+        ('case "$2" in *version_info*) exit 1;; esac', "needs Python 3.11 or later"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "cannot make virtual environments"),
+    ],
+)
+def test_what_is_missing_is_said_with_the_line_that_brings_it(tmp_path: Path, python: str, said: str):
+    done = make(tmp_path, python)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert APT_LINE in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_readme_and_makefile_name_the_same_line():
+    assert APT_LINE in (ROOT / "README.md").read_text()
+
+
+def test_ci_checks_style_and_runs_everything():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert {"make lint", "make test"} <= set(script.read_text().splitlines())
+
+
+def test_every_plugin_carries_its_licence():
+    ours = (ROOT / "LICENSE").read_text()
+    for path in PLUGINS:
+        assert tomllib.loads(path.read_text())["project"]["license-files"] == ["LICENSE"]
+        assert path.with_name("LICENSE").read_text() == ours
