@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +60,12 @@ def identity_for(user: str | None, uid: int) -> Identity | None:
 def hand_over(path: Path, identity: Identity) -> None:
     """Give a directory of ours, and what lies directly in it, to the user to be.
 
-    Symbolic links are not followed, and nothing that belongs to a third user is touched.
+    Symbolic links are not followed, and nothing is touched that belongs to a third user or that has
+    another name elsewhere (hard links).
     """
     for entry in (path, *path.iterdir()):
-        if entry.lstat().st_uid == 0:
+        status = entry.lstat()
+        if status.st_uid == 0 and (stat.S_ISDIR(status.st_mode) or status.st_nlink == 1):
             os.chown(entry, identity.uid, identity.gid, follow_symlinks=False)
 
 

@@ -56,6 +56,18 @@ def test_what_lies_in_the_state_directory_goes_to_the_user(tmp_path: Path):
     assert outside.stat().st_uid == 0, "links are not followed"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_second_name_of_roots_file_is_not_given_away(tmp_path):
+    """Whoever may write to the directory could have linked any file of root's into it."""
+    precious, state = tmp_path / "precious", tmp_path / "state"
+    precious.touch()
+    state.mkdir()
+    (state / "store.mdb").hardlink_to(precious)
+    nobody = pwd.getpwnam("nobody")
+    hand_over(state, Identity("nobody", nobody.pw_uid, nobody.pw_gid))
+    assert precious.stat().st_uid == 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_becoming_a_user_is_for_good():
     code = (

@@ -71,6 +71,8 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
         prepare_state_dir(settings.state_dir, identity)
         endpoints = open_all(settings, inherited_sockets(os.environ, os.getpid()))
         if identity is not None:
+            # The folder of sockets that may just have been made there: whoever owns it can remove them.
+            prepare_state_dir(settings.state_dir, identity)
             become(identity)
         site_key = load_site_key(settings.state_dir)
         daemon = Daemon(

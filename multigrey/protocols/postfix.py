@@ -33,6 +33,8 @@ Dangers:
 - Postfix removes the quotes of local parts: addresses hold spaces and "=".
 - Never answer `DEFER`: it would win over a later permanent reject.  Never begin the text of
   DEFER_IF_PERMIT with an SMTP code: it would become text.  Both are made impossible here.
+- At DATA a deferral is `451 4.x.x text`: for DEFER_IF_PERMIT Postfix logs a 450 there, which
+  fail2ban's stock jail counts.  So our check stands last in smtpd_data_restrictions.
 - `ccert_subject` is only sent for a certificate that Postfix has verified; the fingerprints are
   sent for every certificate and prove nothing.
 - Whoever reaches the socket can claim any client name.

@@ -33,7 +33,7 @@ class Asked(World[Server]):
     def late_refusal(self) -> tuple[int, str]:
         """The reply to the end of data."""
         said = "<DATA>: Data command rejected: " if self.mta.name == "Postfix" else ""
-        return self.code, f"4.7.1 {said}{TEXT}"
+        return 451, f"4.7.1 {said}{TEXT}"
 
 
 @pytest.fixture(scope="module", params=["postfix", "exim"])
