@@ -56,8 +56,10 @@ class OpenEndpoint:
     open: OpenSocket
 
 
-def open_all(settings: Settings, inherited: Mapping[str, list[int]]) -> list[OpenEndpoint]:
-    """Open every endpoint of the configuration, or none.  Raises ListenerError."""
+def open_all(
+    settings: Settings, inherited: Mapping[str, list[int]], default_owner: tuple[int, int] = (-1, -1)
+) -> list[OpenEndpoint]:
+    """Open every endpoint of the configuration, or none (see `open_endpoint`).  Raises ListenerError."""
     opened: list[OpenEndpoint] = []
     try:
         for listen in settings.listen:
@@ -67,6 +69,7 @@ def open_all(settings: Settings, inherited: Mapping[str, list[int]]) -> list[Ope
                 owner=listen.owner,
                 group=listen.group,
                 inherited=inherited,
+                default_owner=default_owner,
             )
             opened += [OpenEndpoint(listen, sock) for sock in sockets]
     except MultigreyError:

@@ -142,6 +142,8 @@ def test_files_are_private_and_sockets_reachable(directory: Path):
         assert modes["site.key"] == 0o600
         assert modes["store.mdb"] == 0o600
         assert modes["postfix.sock"] == 0o660
+        owners = {path.stat().st_uid for path in (directory / "state").iterdir()}
+        assert 0 not in owners, "everything belongs to the user the daemon became"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up root")

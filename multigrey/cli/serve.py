@@ -9,6 +9,8 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -28,6 +30,7 @@ __all__ = ["prepare_and_run", "serve"]
 
 EXIT_CONFIG = 2
 EXIT_START = 1
+_LATE_COMERS = ("lmdb._envid",)
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +72,12 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
         settings = loaded.settings
         identity = identity_for(settings.user, os.geteuid())
         prepare_state_dir(settings.state_dir, identity)
-        endpoints = open_all(settings, inherited_sockets(os.environ, os.getpid()))
+        owner = (-1, -1) if identity is None else (identity.uid, identity.gid)
+        endpoints = open_all(settings, inherited_sockets(os.environ, os.getpid()), owner)
         if identity is not None:
             # The folder of sockets that may just have been made there: whoever owns it can remove them.
             prepare_state_dir(settings.state_dir, identity)
+            _import_late_comers()
             become(identity)
         site_key = load_site_key(settings.state_dir)
         daemon = Daemon(
@@ -92,6 +97,13 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
     except MultigreyError as error:
         click.echo(f"multigrey: {error}", err=True)
         return EXIT_START
+
+
+def _import_late_comers() -> None:
+    """Import what libraries would import at its first use: later we may not be able to read it any more."""
+    for name in _LATE_COMERS:
+        if find_spec(name) is not None:
+            import_module(name)
 
 
 def prepare_state_dir(path: Path, identity: Identity | None) -> None:

@@ -56,16 +56,18 @@ def open_endpoint(
     owner: str | None,
     group: str | None,
     inherited: Mapping[str, list[int]],
+    default_owner: tuple[int, int] = (-1, -1),
 ) -> list[OpenSocket]:
     """Listening, non-blocking sockets for one endpoint (systemd may hand over several of one name).
 
-    `inherited`: see `systemd.inherited_sockets`.  Raises ListenerError.
+    `inherited`: see `systemd.inherited_sockets`.  `default_owner`: user and group of a unix socket
+    for which none are configured (-1: ours).  Raises ListenerError.
     """
     if isinstance(endpoint, SystemdEndpoint):
         return _adopt(endpoint, inherited)
     if isinstance(endpoint, TcpEndpoint):
         return [OpenSocket(_open_tcp(endpoint))]
-    return [_open_unix(endpoint, mode, owner, group)]
+    return [_open_unix(endpoint, mode, (owner, group), default_owner)]
 
 
 def _adopt(endpoint: SystemdEndpoint, inherited: Mapping[str, list[int]]) -> list[OpenSocket]:
@@ -114,7 +116,9 @@ def _explain(endpoint: TcpEndpoint, error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _open_unix(endpoint: UnixEndpoint, mode: int, owner: str | None, group: str | None) -> OpenSocket:
+def _open_unix(
+    endpoint: UnixEndpoint, mode: int, names: tuple[str | None, str | None], default_owner: tuple[int, int]
+) -> OpenSocket:
     path = endpoint.path
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -129,7 +133,7 @@ def _open_unix(endpoint: UnixEndpoint, mode: int, owner: str | None, group: str 
             sock.bind(str(path))
         finally:
             os.umask(mask)
-        _give(path, owner, group)
+        _give(path, *names, *default_owner)
         path.chmod(mode)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
@@ -164,10 +168,14 @@ def _clear_the_way(path: Path) -> None:
         probe.close()
 
 
-def _give(path: Path, owner: str | None, group: str | None) -> None:
-    """Change owner and group by name.  Raises KeyError for a name the system does not know."""
-    if owner is None and group is None:
-        return
-    uid = -1 if owner is None else pwd.getpwnam(owner).pw_uid
-    gid = -1 if group is None else grp.getgrnam(group).gr_gid
-    os.chown(path, uid, gid)
+def _give(path: Path, owner: str | None, group: str | None, uid: int, gid: int) -> None:
+    """Change owner and group, given by name or else by number.
+
+    Raises KeyError for a name the system does not know.
+    """
+    if owner is not None:
+        uid = pwd.getpwnam(owner).pw_uid
+    if group is not None:
+        gid = grp.getgrnam(group).gr_gid
+    if (uid, gid) != (-1, -1):
+        os.chown(path, uid, gid)

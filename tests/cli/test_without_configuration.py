@@ -85,3 +85,39 @@ def test_the_end_leaves_no_socket_behind(short_directory: Path):
     with serving(short_directory) as state:
         assert len(list((state / "run").iterdir())) == 2
     assert list((state / "run").iterdir()) == []
+
+
+LATE = """
+import os, signal, sys
+from functools import partial
+from pathlib import Path
+from multigrey.cli import serve
+from multigrey.clock import SystemClock
+from multigrey.config.load import load
+real, before = serve.load_site_key, set()
+
+def load_site_key(path):
+    before.update(sys.modules)
+    return real(path)
+
+serve.load_site_key = load_site_key
+overrides = {"user": "nobody"} if os.geteuid() == 0 else {}
+load_config = partial(load, Path(sys.argv[1]), os.environ, overrides, uid=os.geteuid())
+status = serve.prepare_and_run(load_config, SystemClock(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+print(status, sorted(set(sys.modules) - before))
+"""
+
+
+def test_everything_is_imported_before_root_is_given_up(short_directory: Path):
+    """A checkout below /root works, although the daemon's user can read nothing there."""
+    config = short_directory / "multigrey.toml"
+    config.write_text(
+        f'state_dir = "{short_directory}/state"\n'
+        f'[[listen]]\nprotocol = "postfix"\naddress = "unix:{short_directory}/socket"\n'
+    )
+    config.chmod(0o644)
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, config], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    late = "['lmdb._envid']" if os.geteuid() else "[]"  # nobody else has anything to give up
+    assert done.stdout == f"0 {late}\n", done.stderr
