@@ -54,12 +54,33 @@ class Rows:
         self._codes = {table: table.value for table in Table}
 
     def write(self, txn: Transaction, puts: Mapping[Key, Entry | None]) -> None:
-        """Put or delete entries."""
-        for key, entry in puts.items():
-            if entry is None:
-                self._delete(txn, key)
-            else:
-                self._put(txn, key, entry)
+        """Put or delete entries: per table one look at what is there and one write of what is new.
+
+        Every call into LMDB gives up the interpreter's lock, and getting it back from a busy event
+        loop takes longer than the call.
+        """
+        digests: dict[Table, list[bytes]] = {}
+        for table, digest in puts:
+            digests.setdefault(table, []).append(digest)
+        planned: list[tuple[bytes, bytes]] = []
+        for table, wanted in digests.items():
+            cursor = txn.cursor(self.databases[table])
+            looks = {digest: stored[:8] for digest, stored in cursor.getmulti(wanted)}
+            rows = []
+            for digest in wanted:
+                entry = puts[table, digest]
+                if entry is None:
+                    self._delete(txn, (table, digest))
+                    continue
+                look = looks.get(digest, _NEVER)
+                keep_until = _NEVER if entry.keep_until is None else _stamp(entry.keep_until)
+                if keep_until < look:
+                    self._cancel(txn, look, (table, digest))
+                    planned.append((keep_until + self._codes[table] + digest, b""))
+                    look = keep_until
+                rows.append((digest, look + keep_until + entry.value))
+            cursor.putmulti(rows)
+        txn.cursor(self._due).putmulti(planned)
 
     def entry(self, row: bytes) -> Entry:
         """What a stored row means."""
@@ -118,18 +139,6 @@ class Rows:
         """How many pages hold entries; the rest of the file is free."""
         stats = [txn.stat(handle) for handle in (self._due, self._layout, *self.databases.values())]
         return sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
-
-    def _put(self, txn: Transaction, key: Key, entry: Entry) -> None:
-        table, digest = key
-        database = self.databases[table]
-        stored = txn.get(digest, None, database)
-        look = _NEVER if stored is None else stored[:8]
-        keep_until = _NEVER if entry.keep_until is None else _stamp(entry.keep_until)
-        if keep_until < look:
-            self._cancel(txn, look, key)
-            self._plan(txn, keep_until, key)
-            look = keep_until
-        txn.put(digest, look + keep_until + entry.value, db=database)
 
     def _delete(self, txn: Transaction, key: Key) -> None:
         table, digest = key
