@@ -1,6 +1,7 @@
 # make serve      set everything up and run the daemon on the embedded store, no configuration needed
 # make test       set everything up and run all tests (real Exim and Postfix included)
 # make fast-test  the tests that need no mail server: under a minute
+# make cover      branch coverage of everything pure has to be complete
 # make lint       ruff and mypy
 # make man        bring the generated parts of the manual pages up to date
 # make bench      compare with postgrey and greylistd on this machine (needs cc)
@@ -11,7 +12,7 @@ BIN    := $(VENV)/bin
 STATE  ?= $(CURDIR)/.state
 SERVE_AS ?= nobody
 
-.PHONY: serve test fast-test lint format bench man clean
+.PHONY: serve test fast-test cover lint format bench man clean
 
 serve: $(VENV)/installed
 	@if [ "$$(id -u)" != 0 ]; then \
@@ -30,6 +31,12 @@ test: $(VENV)/tools
 
 fast-test: $(VENV)/tools
 	$(BIN)/python -m pytest tests plugins -m "not mta and not crash"
+
+# Everything pure has to be run by its own tests to the last branch.
+PURE := addresses origin keys decision codec logline messages seldom protocols
+cover: $(VENV)/tools
+	$(BIN)/python -m pytest -q $(wildcard $(PURE:%=tests/test_%.py)) tests/test_decision_model.py tests/protocols \
+	  $(PURE:%=--cov=multigrey.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/tools
 	$(BIN)/ruff check .

@@ -157,7 +157,7 @@ class Daemon:
                 loaded = await trio.to_thread.run_sync(self._load)
                 assembly = await trio.to_thread.run_sync(assemble, loaded, self._site_key)
             except (ConfigError, PluginError) as error:
-                logger.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400
+                logger.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400  (the administrator's fault: no traceback)
                 raise
             finally:
                 self._notifier.ready("serving")
@@ -185,7 +185,7 @@ class Daemon:
         try:
             await self._background.start(self._run_log, log, scope)
         except MultigreyError as error:
-            logger.error("%s; the decision log stays where it was", error)  # noqa: TRY400
+            logger.error("%s; the decision log stays where it was", error)  # noqa: TRY400  (the administrator's fault: no traceback)
             return
         self.engine.listeners = (log.write,)
         self._logging.cancel()

@@ -156,7 +156,7 @@ def choose_record(records: Iterable[Record | None], now: int) -> Record | None:
         if record is None:
             continue
         if _is_from_future(record, now):
-            record = _settled(record, now)  # noqa: PLW2901
+            record = _settled(record, now)  # noqa: PLW2901  (the same record, as it counts now)
         if best is None or _speaks_before(record, best):
             best = record
     return best

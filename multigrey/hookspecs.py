@@ -47,7 +47,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def multigrey_settings() -> tuple[str, type[BaseModel]]:  # type: ignore[empty-body]
+def multigrey_settings() -> tuple[str, type[BaseModel]]:  # type: ignore[empty-body]  # (a specification has none)
     """The name of the plugin's configuration table and the pydantic model that checks it.
 
     `("example", ExampleSettings)` gives it the table `[plugins.example]`.  The name should be that

@@ -81,9 +81,9 @@ def ask_exim(directory: Path, recipient: str = "bob@example.net") -> str:
 
 def eventually(condition, what: str) -> None:
     """Wait for something another process does; fails loudly after ten seconds."""
-    deadline = time.monotonic() + 10  # noqa: TID251
+    deadline = time.monotonic() + 10  # noqa: TID251  (another process's progress)
     while not condition():
-        if time.monotonic() > deadline:  # noqa: TID251
+        if time.monotonic() > deadline:  # noqa: TID251  (another process's progress)
             pytest.fail(f"never happened: {what}")
         select_nothing(0.01)
 

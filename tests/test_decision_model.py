@@ -9,12 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from multigrey.codec import decode_origin, decode_record, encode_origin, encode_record
-from multigrey.decision import HOUR, Case, Policy, Question, choose_record, decide, keep_until
+from multigrey.decision import (
+    HOUR,
+    Case,
+    Policy,
+    Question,
+    choose_record,
+    decide,
+    keep_until,
+    known_at_once,
+)
 from multigrey.errors import CodecError
 from multigrey.model import Action, Origin, OriginRecord, Reason, Record, Table
 
@@ -516,3 +526,31 @@ def test_trust_grows_at_most_once_an_hour(history):
         else:
             assert after.passes == before.passes
     assert all(later - earlier >= HOUR for earlier, later in pairwise(counts))
+
+
+FRESH = st.builds(
+    Record,
+    first_seen=st.integers(T - MAX_AGE, T + 1),
+    last_seen=st.integers(T - HOUR - 1, T + 1),
+    delay=st.just(120),
+    attempts=st.integers(1, 5),
+    passed_at=st.sampled_from([0, T - 5, T, T + 1]),
+)
+
+
+@given(ANY_POLICY, CASES, st.lists(st.none() | FRESH | RECORDS, max_size=3))
+@settings(max_examples=500)
+def test_known_at_once_is_what_decide_would_say_and_write(policy, case, records):
+    stored = [None if record is None else encode_record(record) for record in records]
+    verdict = known_at_once(policy, T, stored)
+    decision = decide(policy, T, case, None, records)
+    nothing_to_write = decision.record is None and decision.origin_record is None
+    if verdict is not None:
+        assert (verdict, nothing_to_write) == (decision.verdict, True)
+    else:
+        assert not (decision.verdict.reason is Reason.KNOWN and nothing_to_write)
+
+
+def test_known_at_once_refuses_what_cannot_be_read():
+    with pytest.raises(CodecError):
+        known_at_once(POLICY, T, [b"nonsense"])

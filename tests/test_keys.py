@@ -424,3 +424,17 @@ def test_only_the_network_counts_by_default(address, last):
     other = ip_address(int(address) & ~255 | last)
     one, two = (replace(ATTEMPT, client_address=a) for a in (address, other))
     assert scheme().record_keys(one, UNNAMED) == scheme().record_keys(two, UNNAMED)
+
+
+def test_very_long_addresses_have_keys_of_their_own():
+    """They are not kept in memory, but judged like others."""
+    long = "x" * 5000
+    one = replace(ATTEMPT, sender=f"{long}@example.org", recipient=f"{long}+1@example.net")
+    same = replace(one, sender=f"{long}@EXAMPLE.org", recipient=f"{long}+2@example.net")
+    other = replace(one, sender=f"{long}y@example.org")
+    assert scheme().record_keys(one, UNNAMED) == scheme().record_keys(same, UNNAMED)
+    assert scheme().record_keys(one, UNNAMED) != scheme().record_keys(other, UNNAMED)
+
+
+def test_the_network_may_be_told_by_whoever_knows_it():
+    assert scheme().record_keys(ATTEMPT, UNNAMED, "192.0.2.0/24") == scheme().record_keys(ATTEMPT, UNNAMED)

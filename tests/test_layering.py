@@ -7,6 +7,7 @@ the rule can fail.  A new module needs a layer below, and a test of its own name
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -294,6 +295,13 @@ def untested(module: Module, *, root: Path = ROOT) -> Iterator[str]:
         yield "has a test file and stands in TESTED_ELSEWHERE" if there else "has no test file"
 
 
+def silences_without_reason(module: Module) -> Iterator[str]:
+    """A linter is silenced only with the reason behind it."""
+    for number, line in enumerate(module.source.splitlines(), 1):
+        if re.search(r"# (noqa|type: ignore)[^#(]*$", line):
+            yield f"line {number}: silences a linter without a reason"
+
+
 RULES: list[Callable[[Module], Iterator[str]]] = [
     imports_from_above,
     impure,
@@ -302,6 +310,7 @@ RULES: list[Callable[[Module], Iterator[str]]] = [
     too_long,
     catches_everything,
     acts_on_import,
+    silences_without_reason,
 ]
 
 
@@ -353,6 +362,7 @@ def test_the_tables_name_nothing_that_is_gone():
 # --- each rule can fail ---
 
 WRONG = [
+    (silences_without_reason, "engine", "x = 1  # noqa: E501", "line 1: silences a linter"),
     (imports_from_above, "nowhere", "import re", "nowhere has no layer"),
     (
         imports_from_above,

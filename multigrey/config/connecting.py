@@ -60,14 +60,14 @@ class Listen(ConfigTable):
     )
     owner: Label | None = Field(
         default=None,
-        description="Name of the user who owns the unix socket; by default the user multigrey was started "
-        "as.  Only root can give a socket to somebody else.",
+        description="Name of the user who owns the unix socket; by default the user multigrey runs as.  "
+        "Only root can give a socket to somebody else.",
     )
     group: Label | None = Field(
         default=None,
         description="Name of the group of the unix socket, such as postfix or Debian-exim; by default the "
-        "group multigrey was started as.  Set it to the mail server's group so that the mail server, and "
-        "nobody else, may connect.",
+        "group of the user multigrey runs as.  Set it to the mail server's group so that the mail server, "
+        "and nobody else, may connect.",
     )
     allow_from: tuple[Network, ...] = Field(
         default=(),

@@ -263,7 +263,7 @@ def _pages(head: bytes) -> tuple[int, int] | None:
 def _check_short_file(path: Path, size: int, expected: int) -> None:
     """A file may lack pages at its end that were freed before they were ever written; none in use."""
     try:
-        problems = verify(path)  # type: ignore[no-untyped-call]
+        problems = verify(path)  # type: ignore[no-untyped-call]  # (lmdb has no types)
     except (VerifyError, OSError, struct.error) as error:
         raise _damaged(path, str(error)) from error
     if problems:

@@ -166,12 +166,12 @@ class Rows:
     def _after(self, txn: Transaction, table: Table, cursor: bytes) -> Iterator[tuple[bytes, bytes]]:
         position = txn.cursor(self.databases[table])
         if not cursor:
-            return position.iternext()  # type: ignore[no-any-return]
+            return position.iternext()  # type: ignore[no-any-return]  # (lmdb has no types)
         if not position.set_range(cursor):
             return iter(())
         if position.key() == cursor and not position.next():
             return iter(())
-        return position.iternext()  # type: ignore[no-any-return]
+        return position.iternext()  # type: ignore[no-any-return]  # (lmdb has no types)
 
 
 def _stamp(seconds: int) -> bytes:

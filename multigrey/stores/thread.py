@@ -40,7 +40,7 @@ class _Job(Generic[T]):
                 raise self._error
             finally:
                 self._error = None  # or exception and job keep each other alive
-        return self._value  # type: ignore[return-value]
+        return self._value  # type: ignore[return-value]  # (set before `done`)
 
 
 class WorkThread:

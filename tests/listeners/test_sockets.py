@@ -14,8 +14,17 @@ from multigrey.errors import ListenerError
 from multigrey.listeners.sockets import OpenSocket, open_endpoint
 
 
-def open_whole(endpoint, mode=0o660, owner=None, group=None, inherited=None) -> OpenSocket:
-    (one,) = open_endpoint(endpoint, mode=mode, owner=owner, group=group, inherited=inherited or {})
+def open_whole(
+    endpoint, mode=0o660, owner=None, group=None, inherited=None, default_owner=(-1, -1)
+) -> OpenSocket:
+    (one,) = open_endpoint(
+        endpoint,
+        mode=mode,
+        owner=owner,
+        group=group,
+        inherited=inherited or {},
+        default_owner=default_owner,
+    )
     return one
 
 
@@ -128,3 +137,12 @@ def test_systemds_socket_is_adopted_by_name():
 def test_a_name_systemd_did_not_hand_over():
     with pytest.raises(ListenerError, match=r"systemd:exim: .*\(got: postfix\).*FileDescriptorName"):
         open_one(SystemdEndpoint("exim"), inherited={"postfix": [77]})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a socket away")
+def test_a_socket_made_by_root_goes_to_the_user_to_be_unless_somebody_else_is_named(path: Path):
+    with open_one(UnixEndpoint(path), default_owner=(65534, 65534)):
+        assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
+    path.unlink()
+    with open_one(UnixEndpoint(path), owner="root", default_owner=(65534, 65534)):
+        assert (path.stat().st_uid, path.stat().st_gid) == (0, 65534)

@@ -293,3 +293,19 @@ def test_any_bytes_in_any_pieces(pieces, eof):
     single = converse(small(), [data[i : i + 1] for i in range(len(data))] + last)
     assert whole.outcome() == parts.outcome() == single.outcome()
     assert len(whole.heard) <= 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (DEFER, b'id=7f3k2q message="Greylisted'),
+        (replace(DEFER, code="4.3.0"), b'id=7f3k2q code=4.3.0 message="Greylisted'),
+        (REJECT, b'id=7f3k2q message="Not here"'),
+        (replace(REJECT, code="5.7.0"), b'id=7f3k2q code=5.7.0 message="Not here"'),
+    ],
+)
+def test_an_unusual_code_is_told(reply, expected):
+    dialogue = EximDialogue(options())
+    dialogue.receive(b"multigrey/1\nclient_address=192.0.2.1\nrecipient=b@example.net\n\n")
+    dialogue.answer(dialogue.next_request(), reply)
+    assert expected in dialogue.data_to_send()

@@ -421,9 +421,27 @@ def test_the_fast_path_is_taken_by_what_postfix_sends(monkeypatch):
     )
 )
 def test_any_bytes_in_any_pieces(pieces):
-    small = lambda: make(request_size=300)  # noqa: E731
+    def small():
+        return make(request_size=300)
+
     data = b"".join(pieces)
     whole = converse(small(), [data, b""] if data else [b""])
     parts = converse(small(), [piece for piece in pieces if piece] + [b""])
     assert parts.outcome() == whole.outcome()
     assert whole.end is Signal.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("protocol_state=RCPT\nsender=a@example.org", b"action=DEFER_IF_PERMIT 4.7.1 Greylisted"),
+        ("protocol_state=RCPT\nsender=", b"action=DEFER_IF_PERMIT 4.7.1 Greylisted"),
+        ("protocol_state=DATA\nsender=", b"action=451 4.7.1 Greylisted"),
+    ],
+)
+def test_a_bounce_is_deferred_at_data_in_words_fail2ban_does_not_count(told, expected):
+    dialogue = make()
+    question = f"request=smtpd_access_policy\nclient_address=192.0.2.1\n{told}\nrecipient=b@example.net\n\n"
+    dialogue.receive(question.encode())
+    dialogue.answer(dialogue.next_request(), DEFER)
+    assert dialogue.data_to_send().startswith(expected)
