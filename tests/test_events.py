@@ -222,11 +222,13 @@ async def test_a_bug_in_the_writer_is_reported_and_the_log_goes_on(tmp_path, cap
     monkeypatch.setattr(linewriter.FileSink, "write", sometimes)
     monkeypatch.setattr(events, "_RESTART", 0)
     async with running(log):
+        broken = log._writer._thread
         log.write(numbered(1))
         while not caplog.records:
             await trio.lowlevel.checkpoint()
         log.write(numbered(2))
         await log.reopen()
+    broken.join(10)  # its last words belong to this test
     assert ids_in(path.read_text()) == [2]
     assert "starting it again" in caplog.text
 
