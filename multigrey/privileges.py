@@ -37,7 +37,7 @@ def identity_for(user: str | None, uid: int) -> Identity | None:
     `uid` is the effective user the process runs as.
     """
     if uid != 0:
-        if user is not None and pwd.getpwuid(uid).pw_name != user:
+        if user is not None and _name_of(uid) != user:
             raise PrivilegeError(
                 f"user = {user!r}: only root can become another user; "
                 f"start as {user} or leave `user` out (running as uid {uid})"
@@ -55,6 +55,14 @@ def identity_for(user: str | None, uid: int) -> Identity | None:
     if entry.pw_uid == 0:
         raise PrivilegeError(f"user = {user!r} is root under another name")
     return Identity(user, entry.pw_uid, entry.pw_gid)
+
+
+def _name_of(uid: int) -> str:
+    """The user's name; empty for a number without one (containers)."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
 
 
 def hand_over(path: Path, identity: Identity) -> None:

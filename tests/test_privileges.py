@@ -12,7 +12,6 @@ import pytest
 
 from multigrey.privileges import Identity, PrivilegeError, hand_over, identity_for
 
-ME = pwd.getpwuid(os.geteuid()).pw_name
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -81,3 +80,10 @@ def test_becoming_a_user_is_for_good():
     nobody = pwd.getpwnam("nobody")
     uid, gid = nobody.pw_uid, nobody.pw_gid
     assert done.stdout == f"({uid}, {uid}, {uid}) ({gid}, {gid}, {gid}) [{gid}]\nfor good\n"
+
+
+def test_a_user_without_an_entry_cannot_become_somebody_either():
+    """As in a container that runs under a bare number."""
+    with pytest.raises(PrivilegeError, match="only root can become"):
+        identity_for("nobody", 987654321)
+    assert identity_for(None, 987654321) is None
