@@ -48,7 +48,9 @@ def test_a_unix_socket_has_its_mode_and_its_directory_is_made(path: Path, mode: 
 def test_a_unix_socket_gets_its_group(path: Path):
     import grp
 
-    name = grp.getgrgid(os.getgid()).gr_name
+    name = next((group.gr_name for group in grp.getgrall() if group.gr_gid == os.getgid()), None)
+    if name is None:
+        pytest.skip("our group has no name")
     with open_one(UnixEndpoint(path), group=name):
         assert path.stat().st_gid == os.getgid()
 
