@@ -307,7 +307,9 @@ class Daemon:
         try:
             await self.reload()
         except (ConfigError, PluginError):
-            return
+            return  # told already
+        except Exception:
+            logger.exception("reload failed by a bug; the old configuration stays")
 
     async def _say_figures(self) -> None:
         try:

@@ -198,6 +198,36 @@ def test_a_wrong_configuration_is_refused_at_reload_and_the_old_one_stays(direct
         assert ask(directory) == DEFERRED
 
 
+def test_a_bug_in_a_reload_ends_nothing(directory: Path):
+    """A plugin's settings model may do anything at all."""
+    plugins = directory / "plugins"
+    plugins.mkdir()
+    plugins.chmod(0o755)
+    flag = directory / "flag"
+    code = (
+        "import pathlib\n"
+        "from pydantic import BaseModel, model_validator\n"
+        "from multigrey.hookspecs import hookimpl\n"
+        "class Odd(BaseModel):\n"
+        "    @model_validator(mode='after')\n"
+        "    def check(self):\n"
+        f"        if pathlib.Path({str(flag)!r}).exists():\n"
+        "            raise RuntimeError('odd')\n"
+        "        return self\n"
+        "@hookimpl\n"
+        "def multigrey_settings():\n"
+        "    return 'odd', Odd\n"
+    )
+    file = plugins / "odd.py"
+    file.write_text(code)
+    file.chmod(0o644)
+    with daemon(directory, CONFIG + f'[plugins]\ndir = "{plugins}"\n[plugins.odd]\n') as d:
+        flag.touch()
+        d.send(signal.SIGHUP)
+        eventually(lambda: "the old configuration stays" in d.stderr(), "the notice")
+        assert ask(directory) == DEFERRED
+
+
 def test_what_needs_a_restart_is_said(directory: Path):
     with daemon(directory) as d:
         d.config.write_text(d.config.read_text().replace("exim.sock", "other.sock"))

@@ -61,6 +61,7 @@ CLOCK_READERS = frozenset(["time", "time_ns", "monotonic", "monotonic_ns"])
 """Of module time; only `clock` calls them."""
 
 BOUNDARIES: dict[str, str] = {
+    "daemon:Daemon._reload_by_signal": "a reload that fails by a bug leaves everything as it was",
     "listeners.connections:Server._connection": "one connection's trouble never reaches another's",
     "listeners.connections:Server._step": "the same boundary, for what happens without a task",
     "supervise:supervise": "background work is restarted, whatever ended it",

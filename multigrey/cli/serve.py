@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import socket
 import sys
@@ -31,8 +30,6 @@ __all__ = ["prepare_and_run", "serve"]
 EXIT_CONFIG = 2
 EXIT_START = 1
 _LATE_COMERS = ("lmdb._envid",)
-
-logger = logging.getLogger(__name__)
 
 
 @click.command()

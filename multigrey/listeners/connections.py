@@ -222,6 +222,7 @@ class Server:
             need = Need.NOTHING
         connection.scope = None
         self._settle(connection, need)
+        self._engine.report()
 
     async def _attend(self, connection: Connection, need: Need) -> Need:
         assert connection.scope is not None
@@ -229,7 +230,6 @@ class Server:
             while need in OWN_TASK and not isinstance(connection.pending, Waiting):
                 await self._get(connection, need)
                 need = self._send(connection, self._advance(connection))
-                self._engine.report()
             return need
         pending, connection.pending = connection.pending, None
         if not connection.overdue or pending is None:
