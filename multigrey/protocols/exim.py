@@ -60,7 +60,7 @@ from typing import Any
 
 from multigrey.contracts import DialogueOptions
 from multigrey.errors import ProtocolError
-from multigrey.model import Action, Attempt, Command, Ignored, Reply, Signal, Stage
+from multigrey.model import NO_ATTRIBUTES, Action, Attempt, Command, Ignored, Reply, Signal, Stage
 from multigrey.protocols.wire import HEADER_OCTETS, Inbox, decode, encode, known_address, one_line, reply_text
 
 __all__ = ["EximDialogue"]
@@ -69,6 +69,7 @@ _GREETING = b"multigrey/1"
 _PASS = b"action=pass\n"
 _USUAL_CODES = frozenset({"4.7.1", "5.7.1"})
 """What the snippets say by themselves to defer and reject (RFC 3463: delivery not authorised)."""
+_STAGES = {stage.value: stage for stage in Stage}
 _FIELDS = frozenset(
     {
         "stage",
@@ -148,13 +149,14 @@ class EximDialogue:
     def _read(self, raw: bytes) -> Attempt | Ignored:
         told = _fields(decode(raw), typed=len(self._terminator) == 4)
         recipient = told.get("recipient", "")
-        stage = told.get("stage", "rcpt")
-        if stage not in {"rcpt", "data"}:
-            return self._pass(f"Exim asked with stage={stage[:40]!a}; only rcpt and data are known")
-        if stage == "data" and told.get("recipient_count", "1") not in {"", "0", "1"}:
+        word = told.get("stage", "rcpt")
+        stage = _STAGES.get(word)
+        if stage is None:
+            return self._pass(f"Exim asked with stage={word[:40]!a}; only rcpt and data are known")
+        if stage is Stage.DATA and told.get("recipient_count", "1") not in {"", "0", "1"}:
             return self._pass("")
         if not recipient:
-            return self._pass(f"Exim asked without a recipient at stage={stage}: see multigrey-exim(7)")
+            return self._pass(f"Exim asked without a recipient at stage={word}: see multigrey-exim(7)")
         name = told.get("client_name", "")
         return Attempt(
             self._listener,
@@ -163,16 +165,23 @@ class EximDialogue:
             told.get("helo", ""),
             told.get("sender", ""),
             recipient,
-            Stage(stage),
+            stage,
             told.get("message", ""),
             told.get("authenticated", ""),
             "",
-            MappingProxyType({name: told[name] for name in told.keys() - _FIELDS}),
+            _others(told),
         )
 
     def _pass(self, hint: str) -> Ignored:
         self._out += _PASS
         return Ignored(hint)
+
+
+def _others(told: Mapping[str, str]) -> Mapping[str, str]:
+    """What Exim told besides the fields of an attempt; usually nothing."""
+    if told.keys() <= _FIELDS:
+        return NO_ATTRIBUTES
+    return MappingProxyType({name: value for name, value in told.items() if name not in _FIELDS})
 
 
 def _check_version(first: bytes) -> None:
