@@ -14,6 +14,7 @@ immutable and swapped as a whole by a reload; an attempt in flight ends with wha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -43,7 +44,9 @@ from multigrey.model import (
 from multigrey.origin import origin_of, trust_text
 from multigrey.rules import Outcome, Rules
 
-__all__ = ["Engine", "OnError", "Pending", "Setup", "Waiting"]
+__all__ = ["Engine", "OnError", "Pending", "Setup", "Waiting", "failure_of"]
+
+logger = logging.getLogger(__name__)
 
 OnError = str
 """`pass`, `defer` or `silent`."""
@@ -172,11 +175,17 @@ class Engine:
         return self._conclude(pending.setup, pending.attempt, pending.now, origin, verdict, on_error)
 
     def report(self) -> None:
-        """Tell the listeners what was decided since the last call: once the answers are on their way."""
+        """Tell the listeners what was decided since the last call: once the answers are on their way.
+
+        A listener that fails harms no answer and no other listener.
+        """
         events, self._unreported = self._unreported, []
         for listener in self.listeners:
             for event in events:
-                listener(event)
+                try:
+                    listener(event)
+                except Exception:
+                    logger.exception("decision %s could not be reported", event.id)
 
     async def judge(self, attempt: Attempt, on_error: OnError) -> Reply | None:
         """The whole way: decide, remember, report.  None: say nothing and close."""
@@ -185,7 +194,7 @@ class Engine:
             if isinstance(reply, Pending):
                 return await self.finish(reply, on_error)
             if isinstance(reply, Waiting):
-                return self.end(reply, on_error, await _failure(reply.durability))
+                return self.end(reply, on_error, await failure_of(reply.durability))
             return reply
         finally:
             self.report()
@@ -333,7 +342,7 @@ def _without_store(setup: Setup, attempt: Attempt, findings: Findings | None) ->
     return rule
 
 
-async def _failure(durability: Durability) -> str:
+async def failure_of(durability: Durability) -> str:
     """What kept a decision from the disk; "" when it is there."""
     try:
         await durability.committed()

@@ -29,8 +29,8 @@ import trio
 
 from multigrey.commands import Commands
 from multigrey.contracts import Durability
-from multigrey.engine import Engine, Pending, Waiting
-from multigrey.errors import MultigreyError, ProtocolError, StoreError
+from multigrey.engine import Engine, Pending, Waiting, failure_of
+from multigrey.errors import MultigreyError, ProtocolError
 from multigrey.listeners.connection import OWN_TASK, Connection, ConnectionLimits, Listening, Need
 from multigrey.model import Attempt, Command, Ignored, Reply, Signal
 from multigrey.seldom import Seldom
@@ -97,7 +97,14 @@ class Server:
 
     def welcome(self, accepted: Iterable[tuple[socket.socket, str]], listening: Listening) -> None:
         """Take over new connections, each with the peer's name; `run` must be running."""
-        connections = [Connection(sock, peer, listening, self._tick) for sock, peer in accepted]
+        connections = []
+        for sock, peer in accepted:
+            try:
+                connections.append(Connection(sock, peer, listening, self._tick))
+            except Exception:
+                self.internal_errors += 1
+                logger.exception("%s: %s: no dialogue can be made", listening.name, peer)
+                sock.close()
         self._open.update(connections)
         self._serve(connections)
 
@@ -144,8 +151,8 @@ class Server:
     def _settle(self, connection: Connection, need: Need) -> None:
         """See to it that a connection goes on when it has what it needs."""
         if need is Need.READ:
-            if not connection.parked:
-                self._park(connection)
+            if not connection.parked and self._step(connection, self._park) is Need.NOTHING:
+                self._close(connection)
         elif need is Need.NOTHING:
             self._close(connection)
         elif isinstance(connection.pending, Waiting):
@@ -156,13 +163,13 @@ class Server:
             connection.scope = trio.CancelScope()
             self._nursery.start_soon(self._connection, connection, need)
 
-    def _park(self, connection: Connection) -> None:
+    def _park(self, connection: Connection) -> Need:
         if self._draining:
-            self._close(connection)
-            return
-        connection.parked = True
-        self._parked[connection.sock.fileno()] = connection
+            return Need.NOTHING
         self._poll.register(connection.sock, select.EPOLLIN)
+        self._parked[connection.sock.fileno()] = connection
+        connection.parked = True
+        return Need.READ
 
     def _unpark(self, connection: Connection) -> None:
         if connection.parked:
@@ -196,11 +203,7 @@ class Server:
         group.append((connection, waiting))
 
     async def _answer_together(self, durability: Durability) -> None:
-        error = ""
-        try:
-            await durability.committed()
-        except StoreError as failure:
-            error = str(failure)
+        error = await failure_of(durability)
         group = self._shared.pop(durability)
         for start in range(0, len(group), _BURST):
             needs = [
@@ -371,20 +374,23 @@ class Server:
                 elif age > self._patience(connection):
                     self._end(connection)
                 elif connection.parked and connection.partial:
-                    self._lose_patience(connection, age)
+                    need = self._step(connection, self._lose_patience, age)
+                    if need is not Need.READ:
+                        self._settle(connection, self._step(connection, self._send, need))
+                        self._engine.report()
             await trio.sleep(_SWEEP_EVERY)
 
     def _patience(self, connection: Connection) -> float:
         """Seconds a peer may go on as it does."""
         return self.limits.idle if connection.answered and not connection.partial else REQUEST_TIME
 
-    def _lose_patience(self, connection: Connection, age: float) -> None:
+    def _lose_patience(self, connection: Connection, age: float) -> Need:
         """A peer that never ends its request (see `Dialogue.patience`): take what it has sent as all."""
         patience = connection.dialogue.patience
-        if patience is not None and age >= patience:
-            connection.dialogue.receive(b"")
-            need = self._step(connection, self._advance)
-            self._settle(connection, self._step(connection, self._send, need))
+        if patience is None or age < patience:
+            return Need.READ
+        connection.dialogue.receive(b"")
+        return self._advance(connection)
 
     def _give_up(self, connection: Connection) -> None:
         """Answer by on_error for a decision that takes too long."""

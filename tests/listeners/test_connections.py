@@ -14,7 +14,7 @@ import trio.testing
 
 from multigrey.commands import Commands
 from multigrey.contracts import DialogueOptions, Submitted
-from multigrey.errors import StoreError
+from multigrey.errors import ProtocolError, StoreError
 from multigrey.listeners.accepting import accept_all
 from multigrey.listeners.connection import ConnectionLimits, Listening
 from multigrey.listeners.connections import REQUEST_TIME, Server
@@ -47,6 +47,7 @@ class Bench:
         self.clock = parts.clock
         self.server = server
         self._ports = ports
+        self.listening: dict[str, Listening] = {}
 
     async def connect(self, protocol: str = "postfix") -> trio.SocketStream:
         return await trio.open_tcp_stream("127.0.0.1", self._ports[protocol])
@@ -65,6 +66,7 @@ async def bench(
         server = Server(parts.engine, commands, limits or ConnectionLimits(100, 3600, 3))
         await nursery.start(server.run)
         ports = {}
+        listenings = {}
         kinds: dict[str, Callable] = {
             "postfix": PostfixDialogue,
             "exim": EximDialogue,
@@ -77,8 +79,11 @@ async def bench(
             options = DialogueOptions(name, 65536, administer=True)
             allowed = [ip_network(allow)] if allow else []
             listening = Listening(name, sock, partial(make, options), on_error, allowed)
+            listenings[name] = listening
             nursery.start_soon(accept_all, server, listening)
-        yield Bench(parts, server, ports)
+        made = Bench(parts, server, ports)
+        made.listening = listenings
+        yield made
         nursery.cancel_scope.cancel()
 
 
@@ -340,3 +345,67 @@ async def test_commands_reach_the_engine_and_their_errors_come_back():
             await stream.send_all(b"nonsense key\n")
             assert await read_all(stream) == b"white"
         assert [event.verdict.action for event in b.events] == [Action.DEFER, Action.PASS]
+
+
+async def test_a_listener_that_fails_harms_no_answer_and_no_other_listener(caplog: pytest.LogCaptureFixture):
+    async with bench() as b, await b.connect() as stream:
+
+        def broken(event):
+            raise RuntimeError("cannot write that")
+
+        b.engine.listeners = (broken, *b.engine.listeners)
+        assert await ask(stream, QUESTION % 1) == DEFERRED
+        assert await ask(stream, QUESTION % 1) == DEFERRED
+        assert [event.verdict.reason for event in b.events] == [Reason.NEW, Reason.EARLY]
+        assert "cannot write that" in caplog.text
+
+
+async def test_a_dialogue_that_cannot_be_made_ends_its_connection_only(caplog: pytest.LogCaptureFixture):
+    async with bench() as b, await b.connect() as good:
+
+        def broken():
+            raise RuntimeError("no dialogue today")
+
+        real, b.listening["exim"].make_dialogue = b.listening["exim"].make_dialogue, broken
+        async with await b.connect("exim") as bad:
+            assert await read_all(bad) == b""
+        b.listening["exim"].make_dialogue = real
+        assert await ask(good, QUESTION % 1) == DEFERRED
+        assert b.server.internal_errors == 1
+        assert "no dialogue today" in caplog.text
+
+
+async def test_a_dialogue_that_breaks_when_patience_ends_harms_nobody_else(autojump_clock):
+    class Breaks(GreylistdDialogue):
+        def receive(self, data):
+            if not data:
+                raise ProtocolError("not like that", b"error: sorry")
+            super().receive(data)
+
+    async with bench() as b, await b.connect() as good:
+        options = DialogueOptions("greylistd", 65536, administer=True)
+        b.listening["greylistd"].make_dialogue = partial(Breaks, options)
+        async with await b.connect("greylistd") as stream:
+            await stream.send_all(b"--grey 192.0.2.1 a@example.org b@example.net")
+            assert await read_all(stream) == b"error: sorry"
+        assert await ask(good, QUESTION % 1) == DEFERRED
+
+
+async def test_a_peer_that_cannot_be_watched_is_closed(monkeypatch: pytest.MonkeyPatch):
+    async with bench() as b, await b.connect() as good:
+        assert await ask(good, QUESTION % 1) == DEFERRED
+
+        class Full:
+            def __init__(self, real):
+                self._real = real
+
+            def register(self, *arguments):
+                raise OSError(28, "No space left on device")
+
+            def __getattr__(self, name):
+                return getattr(self._real, name)
+
+        monkeypatch.setattr(b.server, "_poll", Full(b.server._poll))
+        async with await b.connect() as bad:
+            assert await read_all(bad) == b""
+        assert await ask(good, QUESTION % 1) == DEFERRED
