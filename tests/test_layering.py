@@ -64,6 +64,7 @@ BOUNDARIES: dict[str, str] = {
     "daemon:Daemon._reload_by_signal": "a reload that fails by a bug leaves everything as it was",
     "engine:Engine.report": "a listener that fails harms no answer and no other listener",
     "listeners.connections:Server.welcome": "a protocol that cannot make a dialogue costs that connection",
+    "listeners.connections:Server._protocol_error": "the same boundary, for a dialogue's last words",
     "listeners.connections:Server._connection": "one connection's trouble never reaches another's",
     "listeners.connections:Server._step": "the same boundary, for what happens without a task",
     "supervise:supervise": "background work is restarted, whatever ended it",

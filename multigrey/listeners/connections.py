@@ -432,3 +432,6 @@ class Server:
             connection.sock.send(connection.dialogue.data_to_send() + (error.reply or b""))
         except OSError as failure:
             logger.debug("%s: %s: %s", connection.listening.name, connection.peer, failure)
+        except Exception:
+            self.internal_errors += 1
+            logger.exception("%s: %s: internal error", connection.listening.name, connection.peer)

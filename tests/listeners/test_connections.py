@@ -409,3 +409,25 @@ async def test_a_peer_that_cannot_be_watched_is_closed(monkeypatch: pytest.Monke
         async with await b.connect() as bad:
             assert await read_all(bad) == b""
         assert await ask(good, QUESTION % 1) == DEFERRED
+
+
+async def test_a_dialogue_that_breaks_while_it_breaks_off_harms_nobody_else():
+    class Breaks(PostfixDialogue):
+        broken = False
+
+        def receive(self, data):
+            self.broken = True
+            raise ProtocolError("not like that")
+
+        def data_to_send(self):
+            if self.broken:
+                raise RuntimeError("nor like this")
+            return b""
+
+    async with bench() as b, await b.connect("exim") as good:
+        b.listening["postfix"].make_dialogue = partial(Breaks, DialogueOptions("postfix", 65536))
+        async with await b.connect() as bad:
+            assert await ask(bad, QUESTION % 1) == b""
+        assert b.server.internal_errors >= 1
+        await good.send_all(b"multigrey/1\nclient_address=192.0.2.1\nrecipient=b@example.net\n\n")
+        assert (await read_all(good)).startswith(b"action=")
