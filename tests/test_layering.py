@@ -68,7 +68,7 @@ BOUNDARIES: dict[str, str] = {
     "listeners.connections:Server._connection": "one connection's trouble never reaches another's",
     "listeners.connections:Server._step": "the same boundary, for what happens without a task",
     "supervise:supervise": "background work is restarted, whatever ended it",
-    "stores.commits:Commits._try": "a commit that fails by a bug must not stop all later ones",
+    "stores.batches:attempt": "a batch that fails by a bug must not stop all later ones",
     "stores.thread:_Job.do": "carried from the thread to the task that waits, which raises it",
     "diagnostics:DiagnosticsHandler.emit": "the contract of logging: a wrong call hurts nobody",
 }

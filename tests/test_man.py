@@ -562,7 +562,7 @@ async def test_the_backup_example_makes_a_backup(tmp_path):
     async with harness(LmdbStore(StoreOptions(state, 1 << 20))) as h:
         await h.engine.judge(attempt_of(client_address="192.0.2.1"), "pass")
         await trio.run_process(["sh", "-ec", script], env=environment)
-    assert sorted(path.name for path in backup.iterdir()) == ["site.key", "store.mdb"]
+    assert sorted(path.name for path in backup.iterdir()) == ["site.key", "store.journal.1", "store.mdb"]
     async with harness(LmdbStore(StoreOptions(backup, 1 << 20))) as h:
         h.clock.advance(DELAY)
         await h.engine.judge(attempt_of(client_address="192.0.2.1"), "pass")

@@ -7,7 +7,6 @@ this is the one that Debian's mdb_* tools know.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import lmdb
 
 from multigrey.errors import StoreError
-from multigrey.model import Entry, Key
+from multigrey.stores.batches import Puts
 from multigrey.stores.files import (
     StateFiles,
     check_file,
@@ -42,7 +41,15 @@ class Opened:
     map_size: int
     """What the administrator allows; a little more is mapped, see `write`."""
 
-    def write(self, txn: Any, puts: Mapping[Key, Entry | None]) -> None:
+    def checkpoint(self, txn: Any, puts: Puts, number: int) -> None:
+        """Put what the journal has, up to batch `number`.  Raises lmdb.Error.
+
+        The map size is not looked at: that was done before any of it went into the journal.
+        """
+        self.rows.write(txn, puts)
+        self.rows.note_applied(txn, number)
+
+    def write(self, txn: Any, puts: Puts) -> None:
         """Put or delete entries.  Raises lmdb.MapFullError when that would exceed the map size.
 
         LMDB copies every page it changes, so forgetting needs room as well.  The room it needs lies
@@ -53,6 +60,16 @@ class Opened:
         after = self.rows.pages(txn)
         if after > before and after * self.page_size > self.map_size:
             raise lmdb.MapFullError("map size reached")
+
+    def applied(self) -> int:
+        """Number of the last batch of the journal that is in it."""
+        with self.env.begin() as txn:
+            return self.rows.applied(txn)
+
+    def used(self) -> int:
+        """Pages that hold entries."""
+        with self.env.begin() as txn:
+            return self.rows.pages(txn)
 
     @property
     def page_size(self) -> int:

@@ -4,6 +4,7 @@
     STATE_DIR/store.mdb       the records (LMDB data format 1, whatever the library's default)
     STATE_DIR/store.mdb-lock  LMDB's own table of readers
     STATE_DIR/store.mdb.new   a store being made; gets its name when it is complete
+    STATE_DIR/store.journal.N what the store does not have yet (see `journal`)
 
 LMDB maps the file, and reading a mapped page beyond the file's end kills the process.  So a file that
 is cut short is found out here, by arithmetic over its two meta pages, before it is opened.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +48,7 @@ REMOTE = frozenset(
 _READER_TABLE = 16384
 """Bytes for LMDB's table of 126 readers (64 each and a header)."""
 _MOUNTS = Path("/proc/self/mountinfo")
+_JOURNAL = re.compile(r"store\.journal\.[1-9][0-9]{0,17}")
 
 
 class StateFiles(NamedTuple):
@@ -73,9 +76,18 @@ class StateFiles(NamedTuple):
         """A store that is not complete yet."""
         return self.directory / "store.mdb.new"
 
+    def journal(self, number: int | None = None) -> Path:
+        """A segment of the journal, or what their names begin with."""
+        return self.directory / ("store.journal" if number is None else f"store.journal.{number}")
+
+    def journals(self) -> list[Path]:
+        """The segments that are there, by number.  Raises OSError."""
+        found = [path for path in self.directory.iterdir() if _JOURNAL.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.suffix[1:]))
+
     def all(self) -> tuple[Path, ...]:
-        """Every path above."""
-        return self.lock, self.data, self.readers, self.draft
+        """Every path above that is a file now or could be one."""
+        return self.lock, self.data, self.readers, self.draft, *self.journals()
 
 
 _ADVICE = {

@@ -1,11 +1,14 @@
 """The embedded store: one LMDB file, no server, no set-up.
 
-Decisions are made on the event loop, against the committed file and the overlay of what is not
-committed yet; one thread commits whatever arrived meanwhile as one batch (see `commits`).  A read
-transaction begins and ends within one function that never waits.
+Decisions are made on the event loop, against the file and the overlay of what is not in it yet.  One
+thread appends whatever arrived meanwhile to the journal as one batch, and whoever waits is told (see
+`commits`); another one puts what has collected there into the file (see `checkpoints`).  A read
+transaction begins and ends within one function that never waits.  Nothing but checkpoints, forgetting
+and compaction writes to the file, one of them at a time.
 
 The traps are told where they are stepped around: `files` (what kills a process that maps a file),
-`environment` (two LMDB engines, room for forgetting), `rows` (the time index).
+`environment` (two LMDB engines, room for forgetting), `rows` (the time index), `journal` (what a failed
+sync leaves behind).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -24,10 +28,15 @@ import trio
 from multigrey.contracts import StoreOptions, Submitted
 from multigrey.errors import StoreError
 from multigrey.model import Change, Entry, Key, Table
-from multigrey.stores.commits import Batch, Commits
+from multigrey.stores.batches import Batch, Puts
+from multigrey.stores.checkpoints import Checkpoints
+from multigrey.stores.commits import Commits
 from multigrey.stores.entries import merged, slices
 from multigrey.stores.environment import Opened, open_store, replace_store
 from multigrey.stores.files import StateFiles, prepare_directory, take_lock, trouble
+from multigrey.stores.frames import pack
+from multigrey.stores.holder import Holder
+from multigrey.stores.journal import Found, Journal, Position, read_journal
 from multigrey.stores.rows import HEAD
 from multigrey.stores.thread import WorkThread
 
@@ -38,11 +47,16 @@ T = TypeVar("T")
 FLUSH_TIME = 20.0
 """Seconds the disk gets at the end to take what is pending."""
 
-_CHECK_READERS_EVERY = 3600.0
 _FORGET_SLICE = 250
 """Entries looked at in one transaction: some milliseconds, then waiting answers have their turn."""
 _WALK_SLICE = 20_000
 _LOAD_AHEAD = 1_000
+_LOAD_COLLECTED = 8_000
+"""Entries in the journal beyond which loading waits for a checkpoint: others need the room."""
+_PAGES = 3
+"""Pages an entry may take at most, besides what its value fills: it splits one of its table and one of
+the time index, and sometimes one above."""
+_HEALTH_WAITS = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -50,40 +64,56 @@ logger = logging.getLogger(__name__)
 class LmdbStore:
     """See `contracts.LocalStore`."""
 
-    def __init__(self, options: StoreOptions, *, commit_hook: Callable[[], None] | None = None) -> None:
-        """`commit_hook` is called in the commit thread before each commit, to try slow and full disks.
+    def __init__(
+        self,
+        options: StoreOptions,
+        *,
+        commit_hook: Callable[[], None] | None = None,
+        checkpoint_hook: Callable[[], None] | None = None,
+    ) -> None:
+        """The hooks try slow and full disks; what they raise (lmdb.Error, OSError) makes that fail.
 
-        What it raises (lmdb.Error, OSError) makes that commit fail.
+        `commit_hook` is called in the commit thread before a batch becomes durable, `checkpoint_hook`
+        in the checkpoint thread before LMDB commits a checkpoint.
         """
         self._files = StateFiles(options.state_dir)
         self._map_size = options.map_size
         self._commit_hook = commit_hook
-        self._commits = Commits(self._commit)
-        self._thread: WorkThread | None = None
-        self._opened: Opened | None = None
-        self._closed = "the store is not open"
-        """Why `_opened` is None; empty while it is being opened anew."""
-        self._usable = trio.Event()
-        self._readers = 0
-        self._quiet = trio.lowlevel.ParkingLot()
-        self._last_commit = 0.0
+        self._checkpoint_hook = checkpoint_hook
+        self._checkpoints = Checkpoints(self._cut_journal, self._checkpoint)
+        self._commits = Commits(self._commit, self._checkpoints)
+        self._holder = Holder(self._files, options.map_size, self._checkpoints.probe)
+        self._journal: Journal
+        self._appending = trio.Lock()
+        """Held while a batch goes into the journal."""
+        self._taken = self._closing = Position(0, 0)
+        """How far LMDB has the journal, and how far it will after the next checkpoint."""
+        self._threads: tuple[WorkThread, WorkThread]
+        """For the journal, for checkpoints."""
+        self._last_commit = self._last_checkpoint = 0.0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See `Store.run`.  Raises StoreError when the store cannot be opened.  To be run once."""
-        lock, self._opened = await trio.to_thread.run_sync(self._lock_and_open)
-        self._thread = WorkThread("multigrey-commit")
+        lock, opened, found = await trio.to_thread.run_sync(self._lock_and_open)
+        self._holder.hold(opened)
+        self._threads = WorkThread("multigrey-commit"), WorkThread("multigrey-checkpoint")
+        self._journal = Journal(self._files, found, self._commit_hook)
+        if found.puts:
+            self._checkpoints.collect(found.puts)
+            self._checkpoints.probe()
+            logger.info("%s: %d entries come from the journal", self._files.data, len(found.puts))
         clean = False
         try:
             async with trio.open_nursery() as nursery:
-                committing = trio.CancelScope(shield=True)
-                nursery.start_soon(self._commit_all, committing)
-                nursery.start_soon(self._check_readers)
+                writing = trio.CancelScope(shield=True)
+                nursery.start_soon(self._write_all, writing)
+                nursery.start_soon(self._holder.check_readers)
                 task_status.started()
                 try:
                     await trio.sleep_forever()
                 finally:
                     clean = await self._flush()
-                    committing.cancel()
+                    writing.cancel()
         finally:
             self._close(lock, clean=clean)
 
@@ -91,11 +121,12 @@ class LmdbStore:
         self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]
     ) -> Submitted[T] | None:
         """See `Store.submit`."""
-        return None if self._opened is None else self._submitted(self._opened, keys, decide)
+        opened = self._holder.opened
+        return None if opened is None else self._submitted(opened, keys, decide)
 
     async def apply(self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]) -> T:
         """See `Store.apply`.  Without anything to wait for it returns without a checkpoint."""
-        opened = self._opened or await self._reopened()
+        opened = self._holder.opened or await self._holder.available()
         value, batch = self._submitted(opened, keys, decide)
         if batch is not None:
             await batch.committed()
@@ -103,35 +134,40 @@ class LmdbStore:
 
     def peek(self, keys: Sequence[Key]) -> Sequence[bytes | None] | None:
         """See `Store.peek`.  A page that is not in memory is waited for, as in `read`."""
-        return None if self._opened is None else self._values(self._opened, keys)
+        opened = self._holder.opened
+        return None if opened is None else self._values(opened, keys)
 
     async def read(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
         """See `Store.read`."""
-        return self._values(self._opened or await self._reopened(), keys)
+        return self._values(self._holder.opened or await self._holder.available(), keys)
 
     async def scan(
         self, table: Table, cursor: bytes, limit: int
     ) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
-        """See `Store.scan`."""
+        """See `Store.scan`.  A walk shows what was committed when it began, and some of what came later."""
+        if not cursor:
+            await self._checkpoints.done()
 
         def scan(opened: Opened) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
             with opened.env.begin() as txn:
                 return opened.rows.scan(txn, table, cursor, max(limit, 1))
 
-        return await self._aside(scan)
+        return await self._holder.aside(scan)
 
     async def load(self, items: Mapping[Key, Entry], merge: Callable[[bytes | None, bytes], bytes]) -> int:
         """See `Store.load`.  After StoreError a part may have been loaded."""
         batches: dict[int, Batch] = {}
         changed = 0
         for piece in slices(items):
-            found = self._entries(self._opened or await self._reopened(), list(piece))
+            found = self._entries(self._holder.opened or await self._holder.available(), list(piece))
             if puts := merged(piece, found, merge):
                 batch = self._commits.add(puts)
                 batches[id(batch)] = batch
                 changed += len(puts)
                 if self._commits.pending > _LOAD_AHEAD:
                     await batch.committed()
+                if self._checkpoints.count > _LOAD_COLLECTED:
+                    await self._checkpoints.done()
             await trio.lowlevel.checkpoint()
         for batch in batches.values():
             await batch.committed()
@@ -140,14 +176,18 @@ class LmdbStore:
     async def forget(self, before: int, limit: int) -> int:
         """See `Store.forget`.
 
-        What is pending is written first, so an entry that was just refreshed stays.
+        What is pending is written first, so an entry that was just refreshed is not taken for due.
+        When that fails it goes on all the same, because it makes room; the refreshed entry is in the
+        overlay then, and will be written again.
         """
         gone = 0
-        await self._commits.settle()
+        await self._all_in_file()
         while gone < limit:
             size = min(limit - gone, _FORGET_SLICE)
-            async with self._commits.writing:
-                due, deleted = await self._aside(partial(_forget, before=before, limit=size))
+            async with self._holder.writing:
+                work = partial(_forget, before=before, limit=size)
+                due, deleted, pages = await self._holder.aside(work)
+                self._holder.note(pages)
             gone += deleted
             if due < size:
                 break
@@ -155,12 +195,13 @@ class LmdbStore:
 
     async def newest(self) -> int:
         """See `Store.newest`.  Walks through everything, aside: a second for a million entries."""
-        await self._commits.settle()
-        newest = 0
+        await self._all_in_file()
+        waiting = [entry for puts in self._commits.layers for entry in puts.values()]
+        newest = max((entry.keep_until or 0 for entry in waiting if entry is not None), default=0)
         for table in Table:
             cursor = b""
             while True:
-                latest, cursor = await self._aside(partial(_newest, table=table, cursor=cursor))
+                latest, cursor = await self._holder.aside(partial(_newest, table=table, cursor=cursor))
                 newest = max(newest, latest)
                 if not cursor:
                     break
@@ -170,9 +211,13 @@ class LmdbStore:
         """See `Store.health`.
 
         Besides: `meta` (entries), `map_size`, `used` and `file` (bytes: allowed, in use, with free
-        pages), `last_commit_us`, `commit_failures`.
+        pages), `last_commit_us`, `commit_failures`; of the journal `journaled` (entries that wait for
+        a checkpoint; the numbers of entries and pages are without them), `journal` (bytes),
+        `last_checkpoint_us`, `checkpoint_failures`.
         """
-        opened = self._opened or await self._reopened()
+        with trio.move_on_after(_HEALTH_WAITS), suppress(StoreError):
+            await self._checkpoints.done()
+        opened = self._holder.opened or await self._holder.available()
         try:
             with opened.env.begin() as txn:
                 counts = opened.rows.counts(txn)
@@ -190,7 +235,11 @@ class LmdbStore:
             "used": used,
             "file": (last_page + 1) * opened.page_size,
             "last_commit_us": round(self._last_commit * 1e6),
-            "commit_failures": self._commits.failures,
+            "commit_failures": self._commits.failures.total,
+            "journaled": self._checkpoints.count,
+            "journal": self._journal.position.size - self._taken.size,
+            "last_checkpoint_us": round(self._last_checkpoint * 1e6),
+            "checkpoint_failures": self._checkpoints.failures.total,
         }
 
     async def backup(self, path: str) -> None:
@@ -199,27 +248,33 @@ class LmdbStore:
         It replaces a file of that name.  It is of no use without the site key.
         """
         await self._commits.settle()
-        await self._aside(partial(_backup, files=self._files, target=Path(path)), about=Path(path))
+        await self._checkpoints.done()
+        await self._holder.aside(partial(_backup, files=self._files, target=Path(path)), about=Path(path))
 
     async def compact(self) -> None:
         """See `LocalStore.compact`.
 
-        A compact copy takes the place of the file.  While it is written reading goes on, but whatever
-        has to be on disk before it is answered waits: some seconds per GB.
+        A compact copy takes the place of the file.  While it is written, reading goes on, and so does
+        the journal; only checkpoints wait: some seconds per GB.
         """
-        async with self._commits.writing:
-            await self._aside(lambda opened: opened.copy(self._files.draft), about=self._files.draft)
-            problem = await self._reopen(replace_store)
+        async with self._holder.writing:
+            await self._holder.aside(lambda opened: opened.copy(self._files.draft), about=self._files.draft)
+            problem = await self._holder.reopen(replace_store)
         if problem is not None:
             raise problem
 
     # Inside
 
-    def _lock_and_open(self) -> tuple[int, Opened]:
+    def _lock_and_open(self) -> tuple[int, Opened, Found]:
         prepare_directory(self._files.directory)
         lock = take_lock(self._files.lock)
         try:
-            return lock, open_store(self._files, self._map_size)
+            opened = open_store(self._files, self._map_size)
+            try:
+                return lock, opened, read_journal(self._files, opened.applied())
+            except BaseException:
+                opened.env.close()
+                raise
         except BaseException:
             os.close(lock)
             raise
@@ -238,9 +293,12 @@ class LmdbStore:
     def _values(self, opened: Opened, keys: Sequence[Key]) -> list[bytes | None]:
         """What a decision sees.  The hot path: two keys take some 3 µs."""
         values = [None if row is None else row[HEAD:] for row in self._stored(opened, keys)]
-        if not self._commits.idle:
-            for index, entry in self._commits.overlay(keys):
-                values[index] = None if entry is None else entry.value
+        for puts in self._commits.layers:
+            if puts:
+                for index, key in enumerate(keys):
+                    if key in puts:
+                        entry = puts[key]
+                        values[index] = None if entry is None else entry.value
         return values
 
     def _entries(self, opened: Opened, keys: Sequence[Key]) -> list[Entry | None]:
@@ -262,23 +320,34 @@ class LmdbStore:
         except lmdb.Error as error:
             raise trouble(self._files.data, error) from error
 
-    async def _commit(self, puts: Mapping[Key, Entry | None]) -> None:
-        assert self._thread is not None
-        if self._opened is None:
-            await self._reopen()
-        try:
-            await self._thread.run(partial(self._write, puts))
-        except lmdb.PanicError as error:
-            # LMDB could not write its meta page, and goes on only after it was opened anew.
-            await self._reopen()
-            raise trouble(self._files.data, error) from error
-        except (lmdb.Error, OSError) as error:
-            raise trouble(self._files.data, error) from error
+    async def _commit(self, puts: Puts) -> None:
+        """Make a batch safe: in the journal, if LMDB will certainly have room for it.
 
-    def _write(self, puts: Mapping[Key, Entry | None]) -> None:
-        """In the thread."""
-        opened = self._opened
-        assert opened is not None
+        Near the map size it goes into LMDB at once, after everything else, so that only what does not
+        fit is refused, and whoever waits is told.
+        """
+        for _ in range(2):  # at first, and when LMDB has everything else
+            async with self._appending:
+                if await self._at(0, partial(self._append, puts)):
+                    self._checkpoints.collect(puts)
+                    return
+            await self._checkpoints.done()
+        await self._holder.write(self._threads[1], partial(self._write_through, puts=puts))
+
+    def _append(self, puts: Puts) -> bool:
+        """In the commit thread.  Returns whether there is room for it."""
+        body = pack(puts)
+        entries = self._checkpoints.count + len(puts)
+        size = self._journal.position.size - self._taken.size + len(body)
+        if self._holder.free < _PAGES * entries * self._holder.page_size + size:
+            return False
+        began = perf_counter()
+        self._journal.append(body)
+        self._last_commit = perf_counter() - began
+        return True
+
+    def _write_through(self, opened: Opened, puts: Puts) -> None:
+        """In the checkpoint thread."""
         began = perf_counter()
         with opened.env.begin(write=True) as txn:
             opened.write(txn, puts)
@@ -286,90 +355,77 @@ class LmdbStore:
                 self._commit_hook()
         self._last_commit = perf_counter() - began
 
-    async def _aside(self, work: Callable[[Opened], T], about: Path | None = None) -> T:
-        """Do in a thread what takes longer or may have to read from the disk."""
-        opened = self._opened or await self._reopened()
-        self._readers += 1
+    async def _cut_journal(self) -> None:
+        """Let the journal go on in another segment; what it has now is what a checkpoint takes."""
+        with suppress(StoreError):  # without a new one it goes on in the old one, which stays a little longer
+            await self._at(1, self._journal.prepare)
+        async with self._appending:
+            self._journal.rotate()
+            self._closing = self._journal.position
+
+    async def _checkpoint(self, puts: Puts) -> None:
+        closing = self._closing
+        write = partial(self._write_checkpoint, puts=puts, number=closing.number)
+        await self._holder.write(self._threads[1], write)
+        self._taken = closing
+        with suppress(StoreError):  # a segment that cannot be deleted harms nobody, and is tried again
+            await self._at(1, partial(self._journal.drop, closing.number))
+
+    def _write_checkpoint(self, opened: Opened, puts: Puts, number: int) -> None:
+        """In the checkpoint thread."""
+        began = perf_counter()
+        with opened.env.begin(write=True) as txn:
+            opened.checkpoint(txn, puts, number)
+            if self._checkpoint_hook is not None:
+                self._checkpoint_hook()
+        self._last_checkpoint = perf_counter() - began
+
+    async def _at(self, thread: int, work: Callable[[], T]) -> T:
+        """Work on the journal in one of the threads."""
         try:
-            return await trio.to_thread.run_sync(work, opened)
-        except (lmdb.Error, OSError) as error:
-            raise trouble(about or self._files.data, error) from error
-        finally:
-            self._readers -= 1
-            if not self._readers:
-                self._quiet.unpark_all()
-
-    async def _nobody_reads(self) -> None:
-        while self._readers:
-            await self._quiet.park()
-
-    async def _reopened(self) -> Opened:
-        """The environment as soon as there is one again.  Raises StoreError when there is none."""
-        while self._opened is None:
-            if self._closed:
-                self._commits.probe()
-                raise StoreError(self._closed)
-            await self._usable.wait()
-        return self._opened
-
-    async def _reopen(self, between: Callable[[StateFiles], None] = lambda _: None) -> StoreError | None:
-        """Close the environment and open it again; `between` may change the file.
-
-        `commits.writing` is held.  Returns what `between` failed with.  Raises StoreError when it
-        cannot be opened; then every call fails until a later try, which each of them asks for.
-        """
-        with trio.CancelScope(shield=True):
-            await self._nobody_reads()
-            if self._opened is not None:
-                self._opened.env.close()
-            self._opened, self._closed, self._usable = None, "", trio.Event()
-            try:
-                self._opened, problem = await trio.to_thread.run_sync(self._open_again, between)
-            except StoreError as error:
-                self._closed = str(error)
-                raise
-            finally:
-                self._usable.set()
-        return problem
-
-    def _open_again(self, between: Callable[[StateFiles], None]) -> tuple[Opened, StoreError | None]:
-        problem = None
-        try:
-            between(self._files)
+            return await self._threads[thread].run(work)
         except OSError as error:
-            problem = trouble(self._files.data, error)
-        return open_store(self._files, self._map_size), problem
+            if self._checkpoints.count:  # who knows how long the disk keeps it
+                self._checkpoints.probe()
+            raise trouble(self._files.journal(), error) from error
+        except lmdb.Error as error:  # (a hook's)
+            raise trouble(self._files.data, error) from error
 
-    async def _commit_all(self, scope: trio.CancelScope) -> None:
+    async def _all_in_file(self) -> None:
+        """Have everything that is pending put into LMDB, if that is possible."""
+        await self._commits.settle()
+        with suppress(StoreError):
+            await self._checkpoints.done()
+
+    async def _write_all(self, scope: trio.CancelScope) -> None:
         with scope:
-            await self._commits.run()
-
-    async def _check_readers(self) -> None:
-        """Free the slots of processes that were killed while they looked at the store (mdb_stat, …)."""
-        while True:
-            await trio.sleep(_CHECK_READERS_EVERY)
-            try:
-                await self._aside(lambda opened: opened.env.reader_check())
-            except StoreError as error:
-                logger.warning("%s", error)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._commits.run)
+                nursery.start_soon(self._checkpoints.run)
 
     async def _flush(self) -> bool:
         """Let the disk take what is pending; returns whether everybody was ready in time."""
         self._commits.close("the store is closing")
         with trio.move_on_after(FLUSH_TIME, shield=True) as scope:
             await self._commits.settle()
-            async with self._commits.writing:
-                await self._nobody_reads()
+            try:
+                await self._checkpoints.done()
+                await self._at(1, self._journal.remove)
+            except StoreError as error:
+                logger.warning("%s; the next start finds in the journal what is not in the file", error)
+            async with self._holder.writing:
+                await self._holder.nobody_reads()
         if scope.cancelled_caught:
             logger.error("%s: the disk did not take everything within %g s", self._files.data, FLUSH_TIME)
         return not scope.cancelled_caught
 
     def _close(self, lock: int, *, clean: bool) -> None:
-        assert self._thread is not None
-        opened, self._opened, self._closed = self._opened, None, "the store is closed"
-        self._thread.stop()
+        opened = self._holder.let_go()
+        for thread in self._threads:
+            thread.stop()
         # With a commit that hangs, file and lock stay open until the process ends.
-        if clean and self._thread.join(1.0):
+        if clean and self._threads[0].join(1.0) and self._threads[1].join(1.0):
+            self._journal.close()
             if opened is not None:
                 opened.env.close()
             os.close(lock)
@@ -381,9 +437,10 @@ def _backup(opened: Opened, files: StateFiles, target: Path) -> None:
     opened.copy(target)
 
 
-def _forget(opened: Opened, before: int, limit: int) -> tuple[int, int]:
+def _forget(opened: Opened, before: int, limit: int) -> tuple[int, int, int]:
     with opened.env.begin(write=True) as txn:
-        return opened.rows.forget(txn, before, limit)
+        due, gone = opened.rows.forget(txn, before, limit)
+        return due, gone, opened.rows.pages(txn)
 
 
 def _newest(opened: Opened, table: Table, cursor: bytes) -> tuple[int, bytes]:

@@ -3,6 +3,7 @@
 One named database per table, called by `Table.value`:  digest -> look, keep_until, value
 The time index `due`:                                   look, table, digest -> nothing
 The database `layout`:                                  "version" -> number of this layout
+                                                        "applied" -> last batch out of the journal
 
 `look` and `keep_until` are seconds since 1970 as 8 bytes, big end first; all ones is never.  Every
 entry with a `look` has exactly one row in the time index, and `look` is never later than `keep_until`.
@@ -26,11 +27,13 @@ LAYOUT = 1
 HEAD = 16
 """Bytes of a row before the value."""
 
+_PIECE = 250
 _NEVER = b"\xff" * 8
 _LAST = (1 << 63) - 1
 _DUE = b"due"
 _LAYOUT = b"layout"
 _VERSION = b"version"
+_APPLIED = b"applied"
 
 Transaction = Any  # lmdb.Transaction
 
@@ -54,33 +57,53 @@ class Rows:
         self._codes = {table: table.value for table in Table}
 
     def write(self, txn: Transaction, puts: Mapping[Key, Entry | None]) -> None:
-        """Put or delete entries: per table one look at what is there and one write of what is new.
+        """Put or delete entries: per table looks at what is there, and writes of what is new.
 
         Every call into LMDB gives up the interpreter's lock, and getting it back from a busy event
-        loop takes longer than the call.
+        loop takes longer than the call.  Neighbours come together, so that their pages are in the
+        processor's cache, and in pieces, so that the lock is not kept for long either.
         """
         digests: dict[Table, list[bytes]] = {}
         for table, digest in puts:
             digests.setdefault(table, []).append(digest)
         planned: list[tuple[bytes, bytes]] = []
         for table, wanted in digests.items():
-            cursor = txn.cursor(self.databases[table])
-            looks = {digest: stored[:8] for digest, stored in cursor.getmulti(wanted)}
-            rows = []
-            for digest in wanted:
-                entry = puts[table, digest]
-                if entry is None:
-                    self._delete(txn, (table, digest))
-                    continue
-                look = looks.get(digest, _NEVER)
-                keep_until = _NEVER if entry.keep_until is None else _stamp(entry.keep_until)
-                if keep_until < look:
-                    self._cancel(txn, look, (table, digest))
-                    planned.append((keep_until + self._codes[table] + digest, b""))
-                    look = keep_until
-                rows.append((digest, look + keep_until + entry.value))
-            cursor.putmulti(rows)
+            wanted.sort()
+            for begin in range(0, len(wanted), _PIECE):
+                planned += self._write(txn, table, wanted[begin : begin + _PIECE], puts)
+        planned.sort()
         txn.cursor(self._due).putmulti(planned)
+
+    def _write(
+        self, txn: Transaction, table: Table, wanted: list[bytes], puts: Mapping[Key, Entry | None]
+    ) -> list[tuple[bytes, bytes]]:
+        """Returns the rows of the time index that are still to be put."""
+        cursor = txn.cursor(self.databases[table])
+        looks = {digest: stored[:8] for digest, stored in cursor.getmulti(wanted)}
+        planned = []
+        rows = []
+        for digest in wanted:
+            entry = puts[table, digest]
+            if entry is None:
+                self._delete(txn, (table, digest))
+                continue
+            look = looks.get(digest, _NEVER)
+            keep_until = _NEVER if entry.keep_until is None else _stamp(entry.keep_until)
+            if keep_until < look:
+                self._cancel(txn, look, (table, digest))
+                planned.append((keep_until + self._codes[table] + digest, b""))
+                look = keep_until
+            rows.append((digest, look + keep_until + entry.value))
+        cursor.putmulti(rows)
+        return planned
+
+    def applied(self, txn: Transaction) -> int:
+        """Number of the last batch of the journal that is in here."""
+        return int(txn.get(_APPLIED, db=self._layout) or 0)
+
+    def note_applied(self, txn: Transaction, number: int) -> None:
+        """Set it."""
+        txn.put(_APPLIED, b"%d" % number, db=self._layout)
 
     def entry(self, row: bytes) -> Entry:
         """What a stored row means."""

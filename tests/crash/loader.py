@@ -13,6 +13,7 @@ from pathlib import Path
 import trio
 
 from multigrey.model import Table
+from multigrey.stores import checkpoints, journal
 from multigrey.stores.lmdb import LmdbStore
 from tests.support.stores import FAR, count, key, options, put, running
 
@@ -55,6 +56,9 @@ async def forget(store: LmdbStore, prefix: int) -> None:
 
 async def load(directory: str, prefix: int) -> None:
     """Until killed."""
+    if prefix // 1_000_000 % 2:  # now and then many checkpoints, and many segments of the journal
+        checkpoints.ENTRIES = 100
+        journal.SEGMENT = 10_000
     store = LmdbStore(options(Path(directory)))
     async with running(store), trio.open_nursery() as nursery:
         for task in range(TASKS):

@@ -1,0 +1,103 @@
+"""What the two stages on the way to the disk have in common: a batch, one attempt, failures told seldom."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import trio
+
+from multigrey.errors import StoreError
+from multigrey.model import Entry, Key
+
+__all__ = ["Batch", "Failures", "Puts", "attempt"]
+
+Puts = Mapping[Key, Entry | None]
+"""Changes: the last value of every key; None deletes."""
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+_WARN_EVERY = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Batch:
+    """Changes that are written together: the last value of every key."""
+
+    __slots__ = ("_done", "_error", "filled", "puts", "urgent")
+
+    def __init__(self) -> None:
+        self.puts: dict[Key, Entry | None] = {}
+        self.filled = trio.Event()
+        """There is something in it."""
+        self.urgent = trio.Event()
+        """Somebody waits for it."""
+        self._done = trio.Event()
+        self._error: str | None = None
+
+    async def committed(self) -> None:
+        """Wait until it is written.  Raises StoreError when it is not."""
+        await self.settled()
+        if self._error is not None:
+            raise StoreError(self._error)
+
+    async def settled(self) -> None:
+        """Wait until it is written, or was tried in vain."""
+        self.ask()
+        await self._done.wait()
+
+    def ask(self) -> None:
+        """Have it written without delay, even if it is empty."""
+        self.filled.set()
+        self.urgent.set()
+
+    def settle(self, error: str | None) -> None:
+        """Let go whoever waits."""
+        self._error = error
+        self._done.set()
+
+
+async def attempt(write: Callable[[Puts], Awaitable[None]], puts: Puts) -> str | None:
+    """Write once; returns what went wrong."""
+    try:
+        await write(puts)
+    except StoreError as error:
+        return str(error)
+    except Exception as error:  # a fault of ours must not stop all later batches
+        logger.exception("commit failed in an unexpected way")
+        return f"commit failed: {error!r}"
+    return None
+
+
+class Failures:
+    """Failures of one stage: counted, told at most once a second, followed by a pause that grows."""
+
+    def __init__(self, entries: str, recovered: str) -> None:
+        """`entries` says what becomes of those that failed, `recovered` that it works again."""
+        self.total = 0
+        self.last: str | None = None
+        """What went wrong just now; None: it works."""
+        self._entries = entries
+        self._recovered = recovered
+        self._in_a_row = 0
+        self._warned = -_WARN_EVERY
+        self._pause = 0.0
+
+    def note(self, error: str, entries: int) -> float:
+        """Take note of a failure; returns the seconds to wait before the next try."""
+        self.total += 1
+        self._in_a_row += 1
+        self.last = error
+        now = trio.current_time()
+        if now - self._warned >= _WARN_EVERY:
+            self._warned = now
+            logger.warning("%s (%s: %d)", error, self._entries, entries)
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        return self._pause
+
+    def over(self) -> None:
+        """It worked."""
+        if self._in_a_row:
+            logger.warning("%s, after %d failures", self._recovered, self._in_a_row)
+        self._in_a_row, self._pause, self.last = 0, 0.0, None
