@@ -62,7 +62,7 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/tools: pyproject.toml plugins/multigrey-geoip/pyproject.toml | $(VENV)/bin/python
+$(VENV)/tools: pyproject.toml $(wildcard plugins/*/pyproject.toml) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
 	@touch $@ $(VENV)/installed
 

@@ -35,7 +35,7 @@ def write_config(directory: Path, *, lists: Sequence[tuple[str, Path]] = ()) -> 
     if os.getuid() == 0:
         lines.append(f'user = "{SERVICE_USER}"')
         logs.chmod(0o777)
-    lines += ["[greylist]", 'delay = "1s"', "[log]", f'to = "{logs / "decisions"}"']
+    lines += ["[greylist]", 'delay = "1s"', 'unnamed_delay = "1s"', "[log]", f'to = "{logs / "decisions"}"']
     for protocol in PROTOCOLS:
         lines += ["[[listen]]", f'protocol = "{protocol}"', f'address = "unix:{run / protocol}"']
     for source, path in lists:

@@ -26,16 +26,21 @@ from typing import Any
 import click
 
 from man.mdoc import docstring, item, literal, prose, quoted, tagged
+from man.whitelist_regions import WHITELIST_REGIONS
 from multigrey import daemon, hookspecs, logline
 from multigrey.builtins import BuiltIns
 from multigrey.cli import COMMANDS
 from multigrey.cli import main as multigrey
+from multigrey.config.conditions import CONDITIONS
 from multigrey.config.explain import table_model
 from multigrey.config.settings import Settings
 from multigrey.config.show import options
 from multigrey.model import Reason
+from multigrey.origin import Naming
+from tests.support.origin_table import MAN_ROWS
+from tests.support.sender_shapes import SHAPES
 
-__all__ = ["ACTIONS", "PAGES", "REGIONS", "generate", "main", "registered"]
+__all__ = ["ACTIONS", "PAGES", "REGIONS", "generate", "leaf_commands", "main", "registered"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(sorted(path for path in (ROOT / "man").iterdir() if path.suffix in {".5", ".7", ".8"}))
@@ -51,10 +56,10 @@ ACTIONS: Mapping[str, Sequence[str]] = {
     "auto-whitelisted": ["pass"],
     "authenticated": ["pass"],
     "rule": ["pass", "defer", "reject"],
-    "over-limit": [],
+    "over-limit": ["pass", "defer"],
     "no-identity": ["pass"],
     "null-sender": ["pass"],
-    "mode-off": [],
+    "mode-off": ["pass"],
     "error": ["pass", "defer"],
 }
 """Which actions each reason comes with; none: reserved.  The test looks for each of them in the code."""
@@ -79,12 +84,16 @@ def reasons() -> list[str]:
     return tagged(items)
 
 
-def _commands() -> Iterator[tuple[str, click.Command]]:
+def leaf_commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command that can be run, by its words."""
     context = click.Context(multigrey)
     for name in COMMANDS:
         command = multigrey.get_command(context, name)
         assert command is not None
-        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {word}", below) for word, below in command.commands.items())
+        else:
+            yield name, command
 
 
 def _options(command: click.Command) -> Iterator[tuple[click.Option, str, str]]:
@@ -104,16 +113,21 @@ def _argument(option: click.Option) -> str:
 def synopsis() -> list[str]:
     """One line for each command."""
     lines = []
-    for name, command in _commands():
+    for name, command in leaf_commands():
         lines += [".Nm", f".Cm {name}"]
         lines += [f".Op {names.split(' , ')[0]}{takes}" for _, names, takes in _options(command)]
+        lines += [
+            f".Op Ar {one.name.removesuffix('s')} ..." if one.nargs < 0 else f".Ar {one.name}"
+            for one in command.params
+            if isinstance(one, click.Argument) and one.name
+        ]
     return lines
 
 
 def commands() -> list[str]:
     """Every command with its help and options."""
     items = []
-    for name, command in _commands():
+    for name, command in leaf_commands():
         described = [
             (f"{names}{takes}", prose(option.help or "")) for option, names, takes in _options(command)
         ]
@@ -147,7 +161,8 @@ def keys(table: str = "") -> list[str]:
 
 def _about(table: str) -> str:
     """The docstring of a table's model, without the name of the table."""
-    text = docstring(table_model(Settings.model_fields[table]))
+    fields = {field.alias or name: field for name, field in Settings.model_fields.items()}
+    text = docstring(table_model(fields[table]))
     text = re.sub(r"^`\[+\w+\]+`: ", "", text)
     return text[:1].upper() + text[1:]
 
@@ -170,6 +185,14 @@ def registered() -> Mapping[str, Mapping[str, object]]:
     return found
 
 
+def conditions() -> list[str]:
+    """Every condition of rules and classes."""
+    items = []
+    for key, known in CONDITIONS.items():
+        items.append((f"Ic {key} Ar {quoted(known.kind)}", prose(known.about)))
+    return tagged(items)
+
+
 def words(kind: str) -> list[str]:
     """The built-in words of a kind, each with the first sentence of what stands behind it."""
     items = []
@@ -178,6 +201,32 @@ def words(kind: str) -> list[str]:
         text = about.split("\n\n")[0].removeprefix(f"`{name}`: ")
         items.append((f"Cm {name}", prose(text[:1].upper() + text[1:])))
     return tagged(items)
+
+
+# --- who is sending -------------------------------------------------------------------------------
+
+
+def namings() -> list[str]:
+    """Why an origin is named or not."""
+    return tagged([(f"Cm {naming.value}", prose(naming.meaning)) for naming in Naming])
+
+
+def origin_examples() -> list[str]:
+    """A row for each rule: what the mail server told, and what becomes of it."""
+    lines = []
+    for row in MAN_ROWS:
+        lines += [f"{row.address}  {row.name or '(no name)'}", f"    HELO {row.helo}"]
+        lines.append(f"    {row.origin}  ({row.why})")
+    return literal(part for line in lines for part in _fitted(line))
+
+
+def sender_shapes() -> list[str]:
+    """Envelope senders and what they are taken for."""
+    lines = []
+    for shape in SHAPES:
+        if shape.shown:
+            lines += [shape.sender, f"    {shape.text}"]
+    return literal((part for line in lines for part in _fitted(line)), indent=False)
 
 
 # --- protocols, log --------------------------------------------------------------------------------
@@ -292,14 +341,19 @@ def _arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 # --- writing ---------------------------------------------------------------------------------------
 
 REGIONS: Mapping[str, Callable[..., Sequence[str]]] = {
+    **WHITELIST_REGIONS,
     "classes": classes,
     "commands": commands,
+    "conditions": conditions,
     "grammar": grammar,
     "hooks": hooks,
     "keys": keys,
+    "namings": namings,
     "needs-restart": needs_restart,
+    "origin-examples": origin_examples,
     "postgrey-words": postgrey_words,
     "reasons": reasons,
+    "sender-shapes": sender_shapes,
     "synopsis": synopsis,
     "words": words,
 }

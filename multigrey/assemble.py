@@ -7,23 +7,31 @@ the event loop (it reads list files and imports plugins), at start and at every 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
+from itertools import starmap
 
+from pydantic import BaseModel
+
+from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded
+from multigrey.config.origins import load_origins
+from multigrey.config.rules import zone_of
 from multigrey.config.settings import Greylist, Settings
+from multigrey.config.types import format_duration
 from multigrey.contracts import SourceOptions
 from multigrey.decision import Policy
-from multigrey.engine import Setup
 from multigrey.errors import ConfigError, PluginError, Problem
-from multigrey.guards import ask_all, guarded_match
+from multigrey.guards import Kind, ask_all, guarded_match
+from multigrey.judging import OBSERVE, Setup
 from multigrey.keys import ClientNetwork, KeyScheme, Recipient
-from multigrey.model import Attempt, Match
+from multigrey.model import Attempt, Match, Origin
+from multigrey.origin import Origins
 from multigrey.plugins import Plugins, load_plugins
 from multigrey.registry import BuiltRegistry
-from multigrey.rules import Rules
-from multigrey.rules import check as check_rules
+from multigrey.rules import Classes, Rules, wrong_classes, wrong_rules
+from multigrey.standing import Proof
 from multigrey.whitelists import role_addresses
 
 __all__ = ["Assembly", "assemble", "check"]
@@ -51,21 +59,31 @@ def check(loaded: Loaded) -> tuple[list[Problem], tuple[str, ...]]:
         return [loaded.problem(("plugins",), str(error))], ()
 
 
-def assemble(loaded: Loaded, site_key: bytes) -> Assembly:
+def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Assembly:
     """Load plugins and lists and make a Setup.  Raises ConfigError and PluginError."""
     settings = loaded.settings
-    plugins = load_plugins(settings.plugins.dir)
+    clock = SystemClock() if clock is None else clock
+    origins = load_origins(settings.origin)
+    plugins = load_plugins(settings.plugins.dir, origins=origins)
     _refuse(_unknown_tables(loaded, plugins))
     tables = loaded.plugin_tables(plugins.settings_models())
-    registry = plugins.register({**tables, "greylist": settings.greylist}, configured=settings.plugins.tables)
+    registry = plugins.register(
+        {**tables, "greylist": settings.greylist}, configured=settings.plugins.tables, clock=clock
+    )
     _refuse([*_unknown_words(loaded, registry), *_wrong_rules(loaded, registry)])
+    network = ClientNetwork(settings.greylist.ipv4_prefix, settings.greylist.ipv6_prefix)
+
+    def origin_of(attempt: Attempt) -> Origin:
+        return origins.of(attempt, network.text(attempt) or "")
+
     problems: list[Problem] = []
-    warnings = [*registry.warnings]
+    warnings = [*registry.warnings, *map(str, _late_budgets(loaded, tables, registry))]
     sources: list[Callable[[Attempt], Match | None]] = [role_addresses().match]
     summary: dict[str, int] = {}
     for index, entry in enumerate(settings.whitelist):
+        options = SourceOptions(entry.path, entry.owner or "", clock.now, origin_of)
         try:
-            source = registry.whitelist_sources[entry.source](SourceOptions(entry.path, entry.owner or ""))
+            source = registry.whitelist_sources[entry.source](options)
         except ConfigError as error:
             problems += error.problems
             continue
@@ -73,7 +91,7 @@ def assemble(loaded: Loaded, site_key: bytes) -> Assembly:
         summary[f"{entry.source} {entry.path or index}"] = getattr(source, "count", 0)
         warnings += [str(warning) for warning in getattr(source, "warnings", ())]
     _refuse(problems)
-    setup = _setup(settings, registry, site_key, tuple(sources))
+    setup = _setup(settings, registry, site_key, origins, tuple(sources))
     return Assembly(settings, registry, setup, summary, tuple(warnings))
 
 
@@ -86,42 +104,71 @@ def _setup(
     settings: Settings,
     registry: BuiltRegistry,
     site_key: bytes,
+    origins: Origins,
     sources: tuple[Callable[[Attempt], Match | None], ...],
 ) -> Setup:
     greylist = settings.greylist
     slow = tuple(registry.slow_sources.values())
     recipient = Recipient(greylist.recipient_delimiter)
+    network = ClientNetwork(greylist.ipv4_prefix, greylist.ipv6_prefix)
+
+    def scheme(key: Sequence[str]) -> KeyScheme:
+        components = [registry.key_components[name] for name in key]
+        return KeyScheme(site_key, key, components, network, recipient)
+
     ask = partial(ask_all, slow, budget_seconds=settings.limits.slow, counters=registry.counters)
     return Setup(
-        scheme=KeyScheme(
-            site_key,
-            greylist.key,
-            [registry.key_components[name] for name in greylist.key],
-            ClientNetwork(greylist.ipv4_prefix, greylist.ipv6_prefix),
-            recipient,
-        ),
+        scheme=scheme(greylist.key),
+        schemes={rule.key: scheme(rule.key) for rule in settings.rule if rule.key is not None},
         policy=_policy(greylist),
-        unnamed_delay=greylist.delay if greylist.unnamed_delay is None else greylist.unnamed_delay,
+        unnamed_policy=_unnamed_policy(greylist),
         text=greylist.text,
-        rules=Rules(settings.rule, registry.traits),
+        rules=Rules(
+            settings.rule,
+            registry.traits,
+            zone=zone_of(settings.time_zone),
+            delimiters=greylist.recipient_delimiter,
+        ),
+        classes=Classes(
+            settings.class_,
+            registry.traits,
+            zone=zone_of(settings.time_zone),
+            delimiters=greylist.recipient_delimiter,
+        ),
         sources=sources,
         ask=ask if slow else None,
         recipient=recipient,
+        origin_of=origins.of,
+        provider_of=origins.provider_of,
         ipv4_prefix=greylist.ipv4_prefix,
         ipv6_prefix=greylist.ipv6_prefix,
         null_sender_at_data=greylist.null_sender == "data",
         message_pass=greylist.message_pass,
         header=greylist.header,
+        mode=greylist.mode,
     )
 
 
 def _policy(greylist: Greylist) -> Policy:
+    """For named origins."""
+    proof = Proof(
+        resolved=greylist.prove_after,
+        domains=greylist.prove_domains,
+        percent=greylist.prove_percent,
+        retry_window=greylist.retry_window,
+    )
     return Policy(
         delay=greylist.delay,
         retry_window=greylist.retry_window,
         max_age=greylist.max_age,
         auto_whitelist_after=greylist.auto_whitelist_after,
+        proof=proof if greylist.prove_origins else None,
+        observe=greylist.mode == OBSERVE,
     )
+
+
+def _unnamed_policy(greylist: Greylist) -> Policy:
+    return replace(_policy(greylist), delay=greylist.unnamed_delay, patience=greylist.patience, proof=None)
 
 
 def _unknown_tables(loaded: Loaded, plugins: Plugins) -> list[Problem]:
@@ -134,10 +181,26 @@ def _unknown_tables(loaded: Loaded, plugins: Plugins) -> list[Problem]:
     ]
 
 
+def _late_budgets(
+    loaded: Loaded, tables: Mapping[str, BaseModel], registry: BuiltRegistry
+) -> Iterable[Problem]:
+    """Times (fields `budget`, in seconds) that slow sources give themselves and nobody gives them."""
+    slow = loaded.settings.limits.slow
+    owners = {owner.name for (kind, _), owner in registry.owners.items() if kind == Kind.SLOW_SOURCE}
+    for name in sorted(owners & tables.keys()):
+        budget = getattr(tables[name], "budget", None)
+        if isinstance(budget, int | float) and budget >= slow:
+            message = (
+                f"{format_duration(budget)} is not shorter than slow in [limits], {format_duration(slow)}: "
+                "whatever was found by then is lost; expected less"
+            )
+            yield loaded.problem(("plugins", name, "budget"), message)
+
+
 def _wrong_rules(loaded: Loaded, registry: BuiltRegistry) -> Iterable[Problem]:
-    for problem in check_rules(loaded.settings.rule, registry.traits, registry.slow_traits):
-        place = problem.key.removeprefix("rule[").partition("]")
-        yield loaded.problem(("rule", int(place[0]), place[2].lstrip(".")), problem.message)
+    settings, traits, slow = loaded.settings, registry.traits, registry.slow_traits
+    yield from starmap(loaded.problem, wrong_rules(settings.rule, traits, slow, registry.key_components))
+    yield from starmap(loaded.problem, wrong_classes(settings.class_, traits, slow))
 
 
 def _unknown_words(loaded: Loaded, registry: BuiltRegistry) -> Iterable[Problem]:

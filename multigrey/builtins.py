@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from multigrey.config.origins import load_origins
 from multigrey.config.settings import Greylist
 from multigrey.contracts import Registry
 from multigrey.hookspecs import hookimpl
@@ -13,18 +14,21 @@ from multigrey.keys import (
     ClientAddress,
     ClientNetwork,
     Helo,
+    OriginText,
     Recipient,
     RecipientDomain,
     Sender,
     SenderDomain,
 )
 from multigrey.model import Attempt
+from multigrey.origin import GeneratedName, HeloIsAddress, HeloMismatch, Origins
 from multigrey.protocols.exim import EximDialogue
 from multigrey.protocols.greylistd import GreylistdDialogue
 from multigrey.protocols.postfix import PostfixDialogue
 from multigrey.stores.lmdb import LmdbStore
 from multigrey.stores.memory import MemoryStore
 from multigrey.whitelists import postgrey_clients, postgrey_recipients
+from multigrey.whitelists.lists import entry_list
 
 __all__ = ["BuiltIns", "NoClientName", "NullSender"]
 
@@ -48,6 +52,10 @@ class NoClientName:
 class BuiltIns:
     """The built-in plugin."""
 
+    def __init__(self, origins: Origins | None = None) -> None:
+        """`origins` judges names; by default with what comes with multigrey alone."""
+        self._origins = load_origins() if origins is None else origins
+
     @hookimpl
     def multigrey_register(self, registry: Registry, settings: Mapping[str, BaseModel]) -> None:
         """See `hookspecs.multigrey_register`."""
@@ -55,8 +63,12 @@ class BuiltIns:
         _register_keys(registry, greylist if isinstance(greylist, Greylist) else Greylist())
         registry.whitelist_source("postgrey-clients", postgrey_clients)
         registry.whitelist_source("postgrey-recipients", postgrey_recipients)
+        registry.whitelist_source("list", entry_list)
         registry.trait("null-sender", NullSender())
         registry.trait("no-client-name", NoClientName())
+        registry.trait("generated-name", GeneratedName(self._origins))
+        registry.trait("helo-mismatch", HeloMismatch(self._origins))
+        registry.trait("helo-is-address", HeloIsAddress())
         registry.store("memory", MemoryStore)
         registry.store("lmdb", LmdbStore)
         registry.protocol("postfix", PostfixDialogue)
@@ -65,6 +77,7 @@ class BuiltIns:
 
 
 def _register_keys(registry: Registry, greylist: Greylist) -> None:
+    registry.key_component("origin", OriginText())
     registry.key_component("client-address", ClientAddress())
     registry.key_component("client-network", ClientNetwork(greylist.ipv4_prefix, greylist.ipv6_prefix))
     registry.key_component("sender", Sender())

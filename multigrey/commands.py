@@ -13,10 +13,11 @@ from typing import Any
 import trio
 
 from multigrey.codec import decode_record, decode_text, encode_record, encode_text
-from multigrey.decision import Question, keep_until, speaking_record
+from multigrey.decision import keep_until, speaking_record
 from multigrey.engine import Engine
 from multigrey.errors import CommandError
 from multigrey.model import Action, Attempt, Change, Command, Entry, Key, Reason, Record, Table
+from multigrey.question import Question
 
 __all__ = ["Commands"]
 

@@ -20,6 +20,7 @@ from multigrey.model import (
     Ignored,
     Key,
     Match,
+    Origin,
     Reply,
     Signal,
     Table,
@@ -86,9 +87,16 @@ class Store(Protocol):
         """What `read` would give, if that takes no waiting; None: ask `read`."""
 
     def submit(
-        self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]
+        self,
+        keys: Sequence[Key],
+        decide: Callable[[Sequence[bytes | None]], Change[T]],
+        seen: Sequence[bytes | None] = (),
     ) -> Submitted[T] | None:
-        """What `apply` would do up to the waiting; None: nothing was done, call `apply`."""
+        """What `apply` would do up to the waiting; None: nothing was done, call `apply`.
+
+        `seen`: what `peek` gave for the first of `keys`, if nothing was written since; a store need not
+        read them again.
+        """
 
     async def read(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
         """The same view `apply` would decide on, without writing."""
@@ -219,6 +227,10 @@ class SourceOptions:
 
     path: Path | None
     owner: str = ""
+    now: Callable[[], int] = lambda: 0
+    """The wall clock in seconds, for entries that expire; without one nothing does."""
+    origin_of: Callable[[Attempt], Origin] = lambda _attempt: Origin("", named=False)
+    """Who is sending, for entries that name an origin; nobody by default."""
 
 
 MakeSource = Callable[[SourceOptions], WhitelistSource]

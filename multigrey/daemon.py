@@ -24,6 +24,7 @@ import trio
 
 from multigrey import __version__
 from multigrey.assemble import Assembly, assemble
+from multigrey.bounding import Bounding
 from multigrey.clock import Clock
 from multigrey.commands import Commands
 from multigrey.config.load import Loaded
@@ -32,7 +33,9 @@ from multigrey.contracts import DialogueOptions, Service, Store, StoreOptions
 from multigrey.engine import Engine
 from multigrey.errors import ConfigError, MultigreyError, PluginError, StoreError
 from multigrey.events import DecisionLog, make_ids
+from multigrey.fairness import NewRecordLimits, NewRecords
 from multigrey.forgetting import keep_forgetting
+from multigrey.hits import HitCounter
 from multigrey.listeners.accepting import accept_all
 from multigrey.listeners.connection import ConnectionLimits, Listening
 from multigrey.listeners.connections import Server
@@ -45,6 +48,8 @@ __all__ = ["Daemon", "OpenEndpoint", "open_all"]
 
 logger = logging.getLogger(__name__)
 
+_LAST_WORDS = 2.0
+"""Seconds for writing at the end what may also be lost."""
 _NEEDS_RESTART = ("listen", "state_dir", "user", "store", "control")
 
 
@@ -110,6 +115,9 @@ class Daemon:
         self.store: Store = assembly.registry.stores[settings.store.backend](options)
         self._host = host
         self.log = self._make_log(settings)
+        self.hits = HitCounter()
+        self._new_records = NewRecords(_new_record_limits(settings), key=site_key)
+        self.bounding = Bounding(clock, self.store, settings.limits.max_records)
         self.engine = Engine(
             clock=clock,
             store=self.store,
@@ -117,7 +125,9 @@ class Daemon:
             ids=make_ids(),
             host=host,
             version=__version__,
-            listeners=(self.log.write,),
+            listeners=(self.log.write, self.hits),
+            new_records=self._new_records,
+            is_full=lambda: self.bounding.full,
         )
         self.commands = Commands(self.engine, host=host, reload=self.reload)
         self.server = Server(self.engine, self.commands, _limits(settings))
@@ -140,6 +150,8 @@ class Daemon:
             await background.start(self._watch_signals)
             self._start_background(background)
             await self._serve(task_status)
+            with trio.move_on_after(_LAST_WORDS):
+                await self.hits.flush(self.store)
             background.cancel_scope.cancel()
 
     def stop(self) -> None:
@@ -155,7 +167,7 @@ class Daemon:
             self._notifier.reloading(self._clock.monotonic())
             try:
                 loaded = await trio.to_thread.run_sync(self._load)
-                assembly = await trio.to_thread.run_sync(assemble, loaded, self._site_key)
+                assembly = await trio.to_thread.run_sync(assemble, loaded, self._site_key, self._clock)
             except (ConfigError, PluginError) as error:
                 logger.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400  (the administrator's fault: no traceback)
                 raise
@@ -171,6 +183,8 @@ class Daemon:
         self._report_restart(old, settings)
         self.engine.setup = assembly.setup
         self.server.limits = _limits(settings)
+        self._new_records.limits = _new_record_limits(settings)
+        self.bounding.max_records = settings.limits.max_records
         for listening, endpoint in zip(self._listening, self._endpoints, strict=True):
             listening.make_dialogue = self._make_listening(endpoint).make_dialogue
         self._start_services()
@@ -187,7 +201,7 @@ class Daemon:
         except MultigreyError as error:
             logger.error("%s; the decision log stays where it was", error)  # noqa: TRY400  (the administrator's fault: no traceback)
             return
-        self.engine.listeners = (log.write,)
+        self.engine.listeners = (log.write, self.hits)
         self._logging.cancel()
         self.log, self._logging = log, scope
 
@@ -218,6 +232,9 @@ class Daemon:
     def _start_background(self, background: trio.Nursery) -> None:
         forget = partial(keep_forgetting, self._clock, self.store)
         background.start_soon(supervise, "forgetting", forget)
+        background.start_soon(supervise, "hits", partial(self.hits.run, self.store, self._clock))
+        bound = partial(self.bounding.run, task_status=trio.TASK_STATUS_IGNORED)
+        background.start_soon(supervise, "bounding", bound)
         self._start_services()
         if self._watchdog is not None:
             background.start_soon(self._feed_watchdog, self._watchdog)
@@ -325,6 +342,10 @@ class Daemon:
         while True:
             self._notifier.watchdog()
             await trio.sleep(seconds)
+
+
+def _new_record_limits(settings: Settings) -> NewRecordLimits:
+    return NewRecordLimits(settings.limits.new_records, settings.limits.new_records_named)
 
 
 def _limits(settings: Settings) -> ConnectionLimits:

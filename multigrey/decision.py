@@ -1,18 +1,21 @@
 """The decision: what is known, what time it is and what is wanted in, a verdict and new records out.
 
-Pure.  `decide` is the whole of greylisting; `Question` wraps it so that a store can call it with
-stored bytes and write what comes out.  Sources: RFC 6647 (greylisting applicability), design words
+Pure.  `decide` is the whole of greylisting; `question.Question` wraps it so that a store can call it
+with stored bytes and write what comes out.  Sources: RFC 6647 (greylisting applicability), design words
 in multigrey(8).
 
 The order of evidence
   1. A record that has passed and is not idle for longer than max age      -> PASS known
   2. A record whose delay is over and whose retry window is not            -> PASS retry
-  3. An origin that earned it for this sender domain (auto-whitelist)      -> PASS auto-whitelisted
+  3. An origin that earned it, for this sender domain or altogether        -> PASS auto-whitelisted
   4. Another recipient of the same message passed as a retry               -> PASS same-message
   5. A record whose delay is not over                                      -> DEFER early
   6. A record too old to count, or none                                    -> DEFER expired, new
 Boundaries: a retry at exactly the delay passes; one at exactly the retry window (or max age) counts.
 A time in the future (the clock was set back) counts as now and is rewritten.
+
+An observed attempt is judged like any other, but passes: its record is stored as passed and marked,
+so that the sender is known once greylisting is enforced, and counts for nobody's trust.
 """
 
 from __future__ import annotations
@@ -20,27 +23,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from multigrey.codec import Times, decode_origin, decode_record, encode_origin, encode_record, record_times
+from multigrey.codec import Times, record_times
 from multigrey.model import (
     Action,
     Address,
-    Change,
-    Entry,
-    Key,
     Origin,
     OriginRecord,
     Reason,
     Record,
+    Standing,
     Verdict,
     value,
 )
+from multigrey.standing import DAY, Proof, deferred, is_spot_check, proven, returned
 
 __all__ = [
     "HOUR",
+    "STANDING_AGE",
     "Case",
     "Decision",
     "Policy",
-    "Question",
     "choose_record",
     "decide",
     "keep_until",
@@ -50,6 +52,12 @@ __all__ = [
 
 HOUR = 3600
 """A known sender's record is written, and its origin counted, at most this often (seconds)."""
+
+STANDING_AGE = 36 * DAY
+"""Seconds for which the standing of an origin is kept at least: what it says spans 30 days."""
+
+_IMPATIENCE = 60
+"""Seconds that each early retry after the first adds, where `Policy.patience` allows."""
 
 
 @value
@@ -62,6 +70,12 @@ class Policy:
     max_age: int
     auto_whitelist_after: int
     """Counted passes after which an origin is trusted for a sender domain; 0: never."""
+    patience: int = 0
+    """Up to this delay each early retry after the first makes the sender wait longer (unnamed origins)."""
+    proof: Proof | None = None
+    """What a named origin has to show before it is no longer delayed; None: it always is."""
+    observe: bool = False
+    """Whether attempts that would be deferred pass, and are only watched."""
 
 
 @value
@@ -74,6 +88,8 @@ class Case:
     null_sender: bool = False
     same_message: bool = False
     """Another recipient of this message, with the same origin and sender, passed as a retry."""
+    domain: bytes = b""
+    """Digest of (origin, sender domain), to tell different sender domains of one origin apart."""
     client: Address | str = ""
     sender: str = ""
     recipient: str = ""
@@ -88,6 +104,7 @@ class Decision:
     """To be written under every key of the attempt."""
     origin_record: OriginRecord | None
     durable: bool
+    standing: Standing | None = None
 
 
 def decide(
@@ -96,12 +113,18 @@ def decide(
     case: Case,
     origin_record: OriginRecord | None,
     records: Sequence[Record | None],
+    standing: Standing | None = None,
 ) -> Decision:
-    """Judge one attempt.  Never raises for any records a codec can produce."""
+    """Judge one attempt.  Never raises for any records a codec can produce.
+
+    `origin_record` is what is known of (origin, sender domain), `standing` of the origin as a whole.
+    """
     trusted = _settled_origin(origin_record, now)
-    decision = _judge(policy, now, case, trusted, records)
+    decision = _judge(policy, now, case, trusted, records, standing)
     if decision.origin_record is None and origin_record is not None and trusted is not origin_record:
-        return replace(decision, origin_record=trusted)  # a time in the future never stays
+        decision = replace(decision, origin_record=trusted)  # a time in the future never stays
+    if policy.observe and decision.verdict.action is Action.DEFER:
+        return _observed(now, decision)
     return decision
 
 
@@ -111,21 +134,27 @@ def _judge(
     case: Case,
     trusted: OriginRecord,
     records: Sequence[Record | None],
+    standing: Standing | None,
 ) -> Decision:
     found = speaking_record(policy, now, records)
     if found is not None and found.passed_at and now - found.last_seen <= policy.max_age:
         return _known(policy, now, case, trusted, found, records)
     age = 0 if found is None else now - found.first_seen
     live = found is not None and not found.passed_at and age <= policy.retry_window
-    if found is not None and live and age >= found.delay:
-        return _retry(policy, now, case, trusted, found)
+    waiting = found if live else None
+    if waiting is not None and age >= waiting.delay:
+        return _retry(policy, now, case, trusted, waiting, standing)
     if _is_trusted(policy, now, case, trusted):
-        return _auto_whitelisted(now, trusted)
+        return _auto_whitelisted(policy, now, case, trusted, waiting, standing)
+    if standing is not None and policy.proof is not None and not is_spot_check(case.key):
+        standing, believed = _stand(policy.proof, now, standing)
+        if believed:
+            return _proven(policy, now, case, waiting, standing)
     if case.same_message:
-        return _same_message(policy, now, case, found if live else None)
-    if found is not None and live:
-        return _early(now, found)
-    return _start(policy, now, case, Reason.NEW if found is None else Reason.EXPIRED)
+        return _same_message(policy, now, case, waiting, standing)
+    if waiting is not None:
+        return _early(policy, now, waiting)
+    return _start(policy, now, case, Reason.NEW if found is None else Reason.EXPIRED, standing)
 
 
 def known_at_once(policy: Policy, now: int, values: Sequence[bytes | None]) -> Verdict | None:
@@ -239,7 +268,14 @@ def _is_fresh(record: Record | None, now: int) -> bool:
     return now - record.last_seen <= HOUR
 
 
-def _retry(policy: Policy, now: int, case: Case, trusted: OriginRecord, found: Record) -> Decision:
+def _retry(
+    policy: Policy,
+    now: int,
+    case: Case,
+    trusted: OriginRecord,
+    found: Record,
+    standing: Standing | None,
+) -> Decision:
     record = replace(found, last_seen=now, attempts=found.attempts + 1, passed_at=now, passes=1)
     verdict = Verdict(
         Action.PASS,
@@ -248,7 +284,9 @@ def _retry(policy: Policy, now: int, case: Case, trusted: OriginRecord, found: R
         age=now - found.first_seen,
         attempts=record.attempts,
     )
-    return Decision(verdict, record, _counted(policy, now, case, trusted), durable=True)
+    counted = _counted(policy, now, case, trusted)
+    came_back = _came_back(policy, now, case, found, standing)
+    return Decision(verdict, record, counted, durable=True, standing=came_back)
 
 
 def _is_trusted(policy: Policy, now: int, case: Case, trusted: OriginRecord) -> bool:
@@ -260,43 +298,106 @@ def _is_trusted(policy: Policy, now: int, case: Case, trusted: OriginRecord) -> 
     )
 
 
-def _auto_whitelisted(now: int, trusted: OriginRecord) -> Decision:
+def _auto_whitelisted(
+    policy: Policy,
+    now: int,
+    case: Case,
+    trusted: OriginRecord,
+    waiting: Record | None,
+    standing: Standing | None,
+) -> Decision:
     verdict = Verdict(Action.PASS, Reason.AUTO_WHITELISTED)
     refreshed = replace(trusted, last_seen=now) if now - trusted.last_seen > HOUR else None
-    return Decision(verdict, None, refreshed, durable=False)
+    if waiting is None:
+        return Decision(verdict, None, refreshed, durable=False)
+    came_back = _came_back(policy, now, case, waiting, standing)
+    return Decision(verdict, _let_in(now, waiting), refreshed, durable=False, standing=came_back)
 
 
-def _same_message(policy: Policy, now: int, case: Case, found: Record | None) -> Decision:
-    record = _new_record(policy, now, case) if found is None else found
-    attempts = 1 if found is None else found.attempts + 1
-    record = replace(record, last_seen=now, attempts=attempts, passed_at=now, passes=0)
+def _stand(proof: Proof, now: int, standing: Standing) -> tuple[Standing, bool]:
+    """Whether the origin is believed, and its standing with that noted."""
+    believed = proven(standing, proof, now)
+    if believed is bool(standing.proven_at):
+        return standing, believed
+    return replace(standing, proven_at=now if believed else 0), believed
+
+
+def _proven(policy: Policy, now: int, case: Case, waiting: Record | None, standing: Standing) -> Decision:
+    verdict = Verdict(Action.PASS, Reason.AUTO_WHITELISTED, detail="proven origin")
+    if waiting is not None:
+        came_back = _came_back(policy, now, case, waiting, standing)
+        return Decision(verdict, _let_in(now, waiting), None, durable=False, standing=came_back)
+    stale = now - standing.last_seen > HOUR or standing.proven_at == now
+    return Decision(
+        verdict, None, None, durable=False, standing=replace(standing, last_seen=now) if stale else None
+    )
+
+
+def _let_in(now: int, found: Record) -> Record:
+    """A record that waited, now that it passes for another reason than a retry of its own."""
+    return replace(found, last_seen=now, attempts=found.attempts + 1, passed_at=now, passes=0)
+
+
+def _same_message(
+    policy: Policy, now: int, case: Case, waiting: Record | None, standing: Standing | None
+) -> Decision:
+    fresh = replace(_new_record(policy, now, case), attempts=0)
+    record = _let_in(now, fresh if waiting is None else waiting)
     verdict = Verdict(
         Action.PASS,
         Reason.SAME_MESSAGE,
         delay=record.delay,
         age=now - record.first_seen,
-        attempts=attempts,
+        attempts=record.attempts,
     )
-    return Decision(verdict, record, None, durable=False)
+    came_back = None if waiting is None else _came_back(policy, now, case, waiting, standing)
+    return Decision(verdict, record, None, durable=False, standing=came_back)
 
 
-def _early(now: int, found: Record) -> Decision:
-    record = replace(found, last_seen=now, attempts=found.attempts + 1, early=found.early + 1)
+def _early(policy: Policy, now: int, found: Record) -> Decision:
+    delay = found.delay
+    if found.early:
+        delay = max(delay, min(delay + _IMPATIENCE, policy.patience))
+    record = replace(found, last_seen=now, attempts=found.attempts + 1, early=found.early + 1, delay=delay)
     age = now - found.first_seen
     verdict = Verdict(
         Action.DEFER,
         Reason.EARLY,
-        retry_after=found.delay - age,
-        delay=found.delay,
+        retry_after=delay - age,
+        delay=delay,
         age=age,
         attempts=record.attempts,
     )
     return Decision(verdict, record, None, durable=True)
 
 
-def _start(policy: Policy, now: int, case: Case, reason: Reason) -> Decision:
+def _start(policy: Policy, now: int, case: Case, reason: Reason, standing: Standing | None) -> Decision:
     verdict = Verdict(Action.DEFER, reason, retry_after=policy.delay, delay=policy.delay, attempts=1)
-    return Decision(verdict, _new_record(policy, now, case), None, durable=True)
+    asked = deferred(standing, now) if _is_measured(policy, case) else None
+    return Decision(verdict, _new_record(policy, now, case), None, durable=True, standing=asked)
+
+
+def _is_measured(policy: Policy, case: Case) -> bool:
+    """Whether what becomes of this deferral says something about its origin."""
+    return policy.proof is not None and case.origin.named and not case.null_sender and not policy.observe
+
+
+def _came_back(
+    policy: Policy, now: int, case: Case, found: Record, standing: Standing | None
+) -> Standing | None:
+    """The origin's standing with one more return, if that deferral was counted for this origin."""
+    if not _is_measured(policy, case) or found.origin != case.origin.text:
+        return None
+    return returned(standing, now, found.first_seen, case.domain)
+
+
+def _observed(now: int, decision: Decision) -> Decision:
+    """The same, as it is when everybody passes: no trust, no waiting for the disk."""
+    verdict = replace(decision.verdict, action=Action.PASS, observed=True)
+    record = decision.record
+    if record is not None:
+        record = replace(record, passed_at=now, passes=0, observed=True)
+    return replace(decision, verdict=verdict, record=record, durable=False)
 
 
 def _new_record(policy: Policy, now: int, case: Case) -> Record:
@@ -327,43 +428,3 @@ def _counted(policy: Policy, now: int, case: Case, trusted: OriginRecord) -> Ori
         first_key=trusted.first_key or case.key,
         several_keys=several,
     )
-
-
-@value
-class Question:
-    """One decision over stored bytes: what `Store.apply` calls as `decide`.
-
-    Raises CodecError for stored bytes that cannot be read.
-    """
-
-    policy: Policy
-    now: int
-    case: Case
-    record_keys: tuple[Key, ...]
-    origin_key: Key | None
-    """None: nothing is known of, or counted for, an origin (null sender, raw key)."""
-
-    @property
-    def keys(self) -> tuple[Key, ...]:
-        """Every key the store has to read, in the order `__call__` wants the values."""
-        return self.record_keys if self.origin_key is None else (*self.record_keys, self.origin_key)
-
-    def __call__(self, values: Sequence[bytes | None]) -> Change[Verdict]:
-        """Decide on the stored values and say what is to be written."""
-        origin_record = None
-        if self.origin_key is not None:
-            *values, stored = values
-            origin_record = None if stored is None else decode_origin(stored)
-        records = [None if value is None else decode_record(value) for value in values]
-        decision = decide(self.policy, self.now, self.case, origin_record, records)
-        return Change(decision.verdict, self._puts(decision), decision.durable)
-
-    def _puts(self, decision: Decision) -> dict[Key, Entry | None]:
-        puts: dict[Key, Entry | None] = {}
-        if decision.record is not None:
-            entry = Entry(encode_record(decision.record), keep_until(self.policy, decision.record))
-            puts.update((key, entry) for key in self.record_keys)
-        if decision.origin_record is not None and self.origin_key is not None:
-            until = decision.origin_record.last_seen + self.policy.max_age
-            puts[self.origin_key] = Entry(encode_origin(decision.origin_record), until)
-        return puts

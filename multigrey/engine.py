@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
-from multigrey.addresses import network_of, split_address
+from multigrey.addresses import split_address
 from multigrey.clock import Clock
 from multigrey.contracts import Durability, Store
-from multigrey.decision import Case, Policy, Question, known_at_once
+from multigrey.decision import Case, known_at_once
 from multigrey.errors import CodecError, StoreError
-from multigrey.keys import KeyScheme, Recipient, address_text
+from multigrey.fairness import NewRecords
+from multigrey.judging import Setup, trouble, without_store, words
+from multigrey.keys import address_text, sender_key_text
 from multigrey.messages import MessageTable
 from multigrey.model import (
     Action,
@@ -33,16 +35,16 @@ from multigrey.model import (
     DecisionEvent,
     Findings,
     Key,
-    Match,
     Origin,
     Reason,
     Reply,
-    Stage,
     Verdict,
     value,
 )
-from multigrey.origin import origin_of, trust_text
-from multigrey.rules import Outcome, Rules
+from multigrey.origin import trust_text
+from multigrey.question import Question
+from multigrey.replies import worded
+from multigrey.rules import Outcome
 
 __all__ = ["Engine", "OnError", "Pending", "Setup", "Waiting", "failure_of"]
 
@@ -51,38 +53,13 @@ logger = logging.getLogger(__name__)
 OnError = str
 """`pass`, `defer` or `silent`."""
 
-_TROUBLE_CODE = "4.3.0"
-_TROUBLE_TEXT = "Temporary problem, please try again later"
-_REJECT_TEXT = "Rejected by local policy"
 _BLOCKED = "blocked"
+_IN_STEP = 86_400
+"""Seconds for which all records of a known sender count as written together."""
+_MOST_IN_STEP = 8_192
+_MAKES_A_RECORD = (Reason.NEW, Reason.EXPIRED)
 _SHOWN = 320
 """How much of an address a record shows (the key is made of all of it): nobody fills the store with one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """Everything a decision depends on besides the store; made from the configuration."""
-
-    scheme: KeyScheme
-    policy: Policy
-    """For named origins; `unnamed_delay` replaces its delay for the others."""
-    unnamed_delay: int
-    text: str
-    rules: Rules
-    sources: tuple[Callable[[Attempt], Match | None], ...] = ()
-    ask: Callable[[Attempt], Awaitable[Findings]] | None = None
-    """Asks every slow source within the budget; None when there is none."""
-    recipient: Recipient = field(default_factory=Recipient)
-    ipv4_prefix: int = 24
-    ipv6_prefix: int = 64
-    null_sender_at_data: bool = True
-    message_pass: bool = True
-    header: bool = True
-
-    def network(self, attempt: Attempt) -> str:
-        """The text of the client network; "" when the client's address is not known."""
-        address = attempt.client_address
-        return "" if address is None else network_of(address, self.ipv4_prefix, self.ipv6_prefix)
 
 
 @value
@@ -122,8 +99,13 @@ class Engine:
         host: str,
         version: str,
         listeners: Sequence[Callable[[DecisionEvent], None]] = (),
+        new_records: NewRecords | None = None,
+        is_full: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`host` and `version` stand in the header; `listeners` hear of every decision."""
+        """`host` and `version` stand in the header; `listeners` hear of every decision.
+
+        `new_records` says which origins may have no more records of their own, `is_full` that nobody may.
+        """
         self.setup = setup
         self.store = store
         self.clock = clock
@@ -134,6 +116,10 @@ class Engine:
         self._by = f"multigrey-{version} at {host}"
         self.listeners = tuple(listeners)
         self._messages = MessageTable()
+        self._in_step: dict[tuple[Key, str], int] = {}
+        """When a named sender was last seen to be known under every key: until then one look will do."""
+        self._new_records = new_records
+        self._is_full = is_full
         self._unreported: list[DecisionEvent] = []
 
     def begin(self, attempt: Attempt, on_error: OnError) -> Reply | Waiting | Pending | None:
@@ -145,15 +131,13 @@ class Engine:
         setup = self.setup
         now = self.clock.now()
         network = setup.network(attempt)
-        origin = origin_of(attempt, network)
-        verdict = _without_store(setup, attempt, None)
+        origin = setup.origin_of(attempt, network)
+        verdict = without_store(setup, attempt, origin, now, None)
         if not isinstance(verdict, Verdict):
-            keys = setup.scheme.record_keys(attempt, origin, network)
-            pending = Pending(setup, attempt, now, network, keys, origin, verdict)
             try:
-                decided = self._known(pending) or self._submit(pending)
+                decided = self._decide(setup, attempt, now, network, origin, verdict)
             except (StoreError, CodecError) as error:
-                decided = _trouble(on_error, str(error))
+                decided = trouble(on_error, str(error))
             if not isinstance(decided, Verdict):
                 return decided
             verdict = decided
@@ -162,7 +146,7 @@ class Engine:
     def end(self, waiting: Waiting, on_error: OnError, error: str = "") -> Reply | None:
         """The reply to what was decided, now that it is on disk, or that it never will be (`error`)."""
         pending = waiting.pending
-        verdict = _trouble(on_error, error) if error else waiting.verdict
+        verdict = trouble(on_error, error) if error else waiting.verdict
         return self._conclude(pending.setup, pending.attempt, pending.now, pending.origin, verdict, on_error)
 
     async def finish(self, pending: Pending, on_error: OnError) -> Reply | None:
@@ -171,7 +155,7 @@ class Engine:
         try:
             verdict, origin = await self._greylist(pending)
         except (StoreError, CodecError) as error:
-            verdict = _trouble(on_error, str(error))
+            verdict = trouble(on_error, str(error))
         return self._conclude(pending.setup, pending.attempt, pending.now, origin, verdict, on_error)
 
     def report(self) -> None:
@@ -201,56 +185,94 @@ class Engine:
 
     def overdue(self, pending: Pending, on_error: OnError, seconds: float) -> Reply | None:
         """The answer when a decision took longer than `[limits] answer_within`."""
-        verdict = _trouble(on_error, f"no decision within {seconds:g} s")
+        verdict = trouble(on_error, f"no decision within {seconds:g} s")
         now = self.clock.now()
         return self._conclude(pending.setup, pending.attempt, now, pending.origin, verdict, on_error)
 
-    def question(self, pending: Pending) -> Question:
-        """What the store is asked for an attempt."""
-        setup, attempt, origin, rule = pending.setup, pending.attempt, pending.origin, pending.rule
+    def question(self, pending: Pending, coarse: Origin | None = None) -> Question:
+        """What the store is asked for an attempt.
+
+        `coarse`: it gets no record of its own, but shares that of this origin.
+        """
+        setup, attempt, origin = pending.setup, pending.attempt, pending.origin
+        scheme = setup.scheme
+        policy = setup.policy_for(origin, pending.rule)
         sender = address_text(attempt.sender)
-        policy = setup.policy
-        delay = setup.unnamed_delay if not origin.named else policy.delay
-        if rule is not None and rule.delay is not None:
-            delay = rule.delay
-        if delay != policy.delay:
-            policy = replace(policy, delay=delay)
-        origin_key = None
-        if policy.auto_whitelist_after and attempt.sender and not attempt.raw:
-            trust = trust_text(origin, attempt.client_address)
-            origin_key = setup.scheme.origin_key(trust, split_address(sender)[1])
+        origin_key = standing_key = None
+        if attempt.sender and not attempt.raw:
+            domain = split_address(sender_key_text(attempt))[1]
+            origin_key = scheme.origin_key(trust_text(origin, attempt.client_address), domain)
+        if origin.named and policy.proof is not None and not attempt.raw:
+            standing_key = scheme.standing_key(origin)
         case = Case(
             origin=origin,
             key=pending.keys[0][1],
             null_sender=not attempt.sender,
             same_message=setup.message_pass and self._messages.has_passed(attempt, origin),
+            domain=b"" if origin_key is None else origin_key[1],
             client=attempt.client_address or "",
             sender=sender[:_SHOWN],
             recipient=(attempt.raw or setup.recipient.text(attempt) or "")[:_SHOWN],
         )
-        return Question(policy, pending.now, case, pending.keys, origin_key)
+        return Question(
+            policy=policy,
+            now=pending.now,
+            case=case,
+            record_keys=pending.keys,
+            origin_key=origin_key if policy.auto_whitelist_after else None,
+            standing_key=standing_key,
+            coarse_key=None if coarse is None else scheme.coarse_key(attempt, coarse),
+        )
 
     def pending(self, attempt: Attempt) -> Pending:
         """An attempt as `question` wants it, when nobody asked for a verdict (commands)."""
-        network = self.setup.network(attempt)
-        setup, origin = self.setup, origin_of(attempt, network)
+        setup = self.setup
+        network = setup.network(attempt)
+        origin = setup.origin_of(attempt, network)
         keys = setup.scheme.record_keys(attempt, origin, network)
         return Pending(setup, attempt, self.clock.now(), network, keys, origin, None)
 
-    def _known(self, pending: Pending) -> Verdict | None:
-        """What can be said from the stored records alone, if the store has them at hand."""
-        keys = pending.keys
-        if self.blocked and keys[0][1] in self.blocked:
+    def _decide(
+        self,
+        setup: Setup,
+        attempt: Attempt,
+        now: int,
+        network: str,
+        origin: Origin,
+        rule: Outcome | None,
+    ) -> Verdict | Waiting | Pending:
+        """What the stored records alone say, else what `_submit` makes of it."""
+        scheme = setup.scheme_for(rule)
+        first = scheme.first_key(attempt, origin, network)
+        if self.blocked and first[1] in self.blocked:
             return Verdict(Action.REJECT, Reason.RULE, rule=_BLOCKED)
+        in_step = self._in_step
+        if origin.named and 0 <= now - in_step.get((first, network), -_IN_STEP) < _IN_STEP:
+            values = self.store.peek((first,))
+            known = None if values is None else known_at_once(setup.policy, now, values)
+            if known is not None:
+                return known
+        keys = scheme.further_keys(first, attempt, origin, network)
         values = self.store.peek(keys)
-        return None if values is None else known_at_once(pending.setup.policy, pending.now, values)
+        known = None if values is None else known_at_once(setup.policy, now, values)
+        if known is None:
+            pending = Pending(setup, attempt, now, network, keys, origin, rule)
+            return self._submit(pending, values or ())
+        if origin.named:
+            in_step[first, network] = now
+            if len(in_step) > _MOST_IN_STEP:
+                del in_step[next(iter(in_step))]
+        return known
 
-    def _submit(self, pending: Pending) -> Verdict | Waiting | Pending:
-        """Decide and hand over to the store, if nobody else has to be asked first."""
+    def _submit(self, pending: Pending, seen: Sequence[bytes | None]) -> Verdict | Waiting | Pending:
+        """Decide and hand over to the store, if nobody else has to be asked first.
+
+        `seen`: the stored records, if the store had them at hand.
+        """
         if pending.setup.ask is not None:
             return pending
-        question = self.question(pending)
-        submitted = self.store.submit(question.keys, question)
+        question = self._limited(pending)
+        submitted = self.store.submit(question.keys, question, seen)
         if submitted is None:
             return pending
         verdict = self._noted(pending, submitted.value)
@@ -259,29 +281,53 @@ class Engine:
         return Waiting(pending, verdict, submitted.durability)
 
     async def _greylist(self, pending: Pending) -> tuple[Verdict, Origin]:
-        setup, attempt = pending.setup, pending.attempt
-        question = self.question(pending)
-        if setup.ask is not None:
+        if pending.setup.ask is not None:
+            question = self.question(pending)
             expected = question(await self.store.read(question.keys)).value
-            if expected.action is Action.DEFER:
-                findings = await setup.ask(attempt)
-                found = _without_store(setup, attempt, findings)
-                origin = findings.origin or pending.origin
+            if expected.action is Action.DEFER or expected.observed:
+                found = await self._asked(pending, pending.setup.ask)
                 if isinstance(found, Verdict):
-                    return found, origin
-                keys = setup.scheme.record_keys(attempt, origin, pending.network)
-                pending = replace(pending, keys=keys, origin=origin, rule=found)
-                question = self.question(pending)
+                    return found, pending.origin
+                pending = found
+        question = self._limited(pending)
         verdict = await self.store.apply(question.keys, question)
         return self._noted(pending, verdict), pending.origin
+
+    async def _asked(
+        self, pending: Pending, ask: Callable[[Attempt], Awaitable[Findings]]
+    ) -> Verdict | Pending:
+        """What slow sources make of it: a verdict, or the same attempt with what they found."""
+        setup, attempt = pending.setup, pending.attempt
+        findings = await ask(attempt)
+        told = findings.origin
+        origin = pending.origin if told is None or pending.origin.named else told
+        found = without_store(setup, attempt, origin, pending.now, findings)
+        if isinstance(found, Verdict):
+            return found
+        scheme = setup.scheme_for(found)
+        keys = scheme.record_keys(attempt, origin, pending.network)
+        if told is not None:
+            wider = scheme.named_key(attempt, told, pending.network)
+            keys = keys if wider in keys else (*keys, wider)
+        return replace(pending, keys=keys, origin=origin, rule=found)
+
+    def _limited(self, pending: Pending) -> Question:
+        """The question, with a coarse record where the origin may have no more of its own."""
+        coarse = pending.origin if self._is_full() else None
+        if self._new_records is not None and not pending.attempt.raw:
+            over = self._new_records.over(pending.origin, pending.attempt.client_address, pending.now)
+            coarse = over or coarse
+        return self.question(pending, coarse)
 
     def _noted(self, pending: Pending, verdict: Verdict) -> Verdict:
         """Remember a retry for the rest of its message; name the rule that set the delay."""
         if verdict.reason is Reason.RETRY:
             self._messages.note_pass(pending.attempt, pending.origin)
+        elif verdict.reason in _MAKES_A_RECORD and self._new_records is not None:
+            self._new_records.note(pending.origin, pending.attempt.client_address, pending.now)
         rule = pending.rule
-        if rule is not None and verdict.action is Action.DEFER:
-            return replace(verdict, rule=rule.rule, text=rule.text)
+        if rule is not None and (verdict.action is Action.DEFER or verdict.observed):
+            return replace(verdict, rule=rule.rule, text=rule.text, code=rule.code)
         return verdict
 
     def _conclude(
@@ -294,7 +340,10 @@ class Engine:
         on_error: OnError,
     ) -> Reply | None:
         decision_id = next(self._ids)
-        self._unreported.append(DecisionEvent(now, decision_id, attempt, verdict, origin.text))
+        class_ = ""
+        if setup.classes:
+            class_ = setup.classes.of(attempt, origin, setup.provider_of(attempt), now)
+        self._unreported.append(DecisionEvent(now, decision_id, attempt, verdict, origin.text, class_))
         kind = (verdict.action, verdict.reason)
         self.counts[kind] = self.counts.get(kind, 0) + 1
         if verdict.reason is Reason.ERROR and on_error == "silent":
@@ -302,7 +351,8 @@ class Engine:
         if verdict.action is Action.PASS:
             header = self._header(setup, attempt, now, verdict) if verdict.reason is Reason.RETRY else ""
             return Reply(Action.PASS, verdict.reason, decision_id, "", header=header)
-        text, code = _words(setup, verdict)
+        text, code, otherwise = words(setup, verdict)
+        text = worded(text, attempt, origin, verdict, decision_id, otherwise)
         return Reply(verdict.action, verdict.reason, decision_id, text, code, verdict.retry_after)
 
     def _header(self, setup: Setup, attempt: Attempt, now: int, verdict: Verdict) -> str:
@@ -315,33 +365,6 @@ class Engine:
         return {f"{action.value} {reason.value}": n for (action, reason), n in self.counts.items()}
 
 
-def _without_store(setup: Setup, attempt: Attempt, findings: Findings | None) -> Verdict | Outcome | None:
-    """Steps 1 to 3: a verdict; a rule that only changes how to greylist; or None.
-
-    `findings` None: slow sources have not been asked yet.
-    """
-    if attempt.authenticated:
-        return Verdict(Action.PASS, Reason.AUTHENTICATED)
-    for match in setup.sources:
-        found = match(attempt)
-        if found is not None:
-            return Verdict(Action.PASS, Reason.WHITELISTED, match=found)
-    if findings is not None and findings.match is not None:
-        return Verdict(Action.PASS, Reason.WHITELISTED, match=findings.match)
-    rule = None
-    if setup.rules:
-        rule = setup.rules.evaluate(attempt, None if findings is None else findings.traits)
-        if rule is not None and rule.action is not None:
-            return Verdict(rule.action, Reason.RULE, rule=rule.rule, text=rule.text)
-    if attempt.raw:
-        return rule
-    if not attempt.sender and attempt.stage is Stage.RCPT and setup.null_sender_at_data:
-        return Verdict(Action.PASS, Reason.NULL_SENDER)
-    if attempt.client_address is None:
-        return Verdict(Action.PASS, Reason.NO_IDENTITY)
-    return rule
-
-
 async def failure_of(durability: Durability) -> str:
     """What kept a decision from the disk; "" when it is there."""
     try:
@@ -349,19 +372,3 @@ async def failure_of(durability: Durability) -> str:
     except StoreError as error:
         return str(error)
     return ""
-
-
-def _trouble(on_error: OnError, detail: str) -> Verdict:
-    action = Action.PASS if on_error == "pass" else Action.DEFER
-    return Verdict(action, Reason.ERROR, detail=detail)
-
-
-def _words(setup: Setup, verdict: Verdict) -> tuple[str, str]:
-    """Reply text and enhanced status code (RFC 3463) of a verdict that does not pass."""
-    if verdict.reason is Reason.ERROR:
-        return _TROUBLE_TEXT, _TROUBLE_CODE
-    if verdict.action is Action.REJECT:
-        return verdict.text or _REJECT_TEXT, "5.7.1"
-    if verdict.reason is Reason.RULE:
-        return verdict.text or _TROUBLE_TEXT, _TROUBLE_CODE
-    return verdict.text or setup.text, "4.7.1"

@@ -186,42 +186,45 @@ class GuardedTrait:
 class GuardedSlowSource:
     """A slow source that never raises (but lets itself be cancelled) and only gives findings."""
 
-    __slots__ = ("_counters", "_source", "name", "traits")
+    __slots__ = ("_counters", "_source", "name", "no_answer", "traits")
 
     def __init__(self, source: SlowSource, counters: GuardCounters, name: str) -> None:
         self._source = source
         self._counters = counters
         self.name = name
         self.traits = source.traits
+        self.no_answer = Findings(unanswered=source.traits)
+        """What is found when there is no answer: it is unknown which of its traits hold."""
 
     async def ask(self, attempt: Attempt) -> Findings:
-        """See `SlowSource.ask`; nothing also when it failed.  Traits it has not announced are dropped."""
+        """See `SlowSource.ask`; when it failed, nobody can tell its traits.  Others' are dropped."""
         try:
             found: object = await self._source.ask(attempt)
         except FAILURES as error:
             self._counters.failed(Kind.SLOW_SOURCE, self.name, error)
-            return NOTHING
+            return self.no_answer
         except BaseExceptionGroup as group:
             failures, rest = group.split(FAILURES)
             if failures is not None:
                 self._counters.failed(Kind.SLOW_SOURCE, self.name, failures)
             if rest is not None:
                 raise rest from None
-            return NOTHING
+            return self.no_answer
         if isinstance(found, Findings) and _is_well_formed(found):
-            return Findings(found.match, found.origin, found.traits & self.traits)
+            traits, unanswered = found.traits & self.traits, found.unanswered & self.traits
+            return Findings(found.match, found.origin, traits, unanswered)
         self._counters.wrong(Kind.SLOW_SOURCE, self.name, found, "well-formed Findings")
-        return NOTHING
+        return self.no_answer
 
 
 def _is_well_formed(found: Findings) -> bool:
     match: object = found.match
     origin: object = found.origin
-    traits: object = found.traits
+    names: tuple[object, ...] = (found.traits, found.unanswered)
     return (
         (match is None or isinstance(match, Match))
         and (origin is None or isinstance(origin, Origin))
-        and isinstance(traits, frozenset)
+        and all(isinstance(each, frozenset) for each in names)
     )
 
 
@@ -271,7 +274,8 @@ async def ask_all(
     """Ask all sources at once; what is not there when the budget is over stays unknown.
 
     The match and the origin are those of the first source, in this order, that has one; the traits
-    of all are put together.  Cancelled as one, without a trace, when the caller is.
+    of all are put together, those found and those that nobody could tell (all of a source that failed
+    or was too late).  Cancelled as one, without a trace, when the caller is.
     """
     if not sources:
         return NOTHING
@@ -284,8 +288,9 @@ async def ask_all(
         async with trio.open_nursery() as nursery:
             for index in range(len(sources)):
                 nursery.start_soon(ask, index)
-    for source, answer in zip(sources, answers, strict=True):
+    for index, (source, answer) in enumerate(zip(sources, answers, strict=True)):
         if answer is None:
+            answers[index] = source.no_answer
             counters.failed(Kind.SLOW_SOURCE, source.name, f"no answer within {budget_seconds:g} s")
     return _together([answer for answer in answers if answer is not None])
 
@@ -293,4 +298,6 @@ async def ask_all(
 def _together(answers: Sequence[Findings]) -> Findings:
     match = next((answer.match for answer in answers if answer.match is not None), None)
     origin = next((answer.origin for answer in answers if answer.origin is not None), None)
-    return Findings(match, origin, frozenset().union(*(answer.traits for answer in answers)))
+    traits: frozenset[str] = frozenset().union(*(answer.traits for answer in answers))
+    unanswered: frozenset[str] = frozenset().union(*(answer.unanswered for answer in answers))
+    return Findings(match, origin, traits, unanswered - traits)

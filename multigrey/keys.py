@@ -11,28 +11,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
 
 from multigrey.addresses import host_name, network_of, normalise_address, split_address, strip_extension
 from multigrey.contracts import KeyComponent
 from multigrey.model import Attempt, Key, Origin, Table
+from multigrey.senders import sender_text
 
 __all__ = [
     "NETWORK_KEY",
+    "ORIGIN_KEY",
     "ClientAddress",
     "ClientNetwork",
     "Helo",
     "KeyScheme",
+    "OriginText",
     "Recipient",
     "RecipientDomain",
     "Sender",
     "SenderDomain",
     "address_text",
+    "sender_key_text",
 ]
 
 NETWORK_KEY = ("client-network", "sender", "recipient")
 """The key every record is also kept under, so that changing `[greylist] key` forgets nobody."""
+
+ORIGIN_KEY = ("origin", "sender", "recipient")
+"""The default, and the key under which what a slow source found of the origin is remembered."""
 
 _DIGEST_SIZE = 16
 
@@ -47,6 +55,19 @@ def address_text(address: str) -> str:
     if len(address) > _CACHED_LENGTH:
         return normalise_address(address)
     return _cached_address_text(address)
+
+
+@lru_cache(maxsize=4096)
+def _cached_sender_text(sender: str, recipient: str) -> str:
+    return sender_text(address_text(sender), address_text(recipient))
+
+
+def sender_key_text(attempt: Attempt) -> str:
+    """Key text of the envelope sender, without what changes from message to message (see `senders`)."""
+    sender, recipient = attempt.sender, attempt.recipient
+    if len(sender) > _CACHED_LENGTH or len(recipient) > _CACHED_LENGTH:
+        return _cached_sender_text.__wrapped__(sender, recipient)
+    return _cached_sender_text(sender, recipient)
 
 
 @lru_cache(maxsize=4096)
@@ -84,21 +105,30 @@ class ClientNetwork:
 
 
 @dataclass(frozen=True, slots=True)
+class OriginText:
+    """`origin`: who is sending, if that has a name; else the client network stands in."""
+
+    def text(self, attempt: Attempt) -> None:
+        """See `KeyComponent.text`.  None: the origin is told to the KeyScheme by whoever found it."""
+        del attempt
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
-    """`sender`: the envelope sender; the null sender has the empty text, which is a value."""
+    """`sender`: the normalised envelope sender; the null sender has the empty text, which is a value."""
 
     def text(self, attempt: Attempt) -> str | None:
         """See `KeyComponent.text`."""
-        return address_text(attempt.sender)
+        return sender_key_text(attempt)
 
 
 @dataclass(frozen=True, slots=True)
 class SenderDomain:
-    """`sender-domain`: the domain of the envelope sender; none for the null sender."""
+    """`sender-domain`: the domain of the normalised envelope sender; none for the null sender."""
 
     def text(self, attempt: Attempt) -> str | None:
         """See `KeyComponent.text`."""
-        return split_address(address_text(attempt.sender))[1] or None
+        return split_address(sender_key_text(attempt))[1] or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +160,13 @@ class Helo:
         return host_name(attempt.helo) or None
 
 
+class _Told(Enum):
+    """Stands in a recipe for what the caller tells, because it is needed for other things too."""
+
+    ORIGIN = 1
+    NETWORK = 2
+
+
 class _Recipe:
     """One list of components, ready to be made into digests."""
 
@@ -139,9 +176,13 @@ class _Recipe:
         if len(names) != len(components):
             raise ValueError("as many names as components are needed")
         self.template = _template(names)
-        # The client network is needed for other things too: None stands for "as told by the caller".
         self.components = tuple(
-            None if isinstance(component, ClientNetwork) else component for component in components
+            _Told.ORIGIN
+            if isinstance(component, OriginText)
+            else _Told.NETWORK
+            if isinstance(component, ClientNetwork)
+            else component
+            for component in components
         )
 
 
@@ -159,12 +200,27 @@ class KeyScheme:
         """`names` and `components` are `[greylist] key` and what stands behind its words."""
         self._hash = blake2b(digest_size=_DIGEST_SIZE, key=site_key)
         self._network = network
-        default: tuple[KeyComponent, ...] = (network, Sender(), recipient)
-        recipes = [_Recipe(names, components)]
-        if tuple(names) != NETWORK_KEY:
-            recipes.append(_Recipe(NETWORK_KEY, default))
-        self._recipes = tuple(recipes)
-        self._by_origin = _Recipe(("origin", "sender", "recipient"), default)
+        self._recipient_domain = RecipientDomain()
+        self._by_network = _Recipe(NETWORK_KEY, (network, Sender(), recipient))
+        self._by_origin = _Recipe(ORIGIN_KEY, (OriginText(), Sender(), recipient))
+        configured = _Recipe(names, components)
+        if configured.template == self._by_network.template:
+            configured = self._by_network
+        elif configured.template == self._by_origin.template:
+            configured = self._by_origin
+        self._configured = configured
+
+    def first_key(self, attempt: Attempt, origin: Origin, network: str) -> Key:
+        """The one key nearly every known attempt is recognised by.
+
+        `network` is the text of the client network; it stands in for whatever has no value.
+        """
+        if attempt.raw:
+            return (Table.RECORD, self.digest(("raw", attempt.raw)))
+        recipe = self._configured
+        if recipe is self._by_origin and not origin.named:
+            recipe = self._by_network  # they say the same, and one key is enough
+        return (Table.RECORD, self._digest_of(recipe, attempt, origin, network))
 
     def record_keys(self, attempt: Attempt, origin: Origin, network: str | None = None) -> tuple[Key, ...]:
         """The configured key first, then the client-network key if it is another one.
@@ -172,14 +228,36 @@ class KeyScheme:
         A named origin adds a key of its own, so that its next client matches whatever its network.
         `network` is the text of the client network, if the caller has it already.
         """
-        if attempt.raw:
-            return ((Table.RECORD, self.digest(("raw", attempt.raw))),)
         if network is None:
             network = self._network.text(attempt) or ""
-        digests = [self._digest_of(recipe, attempt, network, network) for recipe in self._recipes]
-        if origin.named:
-            digests.append(self._digest_of(self._by_origin, attempt, origin.text, network))
-        return tuple([(Table.RECORD, digest) for digest in digests])
+        first = self.first_key(attempt, origin, network)
+        return self.further_keys(first, attempt, origin, network)
+
+    def further_keys(self, first: Key, attempt: Attempt, origin: Origin, network: str) -> tuple[Key, ...]:
+        """`record_keys`, when the first of them is there already."""
+        if attempt.raw:
+            return (first,)
+        keys = [first]
+        if self._configured is not self._by_network and (
+            origin.named or self._configured is not self._by_origin
+        ):
+            keys.append((Table.RECORD, self._digest_of(self._by_network, attempt, origin, network)))
+        if origin.named and self._configured is not self._by_origin:
+            keys.append(self.named_key(attempt, origin, network))
+        return tuple(keys)
+
+    def named_key(self, attempt: Attempt, origin: Origin, network: str) -> Key:
+        """The key under a named origin, whatever is configured."""
+        return (Table.RECORD, self._digest_of(self._by_origin, attempt, origin, network))
+
+    def coarse_key(self, attempt: Attempt, origin: Origin) -> Key:
+        """The key of the one record that all new attempts of an origin over its limit share."""
+        domain = self._recipient_domain.text(attempt) or ""
+        return (Table.RECORD, self._hashed(_COARSE, (origin.text, domain)))
+
+    def standing_key(self, origin: Origin) -> Key:
+        """The key of what is known of an origin as a whole."""
+        return (Table.ORIGIN, self._hashed(_STANDING, (origin.text,)))
 
     def origin_key(self, trust: str, sender_domain: str) -> Key:
         """The key of what is known of (origin, sender domain)."""
@@ -189,11 +267,16 @@ class KeyScheme:
         """The digest of named texts."""
         return self._hashed(_template([name for name, _ in parts]), [value for _, value in parts])
 
-    def _digest_of(self, recipe: _Recipe, attempt: Attempt, told: str, missing: str) -> bytes:
+    def _digest_of(self, recipe: _Recipe, attempt: Attempt, origin: Origin, network: str) -> bytes:
         texts = []
         for component in recipe.components:
-            text = told if component is None else component.text(attempt)
-            texts.append(missing if text is None else text)
+            if component is _Told.NETWORK:
+                texts.append(network)
+            elif component is _Told.ORIGIN:
+                texts.append(origin.text if origin.named else network)
+            else:
+                text = component.text(attempt)
+                texts.append(network if text is None else text)
         return self._hashed(recipe.template, texts)
 
     def _hashed(self, template: bytes, texts: Sequence[str]) -> bytes:
@@ -212,3 +295,5 @@ def _template(names: Sequence[str]) -> bytes:
 
 
 _TRUST = _template(("origin", "sender-domain"))
+_STANDING = _template(("origin",))
+_COARSE = _template(("coarse-origin", "recipient-domain"))

@@ -265,12 +265,13 @@ def _parts(event: DecisionEvent) -> list[str]:
         parts += (" attempts=", str(verdict.attempts))
     if attempt.message:
         parts += (" message=", attempt.message)
-    parts += _seldom(attempt, verdict)
+    parts += _seldom(event)
     return parts
 
 
-def _seldom(attempt: Attempt, verdict: Verdict) -> list[str]:
+def _seldom(event: DecisionEvent) -> list[str]:
     """The pieces most lines do without."""
+    attempt, verdict = event.attempt, event.verdict
     parts: list[str] = []
     if attempt.stage is not Stage.RCPT:
         parts += (" stage=", attempt.stage._value_)
@@ -282,6 +283,8 @@ def _seldom(attempt: Attempt, verdict: Verdict) -> list[str]:
             parts += (" owner=", verdict.match.owner)
     if verdict.rule:
         parts += (" rule=", verdict.rule)
+    if event.class_:
+        parts += (" class=", event.class_)
     if verdict.detail:
         parts += (" detail=", verdict.detail)
     if verdict.observed:

@@ -32,6 +32,7 @@ __all__ = [
     "Reply",
     "Signal",
     "Stage",
+    "Standing",
     "Table",
     "Verdict",
     "value",
@@ -93,7 +94,7 @@ class Reason(_Word):
     WHITELISTED = "whitelisted", "An entry of a whitelist matched; the log names the entry and its owner."
     AUTO_WHITELISTED = (
         "auto-whitelisted",
-        "This origin has proved itself often enough for mail from this sender domain.",
+        "This origin has proved itself, for this sender domain or as a whole (detail: proven origin).",
     )
     AUTHENTICATED = "authenticated", "The client logged in or showed a verified certificate."
     RULE = "rule", "A rule of the administrator decided."
@@ -195,6 +196,8 @@ class Record:
     sender: str = ""
     recipient: str = ""
     origin: str = ""
+    observed: bool = False
+    """It was only watched: it passed although it would have been deferred, and never counts for trust."""
 
     @property
     def earned(self) -> bool:
@@ -215,6 +218,19 @@ class OriginRecord:
 
 
 @value
+class Standing:
+    """What is known of an origin as a whole: what it was asked to send again, and what came back."""
+
+    days: tuple[tuple[int, int, int], ...] = ()
+    """(day since 1970, deferred on it, of these returned), in order."""
+    domains: tuple[tuple[bytes, int], ...] = ()
+    """(mark of a sender domain, last day on which mail from it returned), the latest last."""
+    proven_at: int = 0
+    """Since when it is no longer delayed; 0: it is."""
+    last_seen: int = 0
+
+
+@value
 class Match:
     """A whitelist's vote: which entry of which source matched, and whose it is."""
 
@@ -230,6 +246,8 @@ class Findings:
     match: Match | None = None
     origin: Origin | None = None
     traits: frozenset[str] = frozenset()
+    unanswered: frozenset[str] = frozenset()
+    """Traits nobody could tell: neither they nor their absence match in a rule."""
 
 
 @value
@@ -249,6 +267,8 @@ class Verdict:
     """Name of the rule that decided or set the delay; empty: none."""
     text: str = ""
     """Reply text asked for by a rule; empty: the configured one."""
+    code: str = ""
+    """Enhanced status code (RFC 3463) asked for by a rule; empty: the usual one."""
     detail: str = ""
     """For `error`: what went wrong, for the log only."""
     observed: bool = False
@@ -279,6 +299,8 @@ class DecisionEvent:
     attempt: Attempt
     verdict: Verdict
     origin: str = ""
+    class_: str = ""
+    """Name of the administrator's class it belongs to; empty: none."""
 
 
 class Table(_Word):

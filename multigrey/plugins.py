@@ -36,6 +36,7 @@ from multigrey.builtins import BuiltIns
 from multigrey.clock import Clock, SystemClock
 from multigrey.errors import PluginError
 from multigrey.guards import BUILT_IN, FAILURES, PluginInfo, describe, discard
+from multigrey.origin import Origins
 from multigrey.registry import BuiltRegistry, PluginRegistry
 
 __all__ = ["Plugins", "load_plugins"]
@@ -136,15 +137,19 @@ def _register(member: _Member, built: BuiltRegistry, settings: Mapping[str, Base
 
 
 def load_plugins(
-    directory: Path | None, *, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None
+    directory: Path | None,
+    *,
+    entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+    origins: Origins | None = None,
 ) -> Plugins:
     """Find and import plugins: built-in ones, entry points, then the files in `directory`.
 
-    `entry_points` replaces those of the installed distributions.  Raises PluginError for what the
+    `entry_points` replaces those of the installed distributions; `origins` is for the built-in traits
+    (by default what comes with multigrey).  Raises PluginError for what the
     head of this module calls an error.
     """
     loader = _Loader()
-    loader.take(BUILT_IN, BuiltIns)
+    loader.take(BUILT_IN, partial(BuiltIns, origins))
     if entry_points is None:
         entry_points = importlib.metadata.entry_points(group=hookspecs.PROJECT)
     for entry_point in sorted(entry_points, key=lambda one: (one.name, one.value)):

@@ -24,14 +24,21 @@ def test_the_words_of_the_configuration():
         "client-network",
         "sender",
         "sender-domain",
+        "origin",
         "recipient",
         "recipient-domain",
         "helo",
     }
-    assert set(registry.whitelist_sources) == {"postgrey-clients", "postgrey-recipients"}
+    assert set(registry.whitelist_sources) == {"postgrey-clients", "postgrey-recipients", "list"}
     assert set(registry.stores) == {"memory", "lmdb"}
     assert set(registry.protocols) == {"postfix", "exim", "greylistd"}
-    assert set(registry.traits) == {"null-sender", "no-client-name"}
+    assert set(registry.traits) == {
+        "null-sender",
+        "no-client-name",
+        "generated-name",
+        "helo-mismatch",
+        "helo-is-address",
+    }
     assert (registry.slow_sources, registry.services) == ({}, {})
     assert registry.warnings == []
 

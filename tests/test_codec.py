@@ -1,4 +1,4 @@
-"""Stored bytes: pinned for version 1, read back exactly, and nothing else is ever believed."""
+"""Stored bytes: pinned for each version, read back exactly, and nothing else is ever believed."""
 
 from __future__ import annotations
 
@@ -8,24 +8,39 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from multigrey.codec import (
+    Hits,
+    decode_hits,
     decode_origin,
     decode_record,
+    decode_standing,
     decode_text,
+    encode_hits,
     encode_origin,
     encode_record,
+    encode_standing,
     encode_text,
+    record_times,
 )
 from multigrey.errors import CodecError, MultigreyError, NewerFormatError
-from multigrey.model import OriginRecord, Record
+from multigrey.model import OriginRecord, Record, Standing
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
 TEXTS = st.binary(max_size=30).map(lambda data: data.decode("utf-8", "surrogateescape"))
-RECORDS = st.builds(Record, *[INTEGERS] * 7, *[TEXTS] * 4)
+RECORDS = st.builds(Record, *[INTEGERS] * 7, *[TEXTS] * 4, st.booleans())
+STANDINGS = st.builds(
+    Standing,
+    st.lists(st.tuples(INTEGERS, INTEGERS, INTEGERS), max_size=5).map(tuple),
+    st.lists(st.tuples(st.binary(max_size=4), INTEGERS), max_size=5).map(tuple),
+    INTEGERS,
+    INTEGERS,
+)
 ORIGINS = st.builds(OriginRecord, INTEGERS, INTEGERS, INTEGERS, st.binary(max_size=20), st.booleans())
 
 T = 1_000_000_000
 RECORD = Record(T, T + 1, 120, 2, 1, T + 130, 3, "192.0.2.1", "é@example.org", "b\udcff@example.net", "o")
 PLAIN = Record(T, T, 120)
+OBSERVED = Record(T, T, 120, passed_at=T, observed=True)
+STANDING = Standing(((11573, 20, 19), (11574, 3, 0)), ((b"abcd", 11574),), T, T + 1)
 ORIGIN = OriginRecord(5, T, T + 1, b"k" * 16, several_keys=True)
 
 # What is on the disks of installations: these bytes must be read for ever.
@@ -35,16 +50,32 @@ PINNED = [
         decode_record,
         RECORD,
         (
-            b"\x9c\x01\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01\x78\x02\x01\xce\x3b\x9a\xca\x82\x03"
-            b"\xa9192.0.2.1\xae\xc3\xa9@example.org\xaeb\xff@example.net\xa1o"
+            b"\x9d\x02\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01\x78\x02\x01\xce\x3b\x9a\xca\x82\x03"
+            b"\xa9192.0.2.1\xae\xc3\xa9@example.org\xaeb\xff@example.net\xa1o\xc2"
         ),
     ),
     (
         encode_record,
         decode_record,
         PLAIN,
-        b"\x9c\x01\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\x00\x00\xa0\xa0\xa0\xa0",
+        b"\x9d\x02\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\x00\x00\xa0\xa0\xa0\xa0\xc2",
     ),
+    (
+        encode_record,
+        decode_record,
+        OBSERVED,
+        b"\x9d\x02\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\xce\x3b\x9a\xca\x00\x00\xa0\xa0\xa0\xa0\xc3",
+    ),
+    (
+        encode_standing,
+        decode_standing,
+        STANDING,
+        (
+            b"\x95\x01\x92\x93\xcd-5\x14\x13\x93\xcd-6\x03\x00\x91\x92\xc4\x04abcd\xcd-6"
+            b"\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01"
+        ),
+    ),
+    (encode_standing, decode_standing, Standing(), b"\x95\x01\x90\x90\x00\x00"),
     (
         encode_origin,
         decode_origin,
@@ -61,6 +92,32 @@ PINNED = [
 def test_pinned(encode, decode, value, stored):
     assert encode(value) == stored
     assert decode(stored) == value
+
+
+OLDER = [
+    (
+        RECORD,
+        (
+            b"\x9c\x01\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01\x78\x02\x01\xce\x3b\x9a\xca\x82\x03"
+            b"\xa9192.0.2.1\xae\xc3\xa9@example.org\xaeb\xff@example.net\xa1o"
+        ),
+    ),
+    (
+        PLAIN,
+        b"\x9c\x01\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\x00\x00\xa0\xa0\xa0\xa0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("record", "stored"), OLDER)
+def test_a_record_of_version_1_was_not_observed(record, stored):
+    assert decode_record(stored) == record
+    assert record_times(stored) == record_times(encode_record(record))
+
+
+@given(STANDINGS)
+def test_standings_come_back(standing):
+    assert decode_standing(encode_standing(standing)) == standing
 
 
 @given(RECORDS)
@@ -89,6 +146,8 @@ def pack(*row):
 
 
 ROW = (1, T, T, 120, 1, 0, 0, 0, "", "", "", "")
+ROW_2 = (2, *ROW[1:], False)
+STANDING_ROW = (1, [(1, 2, 3)], [(b"mark", 1)], 0, T)
 ORIGIN_ROW = (1, 0, 0, 0, b"", False)
 
 
@@ -137,7 +196,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "stored"), REFUSED, ids=[row[0] for row in REFUSED])
 def test_refused(name, stored):
-    for decode in (decode_record, decode_origin, decode_text):
+    for decode in (decode_record, decode_origin, decode_standing, decode_text):
         with pytest.raises(CodecError) as caught:
             decode(stored)
         assert not isinstance(caught.value, NewerFormatError)
@@ -151,10 +210,47 @@ def test_refused_origin_fields(place):
             decode_origin(changed(ORIGIN_ROW, place, value))
 
 
+REFUSED_RECORDS = [
+    *[(f"field {n} true", changed(ROW_2, n, True)) for n in range(1, 12)],
+    *[(f"field {n} nil", changed(ROW_2, n, None)) for n in range(1, 13)],
+    ("observed a number", changed(ROW_2, 12, 0)),
+    ("version 1 with a field more", pack(*ROW, False)),
+    ("version 2 with a field less", pack(*ROW_2[:-1])),
+    ("version 2 with a field more", pack(*ROW_2, False)),
+    ("only version 2", pack(2)),
+]
+
+
+@pytest.mark.parametrize(("name", "stored"), REFUSED_RECORDS, ids=[row[0] for row in REFUSED_RECORDS])
+def test_refused_records(name, stored):
+    for decode in (decode_record, record_times):
+        with pytest.raises(CodecError, match="fields of version"):
+            decode(stored)
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        *[(place, wrong) for place in range(1, 5) for wrong in ("x", None, 1.0)],
+        (1, [1]),
+        (1, [(1, 2)]),
+        (1, [(1, 2, True)]),
+        (1, [(1, 2, 3), None]),
+        (2, [(b"mark", "1")]),
+        (2, [("mark", 1)]),
+        (2, [b"mark"]),
+    ],
+)
+def test_refused_standing_fields(place, wrong):
+    with pytest.raises(CodecError, match="fields of version 1"):
+        decode_standing(changed(STANDING_ROW, place, wrong))
+
+
 def test_one_kind_is_not_taken_for_another():
     stored = {
         decode_record: encode_record(RECORD),
         decode_origin: encode_origin(ORIGIN),
+        decode_standing: encode_standing(STANDING),
         decode_text: encode_text("x"),
     }
     for decode in stored:
@@ -164,16 +260,19 @@ def test_one_kind_is_not_taken_for_another():
                     decode(value)
 
 
-@pytest.mark.parametrize("decode", [decode_record, decode_origin, decode_text])
+@pytest.mark.parametrize("decode", [decode_record, decode_origin, decode_standing, decode_text])
 @pytest.mark.parametrize(
-    "stored", [pack(2), pack(2, *ROW[1:]), pack(2**64 - 1), pack(2, {"any": "thing"}, None)]
+    "stored", [pack(3), pack(3, *ROW[1:]), pack(2**64 - 1), pack(3, {"any": "thing"}, None)]
 )
 def test_a_newer_version_is_told_apart(decode, stored):
     with pytest.raises(NewerFormatError, match="use the newer one"):
         decode(stored)
 
 
-@pytest.mark.parametrize("stored", [encode_record(RECORD), encode_origin(ORIGIN), encode_text("text")])
+@pytest.mark.parametrize(
+    "stored",
+    [encode_record(RECORD), encode_origin(ORIGIN), encode_standing(STANDING), encode_text("text")],
+)
 def test_cut_short(stored):
     for length in range(len(stored)):
         for decode in (decode_record, decode_origin, decode_text):
@@ -233,3 +332,35 @@ def test_a_flipped_byte_is_read_or_refused(record, place, byte):
     stored = bytearray(encode_record(record))
     stored[place % len(stored)] = byte
     believe(bytes(stored))
+
+
+# --- hits of whitelist entries ---
+
+HITS = st.builds(Hits, INTEGERS, INTEGERS, INTEGERS, TEXTS, TEXTS)
+
+
+def test_hits_are_pinned():
+    hits = Hits(3, T, T + 1, "list", "a.toml client=mx.example.org")
+    stored = b"\x96\x01\x03\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01\xa4list\xbca.toml client=mx.example.org"
+    assert encode_hits(hits) == stored
+    assert decode_hits(stored) == hits
+
+
+@given(HITS)
+def test_hits_come_back(hits):
+    assert decode_hits(encode_hits(hits)) == hits
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ([2, 1, 1, 1, "a", "b"], NewerFormatError),
+        ([1, 1, 1, 1, "a"], CodecError),
+        ([1, 1, 1, "1", "a", "b"], CodecError),
+        ([0, 1, 1, 1, "a", "b"], CodecError),
+        ({}, CodecError),
+    ],
+)
+def test_other_hits_are_refused(row, error):
+    with pytest.raises(error):
+        decode_hits(msgpack.packb(row))

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import pytest
 
 from multigrey.codec import decode_origin, decode_record, encode_origin, encode_record
-from multigrey.decision import HOUR, Case, Decision, Policy, Question, choose_record, decide, keep_until
+from multigrey.decision import HOUR, Case, Decision, Policy, choose_record, decide, keep_until
 from multigrey.errors import CodecError, NewerFormatError
 from multigrey.model import Action, Entry, Origin, OriginRecord, Reason, Record, Table
+from multigrey.question import Question
 
 T = 1_000_000_000
 DELAY = 120

@@ -19,7 +19,6 @@ from multigrey.decision import (
     HOUR,
     Case,
     Policy,
-    Question,
     choose_record,
     decide,
     keep_until,
@@ -27,6 +26,7 @@ from multigrey.decision import (
 )
 from multigrey.errors import CodecError
 from multigrey.model import Action, Origin, OriginRecord, Reason, Record, Table
+from multigrey.question import Question
 
 T = 1_000_000_000
 DELAY = 120

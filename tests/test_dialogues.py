@@ -112,7 +112,7 @@ async def test_pure(path: Path, pieces: str):
 
 # --- a daemon in a process of its own ---
 
-CONFIG = 'state_dir = "{dir}/state"\n' + "".join(
+CONFIG = 'state_dir = "{dir}/state"\n[greylist]\nunnamed_delay = "2m"\n' + "".join(
     f'[[listen]]\nprotocol = "{door}"\naddress = "unix:{{dir}}/state/{door}.sock"\n' for door in DOORS
 )
 CLEARED = list(read_text("door greylistd\nc> clear\ns- cleared: data and statistics", "clear"))

@@ -8,12 +8,14 @@ from ipaddress import ip_address
 import pytest
 import trio
 
+from multigrey.config.conditions import read_conditions
 from multigrey.errors import StoreError
 from multigrey.model import Action, Attempt, Findings, Match, Origin, Reason, Stage, Table
 from multigrey.rules import Rule, Rules
 from tests.support.engines import DELAY, MAX_AGE, WINDOW, Harness, harness
 
 TEXT = "Greylisted, please try again later"
+NOT_SPF_PASS = read_conditions({"not": {"trait": "spf:pass"}}, None)
 
 
 def attempt(**changes: object) -> Attempt:
@@ -177,6 +179,21 @@ async def test_rules_see_what_slow_sources_found():
         assert await judge(parts, attempt()) == (Action.REJECT, Reason.RULE)
 
 
+@pytest.mark.parametrize(
+    ("findings", "answer"),
+    [
+        (Findings(), (Action.REJECT, Reason.RULE)),
+        (Findings(traits=frozenset({"spf:pass"})), (Action.DEFER, Reason.NEW)),
+        (Findings(unanswered=frozenset({"spf:pass"})), (Action.DEFER, Reason.NEW)),
+        (Findings(unanswered=frozenset({"spf:fail"})), (Action.REJECT, Reason.RULE)),
+    ],
+)
+async def test_nobody_is_rejected_for_what_nobody_could_tell(findings, answer):
+    rules = Rules([Rule("no pass", action="reject", when=NOT_SPF_PASS)], {})
+    async with harness(ask=Asked(findings), rules=rules) as parts:
+        assert await judge(parts, attempt()) == answer
+
+
 async def test_a_named_origin_matches_from_another_network():
     slow = Asked(Findings(origin=Origin("spf:example.org", named=True)))
     async with harness(ask=slow) as parts:
@@ -236,7 +253,7 @@ async def test_no_header_when_switched_off():
 async def test_a_failing_store(on_error):
     async with harness() as parts:
 
-        def submit(keys, decide):
+        def submit(keys, decide, seen=()):
             raise StoreError("no room")
 
         parts.store.submit = submit

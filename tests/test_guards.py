@@ -193,8 +193,8 @@ async def test_the_budget_is_one_for_all_and_quick_answers_are_kept(counters, au
         await trio.sleep_forever()
 
     quick = SlowSource(lambda attempt: give(Findings(matching("quick"), traits=frozenset({"t"}))), {"t"})
-    found = await ask([SlowSource(hanging), quick, SlowSource(hanging)], counters)
-    assert found == Findings(matching("quick"), None, frozenset({"t"}))
+    found = await ask([SlowSource(hanging, {"late"}), quick, SlowSource(hanging)], counters)
+    assert found == Findings(matching("quick"), None, frozenset({"t"}), frozenset({"late"}))
     assert trio.current_time() == pytest.approx(0.5)
     assert counters.failures == {"geo": 2}
 
@@ -209,13 +209,43 @@ async def test_the_budget_is_one_for_all_and_quick_answers_are_kept(counters, au
         Findings(match=True),  # type: ignore[arg-type]
         Findings(origin="example.org"),  # type: ignore[arg-type]
         Findings(traits=["listed"]),  # type: ignore[arg-type]
+        Findings(unanswered=["listed"]),  # type: ignore[arg-type]
     ],
 )
 async def test_one_that_fails_never_hides_another(counters, answer):
     bad = SlowSource(answer, {"listed"})
     good = SlowSource(Findings(matching("good")))
-    assert await ask([bad, good, bad], counters) == Findings(matching("good"))
+    unanswered = frozenset({"listed"})
+    assert await ask([bad, good, bad], counters) == Findings(matching("good"), unanswered=unanswered)
     assert counters.failures == {"geo": 2}
+
+
+@pytest.mark.parametrize(
+    ("answers", "traits", "unanswered"),
+    [
+        ([Findings()], set(), set()),
+        ([Findings(unanswered=frozenset({"a"}))], set(), {"a"}),
+        ([Findings(traits=frozenset({"a"})), Findings(unanswered=frozenset({"b"}))], {"a"}, {"b"}),
+        # what one found is found, whoever else cannot tell
+        ([Findings(traits=frozenset({"a"})), Findings(unanswered=frozenset({"a"}))], {"a"}, set()),
+        ([Findings(unanswered=frozenset({"a"})), Findings(traits=frozenset({"a"}))], {"a"}, set()),
+        ([Findings(traits=frozenset({"a"}), unanswered=frozenset({"a", "b"}))], {"a"}, {"b"}),
+        ([Findings(unanswered=frozenset({"a"})), Findings()], set(), {"a"}),
+        # only what was announced
+        ([Findings(unanswered=frozenset({"elsewhere", "c"}))], set(), {"c"}),
+        ([ValueError()], set(), {"a", "b", "c"}),
+        ([ValueError(), Findings(traits=frozenset({"b"}))], {"b"}, {"a", "c"}),
+        ([trio.sleep_forever, Findings(traits=frozenset({"b"}))], {"b"}, {"a", "c"}),
+    ],
+)
+async def test_what_nobody_could_tell_is_put_together(counters, autojump_clock, answers, traits, unanswered):
+    async def hang(attempt):
+        await trio.sleep_forever()
+
+    sources = [SlowSource(hang if one is trio.sleep_forever else one, set("abc")) for one in answers]
+    assert await ask(sources, counters) == Findings(
+        traits=frozenset(traits), unanswered=frozenset(unanswered)
+    )
 
 
 async def test_a_coroutine_inside_a_coroutine_is_closed(counters, recwarn):

@@ -26,13 +26,27 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(
         ["addresses", "origin", "keys", "decision", "protocols", "codec", "logline", "messages", "seldom"], 1
     ),
+    **dict.fromkeys(
+        [
+            "question",
+            "standing",
+            "senders",
+            "sender_shapes",
+            "lookups",
+            "replies",
+            "fairness",
+            "timespans",
+            "facts",
+        ],
+        1,
+    ),
     # 2 edges: files, configuration, stores
     **dict.fromkeys(["stores", "config", "hookspecs", "whitelists"], 2),
     # 3 engine: what a decision needs around it
     **dict.fromkeys(
         ["plugins", "registry", "guards", "builtins", "rules", "events", "linewriter", "diagnostics"], 3
     ),
-    **dict.fromkeys(["engine", "forgetting"], 3),
+    **dict.fromkeys(["engine", "judging", "forgetting", "conditions", "bounding", "hits"], 3),
     # 4 shell: whoever asks or commands the engine
     **dict.fromkeys(["listeners", "commands", "supervise", "privileges"], 4),
     # 5 wiring

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
-import click
 import pytest
 import trio
 
@@ -22,7 +21,6 @@ from multigrey.assemble import assemble, check
 from multigrey.builtins import BuiltIns
 from multigrey.cli import COMMANDS, serve
 from multigrey.cli import check as cli_check
-from multigrey.cli import main as multigrey
 from multigrey.commands import Commands
 from multigrey.config.files import LARGEST
 from multigrey.config.load import load
@@ -217,6 +215,7 @@ async def test_reasons_come_with_these_actions():
         ({"rules": Rules([Rule("rule", (), "pass")])}, anybody, "pass"),
         ({"rules": Rules([Rule("rule", (), "defer")])}, anybody, "pass"),
         ({"rules": Rules([Rule("rule", (), "reject")])}, anybody, "pass"),
+        ({"mode": "off"}, anybody, "pass"),
         ({}, {"sender": "", **anybody}, "pass"),
         ({}, {}, "pass"),
         ({"broken": True}, anybody, "pass"),
@@ -225,7 +224,13 @@ async def test_reasons_come_with_these_actions():
         h = Harness(BrokenStore(), **{name: value for name, value in changes.items() if name != "broken"})
         await h.engine.judge(attempt_of(**fields), on_error)
         seen |= pairs(h)
-    async with harness(policy=Policy(DELAY, WINDOW, MAX_AGE, 2)) as h:
+    async with harness() as h:
+        h.engine._is_full = lambda: True
+        for seconds in (0, DELAY):
+            h.clock.advance(seconds)
+            await h.engine.judge(attempt_of(**anybody), "pass")
+        seen |= pairs(h)
+    async with harness(unnamed_policy=Policy(DELAY, WINDOW, MAX_AGE, 2)) as h:
         for seconds, recipient, message in (
             (0, "a", ""),
             (0, "b", ""),
@@ -257,10 +262,11 @@ def pairs(h):
 
 def test_every_command_and_option_is_told():
     told = section("multigrey.8", "Commands", until=r"\.S[hs] ")
-    assert [name for name in re.findall(r"(?m)^\.It Cm (\S+)$", told) if name in COMMANDS] == list(COMMANDS)
-    context = click.Context(multigrey)
-    for name in COMMANDS:
-        flags = [flag for option in multigrey.get_command(context, name).params for flag in option.opts]
+    commands = dict(regions.leaf_commands())
+    assert [name for name in re.findall(r"(?m)^\.It Cm (.+)$", told) if name in commands] == list(commands)
+    assert {name.split()[0] for name in commands} == set(COMMANDS)
+    for command in commands.values():
+        flags = [flag for option in command.params for flag in option.opts if flag.startswith("-")]
         assert flags
         assert all(re.search(rf"(?m)^\.It .*Fl {flag[1:]}(?: |$)", told) for flag in flags)
 
@@ -326,7 +332,9 @@ def test_every_field_of_the_log_is_told():
         for raw in ("", "raw")
     ]
     fields = {
-        field for each in attempts for field in event_fields(DecisionEvent(0, "id", each, verdict, "a"))
+        field
+        for each in attempts
+        for field in event_fields(DecisionEvent(0, "id", each, verdict, "a", "class"))
     }
     assert sorted(listed) == sorted(fields)
 
@@ -426,6 +434,10 @@ def lay_out(page, text, tmp_path):
         (plugins / name).chmod(0o644)
     for kind in ("clients", "recipients"):
         path = tmp_path / kind
+        path.write_text("".join(code for _, code in examples("multigrey.toml.5", kind)))
+        path.chmod(0o644)
+    for kind in ("providers", "shared-hosts"):
+        path = tmp_path / f"{kind}.toml"
         path.write_text("".join(code for _, code in examples("multigrey.toml.5", kind)))
         path.chmod(0o644)
     config = tmp_path / "multigrey.toml"

@@ -75,19 +75,19 @@ def test_a_plugin_registers_and_is_remembered():
         assert settings["greylist"] is GREYLIST["greylist"]
         registry.key_component("text", Text("value"))
         registry.trait("trait", Trait(True))
-        registry.whitelist_source("list", lambda options: Source(Match("list", str(options.path))))
+        registry.whitelist_source("rows", lambda options: Source(Match("list", str(options.path))))
 
     plugins = load(point("one", plugin(register, "one")))
     assert plugins.settings_models() == {"one": Settings}
     built = plugins.register({**GREYLIST, "one": Settings(word="given")}, clock=FakeClock())
     assert built.key_components["text"].text(attempt()) == "value"
     assert built.traits["trait"].holds(attempt()) is True
-    assert built.whitelist_sources["list"](SourceOptions(None)).match(attempt()).entry == "None"
+    assert built.whitelist_sources["rows"](SourceOptions(None)).match(attempt()).entry == "None"
     one = PluginInfo("one", "multigrey-one 1.0")
     assert [key for key, owner in built.owners.items() if owner == one] == [
         (Kind.KEY_COMPONENT, "text"),
         (Kind.TRAIT, "trait"),
-        (Kind.WHITELIST_SOURCE, "list"),
+        (Kind.WHITELIST_SOURCE, "rows"),
     ]
 
 

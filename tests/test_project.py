@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shutil
@@ -73,6 +74,57 @@ def test_a_plugin_is_tested_with_what_it_requires(path: Path):
     theirs = set(tomllib.loads(path.read_text())["project"]["dependencies"]) - {"multigrey"}
     project = PROJECT["project"]
     assert theirs <= {*project["dependencies"], *project["optional-dependencies"]["test"]}
+
+
+PLUGINS_PAGE = (ROOT / "man/multigrey-plugins.7").read_text()
+CONTRACT = set(re.findall(r"(?m)^\.It Li (multigrey\.[\w.]+)$", PLUGINS_PAGE))
+"""The modules that multigrey-plugins(7) says are there to be imported."""
+
+
+def outside_the_contract(source: str) -> set[str]:
+    """What somebody imports of multigrey that the page does not name."""
+    imported = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            imported |= {("", alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported |= {(node.module or "", alias.name) for alias in node.names}
+    return {
+        f"{module}.{name}".lstrip(".")
+        for module, name in imported
+        if (module or name).partition(".")[0] == "multigrey"
+        and not (module in CONTRACT and re.search(rf"\b{name}\b", PLUGINS_PAGE))
+    }
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.parent.name)
+def test_a_plugin_imports_what_its_page_names_and_no_more(path: Path):
+    packages = list(path.parent.glob("multigrey_*"))
+    assert len(packages) == 1
+    for file in packages[0].rglob("*.py"):
+        assert outside_the_contract(file.read_text()) == set(), file
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from multigrey.model import Attempt", set()),
+        ("from multigrey.engine import Engine", {"multigrey.engine.Engine"}),
+        ("from multigrey.addresses import host_name, _unquoted", {"multigrey.addresses._unquoted"}),
+        ("import multigrey.clock", {"multigrey.clock"}),
+        ("from multigrey import stores", {"multigrey.stores"}),
+        ("from multigrey_spf import source", set()),
+    ],
+)
+def test_what_is_outside_the_contract_is_found(source: str, found: set[str]):
+    assert outside_the_contract(source) == found
+
+
+def test_the_contract_is_there_and_no_larger_than_somebody_needs():
+    used = "\n".join(file.read_text() for path in PLUGINS for file in path.parent.glob("multigrey_*/**/*.py"))
+    for module in CONTRACT:
+        importlib.import_module(module)
+        assert module == "multigrey.errors" or f"from {module} import" in used, module
 
 
 def test_every_man_page_is_in_the_wheel_under_its_section():

@@ -14,6 +14,7 @@ COMMANDS = {
     "serve": "multigrey.cli.serve:serve",
     "check-config": "multigrey.cli.check:check_config",
     "show-config": "multigrey.cli.check:show_config",
+    "whitelist": "multigrey.cli.whitelist:whitelist",
 }
 
 

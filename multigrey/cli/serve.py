@@ -18,6 +18,7 @@ import trio
 from multigrey.assemble import assemble
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
+from multigrey.config.origins import read_shipped
 from multigrey.daemon import Daemon, open_all
 from multigrey.diagnostics import diagnostics
 from multigrey.errors import ConfigError, MultigreyError, StoreError
@@ -75,11 +76,12 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
             # The folder of sockets that may just have been made there: whoever owns it can remove them.
             prepare_state_dir(settings.state_dir, identity)
             _import_late_comers()
+            read_shipped()
             become(identity)
         site_key = load_site_key(settings.state_dir)
         daemon = Daemon(
             loaded=loaded,
-            assembly=assemble(loaded, site_key),
+            assembly=assemble(loaded, site_key, clock),
             endpoints=endpoints,
             site_key=site_key,
             clock=clock,

@@ -9,6 +9,7 @@ from multigrey.config.locate import KeyPath
 from multigrey.config.settings import Settings
 from multigrey.config.types import UnixEndpoint
 from multigrey.config.units import format_duration
+from multigrey.replies import Template, samples
 
 __all__ = ["advice"]
 
@@ -44,7 +45,7 @@ def _texts(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     for path, text in texts:
         if text is None:
             continue
-        if counted := _FAIL2BAN.match(text):
+        if counted := _counted(text):
             message = (
                 f'begins with "{counted[0]}", which fail2ban\'s stock Postfix filter counts as an attack: '
                 "greylisted senders would be banned; expected other words"
@@ -55,6 +56,12 @@ def _texts(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
                 "is not ASCII, as SMTP replies have to be (RFC 5321 section 4.2); some senders log noise"
             )
             yield path, message
+
+
+def _counted(text: str) -> re.Match[str] | None:
+    """How a text, or what a template makes of it, begins, if fail2ban counts that."""
+    matches = (_FAIL2BAN.match(sample) for sample in samples(Template.parse(text)))
+    return next((match for match in matches if match is not None), None)
 
 
 def _limits(settings: Settings) -> Iterator[tuple[KeyPath, str]]:

@@ -140,22 +140,55 @@ class Limits(ConfigTable):
         description="How long sources that ask elsewhere (DNS, directories) may take altogether for one "
         "attempt; what has not answered by then has no vote.  Must be shorter than answer_within.",
     )
+    new_records: int = Field(
+        default=1_000,
+        ge=0,
+        le=1_000_000_000,
+        strict=True,
+        description="Most new records a network of unnamed clients (/24 of IPv4, /64 of IPv6, whatever the "
+        "prefixes of [greylist] say) makes in an hour; 0 is no limit.  The networks around it may make a "
+        "multiple of this together: /56 twice as many, /48 four times, /16 and /32 ten times.  Whoever is "
+        "over the limit is not refused, but remembered by one coarse record for each recipient domain "
+        "(over-limit) until the hour is over: a retry still passes, and the store stays bounded.",
+    )
+    new_records_named: int = Field(
+        default=100_000,
+        ge=0,
+        le=1_000_000_000,
+        strict=True,
+        description="The same for a named origin.  Everything a large provider sends counts as one, so "
+        "this is many times more than new_records; 0 is no limit.",
+    )
+    max_records: int = Field(
+        default=5_000_000,
+        ge=0,
+        le=1_000_000_000,
+        strict=True,
+        description="Most records the store keeps; 0 is no limit.  Above it, records that have never "
+        "passed are forgotten early, first those of the networks that hold most, and one in twenty of "
+        "max_records stays for them; a record that has passed is never forgotten for one that has not.  A "
+        "sender takes two or three records, one for each key it is kept under; with LMDB each takes some "
+        "300 to 400 octets of [store] map_size.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.slow >= self.answer_within:
-            conflicts(
-                [
-                    (
-                        ("slow",),
-                        (
-                            f"{format_duration(self.slow)} is not shorter than answer_within "
-                            f"({format_duration(self.answer_within)}): the answer would come too late"
-                        ),
-                    )
-                ]
-            )
+        conflicts(self._problems())
         return self
+
+    def _problems(self) -> Iterable[Conflict]:
+        if self.slow >= self.answer_within:
+            message = (
+                f"{format_duration(self.slow)} is not shorter than answer_within "
+                f"({format_duration(self.answer_within)}): the answer would come too late"
+            )
+            yield ("slow",), message
+        if 0 < self.new_records_named < self.new_records:
+            message = (
+                f"is {self.new_records_named}, less than new_records ({self.new_records}): a named origin "
+                "stands for many networks; expected more, or 0 for no limit"
+            )
+            yield ("new_records_named",), message
 
 
 class Control(ConfigTable):

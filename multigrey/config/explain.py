@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from multigrey.config.kinds import shown
 from multigrey.config.locate import KeyPath
 
-__all__ = ["explain", "repeats", "suggestion", "table_model"]
+__all__ = ["explain", "fields", "repeats", "suggestion", "table_model"]
 
 _EXPECTED = {
     "bool_type": "true or false",
@@ -94,24 +94,29 @@ def _unknown_key(model: type[BaseModel], path: KeyPath, value: object) -> str:
     key = path[-1]
     owner = _model_at(model, path[:-1])
     what = "unknown table" if isinstance(value, dict) else "unknown key"
-    hint = suggestion(key, owner.model_fields)
+    hint = suggestion(key, fields(owner))
     if not hint:
-        homes = [name for name, table in _tables(model) if key in table.model_fields and table is not owner]
+        homes = [name for name, table in _tables(model) if key in fields(table) and table is not owner]
         if homes:
             hint = f"; it belongs in {' or '.join(homes)}"
-    if not hint and isinstance(key, str) and key in model.model_fields and owner is not model:
+    if not hint and isinstance(key, str) and key in fields(model) and owner is not model:
         hint = "; it belongs at the top of the file, before the first table"
     known = "" if hint else f" (known here: {', '.join(_keys(owner))})"
     return what + hint + known
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
-    return [name for name, field in model.model_fields.items() if not field.exclude]
+    return [name for name, field in fields(model).items() if not field.exclude]
+
+
+def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a table by the names they have in the file ("class" is no name for an attribute)."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _tables(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     """The tables below a model, each as its header is written."""
-    for name, field in model.model_fields.items():
+    for name, field in fields(model).items():
         if (table := table_model(field)) is not None:
             yield (f"[[{name}]]" if repeats(field) else f"[{name}]"), table
 
@@ -134,12 +139,12 @@ def _field(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
     """The field a path ends at; None when it ends inside a value."""
     if not path or not isinstance(path[-1], str):
         return None
-    return _model_at(model, path[:-1]).model_fields.get(path[-1])
+    return fields(_model_at(model, path[:-1])).get(path[-1])
 
 
 def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
     """The model of the innermost table on the way along `path`."""
     for part in path:
         if isinstance(part, str):
-            model = table_model(model.model_fields.get(part)) or model
+            model = table_model(fields(model).get(part)) or model
     return model

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from multigrey.config.connecting import Control, Limits, Listen
 from multigrey.config.kinds import Kind, shown
+from multigrey.config.rules import Class, Rule, TimeZone, impossible_times, unknown_listeners
 from multigrey.config.tables import ConfigTable, Conflict, Label, conflicts, repeated
 from multigrey.config.types import (
     FilePath,
@@ -28,11 +29,13 @@ from multigrey.config.types import (
 )
 
 __all__ = [
+    "Class",
     "Control",
     "Greylist",
     "Limits",
     "Listen",
     "Log",
+    "OriginSettings",
     "Plugins",
     "Rule",
     "Settings",
@@ -50,10 +53,17 @@ class Greylist(ConfigTable):
         "200 to 285 seconds and then only after hours, so more than three minutes delays a lot of mail; the "
         "delay is stored with each record, and a change holds for new records only.",
     )
-    unnamed_delay: Annotated[int, duration("1s", "30d")] | None = Field(
-        default=None,
-        description="The delay for senders that are known by nothing but their client network; by default "
-        "the same as delay.  Set it higher to be stricter with hosts without a trustworthy name.",
+    unnamed_delay: Annotated[int, duration("1s", "30d")] = Field(
+        default_factory=lambda values: max(180, values.get("delay", 0)),
+        description="The same for clients that are known by nothing but their network, as most infected "
+        "home machines are; by default 3m, or delay if that is longer.  They are more patient than spammers' "
+        "programs: a mail server without a name of its own commonly retries after five minutes or more.",
+    )
+    patience: Annotated[int, duration("0s", "30d")] = Field(
+        default=300,
+        description="How far early retries may prolong unnamed_delay: for a client without a trustworthy "
+        "name each early retry after the first adds a minute to the delay of its record, up to this.  Who "
+        "retries every half minute for four minutes and then gives up is never let in.  0s switches it off.",
     )
     retry_window: Annotated[int, duration("2s")] = Field(
         default=2 * 86_400,
@@ -66,11 +76,11 @@ class Greylist(ConfigTable):
         "lets a monthly newsletter through at once; a longer time costs disk space only.",
     )
     key: tuple[RegisteredName, ...] = Field(
-        default=("client-network", "sender", "recipient"),
+        default=("origin", "sender", "recipient"),
         description="The components a sender is recognised by when it comes back, in this order; built in "
-        "are client-address, client-network, sender, sender-domain, recipient, recipient-domain and helo, "
-        "and plugins add others.  Changing the key forgets nobody: records under the client network, sender "
-        "and recipient are still found.",
+        "are origin (who is sending, by name; see multigrey(8)), client-address, client-network, sender, "
+        "sender-domain, recipient, recipient-domain and helo, and plugins add others.  Changing the key "
+        "forgets nobody: records under the client network, sender and recipient are still found.",
     )
     ipv4_prefix: int = Field(
         default=24,
@@ -97,10 +107,47 @@ class Greylist(ConfigTable):
         "one counted an hour) an origin is no longer deferred for mail from the same sender domain; 0 "
         "switches this off.",
     )
+    prove_origins: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether an origin with a name is no longer delayed once it has shown that what is "
+        "deferred comes back (see prove_after).  One new triplet in 64 is still deferred to see whether that "
+        "goes on; the origin falls out again when too little returns.",
+    )
+    prove_after: int = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        strict=True,
+        description="For prove_origins: how many deferrals have to be resolved, within 30 days.  A deferral "
+        "is resolved when its retry window is over, so nothing is proven in the first days.",
+    )
+    prove_domains: int = Field(
+        default=10,
+        ge=1,
+        le=64,
+        strict=True,
+        description="For prove_origins: from how many different sender domains mail has to have come back.",
+    )
+    prove_percent: int = Field(
+        default=95,
+        ge=1,
+        le=100,
+        strict=True,
+        description="For prove_origins: how many of a hundred resolved deferrals have to have come back.",
+    )
+    mode: Literal["enforce", "observe", "off"] = Field(
+        default="enforce",
+        description="What is done with what is found: enforce defers as configured; observe lets every "
+        "attempt pass that would be deferred or refused, and logs what it would have been (its sender is "
+        "known later, but earns no trust); off lets everybody pass, and nothing is looked at or remembered.",
+    )
     text: ReplyText = Field(
         default="Greylisted, please try again later",
         description="The text a deferred sender is told, without status codes: one line of at most 400 "
-        "octets.  Keep it constant, because log analysers group by it.",
+        "octets.  Best kept constant, because log analysers group by it, it may hold {retry_after}, "
+        "{reason}, {recipient_domain} and {id}; a part in [brackets] is left out when its field has no value "
+        "({retry_after} only has one for named origins), and {{ }} [[ ]] stand for themselves.",
     )
     recipient_delimiter: str = Field(
         default="+",
@@ -152,9 +199,10 @@ class Greylist(ConfigTable):
 
     def _problems(self) -> Iterable[Conflict]:
         window = format_duration(self.retry_window)
-        for key in ("delay", "unnamed_delay"):
+        followed = "unnamed_delay" not in self.model_fields_set and self.unnamed_delay == self.delay
+        for key in ("delay",) if followed else ("delay", "unnamed_delay"):
             delay = getattr(self, key)
-            if delay is not None and delay >= self.retry_window:
+            if delay >= self.retry_window:
                 message = (
                     f"{format_duration(delay)} is not shorter than retry_window ({window}): no retry could "
                     "ever pass"
@@ -184,59 +232,47 @@ class StoreSettings(ConfigTable):
 
 
 class WhitelistSettings(ConfigTable):
-    """`[[whitelist]]`: a list of clients or recipients that are never greylisted.
+    """`[[whitelist]]`: a list of senders, clients or recipients that are never greylisted.
 
     Clients that have authenticated, and the recipients postmaster@ and abuse@, pass without any.
     """
 
     source: Word = Field(
-        description="What kind of list this is: postgrey-clients or postgrey-recipients for files in "
-        "postgrey's formats, or a source that a plugin adds."
+        description="What kind of list this is: list for entries in TOML with owners and dates (see "
+        "multigrey-whitelists(5)), postgrey-clients or postgrey-recipients for files in postgrey's formats, "
+        "or a source that a plugin adds."
     )
     path: FilePath | None = Field(
         default=None,
-        description="The file to read, for sources that read one; a relative path begins in the directory "
-        "of the configuration file.  It is read again at each reload.  Neither the file nor its directory "
-        "may be writable by group or others.",
+        description="The file to read, for sources that read one, or for list also a directory whose *.toml "
+        "files are read; a relative path begins in the directory of the configuration file.  It is read "
+        "again at each reload.  Neither the files nor their directory may be writable by group or others.",
     )
     owner: Label | None = Field(
         default=None,
-        description="Who answers for the entries of this list: a person, a team or a ticket.  Shown in the "
-        "log with each match.",
+        description="Who answers for the entries of this list that do not name an owner themselves: a "
+        "person, a team or a ticket.  Shown in the log with each match.",
     )
 
 
-class Rule(ConfigTable):
-    """`[[rule]]`: what to do with attempts that have certain traits; the first that matches decides."""
+class OriginSettings(ConfigTable):
+    """`[origin]`: further knowledge about who is sending, beside the lists that come with multigrey."""
 
-    name: Label = Field(description="What this rule is called in the log; no two rules have the same name.")
-    traits: tuple[RegisteredName, ...] = Field(
-        description="Traits an attempt must have, all of them; an empty list matches every attempt.  "
-        "Built in are null-sender and no-client-name, and plugins add others.",
-    )
-    action: Literal["pass", "greylist", "defer", "reject"] = Field(
-        description="What to do: pass lets the mail in, greylist defers as usual (perhaps with another "
-        "delay), defer asks the sender to come back whatever it did before, reject refuses for good."
-    )
-    delay: Annotated[int, duration("1s", "30d")] | None = Field(
+    providers: FilePath | None = Field(
         default=None,
-        description="For greylist: the delay for these attempts; by default the one of [greylist].",
+        description="A TOML file of further providers whose servers count as one origin, in the form of the "
+        "providers.toml that comes with multigrey: [[provider]] with origin, suffixes (of verified client "
+        "names), reason and source.  Its entry for a suffix takes the place of the shipped one.  A provider "
+        "is only grouped, never let in.  The file must belong to root or the user multigrey is started as, "
+        "and not be writable by group or others.",
     )
-    text: ReplyText | None = Field(
+    shared_hosts: FilePath | None = Field(
         default=None,
-        description="The text the sender is told instead of the one of [greylist]; not for pass.",
+        description="A TOML file of further suffixes whose hosts belong to different customers, in the form "
+        "of the shipped shared-hosts.toml: [[host]] with suffixes, exempt (what below them is named after "
+        "all), reason and source.  Clients below these suffixes are known by their network only.  The same "
+        "conditions hold for the file.",
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        conflicts(self._problems())
-        return self
-
-    def _problems(self) -> Iterable[Conflict]:
-        if self.delay is not None and self.action != "greylist":
-            yield ("delay",), f'has no meaning for action = "{self.action}"; it is for "greylist"'
-        if self.text is not None and self.action == "pass":
-            yield ("text",), 'has no meaning for action = "pass": the sender is told nothing'
 
 
 class Plugins(ConfigTable):
@@ -312,11 +348,18 @@ class Settings(ConfigTable):
         description="The user to become after start-up when started as root; needed then, because the "
         "daemon never serves as root.  Leave it out when systemd's User= does the same.",
     )
+    time_zone: TimeZone | None = Field(
+        default=None,
+        description="The time zone in which rules and classes tell times of day and days of the week, such "
+        "as Europe/Vienna; by default the system's.",
+    )
     listen: tuple[Listen, ...] = Field(description=" ".join((Listen.__doc__ or "").split()))
     greylist: Greylist = Field(default_factory=Greylist)
+    origin: OriginSettings = Field(default_factory=OriginSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     whitelist: tuple[WhitelistSettings, ...] = ()
     rule: tuple[Rule, ...] = ()
+    class_: tuple[Class, ...] = Field(default=(), alias="class")
     limits: Limits = Field(default_factory=Limits)
     control: Control = Field(default_factory=Control)
     plugins: Plugins = Field(default_factory=Plugins)
@@ -331,11 +374,11 @@ class Settings(ConfigTable):
         conflicts(repeated(listen, "name"))
         return listen
 
-    @field_validator("rule")
+    @field_validator("rule", "class_")
     @classmethod
-    def _check_rule(cls, rule: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        conflicts(repeated(rule, "name"))
-        return rule
+    def _check_names(cls, tables: tuple[ConfigTable, ...]) -> tuple[ConfigTable, ...]:
+        conflicts(repeated(tables, "name"))
+        return tables
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -343,10 +386,10 @@ class Settings(ConfigTable):
         return self
 
     def _problems(self) -> Iterable[Conflict]:
-        for index, rule in enumerate(self.rule):
-            if rule.delay is not None and rule.delay >= self.greylist.retry_window:
-                message = (
-                    f"{format_duration(rule.delay)} is not shorter than greylist.retry_window "
-                    f"({format_duration(self.greylist.retry_window)}): no retry could ever pass"
-                )
-                yield ("rule", index, "delay"), message
+        grey = self.greylist
+        yield from impossible_times(
+            self.rule, grey.delay, grey.unnamed_delay, grey.retry_window, grey.max_age
+        )
+        listeners = [listen.name for listen in self.listen]
+        yield from unknown_listeners(self.rule, "rule", listeners)
+        yield from unknown_listeners(self.class_, "class", listeners)

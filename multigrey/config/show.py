@@ -14,7 +14,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from multigrey.config.explain import repeats, table_model
+from multigrey.config.explain import fields, repeats, table_model
 from multigrey.config.kinds import Kind
 from multigrey.config.load import Loaded
 from multigrey.config.locate import KeyPath, key_text, quoted
@@ -45,14 +45,14 @@ class Option:
 def options() -> Iterator[Option]:
     """Every key there is, in the order of the manual.  [plugins.NAME] is the plugins' own."""
     yield from _options("", Settings)
-    for name, field in Settings.model_fields.items():
+    for name, field in fields(Settings).items():
         if (table := table_model(field)) is not None:
             yield from _options(f"[[{name}]]" if repeats(field) else f"[{name}]", table)
 
 
 def tables() -> Iterator[tuple[str, str]]:
     """Each table's header, and what it is for, in paragraphs."""
-    for name, field in Settings.model_fields.items():
+    for name, field in fields(Settings).items():
         if (table := table_model(field)) is not None:
             header = f"[[{name}]]" if repeats(field) else f"[{name}]"
             text = (table.__doc__ or "").partition(": ")[2]
@@ -105,8 +105,8 @@ def _kind(field: FieldInfo) -> Kind | None:
 def as_toml(loaded: Loaded) -> str:
     """The effective configuration as TOML, one value a line, its origin behind it as a comment."""
     blocks = [_lines(loaded, (), loaded.settings)]
-    for name, field in Settings.model_fields.items():
-        value = getattr(loaded.settings, name)
+    for attribute, field in Settings.model_fields.items():
+        name, value = field.alias or attribute, getattr(loaded.settings, attribute)
         if isinstance(value, BaseModel):
             blocks.append([f"[{name}]", *_lines(loaded, (name,), value)])
         elif table_model(field) is not None:
@@ -185,8 +185,8 @@ def as_json(loaded: Loaded) -> str:
     """The effective configuration as JSON: `path`, `settings` (texts as in TOML) and `origins`."""
     origins: dict[str, str] = {}
     settings: dict[str, Any] = _object(loaded, (), loaded.settings, origins)
-    for name, field in Settings.model_fields.items():
-        value = getattr(loaded.settings, name)
+    for attribute, field in Settings.model_fields.items():
+        name, value = field.alias or attribute, getattr(loaded.settings, attribute)
         if isinstance(value, BaseModel):
             settings[name] = _object(loaded, (name,), value, origins)
         elif table_model(field) is not None:

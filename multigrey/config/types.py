@@ -33,6 +33,7 @@ from multigrey.config.units import (
     parse_size,
     size,
 )
+from multigrey.replies import Template
 
 __all__ = [
     "UNIX_PATH_OCTETS",
@@ -273,7 +274,7 @@ def read_label(value: object) -> str:
 
 
 def _read_reply_text(value: object) -> str:
-    """Text for an SMTP reply: one line, and no codes (the protocols add them)."""
+    """Text for an SMTP reply: one line, its fields known, and no codes (the protocols add them)."""
     if not isinstance(value, str):
         raise ValueError(f"expected text in quotes, got {shown(value)}")
     if not value.strip():
@@ -286,6 +287,7 @@ def _read_reply_text(value: object) -> str:
         raise ValueError(
             f"begins with the status code {code[0].strip(' -')}; multigrey adds the codes itself"
         )
+    Template.parse(value)
     return value
 
 

@@ -43,6 +43,7 @@ from multigrey.stores.thread import WorkThread
 __all__ = ["LmdbStore"]
 
 T = TypeVar("T")
+Values = Sequence[bytes | None]
 
 FLUSH_TIME = 20.0
 """Seconds the disk gets at the end to take what is pending."""
@@ -118,11 +119,11 @@ class LmdbStore:
             self._close(lock, clean=clean)
 
     def submit(
-        self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]
+        self, keys: Sequence[Key], decide: Callable[[Values], Change[T]], seen: Values = ()
     ) -> Submitted[T] | None:
         """See `Store.submit`."""
         opened = self._holder.opened
-        return None if opened is None else self._submitted(opened, keys, decide)
+        return None if opened is None else self._submitted(opened, keys, decide, seen)
 
     async def apply(self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]) -> T:
         """See `Store.apply`.  Without anything to wait for it returns without a checkpoint."""
@@ -280,9 +281,10 @@ class LmdbStore:
             raise
 
     def _submitted(
-        self, opened: Opened, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]
+        self, opened: Opened, keys: Sequence[Key], decide: Callable[[Values], Change[T]], seen: Values = ()
     ) -> Submitted[T]:
-        change = decide(self._values(opened, keys))
+        further = keys[len(seen) :] if seen else keys
+        change = decide([*seen, *self._values(opened, further)] if further else seen)
         batch: Batch | None = None
         if change.puts:
             batch = self._commits.add(change.puts)

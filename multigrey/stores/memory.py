@@ -47,9 +47,13 @@ class MemoryStore:
             self._clear()
 
     def submit(
-        self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]
+        self,
+        keys: Sequence[Key],
+        decide: Callable[[Sequence[bytes | None]], Change[T]],
+        seen: Sequence[bytes | None] = (),
     ) -> Submitted[T] | None:
         """See `Store.submit`; there is never anything to wait for."""
+        del seen
         change = decide([None if entry is None else entry.value for entry in self._found(keys)])
         self._write(change.puts)
         return Submitted(change.value, None)

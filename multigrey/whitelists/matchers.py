@@ -3,17 +3,19 @@
 - `NetworkTable`: networks by prefix length, each length a hash of network numbers; the longest
   matching prefix wins.
 - `NameTable`: names with their sub-domains, found by walking the suffixes of the name asked for.
+- `AddressTable`: envelope addresses, or their local parts alone, with any extension.
 - `RegexSet`: many regular expressions in one automaton (google-re2), so that no pattern can take
   more than linear time.
 
-All three are immutable once made, safe to make in one thread and to use in another, and say which
-*value* matched; where several entries are equal the first one given wins.  No value may be None.
+All are immutable once made, safe to make in one thread and to use in another, and say which *value*
+matched (`every`: which values); where several entries are equal the first one given wins.  No value
+may be None.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, NetmaskValueError
 from types import MappingProxyType
@@ -24,7 +26,15 @@ import re2
 from multigrey.errors import AddressError
 from multigrey.model import Address
 
-__all__ = ["TEXT_LIMIT", "NameTable", "Network", "NetworkTable", "RegexSet", "parse_network"]
+__all__ = [
+    "TEXT_LIMIT",
+    "AddressTable",
+    "NameTable",
+    "Network",
+    "NetworkTable",
+    "RegexSet",
+    "parse_network",
+]
 
 T = TypeVar("T")
 
@@ -106,6 +116,14 @@ class NetworkTable(Generic[T]):
                 return value
         return None
 
+    def every(self, address: Address) -> Iterator[T]:
+        """What stands behind each network with this address in it, the smallest first."""
+        number = int(address)
+        for shift, table in self._ipv4 if isinstance(address, IPv4Address) else self._ipv6:
+            value = table.get(number >> shift)
+            if value is not None:
+                yield value
+
 
 def _shift_of(item: tuple[int, object]) -> int:
     return item[0]
@@ -133,18 +151,72 @@ class NameTable(Generic[T]):
         `name` in the form `addresses.host_name` gives it.
         """
         table = self._table
-        if len(name) > self._longest:  # only its last labels can match, however many it has
-            cut = name.find(".", len(name) - self._longest - 1)
-            if cut < 0:
-                return None
-            name = name[cut + 1 :]
-        while True:
+        name = self._end_of(name)
+        while name:
             value = table.get(name)
             if value is not None:
                 return value
             name = name.partition(".")[2]
-            if not name:
-                return None
+        return None
+
+    def every(self, name: str) -> Iterator[T]:
+        """What stands behind each entry that is the name or a parent of it, the longest first."""
+        table = self._table
+        name = self._end_of(name)
+        while name:
+            value = table.get(name)
+            if value is not None:
+                yield value
+            name = name.partition(".")[2]
+
+    def _end_of(self, name: str) -> str:
+        """The last labels of a name, as many as can match, however many it has."""
+        if len(name) <= self._longest:
+            return name
+        cut = name.find(".", len(name) - self._longest - 1)
+        return "" if cut < 0 else name[cut + 1 :]
+
+
+class AddressTable(Generic[T]):
+    """Envelope addresses, each also with any extension: `bob@example.org` is `bob+list@example.org` too.
+
+    An empty domain stands for every one.  What an entry has of an extension must be there.
+    """
+
+    __slots__ = ("_most_pluses", "_table")
+
+    def __init__(self, entries: Iterable[tuple[tuple[str, str], T]] = ()) -> None:
+        """Local parts and domains in the form of `addresses.normalise_address`."""
+        table: dict[tuple[str, str], T] = {}
+        for address, value in entries:
+            table.setdefault(address, value)
+        self._table = table
+        self._most_pluses = max((local.count("+") for local, _ in table), default=0)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def get(self, local: str, domain: str) -> T | None:
+        """What stands behind the entry with the most of this address, if any."""
+        return next(self.every(local, domain), None)
+
+    def every(self, local: str, domain: str) -> Iterator[T]:
+        """What stands behind each entry this address belongs to, the one with the most of it first."""
+        table = self._table
+        for user in self._users(local):
+            for key in ((user, domain), (user, "")) if domain else ((user, ""),):
+                value = table.get(key)
+                if value is not None:
+                    yield value
+
+    def _users(self, local: str) -> Iterator[str]:
+        """The local part with ever less of its extension; no more of them than entries can match."""
+        if not self._most_pluses and "+" not in local:
+            yield local
+            return
+        parts = local.split("+", self._most_pluses + 1)
+        for length in range(min(len(parts), self._most_pluses + 1), 0, -1):
+            yield "+".join(parts[:length])
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +271,15 @@ class RegexSet(Generic[T]):
             return None
         first = min(found)
         return self._values[first] if first < self._size else None  # the last one is the probe
+
+    def every(self, text: str) -> Iterator[T]:
+        """What stands behind each pattern found in the text, in their order."""
+        if self._searcher is None or len(text) > TEXT_LIMIT:
+            return
+        found: list[int] | None = self._searcher.Match(text.encode("utf-8", "surrogateescape"))
+        for index in sorted(found or ()):
+            if index < self._size:
+                yield self._values[index]
 
 
 def _options(memory: int) -> re2.Options:

@@ -30,7 +30,8 @@ is told in `warnings` and ignored; a file that cannot be read is a ConfigError.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
@@ -39,13 +40,22 @@ from multigrey.contracts import SourceOptions
 from multigrey.errors import AddressError, ConfigError, Problem
 from multigrey.keys import address_text
 from multigrey.model import Attempt, Match
-from multigrey.whitelists.matchers import NameTable, Network, NetworkTable, RegexSet, parse_network
+from multigrey.whitelists.conditions import Condition, Entry, network_condition
+from multigrey.whitelists.matchers import (
+    AddressTable,
+    NameTable,
+    Network,
+    NetworkTable,
+    RegexSet,
+    parse_network,
+)
 
 __all__ = [
     "ClientList",
     "RecipientList",
     "companion",
     "postgrey_clients",
+    "postgrey_entries",
     "postgrey_recipients",
 ]
 
@@ -74,6 +84,44 @@ def postgrey_clients(options: SourceOptions) -> ClientList:
 def postgrey_recipients(options: SourceOptions) -> RecipientList:
     """The recipients a file in postgrey's format lists; ConfigError if it cannot be read."""
     return RecipientList(_lines(options, "postgrey-recipients"), options.owner)
+
+
+def postgrey_entries(options: SourceOptions, source: str) -> tuple[list[Entry], tuple[Problem, ...]]:
+    """The entries of a file in the format of `source`, for lint, and what cannot be used of it.
+
+    Raises ConfigError if it cannot be read.
+    """
+    clients = source == ClientList.name
+    lines = _lines(options, source)
+    entries = []
+    for line in lines:
+        with suppress(_BadLineError):
+            condition = _client_condition(line.text) if clients else _recipient_condition(line.text)
+            place = Path(line.file), line.number
+            entries.append(Entry(*place, (condition,), options.owner, written=line.text))
+    warnings = (ClientList(lines) if clients else RecipientList(lines)).warnings
+    unusable = {(Path(problem.file), problem.line) for problem in warnings}
+    return [entry for entry in entries if (entry.path, entry.line) not in unusable], warnings
+
+
+def _client_condition(text: str) -> Condition:
+    if text.startswith("/"):
+        return Condition("client", "regex", _pattern(text))
+    key = _client(text)
+    return Condition("client", "below", key) if isinstance(key, str) else network_condition(key)
+
+
+def _recipient_condition(text: str) -> Condition:
+    if text.startswith("/"):
+        return Condition("recipient", "regex", _pattern(text))
+    user, domain = _recipient(text)
+    if not user:
+        return Condition("recipient", "domain below", domain)
+    return (
+        Condition("recipient", "exact", f"{user}@{domain}")
+        if domain
+        else Condition("recipient", "user", user)
+    )
 
 
 class ClientList:
@@ -115,14 +163,9 @@ class RecipientList:
     def __init__(self, lines: Sequence[_Line], owner: str = "") -> None:
         entries: _Entries[tuple[str, str]] = _Entries(self.name, owner)
         entries.read(lines, _recipient)
-        self._addresses: dict[tuple[str, str], Match] = {}
-        """By local part and domain; the domain is empty for a local part in any domain."""
-        for key, match in entries.keyed:
-            if key[0]:
-                self._addresses.setdefault(key, match)
+        self._addresses = AddressTable((key, match) for key, match in entries.keyed if key[0])
         self._domains = NameTable((domain, match) for (local, domain), match in entries.keyed if not local)
         self._patterns = entries.patterns()
-        self._most_pluses = max((local.count("+") for local, _ in self._addresses), default=0)
         self.count = len(entries.keyed) + len(self._patterns)
         """How many entries are in use."""
         self.warnings = tuple(entries.warnings)
@@ -133,23 +176,10 @@ class RecipientList:
         recipient = address_text(attempt.recipient)
         local, domain = split_address(recipient)
         if domain and local:
-            found = self._by_address(local, domain) or self._domains.get(domain)
+            found = self._addresses.get(local, domain) or self._domains.get(domain)
             if found is not None:
                 return found
         return self._patterns.get(recipient)
-
-    def _by_address(self, local: str, domain: str) -> Match | None:
-        for user in self._users(local):
-            found = self._addresses.get((user, domain)) or self._addresses.get((user, ""))
-            if found is not None:
-                return found
-        return None
-
-    def _users(self, local: str) -> Iterator[str]:
-        """The local part with ever less of its extension; no more of them than entries can match."""
-        parts = local.split("+", self._most_pluses + 1)
-        for length in range(min(len(parts), self._most_pluses + 1), 0, -1):
-            yield "+".join(parts[:length])
 
 
 class _Entries(Generic[T]):

@@ -17,9 +17,12 @@ MINIMAL = {"state_dir": "/srv/multigrey", "listen": [{"protocol": "exim", "addre
 def test_the_defaults_the_manual_promises():
     settings = Settings.model_validate(MINIMAL)
     greylist = settings.greylist
-    assert (greylist.delay, greylist.unnamed_delay) == (120, None)
+    assert (greylist.delay, greylist.unnamed_delay) == (120, 180)
     assert (greylist.retry_window, greylist.max_age) == (2 * 86_400, 36 * 86_400)
-    assert greylist.key == ("client-network", "sender", "recipient")
+    assert greylist.key == ("origin", "sender", "recipient")
+    assert (greylist.patience, greylist.mode) == (300, "enforce")
+    assert (greylist.prove_origins, greylist.prove_after) == (True, 20)
+    assert (greylist.prove_domains, greylist.prove_percent) == (10, 95)
     assert (greylist.ipv4_prefix, greylist.ipv6_prefix, greylist.auto_whitelist_after) == (24, 64, 5)
     assert greylist.text == "Greylisted, please try again later"
     assert (greylist.recipient_delimiter, greylist.null_sender) == ("+", "data")
@@ -78,7 +81,8 @@ def test_what_belongs_to_which_endpoint(listen, wrong):
         ({"unnamed_delay": "1s"}, ()),
         ({"retry_window": "36d"}, ()),
         ({"retry_window": "37d"}, ("max_age",)),
-        ({"delay": "1s", "retry_window": "2s", "max_age": "2s"}, ()),
+        ({"delay": "1s", "unnamed_delay": "1s", "retry_window": "2s", "max_age": "2s"}, ()),
+        ({"delay": "1s", "retry_window": "2s", "max_age": "2s"}, ("unnamed_delay",)),
     ],
 )
 def test_times_that_fit_together(greylist, wrong):

@@ -180,7 +180,7 @@ def _fields(setup):
 async def test_a_failing_store_is_answered_as_the_listener_wants(on_error: str, answer: bytes):
     async with bench(on_error=on_error) as b, await b.connect() as stream:
 
-        def submit(keys, decide):
+        def submit(keys, decide, seen=()):
             raise StoreError("disk full")
 
         b.engine.store.submit = submit

@@ -30,6 +30,7 @@ state_dir = "{{dir}}/state"
 
 [greylist]
 delay = "{DELAY}s"
+unnamed_delay = "{DELAY}s"
 text = "{TEXT}"
 auto_whitelist_after = 0
 

@@ -40,6 +40,7 @@ to = "{{dir}}/state/decisions"
 
 [greylist]
 delay = "{DELAY}s"
+unnamed_delay = "{DELAY}s"
 
 [[whitelist]]
 source = "postgrey-clients"

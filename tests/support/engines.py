@@ -11,7 +11,8 @@ import trio
 
 from multigrey.contracts import Store, StoreOptions
 from multigrey.decision import Policy
-from multigrey.engine import Engine, Setup
+from multigrey.engine import Engine
+from multigrey.judging import Setup
 from multigrey.keys import NETWORK_KEY, ClientNetwork, KeyScheme, Recipient, Sender
 from multigrey.model import DecisionEvent
 from multigrey.rules import Rules
@@ -34,7 +35,7 @@ def setup(**changes: object) -> Setup:
     values: dict[str, object] = {
         "scheme": scheme(),
         "policy": Policy(DELAY, WINDOW, MAX_AGE, 5),
-        "unnamed_delay": DELAY,
+        "unnamed_policy": Policy(DELAY, WINDOW, MAX_AGE, 5),
         "text": "Greylisted, please try again later",
         "rules": Rules((), {}),
     }

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrey.errors import AddressError
-from multigrey.whitelists.matchers import TEXT_LIMIT, NameTable, NetworkTable, RegexSet, parse_network
+from multigrey.whitelists.matchers import (
+    TEXT_LIMIT,
+    AddressTable,
+    NameTable,
+    NetworkTable,
+    RegexSet,
+    parse_network,
+)
 
 
 @st.composite
@@ -211,3 +218,52 @@ def test_addresses_of_both_families_side_by_side():
     assert table.get(ip_address("192.0.2.1")) == 4
     assert table.get(ip_address("2001:db8::1")) == 6
     assert table.get(ip_address("198.51.100.1")) is None
+
+
+# --- every ---
+
+
+@given(st.lists(networks()), addresses())
+def test_every_network_is_found_smallest_first(entries, address):
+    table = NetworkTable((network, network) for network in entries)
+    holding = {network for network in entries if network.version == address.version and address in network}
+    assert [*table.every(address)] == sorted(holding, key=lambda network: -network.prefixlen)
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "aa"]), min_size=1, max_size=5).map(".".join)
+
+
+@given(st.lists(NAMES), NAMES | st.just(""))
+def test_every_name_is_found_longest_first(entries, name):
+    table = NameTable((entry, entry) for entry in entries)
+    above = {entry for entry in entries if name == entry or name.endswith(f".{entry}")}
+    assert [*table.every(name)] == sorted(above, key=len, reverse=True)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "^a", "c$"]), max_size=6), st.text("abc", max_size=4))
+def test_every_pattern_is_found_in_order(patterns, text):
+    table = RegexSet((pattern, number) for number, pattern in enumerate(patterns))
+    expected = [number for number, pattern in enumerate(patterns) if re.search(pattern, text)]
+    assert [*table.every(text)] == expected
+    assert [*table.every("a" * (TEXT_LIMIT + 1))] == []
+
+
+USERS = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=4).map("+".join)
+
+
+@given(
+    st.lists(st.tuples(USERS, st.sampled_from(["", "x.org"]))), USERS, st.sampled_from(["", "x.org", "y.org"])
+)
+def test_every_address_is_found_with_any_extension(entries, local, domain):
+    table = AddressTable((entry, entry) for entry in entries)
+    expected = {
+        (user, where)
+        for user, where in entries
+        if where in {"", domain} and (local == user or local.startswith(f"{user}+"))
+    }
+    found = [*table.every(local, domain)]
+    assert set(found) == expected
+    assert len(found) == len(expected)
+    assert [len(user) for user, _ in found] == sorted((len(user) for user, _ in found), reverse=True)
+    assert table.get(local, domain) == (found[0] if found else None)
+    assert len(table) == len(set(entries))

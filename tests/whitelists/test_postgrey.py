@@ -14,6 +14,7 @@ from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError
 from multigrey.model import Attempt, Match
 from multigrey.whitelists import postgrey_clients, postgrey_recipients
+from multigrey.whitelists.postgrey import postgrey_entries
 
 
 def attempt(address="203.0.113.9", name=None, recipient="someone@example.net"):
@@ -384,3 +385,34 @@ async def test_lists_are_made_in_threads(write):
         assert source.count == 400
         assert source.match(attempt(name="a.mx199.example.org")).entry == "mx199.example.org"
         assert source.match(attempt(name="x7")).entry == "/^x7/"
+
+
+# --- for lint ---
+
+
+def test_client_entries(write):
+    path = write("example.org\n# x\n192.0.2\n/^mx/  # y\n*.bad\n2001:db8::1\n/(/\n")
+    write("more.example.org\n", "list.local")
+    entries, unusable = postgrey_entries(SourceOptions(path, "me"), "postgrey-clients")
+    assert [(entry.path.name, entry.line, entry.text) for entry in entries] == [
+        ("list", 1, "client=.example.org"),
+        ("list", 3, "client=192.0.2.0/24"),
+        ("list", 4, "client=/^mx/"),
+        ("list", 6, "client=2001:db8::1"),
+        ("list.local", 1, "client=.more.example.org"),
+    ]
+    assert [problem.line for problem in unusable] == [5, 7]
+    assert {entry.owner for entry in entries} == {"me"}
+    assert entries[1].written == "192.0.2"
+
+
+def test_recipient_entries(write):
+    path = write("user@\nuser@example.org\nexample.org\n/^a/\n@\n")
+    entries, unusable = postgrey_entries(SourceOptions(path), "postgrey-recipients")
+    assert [entry.text for entry in entries] == [
+        "recipient=user@",
+        "recipient=user@example.org",
+        "recipient=@.example.org",
+        "recipient=/^a/",
+    ]
+    assert [problem.line for problem in unusable] == [5]

@@ -1,0 +1,294 @@
+"""`multigrey whitelist`: what administrators do with whitelists."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from multigrey.clock import Clock, SystemClock
+from multigrey.config.load import load
+from multigrey.config.settings import Settings
+from multigrey.config.units import parse_duration
+from multigrey.contracts import SourceOptions
+from multigrey.errors import ConfigError, Problem, StoreError
+from multigrey.logline import printable
+from multigrey.whitelists.lint import Finding, HitRecords, LintedList, Outlook, lint
+from multigrey.whitelists.lists import SOURCE
+
+__all__ = ["whitelist"]
+
+EXIT_FINDINGS = 1
+EXIT_CONFIG = 2
+
+
+class _Duration(click.ParamType[int]):
+    """A duration as in the configuration, in whole seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See `click.ParamType.convert`."""
+        try:
+            return value if isinstance(value, int) else int(parse_duration(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Table(NamedTuple):
+    """A `[[whitelist]]` table."""
+
+    source: str
+    path: Path | None
+    owner: str = ""
+
+
+class _Gathered(NamedTuple):
+    """What there is to look at."""
+
+    lists: Sequence[LintedList]
+    skipped: Sequence[str]
+    """Sources that cannot be looked into."""
+
+
+@click.group()
+def whitelist() -> None:
+    """Look after whitelists.
+
+    Exit status: 0 when all went well; other numbers are told in the help of each command.
+    """
+
+
+@whitelist.command("lint")
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    help="The configuration file whose lists are looked at; by default the one check-config takes.",
+)
+@click.option(
+    "--within",
+    type=_Duration(),
+    default="30d",
+    show_default=True,
+    help="How long beforehand to tell that an entry expires or is due for review.",
+)
+@click.option(
+    "--unused",
+    type=_Duration(),
+    default="180d",
+    show_default=True,
+    help="After how long without a match an entry counts as unused.",
+)
+@click.option("--owner", help="Tell only what concerns this owner.")
+@click.option("--json", "json_", is_flag=True, help="Write JSON: time, hits, lists and findings.")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.pass_obj
+def lint_command(
+    clock: Clock | None,
+    config: Path | None,
+    within: int,
+    unused: int,
+    owner: str | None,
+    paths: Sequence[Path],
+    *,
+    json_: bool,
+) -> None:
+    """Say which entries of the whitelists somebody has to look at, grouped by owner.
+
+    Looks at the lists of the configuration, or at PATHS: TOML lists or directories of them that need not
+    be in use.  Nothing is changed.  Findings are warnings or notes; multigrey-whitelists(5) explains each.
+    How often entries matched is read from the store, which only its owner and root can.
+
+    Exit status: 0 when there is nothing to do (perhaps notes), 1 when there are warnings, 2 when the
+    configuration or a list is wrong or cannot be read.
+    """
+    try:
+        settings = load(config, os.environ).settings
+        gathered = _given(paths) if paths else _configured(settings)
+        outlook, unknown = _outlook(settings, (clock or SystemClock()).now(), within, unused)
+    except ConfigError as error:
+        _refuse(error.problems)
+    findings = lint(gathered.lists, outlook)
+    if owner is not None:
+        findings = [finding for finding in findings if finding.owner == owner]
+    if json_:
+        click.echo(_as_json(gathered, findings, outlook, unknown))
+    else:
+        for line in _as_text(gathered, findings, outlook, unknown):
+            click.echo(printable(line))
+    if any(finding.severity == "warning" for finding in findings):
+        sys.exit(EXIT_FINDINGS)
+
+
+def _refuse(problems: Sequence[Problem]) -> NoReturn:
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    sys.exit(EXIT_CONFIG)
+
+
+# --- what is looked at -----------------------------------------------------------------------------
+
+
+def _given(paths: Iterable[Path]) -> _Gathered:
+    """Lists in TOML, whatever the configuration says of them.  Raises ConfigError."""
+    return _gather(_Table(SOURCE, path.absolute()) for path in paths)
+
+
+def _configured(settings: Settings) -> _Gathered:
+    """The lists of a configuration.  Raises ConfigError."""
+    return _gather(_Table(each.source, each.path, each.owner or "") for each in settings.whitelist)
+
+
+def _gather(tables: Iterable[_Table]) -> _Gathered:
+    lists: list[LintedList] = []
+    skipped: list[str] = []
+    problems: list[Problem] = []
+    for table in tables:
+        try:
+            found = list(_read(table))
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        lists += found
+        if not found and table.source not in {SOURCE, *_POSTGREY}:
+            skipped.append(table.source)
+    if problems:
+        raise ConfigError(problems)
+    return _Gathered(lists, skipped)
+
+
+_POSTGREY = ("postgrey-clients", "postgrey-recipients")
+
+
+def _read(table: _Table) -> Iterator[LintedList]:
+    """The lists behind a `[[whitelist]]` table; none if it is a plugin's.  Raises ConfigError."""
+    from multigrey.whitelists.postgrey import postgrey_entries
+    from multigrey.whitelists.reading import ignored_files, read_lists
+
+    source, path, owner = table
+    if source not in {SOURCE, *_POSTGREY}:
+        return
+    if path is None:
+        raise ConfigError([Problem("", None, "whitelist.path", f"source {source} needs a path")])
+    if source == SOURCE:
+        ignored = tuple(ignored_files(path))
+        for each in read_lists(path, owner):
+            yield LintedList(each.path, source, each.entries, each.owner, ignored=ignored)
+            ignored = ()
+        if ignored:
+            yield LintedList(path, source, (), owner, ignored=ignored)
+    else:
+        entries, unusable = postgrey_entries(SourceOptions(path, owner), source)
+        yield LintedList(path, source, tuple(entries), owner, unusable, dated=False)
+
+
+def _outlook(settings: Settings, now: int, within: int, unused: int) -> tuple[Outlook, str]:
+    """What the lists are judged by, and why hits are not known ("" if they are)."""
+    from multigrey.config.origins import load_origins, registered_domain
+    from multigrey.model import Attempt
+    from multigrey.origin import Naming
+    from multigrey.whitelists.lists import entry_hit_name
+
+    origins = load_origins(settings.origin)
+    nobody = IPv4Address("192.0.2.1")
+
+    def shared_host(name: str) -> bool:
+        host = f"mail.{name}"
+        attempt = Attempt("", nobody, client_name=host, helo=host, sender="", recipient="")
+        return origins.explained(attempt, "").naming is Naming.SHARED
+
+    hits, unknown = _hits(settings)
+    return Outlook(now, within, unused, registered_domain, shared_host, hits, entry_hit_name), unknown
+
+
+def _hits(settings: Settings) -> tuple[HitRecords | None, str]:
+    from multigrey.hits import read_hits
+
+    if settings.store.backend != "lmdb":
+        return None, f"a store of kind {settings.store.backend} cannot be looked into from here"
+    try:
+        hits = read_hits(settings.state_dir)
+    except StoreError as error:
+        return None, str(error)
+    return hits, "" if hits else "none were counted yet"
+
+
+# --- what is told ----------------------------------------------------------------------------------
+
+
+def _as_text(
+    gathered: _Gathered, findings: Sequence[Finding], outlook: Outlook, unknown: str
+) -> Iterator[str]:
+    """Findings by owner, those of nobody last; then the lists."""
+    for owner in sorted({finding.owner for finding in findings}, key=lambda owner: (not owner, owner)):
+        yield owner or "(nobody)"
+        theirs = [finding for finding in findings if finding.owner == owner]
+        width = max(len(finding.kind) for finding in theirs)
+        for finding in theirs:
+            what = f"{finding.entry}: {finding.message}" if finding.entry else finding.message
+            yield f"  {finding.severity:7}  {finding.kind:{width}}  {_place(finding)}: {what}"
+        yield ""
+    for each in gathered.lists:
+        newest = "" if each.newest is None else f", the newest added on {each.newest}"
+        used = sum(entry.enabled and outlook.now < entry.until for entry in each.entries)
+        yield f"{each.path} ({each.source}): {used} of {len(each.entries)} entries in use{newest}"
+    for source in gathered.skipped:
+        yield f"source {source} belongs to a plugin and is not looked into"
+    if not gathered.lists and not gathered.skipped:
+        yield "there are no whitelists"
+    since = "not known" if outlook.hits is None else f"counted since {_moment(outlook.hits.since)}"
+    yield f"hits: {since}{f': {unknown}' if unknown else ''}"
+    warnings = sum(finding.severity == "warning" for finding in findings)
+    yield f"{warnings} warnings, {len(findings) - warnings} notes"
+
+
+def _place(finding: Finding) -> str:
+    return f"{finding.path}:{finding.line}" if finding.line else str(finding.path)
+
+
+def _moment(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _as_json(gathered: _Gathered, findings: Sequence[Finding], outlook: Outlook, unknown: str) -> str:
+    told = {
+        "time": outlook.now,
+        "hits": {
+            "since": None if outlook.hits is None else outlook.hits.since,
+            "unknown": unknown or None,
+        },
+        "lists": [_list_as_json(each, outlook) for each in gathered.lists],
+        "skipped": list(gathered.skipped),
+        "findings": [
+            {
+                "kind": finding.kind,
+                "severity": finding.severity,
+                "file": str(finding.path),
+                "line": finding.line,
+                "owner": finding.owner or None,
+                "entry": finding.entry or None,
+                "message": finding.message,
+            }
+            for finding in findings
+        ],
+    }
+    return json.dumps(told, indent=2)
+
+
+def _list_as_json(each: LintedList, outlook: Outlook) -> dict[str, Any]:
+    return {
+        "file": str(each.path),
+        "source": each.source,
+        "owner": each.owner or None,
+        "entries": len(each.entries),
+        "in_use": sum(entry.enabled and outlook.now < entry.until for entry in each.entries),
+        "newest": None if each.newest is None else each.newest.isoformat(),
+    }

@@ -1,0 +1,177 @@
+"""How many new records each origin makes in an hour, counted in fixed memory.
+
+Greylisting remembers what strangers ask for, so a stranger must not be able to ask for all of it.
+Whoever is over the limit is remembered by one coarse record for each recipient domain: a retry still
+passes, and the store stays bounded.
+
+A named origin counts by itself, and nothing nests in it.  An unnamed client counts for its network
+and the networks around that one, because addresses next to each other cost nothing: 10,000 networks
+of /64 are one customer.  The wider ones may have a multiple of what a single one may:
+
+    IPv4  /24 once   /16 ten times
+    IPv6  /64 once   /56 twice   /48 four times   /32 ten times
+
+These networks are the same whatever ipv4_prefix and ipv6_prefix say.
+
+The counters are a count-min sketch (Cormode and Muthukrishnan, 2005) with conservative update: an
+origin is never counted for less than it did, whoever else comes along, so nobody can push a heavy
+one out by cycling through millions of others.  What it may count too much is about the notes of an
+hour divided by a third of the row's size, whatever they were for: with a million strangers and the
+default size some forty, which the limits make nothing of.  The cells are chosen by a keyed hash, so
+nobody can aim at a neighbour's.
+
+An hour slides: what the hour before counted weighs as much as of it lies within the last 3600
+seconds.  A clock set back makes the present hour begin again (with its counts), a clock set forward
+ends it; neither stays wrong for longer than an hour.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from hashlib import blake2b
+from struct import Struct
+
+from multigrey.addresses import network_of
+from multigrey.model import Address, Origin
+
+__all__ = ["HOUR", "Network", "NewRecordLimits", "NewRecords", "networks_of"]
+
+HOUR = 3600
+
+Network = tuple[int, int, int]
+"""IP version, prefix, and the bits of the prefix."""
+
+_Cells = tuple[int, int, int, int]
+_TIMES = {4: ((16, 10), (24, 1)), 6: ((32, 10), (48, 4), (56, 2), (64, 1))}
+"""The prefixes of each IP version, the widest first, and how many times the limit each may have."""
+_PREFIXES = {version: tuple(prefix for prefix, _ in levels) for version, levels in _TIMES.items()}
+_ROWS = 4
+_CELLS = Struct("<4I")
+
+
+def networks_of(address: Address) -> tuple[Network, ...]:
+    """The networks an address lies in, the widest first."""
+    number, version, bits = int(address), address.version, address.max_prefixlen
+    return tuple([(version, prefix, number >> bits - prefix) for prefix in _PREFIXES[version]])
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecordLimits:
+    """New records in an hour; 0: no limit."""
+
+    unnamed: int = 1_000
+    """For an unnamed client's network (/24, /64); the wider ones as told above."""
+    named: int = 100_000
+    """For a named origin."""
+
+
+class NewRecords:
+    """Counts them.  `limits` may be replaced at any time."""
+
+    __slots__ = ("_before", "_hash", "_last", "_mask", "_now", "_start", "_width", "limits")
+
+    def __init__(self, limits: NewRecordLimits, size: int = 65_536, *, key: bytes = b"") -> None:
+        """`size`: cells of a row, made a power of two; each takes 32 bytes in all (2 MiB by default).
+
+        `key`: up to 64 secret bytes.
+        """
+        self.limits = limits
+        self._width = 1 << max(size - 1, 1).bit_length()
+        self._mask = self._width - 1
+        self._hash = blake2b(digest_size=_CELLS.size, key=key)
+        self._now = self._zeros()
+        self._before = self._zeros()
+        self._start: int | None = None
+        self._last: tuple[object, object, tuple[_Cells, ...]] = (None, None, ())
+        """Whose cells were looked up last: `note` follows `over` for the same attempt."""
+
+    def over(self, origin: Origin, client_address: Address | None, now: int) -> Origin | None:
+        """None while this origin may make another new record.
+
+        Else the origin to keep its coarse record under: itself if it is named, otherwise the widest
+        of its networks that is over the limit, so that cycling through the narrower ones gains
+        nothing.  Some microseconds.
+        """
+        limits = self.limits
+        if origin.named:
+            if not limits.named:
+                return None
+            (cells,) = self._cells_of(origin, client_address)
+            return origin if self._count(cells, now) >= limits.named else None
+        if client_address is None or not limits.unnamed:
+            return None
+        times = _TIMES[client_address.version]
+        for cells, (prefix, factor) in zip(self._cells_of(origin, client_address), times, strict=True):
+            if self._count(cells, now) >= limits.unnamed * factor:
+                return Origin(network_of(client_address, prefix, prefix), named=False)
+        return None
+
+    def note(self, origin: Origin, client_address: Address | None, now: int) -> None:
+        """A new record was made for this origin (not a coarse one)."""
+        for cells in self._cells_of(origin, client_address):
+            self._add(cells, now)
+
+    def count(self, origin: Origin, client_address: Address | None, now: int) -> int:
+        """New records of the last hour: of a named origin, or of the client's /24 or /64."""
+        cells = self._cells_of(origin, client_address)
+        return int(self._count(cells[-1], now)) if cells else 0
+
+    def _cells_of(self, origin: Origin, client_address: Address | None) -> tuple[_Cells, ...]:
+        """The cells of a named origin, or of an unnamed one's networks, the widest first."""
+        last_origin, last_address, cells = self._last
+        if last_origin is origin and last_address is client_address:
+            return cells
+        if origin.named:
+            cells = (self._cells(_named(origin)),)
+        elif client_address is None:
+            cells = ()
+        else:
+            cells = tuple([self._cells(_unnamed(network)) for network in networks_of(client_address)])
+        self._last = (origin, client_address, cells)
+        return cells
+
+    def _count(self, cells: _Cells, now: int) -> float:
+        start = self._turned(now)
+        weight = 1 - (now - start) / HOUR
+        present, before = self._now, self._before
+        return min([present[cell] + weight * before[cell] for cell in cells])
+
+    def _add(self, cells: _Cells, now: int) -> None:
+        self._turned(now)
+        present = self._now
+        least = min([present[cell] for cell in cells])
+        for cell in cells:
+            if present[cell] == least:
+                present[cell] = least + 1
+
+    def _cells(self, text: bytes) -> _Cells:
+        hashed = self._hash.copy()
+        hashed.update(text)
+        a, b, c, d = _CELLS.unpack(hashed.digest())
+        mask, width = self._mask, self._width
+        return a & mask, width + (b & mask), 2 * width + (c & mask), 3 * width + (d & mask)
+
+    def _turned(self, now: int) -> int:
+        """Begin a new hour if it is time; returns when the present one began."""
+        start = self._start
+        if start is None or now < start:
+            start = now
+        elif now - start >= HOUR:
+            follows = now - start < 2 * HOUR
+            self._before = self._now if follows else self._zeros()
+            self._now = self._zeros()
+            start = start + HOUR if follows else now
+        self._start = start
+        return start
+
+    def _zeros(self) -> array[int]:
+        return array("I", bytes(4 * _ROWS * self._width))
+
+
+def _named(origin: Origin) -> bytes:
+    return b"n" + origin.text.encode("utf-8", "surrogateescape")
+
+
+def _unnamed(network: Network) -> bytes:
+    return b"u%d/%d:%d" % network

@@ -1,0 +1,78 @@
+"""`list`: entries in TOML, each with an owner, a reason and dates; see multigrey-whitelists(5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from multigrey.contracts import SourceOptions
+from multigrey.errors import ConfigError, Problem
+from multigrey.model import Attempt, Match
+from multigrey.whitelists.conditions import Entry, place_name
+from multigrey.whitelists.reading import list_files, read_lists
+from multigrey.whitelists.table import EntryTable
+
+__all__ = ["SOURCE", "EntryList", "entry_hit_name", "entry_list", "hit_name", "match_of"]
+
+SOURCE = "list"
+"""The word for `[[whitelist]] source`."""
+_LONGEST_NAME = 2000
+
+
+def entry_list(options: SourceOptions) -> EntryList:
+    """Entries in TOML, each with an owner, a reason, and dates for review and expiry.
+
+    Raises ConfigError with everything that is wrong with the file, or the files in the directory.
+    """
+    path = options.path
+    if path is None:
+        reason = f"source {SOURCE} needs the path of a file or directory"
+        raise ConfigError([Problem("", None, "whitelist.path", reason)])
+    lists = read_lists(path, options.owner)
+    warnings = []
+    if not lists and not list_files(path):
+        warnings = [Problem(str(path), None, "", "there is no *.toml file in this directory")]
+    return EntryList([*chain.from_iterable(each.entries for each in lists)], options, warnings)
+
+
+class EntryList:
+    """A list ready to match."""
+
+    name = SOURCE
+
+    def __init__(
+        self, entries: Sequence[Entry], options: SourceOptions, warnings: Sequence[Problem] = ()
+    ) -> None:
+        """Entries count in this order; `options` brings the clock and the origin of an attempt."""
+        used = [entry for entry in entries if entry.enabled]
+        rows = ((entry.conditions, entry.until, match_of(entry)) for entry in used)
+        self._table = EntryTable(rows, options.now, options.origin_of)
+        self.count = len(used)
+        """How many entries are in use, or were until they expired."""
+        self.warnings = tuple(warnings)
+
+    def match(self, attempt: Attempt) -> Match | None:
+        """See `WhitelistSource.match`."""
+        return self._table.match(attempt)
+
+
+def match_of(entry: Entry) -> Match:
+    """What an entry says when it matches: `partners.toml:12 client=.example.org`, and its owner."""
+    return Match(SOURCE, f"{place_name(entry.path)}:{entry.line or 0} {entry.text}", entry.owner)
+
+
+def hit_name(match: Match) -> str:
+    """Under which name the hits of an entry are counted.
+
+    An entry of a list keeps it when lines before it come and go: it is the name of the file and what
+    the entry asks for.
+    """
+    if match.source != SOURCE:
+        return match.entry[:_LONGEST_NAME]
+    place, _, text = match.entry.partition(" ")
+    return f"{place.rpartition(':')[0]} {text}"[:_LONGEST_NAME]
+
+
+def entry_hit_name(entry: Entry, source: str) -> str:
+    """The same for an entry of a list that was read by itself."""
+    return hit_name(match_of(entry) if source == SOURCE else Match(source, entry.written))

@@ -1,0 +1,76 @@
+"""What is read and written where a coarse record or an origin as a whole has a say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from multigrey.codec import decode_record, decode_standing, encode_record, encode_standing
+from multigrey.decision import Case, Policy
+from multigrey.model import Action, Origin, Reason, Record, Standing, Table
+from multigrey.question import Question
+from multigrey.standing import DAY, Proof
+
+FIRST = 12_000
+T = FIRST * DAY
+PROOF = Proof(resolved=20, domains=10, percent=95, retry_window=2 * DAY)
+POLICY = Policy(delay=120, retry_window=2 * DAY, max_age=36 * DAY, auto_whitelist_after=5, proof=PROOF)
+NAMED = Case(Origin("example.org", named=True), b"\x80 a key", domain=b"domain digest")
+MARKS = tuple((bytes([number] * 4), FIRST - 5) for number in range(10))
+GOOD = Standing(days=((FIRST - 5, 20, 20),), domains=MARKS, last_seen=T)
+
+OWN = (Table.RECORD, b"own")
+COARSE = (Table.RECORD, b"coarse")
+TRUST = (Table.ORIGIN, b"trust")
+STANDING = (Table.ORIGIN, b"standing")
+
+
+def asked(at=0, **changes):
+    return replace(Question(POLICY, T + at, NAMED, (OWN,), TRUST, STANDING, COARSE), **changes)
+
+
+def test_keys_are_read_in_the_order_their_values_are_wanted():
+    assert asked().keys == (OWN, COARSE, TRUST, STANDING)
+    assert asked(coarse_key=None, standing_key=None).keys == (OWN, TRUST)
+    assert asked(coarse_key=None, standing_key=None, origin_key=None).keys == (OWN,)
+
+
+def test_over_the_limit_one_coarse_record_is_all_that_is_written():
+    change = asked()([None, None, None, None])
+    assert (change.value.action, change.value.reason) == (Action.DEFER, Reason.OVER_LIMIT)
+    assert list(change.puts) == [COARSE]
+    assert change.durable
+
+
+def test_over_the_limit_a_retry_passes_by_the_coarse_record_and_earns_nothing():
+    stored = encode_record(Record(T, T, 120, origin="example.org"))
+    change = asked(120)([None, stored, None, None])
+    assert (change.value.action, change.value.reason) == (Action.PASS, Reason.OVER_LIMIT)
+    assert list(change.puts) == [COARSE]
+
+
+def test_over_the_limit_a_record_of_ones_own_still_speaks():
+    stored = encode_record(Record(T, T, 120, origin="example.org"))
+    change = asked(120)([stored, None, None, None])
+    assert (change.value.action, change.value.reason) == (Action.PASS, Reason.RETRY)
+    assert set(change.puts) == {OWN, TRUST, STANDING}
+
+
+def test_the_standing_is_stored_for_longer_than_it_speaks():
+    change = asked(coarse_key=None)([None, None, None])
+    entry = change.puts[STANDING]
+    assert entry is not None
+    assert decode_standing(entry.value).days == ((FIRST, 1, 0),)
+    assert entry.keep_until == T + 36 * DAY
+
+
+def test_a_proven_origin_writes_nothing_else():
+    change = asked(coarse_key=None)([None, None, encode_standing(GOOD)])
+    assert change.value.reason is Reason.AUTO_WHITELISTED
+    assert list(change.puts) == [STANDING]
+
+
+def test_what_was_stored_before_observing_was_possible_is_read():
+    change = asked(120)([encode_record(Record(T, T, 120)), None, None, None])
+    entry = change.puts[OWN]
+    assert entry is not None
+    assert not decode_record(entry.value).observed
