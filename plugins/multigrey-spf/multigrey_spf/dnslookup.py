@@ -1,0 +1,225 @@
+"""DNS for SPF: one question at a time, what is remembered of the answers, and when not to ask.
+
+A resolver is anything with `resolve` (tests bring a zone); `StubResolver` is the one in use, on
+dnspython.  `Lookups` puts a memory and a circuit breaker before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import dns.asyncbackend
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.rdata
+import dns.rdatatype
+import dns.resolver
+
+from multigrey.lookups import Breaker, TtlCache
+
+__all__ = [
+    "NEGATIVE_TTL",
+    "Answer",
+    "Known",
+    "Lookups",
+    "Resolver",
+    "ResolverError",
+    "StubResolver",
+    "Unanswered",
+]
+
+NEGATIVE_TTL = 60.0
+"""Seconds "there is no such thing" is believed when the answer has no SOA (RFC 2308 section 5)."""
+_MOST_VALUES = 256
+"""Of one answer; no mail domain has as many, a hostile one might."""
+_MOST_OCTETS = 4096
+"""Of all texts of a name together; beyond it only SPF records are kept."""
+
+Value = str | tuple[int, str] | tuple[bytes, ...]
+"""A and AAAA: the address; PTR: a name; MX: preference and name; TXT: its strings."""
+Asked = tuple[str, str]
+"""A name (lower case, no trailing dot) and a record type."""
+
+
+class ResolverError(Exception):
+    """There is no name server to ask; the text says what to configure."""
+
+
+class Unanswered(Exception):  # noqa: N818  (an outcome, not a fault)
+    """A question without an answer, from which nothing about the name can be concluded."""
+
+    def __init__(self, message: str, *, silent: bool) -> None:
+        """`silent`: nobody said anything in time.  Else a server said it cannot tell (SERVFAIL …)."""
+        super().__init__(message)
+        self.silent = silent
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a name has; `values` is empty when there is no such name, or nothing of this type."""
+
+    values: tuple[Value, ...]
+    ttl: float
+    """Seconds it may be believed: the least of all records it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A remembered answer."""
+
+    values: tuple[Value, ...] | None
+    """None: there was none."""
+    until: float
+    """Monotonic time up to which it may be believed."""
+
+
+class Resolver(Protocol):
+    """Somebody who knows the DNS."""
+
+    async def resolve(self, name: str, kind: str) -> Answer:
+        """The records of type `kind` (A AAAA MX PTR TXT), aliases followed.  Raises Unanswered only."""
+
+
+class StubResolver:
+    """Asks name servers over UDP, and over TCP when an answer was truncated."""
+
+    def __init__(self, patience: float, nameservers: Sequence[str] = (), port: int = 53) -> None:
+        """Gives up a question after `patience` seconds; without `nameservers` takes resolv.conf's.
+
+        Raises ResolverError.
+        """
+        try:
+            self._resolver = dns.asyncresolver.Resolver(configure=not nameservers)
+        except dns.resolver.NoResolverConfiguration as error:
+            raise ResolverError(
+                "resolv.conf names no name server: set nameservers in [plugins.spf]"
+            ) from error
+        if nameservers:
+            self._resolver.nameservers = list(nameservers)
+        self._resolver.port = port
+        self._resolver.lifetime = patience
+        self._resolver.timeout = patience / 2  # so that a lost packet, or a dead first server, is no end
+        self._backend = dns.asyncbackend.get_backend("trio")
+        # Now, because root may have been given up by the first use.
+        dns.rdata.load_all_types(disable_dynamic_load=False)  # type: ignore[no-untyped-call]  # (it has none)
+
+    async def resolve(self, name: str, kind: str) -> Answer:
+        """See `Resolver.resolve`.  A name that cannot be asked for does not exist."""
+        try:
+            question = dns.name.Name([*(label.encode("ascii") for label in name.split(".")), b""])
+        except (dns.exception.DNSException, UnicodeError):
+            return Answer((), NEGATIVE_TTL)
+        try:
+            found = await self._resolver.resolve(
+                question, kind, raise_on_no_answer=False, search=False, backend=self._backend
+            )
+        except dns.resolver.NXDOMAIN as error:
+            said = error.responses()  # type: ignore[no-untyped-call]  # (it has none)
+            return Answer((), min(map(_ttl_of, said.values()), default=NEGATIVE_TTL))
+        except dns.resolver.NoNameservers as error:
+            answered = any(entry[4] is not None for entry in error.kwargs["errors"])
+            raise Unanswered(f"no usable answer for {name} {kind}", silent=not answered) from error
+        except (dns.exception.DNSException, OSError) as error:
+            raise Unanswered(f"no answer for {name} {kind}", silent=True) from error
+        return Answer(tuple(_value_of(kind, record) for record in found.rrset or ()), _ttl_of(found.response))
+
+
+def _ttl_of(response: Any) -> float:
+    """The least of the chain of answers; for none, the SOA's (RFC 2308 section 5)."""
+    try:
+        chain = response.resolve_chaining()
+    except dns.exception.DNSException:
+        return NEGATIVE_TTL
+    has_soa = any(records.rdtype == dns.rdatatype.SOA for records in response.authority)
+    ttl = float(chain.minimum_ttl)
+    return ttl if has_soa or chain.answer is not None else min(ttl, NEGATIVE_TTL)
+
+
+def _value_of(kind: str, record: Any) -> Value:
+    if kind == "MX":
+        return record.preference, record.exchange.to_text(omit_final_dot=True)
+    if kind == "TXT":
+        return tuple(record.strings)
+    if kind == "PTR":
+        return str(record.target.to_text(omit_final_dot=True))
+    return str(record.address)
+
+
+class Lookups:
+    """A resolver with a memory, who is not asked while it does not answer."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        monotonic: Callable[[], float],
+        breaker: Breaker,
+        *,
+        min_ttl: float = 10,
+        max_ttl: float = 3600,
+        size: int = 10_000,
+    ) -> None:
+        """Answers are believed `min_ttl` to `max_ttl` seconds, their lack `min_ttl`; `size` are kept."""
+        self._resolver = resolver
+        self._monotonic = monotonic
+        self._breaker = breaker
+        self._min_ttl = min_ttl
+        self._max_ttl = max_ttl
+        self._known: TtlCache[Asked, Known] = TtlCache(monotonic, size)
+        self.questions = 0
+        """How many were put to the resolver."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether nobody is asked at the moment."""
+        return self._breaker.open
+
+    async def ask(self, name: str, kind: str) -> Known:
+        """What is known of a name; asks if nothing is."""
+        known = self._known.get((name, kind))
+        if known is not None:
+            return known
+        if not self._breaker.allows():
+            return Known(None, self._monotonic())
+        return await self._fetch(name, kind)
+
+    async def _fetch(self, name: str, kind: str) -> Known:
+        self.questions += 1
+        try:
+            answer = await self._resolver.resolve(name, kind)
+        except Unanswered as trouble:
+            # A server that says "cannot tell" of one name is alive: whoever owns that name must not
+            # be able to silence us about all others.
+            (self._breaker.failed if trouble.silent else self._breaker.succeeded)()
+            return self._remember((name, kind), None, self._min_ttl)
+        self._breaker.succeeded()
+        ttl = min(max(answer.ttl, self._min_ttl), self._max_ttl)
+        return self._remember((name, kind), _bounded(kind, answer.values), ttl)
+
+    def timed_out(self, pending: Asked | None) -> None:
+        """The time for a check was over while `pending` was asked for."""
+        if pending is not None:
+            self._breaker.failed()
+            self._remember(pending, None, self._min_ttl)
+
+    def _remember(self, asked: Asked, values: tuple[Value, ...] | None, ttl: float) -> Known:
+        known = Known(values, self._monotonic() + ttl)
+        self._known.put(asked, known, ttl)
+        return known
+
+
+def _bounded(kind: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """No more than is of use, so that nobody fills the memory; SPF records stay whole for judgement."""
+    if kind != "TXT":
+        return values[:_MOST_VALUES]
+    texts = [value for value in values if value and isinstance(value[0], bytes)]
+    if sum(len(part) for text in texts for part in text if isinstance(part, bytes)) <= _MOST_OCTETS:
+        return tuple(texts)
+    kept: list[Value] = []
+    for text in texts:
+        joined = b"".join(part for part in text if isinstance(part, bytes))
+        # one octet more than allowed is enough to see that it is too long
+        kept.append((joined[: _MOST_OCTETS + 1] if joined[:6].lower() == b"v=spf1" else b"",))
+    return tuple(sorted(kept, reverse=True)[:3])  # two records are an error already (RFC 7208 section 4.5)

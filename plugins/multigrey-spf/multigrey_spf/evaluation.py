@@ -1,0 +1,292 @@
+"""One SPF check (RFC 7208) by pyspf, and by which way a client passed it.
+
+pyspf is synchronous, so a check runs in a thread; its only way out is the method `dns`, which is
+overridden.  The module global pyspf would otherwise look names up with is not touched: somebody
+else in the same process may be using it.
+
+Who passed is not enough: the record of a domain may let everybody pass.  pyspf tells the term that
+matched in the first record only, so `Check` watches the methods all terms go through:
+
+    a mx ip4 ip6   `cidrmatch`, with the prefix length, after `dns_a` or `dns_mx` with the name
+    exists         `dns_a` that finds something, without `cidrmatch` after it
+    ptr            `validated_ptrs`
+    all            nothing
+    include, redirect  `check1`, with the domain
+
+Names are made from domain specifications by `expand`, which therefore knows the macros in them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from ipaddress import ip_network
+from typing import Any
+
+import spf  # type: ignore[import-untyped]  # (pyspf has no types)
+
+from multigrey.model import Address
+from multigrey_spf.dnslookup import Asked, Known, Value
+
+__all__ = ["RESULTS", "Check", "Outcome", "Question", "Session", "Way", "evaluate", "is_local", "strangers"]
+
+RESULTS = ("pass", "fail", "softfail", "neutral", "none", "temperror", "permerror")
+"""RFC 7208 section 2.6."""
+
+_WIDEST = {4: 16, 6: 32}
+"""The shortest prefixes that still say something about who may send."""
+_MOST_QUESTIONS = 50
+"""For one check.  RFC 7208 section 4.6.4 would allow more than a hundred (ten `mx` of ten hosts)."""
+_MOST_OCTETS = 4096
+"""Of one record; sections 3.3 and 3.4 want it to fit one DNS packet."""
+_LONGEST_TERM = 512
+"""Octets; names have 253 at most.  pyspf's patterns take quadratic time for each term."""
+_LONGEST_NAME = 253
+_MACRO = re.compile(r"%\{([A-Za-z])")
+_SENDERS_CHOICE = frozenset("lshp")
+"""Macros made of what the client says of itself: local part, sender, HELO, reverse name."""
+
+_LOCAL = tuple(
+    ip_network(text)
+    for text in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.168.0.0/16", "224.0.0.0/3", "::/8", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whether `domain` authorises `client`."""
+
+    client: Address
+    domain: str
+    """Lower case, A-labels, no trailing dot."""
+    local: str
+    """Local part of the sender, in ASCII."""
+    helo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a check."""
+
+    result: str
+    """One of RESULTS."""
+    authorised: bool
+    """Whether it passed by a term that does not let just anybody pass."""
+    until: float
+    """Monotonic time up to which all answers it rests on may be believed."""
+    reusable: bool
+    """Whether it would be the same for every local part and HELO."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a client passed."""
+
+    prefix: int | None
+    """Prefix length of the network; None: by `exists`."""
+    macros: frozenset[str]
+    """Letters of those in the domain specifications on the way."""
+
+
+class Session:
+    """The DNS as one check sees it, from its thread."""
+
+    def __init__(self, ask: Callable[[str, str], Known]) -> None:
+        """`ask` waits for the answer; what it raises ends the check."""
+        self._ask = ask
+        self._memo: dict[Asked, Known] = {}
+        self.until = float("inf")
+        self.pending: Asked | None = None
+        """What is being asked for at the moment."""
+
+    def look_up(self, name: str, kind: str) -> tuple[Value, ...]:
+        """The values of a name; raises TempError when there is no answer, or after too many questions."""
+        asked = (name, kind)
+        known = self._memo.get(asked)
+        if known is None:
+            if len(self._memo) >= _MOST_QUESTIONS:
+                raise spf.TempError("too many DNS questions")
+            self.pending = asked
+            known = self._ask(name, kind)
+            self.pending = None
+            self._memo[asked] = known
+            self.until = min(self.until, known.until)
+        if known.values is None:
+            raise spf.TempError("no answer from the DNS")
+        return known.values
+
+
+class Check(spf.query):  # type: ignore[misc]  # (see the import)
+    """pyspf's evaluation, over a session, that notes the way."""
+
+    def __init__(self, question: Question, session: Session) -> None:
+        """Evaluates nothing yet: see `check`."""
+        super().__init__(
+            i=str(question.client), s=f"{question.local}@{question.domain}", h=question.helo, strict=True
+        )
+        self.l, self.o = question.local, question.domain  # pyspf splits at the first "@"
+        self.d = self.o
+        self._session = session
+        self._macros_in: dict[str, frozenset[str]] = {}
+        self._asked: frozenset[str] = frozenset()
+        self.way: Way | None = None
+        """Of a pass: by what network or `exists`; None: by `all` or `ptr`."""
+        self.personal = False
+        """Whether a term depends on the local part or the HELO."""
+
+    def check(self, spf: str | None = None) -> tuple[str, int, str]:
+        """Result, SMTP code and explanation; raises only what `Session.look_up` lets through."""
+        self.way = None
+        found: tuple[str, int, str] = super().check(spf)
+        return found
+
+    def dns(self, name: Any, qtype: str, cnames: Any = None, ignore_void: bool = False) -> list[Value]:  # noqa: ARG002  (aliases are the resolver's business)
+        """Values of a name; counts those that do not exist (RFC 7208 section 4.6.4)."""
+        text = str(name).removesuffix(".").lower()
+        if not text.isascii() or len(text) > _LONGEST_NAME:
+            return []
+        if not all(0 < len(label) < 64 for label in text.split(".")):
+            return []
+        values = list(self._session.look_up(text, qtype))
+        if not values and not ignore_void:
+            self.void_lookups += 1
+            if self.void_lookups > spf.MAX_VOID_LOOKUPS:
+                raise spf.PermError(f"Void lookup limit of {spf.MAX_VOID_LOOKUPS} exceeded")
+        return values
+
+    def dns_spf(self, domain: str) -> str | None:
+        """The record of a domain, if its size is one a record can have."""
+        record: str | None = super().dns_spf(domain)
+        if record is not None and (
+            len(record) > _MOST_OCTETS or any(len(term) > _LONGEST_TERM for term in record.split(" "))
+        ):
+            raise spf.PermError("SPF record too long")
+        return record
+
+    def get_explanation(self, spec: str) -> str | None:  # noqa: ARG002  (see below)
+        """Never fetched: nobody reads it, and a stranger would choose the text."""
+        return None
+
+    def expand(self, s: str, stripdot: bool = True) -> str:
+        """Text with its macros expanded; remembers which ones made a name."""
+        text: str = super().expand(s, stripdot)
+        while stripdot and len(text) > _LONGEST_NAME and "." in text:  # pyspf only drops one label
+            text = text.partition(".")[2]
+        macros = frozenset(letter.lower() for letter in _MACRO.findall(s))
+        if macros:
+            self._macros_in[text] = self._macros_of(text) | macros
+            self.personal = self.personal or not macros.isdisjoint("lsh")
+        return text
+
+    def _macros_of(self, name: str) -> frozenset[str]:
+        return self._macros_in.get(name, frozenset())
+
+    def check0(self, spf: str | None, recursion: int) -> tuple[str, int, str]:
+        """One record.  What did not pass is no way for the record that includes it."""
+        self._forget()
+        found: tuple[str, int, str] = super().check0(spf, recursion)
+        if found[0] != "pass":
+            self._forget()
+        return found
+
+    def check1(self, spf: str | None, domain: str, recursion: int) -> tuple[str, int, str]:
+        """One record of a domain that was named by a term."""
+        found: tuple[str, int, str] = super().check1(spf, domain, recursion)
+        if self.way is not None:
+            self.way = replace(self.way, macros=self.way.macros | self._macros_of(domain))
+        return found
+
+    def _forget(self) -> None:
+        self.way = None
+        self._asked = frozenset()
+
+    def dns_a(self, domainname: str, A: str = "A") -> list[Value]:  # noqa: N803  (pyspf's)
+        """Addresses of a name; if nothing follows, they were asked for by `exists`."""
+        addresses: list[Value] = super().dns_a(domainname, A)
+        self._forget()
+        if addresses:
+            self._asked = self._macros_of(domainname)
+            self.way = Way(None, self._asked)
+        return addresses
+
+    def dns_mx(self, domainname: str) -> list[Value]:
+        """Addresses of a domain's mail servers."""
+        addresses: list[Value] = super().dns_mx(domainname)
+        self._asked = self._macros_of(domainname)
+        return addresses
+
+    def cidrmatch(self, ipaddrs: list[Any], n: int) -> bool:
+        """Whether the client is in one of these networks."""
+        macros = self._asked
+        self._forget()
+        matched = bool(super().cidrmatch(ipaddrs, n))
+        if matched:
+            self.way = Way(n, macros)
+        return matched
+
+    def validated_ptrs(self) -> list[str]:
+        """The client's reverse names: no way to say who may send (RFC 7208 section 5.5)."""
+        names: list[str] = super().validated_ptrs()
+        self._forget()
+        return names
+
+
+def evaluate(question: Question, session: Session, check: type[Check] = Check) -> Outcome:
+    """The whole check; waits for the DNS, so it belongs into a thread."""
+    first = check(question, session)
+    result = first.check()[0]
+    authorised = result == "pass" and _says_who(first.way, question, session)
+    return Outcome(result, authorised, session.until, reusable=not first.personal)
+
+
+def _says_who(way: Way | None, question: Question, session: Session) -> bool:
+    """Whether it is a way for some, not for everybody."""
+    if way is None or way.macros & _SENDERS_CHOICE:
+        return False
+    if way.prefix is not None and way.prefix < _WIDEST[question.client.version]:
+        return False
+    if way.prefix is not None and "i" not in way.macros:
+        return True
+    # What the DNS says of each client by itself may be the same for all of them (a wildcard, or a
+    # name that holds the address it is asked with): see whether two others would pass.
+    results = [
+        Check(replace(question, client=other), session).check()[0] for other in strangers(question.client)
+    ]
+    return not {"pass", "temperror"}.intersection(results)
+
+
+def is_local(address: Address) -> bool:
+    """Whether an address is private, on this link, multicast or reserved: no domain speaks of those."""
+    return any(address in network for network in _LOCAL if network.version == address.version)
+
+
+def strangers(client: Address) -> tuple[Address, Address]:
+    """Two addresses that have nothing to do with a client: one not far from it, one anywhere.
+
+    Always the same for one client, so that what the DNS says of them can be remembered.
+    """
+    near, far = (8, 0) if client.version == 4 else (16, 3)
+    return _stranger(client, near), _stranger(client, far)
+
+
+def _stranger(client: Address, common: int) -> Address:
+    """Shares `common` leading bits with the client, and not its network."""
+    spare = client.max_prefixlen - common
+    network = client.max_prefixlen - _WIDEST[client.version]
+    for number in _numbers(client, common):
+        other = type(client)(int(client) >> spare << spare | number % (1 << spare))
+        if int(other) >> network != int(client) >> network and not is_local(other):
+            return other
+    raise AssertionError("there is no end of numbers")
+
+
+def _numbers(client: Address, common: int) -> Iterator[int]:
+    count = 0
+    while True:
+        yield int.from_bytes(blake2b(client.packed + bytes([common]) + count.to_bytes(4)).digest()[:16])
+        count += 1

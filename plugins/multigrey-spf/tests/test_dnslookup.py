@@ -1,0 +1,250 @@
+"""The stub resolver against a server on loopback; the memory and the breaker before it."""
+
+from __future__ import annotations
+
+import dns.rcode
+import pytest
+import trio
+import trio.testing
+from dnsserver import DnsServer, failing, reply, silent, truncated, wrong_id, wrong_question
+from multigrey_spf import dnslookup
+from multigrey_spf.dnslookup import NEGATIVE_TTL, Answer, Lookups, ResolverError, StubResolver, Unanswered
+from spfzone import SILENCE, TROUBLE, Zone
+
+from multigrey.lookups import Breaker
+
+SPF = '300 IN TXT "v=spf1 " "-all"'
+ZONE = {
+    ("example.org", "TXT"): (SPF,),
+    ("example.org", "MX"): ("600 IN MX 10 mx.example.org.",),
+    ("mx.example.org", "A"): ("60 IN A 192.0.2.1",),
+    ("mx.example.org", "AAAA"): ("61 IN AAAA 2001:DB8::1",),
+    ("null.example.org", "MX"): ("600 IN MX 0 .",),
+    ("1.2.0.192.in-addr.arpa", "PTR"): ("62 IN PTR mx.example.org.",),
+    ("alias.example.org", "A"): ("30 IN CNAME mx.example.org.", "mx.example.org.: 60 IN A 192.0.2.1"),
+    ("loop.example.org", "A"): (
+        "30 IN CNAME loop2.example.org.",
+        "loop2.example.org.: 30 IN CNAME loop.example.org.",
+    ),
+    ("long.example.org", "TXT"): truncated(SPF),
+    ("gone.example.org", "TXT"): failing(dns.rcode.NXDOMAIN, minimum=90),
+    ("bare.example.org", "TXT"): failing(dns.rcode.NXDOMAIN),
+    ("empty.example.org", "TXT"): lambda query, tcp: reply(query, minimum=91),
+    ("broken.example.org", "TXT"): failing(dns.rcode.SERVFAIL),
+    ("refused.example.org", "TXT"): failing(dns.rcode.REFUSED),
+    ("silent.example.org", "TXT"): silent,
+    ("id.example.org", "TXT"): wrong_id(SPF),
+    ("question.example.org", "TXT"): wrong_question(SPF),
+    ("other.example.org", "TXT"): ('elsewhere.example.: 300 IN TXT "v=spf1 +all"',),
+    ("garbage.example.org", "TXT"): lambda query, tcp: query.to_wire()[:2] + b"\x84\x00garbage",
+    ("half.example.org", "TXT"): lambda query, tcp: query.to_wire()[:7],
+}
+
+
+@pytest.fixture
+async def server(nursery):
+    server = DnsServer(ZONE)
+    await nursery.start(server.run)
+    yield server
+    nursery.cancel_scope.cancel()
+
+
+def stub(server, patience=5.0):
+    return StubResolver(patience, ["127.0.0.1"], server.port)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "values", "ttl"),
+    [
+        ("example.org", "TXT", ((b"v=spf1 ", b"-all"),), 300),
+        ("example.org", "MX", ((10, "mx.example.org"),), 600),
+        ("mx.example.org", "A", ("192.0.2.1",), 60),
+        ("mx.example.org", "AAAA", ("2001:db8::1",), 61),
+        ("null.example.org", "MX", ((0, "."),), 600),
+        ("1.2.0.192.in-addr.arpa", "PTR", ("mx.example.org",), 62),
+        ("alias.example.org", "A", ("192.0.2.1",), 30),
+        ("long.example.org", "TXT", ((b"v=spf1 ", b"-all"),), 300),
+        ("gone.example.org", "TXT", (), 90),
+        ("bare.example.org", "TXT", (), NEGATIVE_TTL),
+        ("empty.example.org", "TXT", (), 91),
+        ("mx.example.org", "TXT", (), NEGATIVE_TTL),
+        ("nowhere.example.org", "TXT", (), NEGATIVE_TTL),
+        ("other.example.org", "TXT", (), NEGATIVE_TTL),
+    ],
+)
+async def test_answers(server, name, kind, values, ttl):
+    assert await stub(server).resolve(name, kind) == Answer(values, ttl)
+
+
+async def test_a_truncated_answer_is_asked_for_again_over_tcp(server):
+    await stub(server).resolve("long.example.org", "TXT")
+    assert [how for _, _, how in server.asked] == ["udp", "tcp"]
+
+
+@pytest.mark.parametrize("name", ["broken.example.org", "refused.example.org", "loop.example.org"])
+async def test_a_server_that_cannot_tell(server, name):
+    with pytest.raises(Unanswered) as caught:
+        await stub(server).resolve(name, "A" if name.startswith("loop") else "TXT")
+    assert not caught.value.silent
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["silent", "id", "question", "garbage", "half"])
+async def test_silence_and_lies_are_no_answer(server, name, mock_clock):
+    """Whoever sends wrong numbers, questions or bytes does not end the wait for the right answer."""
+    with trio.move_on_after(1) as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stub(server).resolve, f"{name}.example.org", "TXT")
+            while not server.asked:
+                await trio.testing.wait_all_tasks_blocked(0.005)
+            mock_clock.jump(2)
+    assert scope.cancelled_caught
+
+
+async def test_a_question_that_nobody_answers_has_an_end(server):
+    with pytest.raises(Unanswered) as caught:
+        await stub(server, patience=0.03).resolve("silent.example.org", "TXT")
+    assert caught.value.silent
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "a..b", "a" * 64 + ".example", ".".join(["a" * 60] * 5), "\xe4.example", "a b.example"]
+)
+async def test_names_that_cannot_be(server, name):
+    assert (await stub(server).resolve(name, "TXT")).values == ()
+
+
+async def test_search_domains_are_not_tried(server):
+    resolver = stub(server)
+    resolver._resolver.search = [dnslookup.dns.name.from_text("example.org")]
+    assert (await resolver.resolve("mx", "A")).values == ()
+    assert server.asked == [("mx", "A", "udp")]
+
+
+def test_without_name_servers_it_says_what_to_do(monkeypatch):
+    def nothing(configure):
+        raise dnslookup.dns.resolver.NoResolverConfiguration
+
+    monkeypatch.setattr(dnslookup.dns.asyncresolver, "Resolver", nothing)
+    with pytest.raises(ResolverError, match=r"set nameservers in \[plugins\.spf\]"):
+        StubResolver(0.5)
+
+
+class Time:
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+def lookups(records, time, **options):
+    zone = Zone(records, ttls=options.pop("ttls", None))
+    return Lookups(zone, time, Breaker(time, failures=3, pause=10), **options), zone
+
+
+@pytest.mark.parametrize(
+    ("ttl", "believed"),
+    [(0, 10), (1, 10), (10, 10), (300, 300), (3600, 3600), (86400, 3600)],
+)
+async def test_ttls_are_kept_within_bounds(ttl, believed):
+    time = Time()
+    asking, zone = lookups({("a.example", "A"): "192.0.2.1"}, time, ttls={("a.example", "A"): ttl})
+    assert (await asking.ask("a.example", "A")).until == believed
+    time.seconds = believed - 0.5
+    assert (await asking.ask("a.example", "A")).values == ("192.0.2.1",)
+    assert len(zone.asked) == 1
+    time.seconds = believed
+    await asking.ask("a.example", "A")
+    assert len(zone.asked) == asking.questions == 2
+
+
+async def test_what_does_not_exist_is_remembered_too():
+    time = Time()
+    asking, zone = lookups({}, time, ttls={("no.example", "TXT"): 60})
+    for _ in range(3):
+        assert (await asking.ask("no.example", "TXT")).values == ()
+    assert len(zone.asked) == 1
+
+
+async def test_trouble_is_remembered_shortly():
+    time = Time()
+    asking, zone = lookups({("bad.example", "TXT"): TROUBLE}, time)
+    for _ in range(3):
+        assert (await asking.ask("bad.example", "TXT")).values is None
+    assert len(zone.asked) == 1
+    time.seconds = 10
+    zone.records["bad.example", "TXT"] = "v=spf1 -all"
+    assert (await asking.ask("bad.example", "TXT")).values == ((b"v=spf1 -all",),)
+
+
+async def test_names_of_a_failing_domain_never_open_the_breaker():
+    asking, _ = lookups({(f"{n}.bad.example", "TXT"): TROUBLE for n in range(50)}, Time())
+    for n in range(50):
+        await asking.ask(f"{n}.bad.example", "TXT")
+        assert not asking.paused
+
+
+async def test_the_breaker_opens_and_closes():
+    time = Time()
+    asking, zone = lookups({("good.example", "TXT"): "v=spf1 -all"}, time)
+    for n in range(3):
+        assert not asking.paused
+        asking.timed_out((f"{n}.example", "TXT"))
+    assert asking.paused
+    assert (await asking.ask("good.example", "TXT")).values is None
+    assert zone.asked == []
+    time.seconds = 10  # the pause is over: one question goes through
+    assert not asking.paused
+    assert (await asking.ask("good.example", "TXT")).values == ((b"v=spf1 -all",),)
+    assert not asking.paused
+    for n in range(2):  # it takes three in a row again
+        asking.timed_out((f"{n}.example", "TXT"))
+    assert not asking.paused
+
+
+async def test_only_one_question_finds_out_whether_it_is_over(nursery):
+    time = Time()
+    asking, zone = lookups({("slow.example", "TXT"): SILENCE}, time)
+    for n in range(3):
+        asking.timed_out((f"{n}.example", "TXT"))
+    time.seconds = 10
+    nursery.start_soon(asking.ask, "slow.example", "TXT")
+    await zone.waiting.wait()
+    assert (await asking.ask("good.example", "TXT")).values is None
+    assert asking.paused
+    assert zone.asked == [("slow.example", "TXT")]
+    nursery.cancel_scope.cancel()
+
+
+def test_a_time_out_while_nothing_was_asked_is_nobodys_fault():
+    asking, _ = lookups({}, Time())
+    for _ in range(10):
+        asking.timed_out(None)
+    assert not asking.paused
+
+
+async def test_the_memory_is_bounded():
+    asking, _ = lookups({}, Time(), size=100)
+    for n in range(300):
+        await asking.ask(f"{n}.example", "A")
+    assert len(asking._known) == 100
+
+
+async def test_answers_are_bounded():
+    huge = tuple((b"x" * 255,) * 4 for _ in range(60))
+    many = tuple(f"198.51.{n // 250}.{n % 250}" for n in range(4000))
+    asking, _ = lookups(
+        {
+            ("huge.example", "TXT"): (*huge, (b"v=spf1 ", b"-all"), (b"v=spf1 " + b"y" * 60_000,)),
+            ("small.example", "TXT"): ("google-site-verification=1", "v=spf1 -all"),
+            ("many.example", "A"): many,
+        },
+        Time(),
+    )
+    kept = (await asking.ask("huge.example", "TXT")).values
+    assert sum(len(part) for text in kept for part in text) < 5000
+    assert (b"v=spf1 -all",) in kept
+    assert any(len(text[0]) == 4097 for text in kept)  # seen to be too long
+    assert len((await asking.ask("small.example", "TXT")).values) == 2
+    assert len((await asking.ask("many.example", "A")).values) == 256
