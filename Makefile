@@ -33,9 +33,11 @@ fast-test: $(VENV)/tools
 	$(BIN)/python -m pytest tests plugins -m "not mta and not crash"
 
 # Everything pure has to be run by its own tests to the last branch.
-PURE := addresses origin keys decision codec logline messages seldom protocols
+PURE := addresses origin senders sender_shapes keys decision question standing fairness replies \
+  codec logline messages seldom lookups timespans facts protocols
 cover: $(VENV)/tools
-	$(BIN)/python -m pytest -q $(wildcard $(PURE:%=tests/test_%.py)) tests/test_decision_model.py tests/protocols \
+	$(BIN)/python -m pytest -q $(wildcard $(PURE:%=tests/test_%.py)) tests/test_decision_model.py \
+	  tests/test_decision_trust.py tests/test_origin_data.py tests/protocols \
 	  $(PURE:%=--cov=multigrey.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/tools

@@ -394,9 +394,8 @@ def _came_back(
 def _observed(now: int, decision: Decision) -> Decision:
     """The same, as it is when everybody passes: no trust, no waiting for the disk."""
     verdict = replace(decision.verdict, action=Action.PASS, observed=True)
-    record = decision.record
-    if record is not None:
-        record = replace(record, passed_at=now, passes=0, observed=True)
+    assert decision.record is not None  # every deferral has one
+    record = replace(decision.record, passed_at=now, passes=0, observed=True)
     return replace(decision, verdict=verdict, record=record, durable=False)
 
 

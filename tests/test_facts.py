@@ -82,6 +82,7 @@ def test_summer_time_is_heeded():
     surroundings = Surroundings(ZoneInfo("Europe/Vienna"))
     before = int(datetime(2026, 3, 29, 0, 59, tzinfo=UTC).timestamp())
     assert surroundings.moment(before) == (6, 1 * 60 + 59)
+    assert surroundings.moment(before + 1) == (6, 1 * 60 + 59)
     assert surroundings.moment(before + 60) == (6, 3 * 60)
     assert surroundings.moment(before) == (6, 1 * 60 + 59)
 

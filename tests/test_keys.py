@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from multigrey.keys import (
     NETWORK_KEY,
+    ORIGIN_KEY,
     ClientAddress,
     ClientNetwork,
     Helo,
     KeyScheme,
+    OriginText,
     Recipient,
     RecipientDomain,
     Sender,
@@ -348,6 +350,49 @@ def test_configured_key_comes_first():
     assert len(keys) == 3
     assert keys[0][1] == digest_of("helo=16:mail.example.org;")
     assert keys[1] == scheme().record_keys(ATTEMPT, UNNAMED)[0]
+
+
+def by_origin(*names):
+    network, recipient = ClientNetwork(), Recipient()
+    parts = {"origin": OriginText(), "sender": Sender(), "recipient": recipient, "helo": Helo()}
+    return KeyScheme(SITE_KEY, names, [parts[name] for name in names], network, recipient)
+
+
+def test_by_default_a_named_origin_has_two_keys_and_an_unnamed_one_the_network_key_alone():
+    made_by = by_origin(*ORIGIN_KEY)
+    named, unnamed = (made_by.record_keys(ATTEMPT, origin) for origin in (NAMED, UNNAMED))
+    assert unnamed == scheme().record_keys(ATTEMPT, UNNAMED)
+    assert named[1:] == unnamed
+    assert named[0] == made_by.named_key(ATTEMPT, NAMED, "192.0.2.0/24")
+    assert named == tuple(reversed(scheme().record_keys(ATTEMPT, NAMED)))
+
+
+def test_a_configured_key_with_the_origin_in_it():
+    made_by = by_origin("origin", "helo")
+    named, unnamed = (made_by.record_keys(ATTEMPT, origin) for origin in (NAMED, UNNAMED))
+    assert named[0][1] == digest_of("origin=11:example.org;helo=16:mail.example.org;")
+    assert unnamed[0][1] == digest_of("origin=12:192.0.2.0/24;helo=16:mail.example.org;")
+    assert (len(named), len(unnamed)) == (3, 2)
+    assert OriginText().text(ATTEMPT) is None
+
+
+def test_the_first_key_is_the_first_of_all():
+    for made_by in (scheme(), by_origin(*ORIGIN_KEY), by_origin("helo")):
+        for origin in (NAMED, UNNAMED):
+            for attempt in (ATTEMPT, replace(ATTEMPT, raw="any old text")):
+                first = made_by.first_key(attempt, origin, "192.0.2.0/24")
+                keys = made_by.record_keys(attempt, origin)
+                assert keys[0] == first
+                assert made_by.further_keys(first, attempt, origin, "192.0.2.0/24") == keys
+
+
+def test_keys_of_an_origin_as_a_whole():
+    made_by = scheme()
+    assert made_by.standing_key(NAMED) == (Table.ORIGIN, digest_of("origin=11:example.org;"))
+    assert made_by.coarse_key(ATTEMPT, UNNAMED) == (
+        Table.RECORD,
+        digest_of("coarse-origin=12:192.0.2.0/24;recipient-domain=11:example.net;"),
+    )
 
 
 # ---------------------------------------------------------------- properties

@@ -147,6 +147,11 @@ def test_the_longest_line_has_everything():
     )
 
 
+def test_the_administrators_class_is_told():
+    line = format_event(replace(event(rule="partners"), class_="business partners"))
+    assert line.endswith(' rule=partners class="business partners"')
+
+
 def test_a_raw_key_stands_in_place_of_the_addresses():
     fields = event_fields(event(raw="some words", sender="", recipient=""))
     assert fields["raw"] == "some words"

@@ -74,3 +74,9 @@ def test_what_was_stored_before_observing_was_possible_is_read():
     entry = change.puts[OWN]
     assert entry is not None
     assert not decode_record(entry.value).observed
+
+
+def test_over_the_limit_a_message_that_passed_goes_on_passing():
+    case = replace(NAMED, same_message=True)
+    change = asked(case=case)([None, None, None, None])
+    assert (change.value.action, change.value.reason) == (Action.PASS, Reason.SAME_MESSAGE)
