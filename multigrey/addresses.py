@@ -37,7 +37,7 @@ __all__ = [
     "strip_extension",
 ]
 
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 """A quoted string (RFC 5321 section 4.1.2), generous about what is in it."""
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _OCTETS = {str(octet): octet for octet in range(256)}

@@ -60,7 +60,7 @@ _COOKIE = re.compile("[a-p]{20}")
 """ezmlm's hash of an address: 20 letters."""
 _NUMBERED = re.compile("([a-z]{3,})[0-9]{5,}")
 _NEIGHBOURS = re.compile(r"#[-._=#]*#")
-_DOMAIN = re.compile(r"[\w-]++(?:\.[\w-]++)++")
+_DOMAIN = re.compile(r"[\w-]++(?:\.[\w-]++)+")
 
 _POOLS = (".mcsv.net", ".mcdlv.net", ".rsgsv.net", ".d.sender-sib.com")
 """Mailchimp and Brevo: the host is in the sender's domain (mail12.suw15.mcsv.net) and changes."""

@@ -34,13 +34,13 @@ __all__ = ["PLACEHOLDER", "sender_domain", "sender_text"]
 _LONGEST = 320
 """64 + 1 + 255 octets (RFC 5321 section 4.5.3.1); nothing longer is folded, so no text is long to fold."""
 
-_NAME = re.compile(r"[^\W\d_]++(?:[._-][^\W\d_]++)*+[0-9]{0,4}+")
+_NAME = re.compile(r"[^\W\d_]++(?:[._-][^\W\d_]++)*[0-9]{0,4}")
 """Names, and names with a year behind them: nothing of the kind is folded, but for these beginnings."""
 _NO_NAME = ("double-bounce", "v-")
 _SHORT = 16
 """No word of fewer characters is a token by itself."""
 
-_DOMAIN = re.compile(r"[\w-]++(?:\.[\w-]++)++")
+_DOMAIN = re.compile(r"[\w-]++(?:\.[\w-]++)+")
 _BATV_TAG = re.compile("[0-9][0-9a-f]{8,9}")
 """draft-levine-smtp-batv section 3: a key digit, three of the day, six of the hash; some hash one less."""
 _BATV_LIKE = re.compile("[0-9][0-9a-z]{2,15}")

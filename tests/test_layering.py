@@ -11,7 +11,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -335,7 +335,9 @@ RULES: list[Callable[[Module], Iterator[str]]] = [
 # --- the house ---
 
 
+@cache
 def modules() -> list[Module]:
+    """All of them, read and parsed once for all rules."""
     return [module_of(path) for path in sorted((ROOT / PACKAGE).rglob("*.py"))]
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -27,12 +28,17 @@ def names(requirements: Iterable[str]) -> set[str]:
     return {re.split(r"[<>=!~ \[;]", one, maxsplit=1)[0] for one in requirements}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def foreign_imports(*folders: Path) -> Iterator[tuple[str, Path]]:
     """Top-level modules that are neither Python's nor lie in the checkout, and who imports them."""
     for path in (path for folder in folders for path in folder.rglob("*.py")):
         ours = {found.stem for found in path.parent.iterdir()} | {found.name for found in ROOT.iterdir()}
         ours |= {found.parent.name for found in ROOT.glob("plugins/*/*/__init__.py")}
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module:
                 modules = [node.module]
@@ -184,3 +190,10 @@ def test_every_plugin_carries_its_licence():
     for path in PLUGINS:
         assert tomllib.loads(path.read_text())["project"]["license-files"] == ["LICENSE"]
         assert path.with_name("LICENSE").read_text() == ours
+
+
+def test_no_group_is_possessive():
+    """Before Python 3.11.5 `(...)*+` may match what `(...)*` does not (CPython issue 106052)."""
+    sources = [*(ROOT / "multigrey").rglob("*.py"), *(ROOT / "plugins").rglob("multigrey_*/**/*.py")]
+    found = [path.name for path in sources if re.search(r"\)(?:[*+?]|\{\d*,\d*\})\+", path.read_text())]
+    assert found == []

@@ -35,7 +35,7 @@ DUNNO = b"action=DUNNO\n\n"
 @pytest.fixture
 def autojump_clock() -> trio.testing.MockClock:
     """Time jumps when nothing has happened for a while: real sockets need a moment."""
-    return trio.testing.MockClock(autojump_threshold=0.01)
+    return trio.testing.MockClock(autojump_threshold=0.002)
 
 
 class Bench:

@@ -224,8 +224,9 @@ async def test_nothing_waits_for_a_checkpoint(store, disk):
     assert health["last_checkpoint_us"] > 0
 
 
-async def test_nothing_is_lost_while_checkpoints_fail(store, disk, caplog):
+async def test_nothing_is_lost_while_checkpoints_fail(store, disk, caplog, monkeypatch):
     caplog.set_level(logging.WARNING)
+    monkeypatch.setattr("multigrey.stores.batches._LONGEST_PAUSE", 0.05)
     await put(store, key(1), b"1")
     await everything(store)
     disk.error = broken()

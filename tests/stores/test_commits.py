@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from multigrey.errors import StoreError
 from multigrey.model import Change, Entry, Table
-from multigrey.stores import commits
+from multigrey.stores import checkpoints, commits
 from multigrey.stores.lmdb import LmdbStore
 from tests.support.stores import FAR, Disk, count, everything, get, key, options, put, running, touch
 
@@ -136,6 +136,7 @@ async def test_changes_made_during_a_commit_are_one_batch(store, disk, waiters):
 
 async def test_a_change_nobody_waits_for_is_written_soon(tmp_path, disk, monkeypatch):
     monkeypatch.setattr(commits, "LAZY", 0.01)
+    monkeypatch.setattr(checkpoints, "AFTER", 0.01)
     async with running(LmdbStore(options(tmp_path), commit_hook=disk)) as store:
         await put(store, key(1), b"x", durable=False)
         await until(lambda: store._commits.idle)
@@ -244,7 +245,7 @@ async def test_every_failure_is_survived(store, disk, error, words, caplog):
 @pytest.fixture
 def autojump_clock():
     """Time jumps when nothing has happened for a while: the commit thread needs a moment."""
-    return trio.testing.MockClock(autojump_threshold=0.2)
+    return trio.testing.MockClock(autojump_threshold=0.05)
 
 
 async def test_failures_are_reported_sparingly(autojump_clock, store, disk, caplog):
