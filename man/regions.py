@@ -26,6 +26,7 @@ from typing import Any
 import click
 
 from man.mdoc import docstring, item, literal, prose, quoted, tagged
+from man.metrics_regions import METRICS_REGIONS
 from man.whitelist_regions import WHITELIST_REGIONS
 from multigrey import daemon, hookspecs, logline
 from multigrey.builtins import BuiltIns
@@ -234,7 +235,8 @@ def sender_shapes() -> list[str]:
 
 def grammar(protocol: str) -> list[str]:
     """The grammar at the head of a protocol's module."""
-    lines = _block(import_module(f"multigrey.protocols.{protocol}"), "Grammar, in bytes:")
+    place = "control.dialogue" if protocol == "control" else f"protocols.{protocol}"
+    lines = _block(import_module(f"multigrey.{place}"), "Grammar, in bytes:")
     return literal((part for line in lines for part in _fitted(line)), indent=False)
 
 
@@ -341,6 +343,7 @@ def _arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 # --- writing ---------------------------------------------------------------------------------------
 
 REGIONS: Mapping[str, Callable[..., Sequence[str]]] = {
+    **METRICS_REGIONS,
     **WHITELIST_REGIONS,
     "classes": classes,
     "commands": commands,

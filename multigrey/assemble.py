@@ -24,15 +24,17 @@ from multigrey.contracts import SourceOptions
 from multigrey.decision import Policy
 from multigrey.errors import ConfigError, PluginError, Problem
 from multigrey.guards import Kind, ask_all, guarded_match
-from multigrey.judging import OBSERVE, Setup
+from multigrey.judging import OBSERVE, Setup, SourceInfo
 from multigrey.keys import ClientNetwork, KeyScheme, Recipient
 from multigrey.model import Attempt, Match, Origin
 from multigrey.origin import Origins
 from multigrey.plugins import Plugins, load_plugins
+from multigrey.redaction import Redactor
 from multigrey.registry import BuiltRegistry
 from multigrey.rules import Classes, Rules, wrong_classes, wrong_rules
 from multigrey.standing import Proof
 from multigrey.whitelists import role_addresses
+from multigrey.whitelists.lists import EntryList
 
 __all__ = ["Assembly", "assemble", "check"]
 
@@ -79,6 +81,7 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
     problems: list[Problem] = []
     warnings = [*registry.warnings, *map(str, _late_budgets(loaded, tables, registry))]
     sources: list[Callable[[Attempt], Match | None]] = [role_addresses().match]
+    about_sources = [SourceInfo(role_addresses().name, entries=role_addresses().count)]
     summary: dict[str, int] = {}
     for index, entry in enumerate(settings.whitelist):
         options = SourceOptions(entry.path, entry.owner or "", clock.now, origin_of)
@@ -88,10 +91,14 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
             problems += error.problems
             continue
         sources.append(guarded_match(source, registry.counters, entry.source))
-        summary[f"{entry.source} {entry.path or index}"] = getattr(source, "count", 0)
+        count = getattr(source, "count", 0)
+        every = source.every if isinstance(source, EntryList) else None
+        about_sources.append(SourceInfo(entry.source, str(entry.path or ""), options.owner, count, every))
+        summary[f"{entry.source} {entry.path or index}"] = count
         warnings += [str(warning) for warning in getattr(source, "warnings", ())]
     _refuse(problems)
     setup = _setup(settings, registry, site_key, origins, tuple(sources))
+    setup = replace(setup, about_sources=tuple(about_sources))
     return Assembly(settings, registry, setup, summary, tuple(warnings))
 
 
@@ -140,11 +147,13 @@ def _setup(
         recipient=recipient,
         origin_of=origins.of,
         provider_of=origins.provider_of,
+        origins=origins,
         ipv4_prefix=greylist.ipv4_prefix,
         ipv6_prefix=greylist.ipv6_prefix,
         null_sender_at_data=greylist.null_sender == "data",
         message_pass=greylist.message_pass,
         header=greylist.header,
+        redactor=Redactor(site_key) if settings.log.redact else None,
         mode=greylist.mode,
     )
 

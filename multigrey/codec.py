@@ -7,21 +7,38 @@ so that no record is ever guessed.  Text that was not UTF-8 on the wire keeps it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, TypeVar
 
 import msgpack  # noqa: TID251  (this is the one module that may)
 
 from multigrey.errors import CodecError, NewerFormatError
-from multigrey.model import OriginRecord, Record, Standing
+from multigrey.model import (
+    Action,
+    Address,
+    Attempt,
+    DecisionEvent,
+    Match,
+    OriginRecord,
+    Reason,
+    Record,
+    Stage,
+    Standing,
+    Verdict,
+)
 
 __all__ = [
     "Hits",
     "Times",
+    "decode_event",
     "decode_hits",
     "decode_origin",
     "decode_record",
     "decode_standing",
     "decode_text",
+    "encode_event",
     "encode_hits",
     "encode_origin",
     "encode_record",
@@ -38,6 +55,7 @@ ORIGIN_VERSION = 1
 STANDING_VERSION = 1
 TEXT_VERSION = 1
 HITS_VERSION = 1
+EVENT_VERSION = 1
 
 _RECORD_1_TYPES = (int,) * 8 + (str,) * 4
 _RECORD_TYPES = (*_RECORD_1_TYPES, bool)
@@ -147,6 +165,153 @@ def encode_hits(hits: Hits) -> bytes:
 def decode_hits(value: bytes) -> Hits:
     """The hits of an entry from their stored form.  Raises CodecError."""
     return Hits(*_unpack(value, "hit count", HITS_VERSION, _HITS_TYPES))
+
+
+# --- decisions, for the history ---------------------------------------------------------------------
+
+_EVENT_TYPES: tuple[tuple[type, ...], ...] = (
+    *((int,), (str,), (str,), (bytes,), (str, type(None))),  # time, id, listener, client address and name
+    *(((str,),) * 7),  # HELO, sender, recipient, stage, message, authenticated, raw
+    (dict,),  # attributes
+    *(((str,),) * 2),  # action, reason
+    *(((int,),) * 4),  # retry_after, delay, age, attempts
+    (tuple, type(None)),  # whitelist entry
+    *(((str,),) * 4),  # rule, text, code, detail
+    (bool,),
+    *(((str,),) * 2),  # origin, class
+)
+_REASONS: Mapping[str, Reason] = {reason.value: reason for reason in Reason}
+_LONGEST_EVENT = 8192
+"""Bytes; who sends longer addresses and attributes is remembered by their beginnings."""
+_LONGEST_TEXT = 200
+_MOST_ATTRIBUTES = 32
+
+
+def encode_event(event: DecisionEvent) -> bytes:
+    """The stored form of a decision; what is much too long is cut."""
+    packed = _pack(_event_row(event))
+    return packed if len(packed) <= _LONGEST_EVENT else _pack(_event_row(_cut_event(event)))
+
+
+def decode_event(value: bytes) -> DecisionEvent:
+    """A decision from its stored form.  Raises CodecError."""
+    row = _row(value, "decision", EVENT_VERSION)
+    if len(row) != len(_EVENT_TYPES) + 1 or not all(
+        type(field) in types for field, types in zip(row[1:], _EVENT_TYPES, strict=True)
+    ):
+        raise CodecError(f"stored decision does not have the fields of version {EVENT_VERSION}")
+    try:
+        return _event(row)
+    except (KeyError, ValueError, TypeError) as error:  # a word or an address that is none
+        raise CodecError(f"stored decision cannot be read: {error}") from error
+
+
+def _event_row(event: DecisionEvent) -> tuple[Any, ...]:
+    attempt, verdict = event.attempt, event.verdict
+    address, match = attempt.client_address, verdict.match
+    return (
+        EVENT_VERSION,
+        event.time,
+        event.id,
+        attempt.listener,
+        b"" if address is None else address.packed,
+        attempt.client_name,
+        attempt.helo,
+        attempt.sender,
+        attempt.recipient,
+        attempt.stage._value_,
+        attempt.message,
+        attempt.authenticated,
+        attempt.raw,
+        {name: text for name, text in attempt.attributes.items() if text},
+        verdict.action._value_,
+        verdict.reason._value_,
+        verdict.retry_after,
+        verdict.delay,
+        verdict.age,
+        verdict.attempts,
+        None if match is None else (match.source, match.entry, match.owner),
+        verdict.rule,
+        verdict.text,
+        verdict.code,
+        verdict.detail,
+        verdict.observed,
+        event.origin,
+        event.class_,
+    )
+
+
+def _event(row: tuple[Any, ...]) -> DecisionEvent:
+    """Raises KeyError, ValueError, TypeError."""
+    attributes: Mapping[Any, Any] = row[13]
+    if not all(type(name) is str and type(text) is str for name, text in attributes.items()):
+        raise TypeError("attributes are no texts")
+    attempt = Attempt(
+        listener=row[3],
+        client_address=_address(row[4]),
+        client_name=row[5],
+        helo=row[6],
+        sender=row[7],
+        recipient=row[8],
+        stage=Stage(row[9]),
+        message=row[10],
+        authenticated=row[11],
+        raw=row[12],
+        attributes=attributes,
+    )
+    match = None if row[20] is None else _match(*row[20])
+    verdict = Verdict(
+        action=Action(row[14]),
+        reason=_REASONS[row[15]],
+        retry_after=row[16],
+        delay=row[17],
+        age=row[18],
+        attempts=row[19],
+        match=match,
+        rule=row[21],
+        text=row[22],
+        code=row[23],
+        detail=row[24],
+        observed=row[25],
+    )
+    return DecisionEvent(row[1], row[2], attempt, verdict, row[26], row[27])
+
+
+def _match(source: str, entry: str, owner: str) -> Match:
+    if not all(type(text) is str for text in (source, entry, owner)):
+        raise TypeError("a whitelist entry is no text")
+    return Match(source, entry, owner)
+
+
+def _address(packed: bytes) -> Address | None:
+    if not packed:
+        return None
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+
+
+def _cut_event(event: DecisionEvent) -> DecisionEvent:
+    """The same with only the beginning of every text."""
+    attempt = event.attempt
+    name, attributes = attempt.client_name, list(attempt.attributes.items())[:_MOST_ATTRIBUTES]
+    short = replace(
+        attempt,
+        client_name=None if name is None else _cut(name),
+        helo=_cut(attempt.helo),
+        sender=_cut(attempt.sender),
+        recipient=_cut(attempt.recipient),
+        message=_cut(attempt.message),
+        authenticated=_cut(attempt.authenticated),
+        raw=_cut(attempt.raw),
+        attributes={_cut(name): _cut(text) for name, text in attributes},
+    )
+    return replace(event, attempt=short, origin=_cut(event.origin))
+
+
+def _cut(text: str) -> str:
+    return text[:_LONGEST_TEXT]
+
+
+# --- packing ----------------------------------------------------------------------------------------
 
 
 def _pack(row: tuple[Any, ...]) -> bytes:

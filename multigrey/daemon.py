@@ -4,7 +4,7 @@
      +- background: decision log, store, forgetting, plugin services, watchdog   (restarted, never fatal)
      +- connections: one task each                                              (drained with a deadline)
      +- accept: one task per endpoint                                           (cancelled first)
-     +- signals: HUP reload, TERM/INT drain and stop, USR1 figures to the log
+     +- signals: HUP reload, TERM/INT drain and stop, USR1 log file reopened, figures
 
 The end goes from the outside in: no new connections, answers under way, the store's last batch, the
 log's last line.
@@ -19,6 +19,8 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -30,19 +32,26 @@ from multigrey.commands import Commands
 from multigrey.config.load import Loaded
 from multigrey.config.settings import Listen, Settings
 from multigrey.contracts import DialogueOptions, Service, Store, StoreOptions
+from multigrey.control.desk import Desk
+from multigrey.control.running import Running
 from multigrey.engine import Engine
 from multigrey.errors import ConfigError, MultigreyError, PluginError, StoreError
 from multigrey.events import DecisionLog, make_ids
 from multigrey.fairness import NewRecordLimits, NewRecords
 from multigrey.forgetting import keep_forgetting
+from multigrey.history import History
 from multigrey.hits import HitCounter
 from multigrey.listeners.accepting import accept_all
 from multigrey.listeners.connection import ConnectionLimits, Listening
 from multigrey.listeners.connections import Server
 from multigrey.listeners.sockets import OpenSocket, open_endpoint
 from multigrey.listeners.systemd import Notifier, watchdog_seconds
+from multigrey.redaction import Redactor
 from multigrey.stores.site_key import check_site_key
 from multigrey.supervise import supervise
+
+if TYPE_CHECKING:
+    from multigrey.metrics.service import Metrics
 
 __all__ = ["Daemon", "OpenEndpoint", "open_all"]
 
@@ -65,6 +74,9 @@ def open_all(
     settings: Settings, inherited: Mapping[str, list[int]], default_owner: tuple[int, int] = (-1, -1)
 ) -> list[OpenEndpoint]:
     """Open every endpoint of the configuration, or none (see `open_endpoint`).  Raises ListenerError."""
+    if settings.metrics.address is not None:
+        # Later we may not be able to read what it imports any more.
+        import_module("multigrey.metrics.service")
     opened: list[OpenEndpoint] = []
     try:
         for listen in settings.listen:
@@ -98,12 +110,14 @@ class Daemon:
         load: Callable[[], Loaded],
         environ: Mapping[str, str],
         host: str,
+        control: OpenSocket | None = None,
     ) -> None:
-        """`load` reads the configuration again, for a reload."""
+        """`load` reads the configuration again, for a reload; `control`: where administrators ask."""
         settings = loaded.settings
         self._loaded = loaded
         self._assembly = assembly
         self._endpoints = endpoints
+        self._control = control
         self._site_key = site_key
         self._clock = clock
         self._load = load
@@ -131,7 +145,14 @@ class Daemon:
         )
         self.commands = Commands(self.engine, host=host, reload=self.reload)
         self.server = Server(self.engine, self.commands, _limits(settings))
+        self.history = self._make_history(settings)
+        self.desk = self._make_desk()
+        self.engine.listeners = (*self.engine.listeners, *self.desk.listeners)
+        if self.history is not None:
+            self.engine.listeners = (*self.engine.listeners, self.history)
         self._listening = [self._make_listening(endpoint) for endpoint in endpoints]
+        self._serving = False
+        self._metrics = self._make_metrics(settings)
         self._background: trio.Nursery | None = None
         self._logging = trio.CancelScope()
         self._services = trio.CancelScope()
@@ -147,11 +168,16 @@ class Daemon:
             await background.start(self.store.run)
             await check_site_key(self.store, self._site_key)
             await self.commands.load_blocked()
+            await self.desk.start()
             await background.start(self._watch_signals)
             self._start_background(background)
             await self._serve(task_status)
             with trio.move_on_after(_LAST_WORDS):
                 await self.hits.flush(self.store)
+                if self.history is not None:
+                    await self.history.finish()
+                if self._metrics is not None:
+                    await self._metrics.save()
             background.cancel_scope.cancel()
 
     def stop(self) -> None:
@@ -181,10 +207,12 @@ class Daemon:
         old, self._loaded, self._assembly = self._loaded.settings, loaded, assembly
         settings = loaded.settings
         self._report_restart(old, settings)
-        self.engine.setup = assembly.setup
+        await self.desk.take_over()
         self.server.limits = _limits(settings)
         self._new_records.limits = _new_record_limits(settings)
         self.bounding.max_records = settings.limits.max_records
+        if self.history is not None:
+            self.history.settings, self.history.redact = settings.history, settings.log.redact
         for listening, endpoint in zip(self._listening, self._endpoints, strict=True):
             listening.make_dialogue = self._make_listening(endpoint).make_dialogue
         self._start_services()
@@ -201,7 +229,7 @@ class Daemon:
         except MultigreyError as error:
             logger.error("%s; the decision log stays where it was", error)  # noqa: TRY400  (the administrator's fault: no traceback)
             return
-        self.engine.listeners = (log.write, self.hits)
+        self.engine.listeners = (log.write, *self.engine.listeners[1:])
         self._logging.cancel()
         self.log, self._logging = log, scope
 
@@ -236,6 +264,11 @@ class Daemon:
         bound = partial(self.bounding.run, task_status=trio.TASK_STATUS_IGNORED)
         background.start_soon(supervise, "bounding", bound)
         self._start_services()
+        if self.history is not None:
+            background.start_soon(supervise, "history", self.history.run)
+        self.desk.start_work(background, self._loaded.settings.control, self._control)
+        if self._metrics is not None:
+            background.start_soon(supervise, "metrics", self._metrics.run)
         if self._watchdog is not None:
             background.start_soon(self._feed_watchdog, self._watchdog)
 
@@ -247,6 +280,7 @@ class Daemon:
                 nursery.start_soon(self._accept_all, accepting)
                 self._say_loaded("ready")
                 self._notifier.ready("serving")
+                self._serving = True
                 task_status.started()
                 await self._stopping.wait()
                 self._notifier.stopping()
@@ -273,7 +307,60 @@ class Daemon:
             facility=log.facility,
             host=self._host,
             clock=self._clock,
+            hide=Redactor(self._site_key).fields if log.redact else None,
         )
+
+    def _make_history(self, settings: Settings) -> History | None:
+        if not settings.history.enabled:
+            return None
+        redactor, redact = Redactor(self._site_key), settings.log.redact
+        return History(settings.state_dir, settings.history, self._clock, redactor, redact=redact)
+
+    def _make_desk(self) -> Desk:
+        running = Running(
+            engine=self.engine,
+            server=self.server,
+            bounding=self.bounding,
+            listens=[endpoint.listen for endpoint in self._endpoints],
+            loaded=lambda: self._loaded,
+            warnings=lambda: (*self._loaded.warnings, *self._assembly.warnings),
+            log_lines_lost=lambda: self.log.lost,
+            since=self._clock.now(),
+        )
+        return Desk(
+            engine=self.engine,
+            clock=self._clock,
+            running=running,
+            registry=lambda: self._assembly.registry,
+            configured=lambda: self._assembly.setup,
+            reload=self.reload,
+            needs_restart=_NEEDS_RESTART,
+            decisions=self.history,
+        )
+
+    def _make_metrics(self, settings: Settings) -> Metrics | None:
+        """What counts and can be fetched from; None: it is not configured.  Raises ListenerError."""
+        address = settings.metrics.address
+        if address is None:
+            return None
+        from multigrey.metrics.service import Running, open_metrics  # noqa: PLC0415  (needs an extra)
+
+        running = Running(
+            engine=self.engine,
+            server=self.server,
+            bounding=self.bounding,
+            settings=lambda: self._loaded.settings,
+            registry=lambda: self._assembly.registry,
+            counts=lambda: self._assembly.summary,
+            log_lines_lost=lambda: self.log.lost,
+            ready=self._why_not_ready,
+        )
+        return open_metrics(running, address)
+
+    def _why_not_ready(self) -> str:
+        if self._stopping.is_set():
+            return "stopping"
+        return "" if self._serving else "starting"
 
     def _make_listening(self, endpoint: OpenEndpoint) -> Listening:
         listen = endpoint.listen
@@ -303,6 +390,11 @@ class Daemon:
         changed = [name for name in _NEEDS_RESTART if getattr(old, name) != getattr(new, name)]
         for name in changed:
             logger.warning("%s changed: needs restart", name)
+        for name in ("enabled", "map_size"):
+            if getattr(old.history, name) != getattr(new.history, name):
+                logger.warning("history.%s changed: needs restart", name)
+        if old.metrics.address != new.metrics.address:
+            logger.warning("metrics.address changed: needs restart")
 
     async def _watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(
@@ -313,6 +405,7 @@ class Daemon:
                 if number == signal.SIGHUP:
                     await self._reload_by_signal()
                 elif number == signal.SIGUSR1:
+                    await self.log.reopen()
                     await self._say_figures()
                 elif self._stopping.is_set():
                     logger.warning("second signal: ending at once")

@@ -306,12 +306,11 @@ def _auto_whitelisted(
     waiting: Record | None,
     standing: Standing | None,
 ) -> Decision:
-    verdict = Verdict(Action.PASS, Reason.AUTO_WHITELISTED)
     refreshed = replace(trusted, last_seen=now) if now - trusted.last_seen > HOUR else None
     if waiting is None:
+        verdict = Verdict(Action.PASS, Reason.AUTO_WHITELISTED)
         return Decision(verdict, None, refreshed, durable=False)
-    came_back = _came_back(policy, now, case, waiting, standing)
-    return Decision(verdict, _let_in(now, waiting), refreshed, durable=False, standing=came_back)
+    return replace(_waited(policy, now, case, waiting, standing), origin_record=refreshed)
 
 
 def _stand(proof: Proof, now: int, standing: Standing) -> tuple[Standing, bool]:
@@ -323,14 +322,30 @@ def _stand(proof: Proof, now: int, standing: Standing) -> tuple[Standing, bool]:
 
 
 def _proven(policy: Policy, now: int, case: Case, waiting: Record | None, standing: Standing) -> Decision:
-    verdict = Verdict(Action.PASS, Reason.AUTO_WHITELISTED, detail="proven origin")
     if waiting is not None:
-        came_back = _came_back(policy, now, case, waiting, standing)
-        return Decision(verdict, _let_in(now, waiting), None, durable=False, standing=came_back)
+        return _waited(policy, now, case, waiting, standing, "proven origin")
+    verdict = Verdict(Action.PASS, Reason.AUTO_WHITELISTED, detail="proven origin")
     stale = now - standing.last_seen > HOUR or standing.proven_at == now
     return Decision(
         verdict, None, None, durable=False, standing=replace(standing, last_seen=now) if stale else None
     )
+
+
+def _waited(
+    policy: Policy, now: int, case: Case, waiting: Record, standing: Standing | None, detail: str = ""
+) -> Decision:
+    """An origin that is trusted came back with what had been deferred."""
+    record = _let_in(now, waiting)
+    verdict = Verdict(
+        Action.PASS,
+        Reason.AUTO_WHITELISTED,
+        delay=record.delay,
+        age=now - record.first_seen,
+        attempts=record.attempts,
+        detail=detail,
+    )
+    came_back = _came_back(policy, now, case, waiting, standing)
+    return Decision(verdict, record, None, durable=False, standing=came_back)
 
 
 def _let_in(now: int, found: Record) -> Record:

@@ -46,7 +46,7 @@ from multigrey.question import Question
 from multigrey.replies import worded
 from multigrey.rules import Outcome
 
-__all__ = ["Engine", "OnError", "Pending", "Setup", "Waiting", "failure_of"]
+__all__ = ["Engine", "OnError", "Pending", "Setup", "Waiting", "failure_of", "under_rule"]
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Engine:
         self._messages = MessageTable()
         self._in_step: dict[tuple[Key, str], int] = {}
         """When a named sender was last seen to be known under every key: until then one look will do."""
-        self._new_records = new_records
+        self.new_records = new_records
         self._is_full = is_full
         self._unreported: list[DecisionEvent] = []
 
@@ -214,6 +214,8 @@ class Engine:
             sender=sender[:_SHOWN],
             recipient=(attempt.raw or setup.recipient.text(attempt) or "")[:_SHOWN],
         )
+        if setup.redactor is not None:
+            case = setup.redactor.case(case)
         return Question(
             policy=policy,
             now=pending.now,
@@ -271,7 +273,7 @@ class Engine:
         """
         if pending.setup.ask is not None:
             return pending
-        question = self._limited(pending)
+        question = self.limited(pending)
         submitted = self.store.submit(question.keys, question, seen)
         if submitted is None:
             return pending
@@ -285,15 +287,15 @@ class Engine:
             question = self.question(pending)
             expected = question(await self.store.read(question.keys)).value
             if expected.action is Action.DEFER or expected.observed:
-                found = await self._asked(pending, pending.setup.ask)
+                found = await self.asked(pending, pending.setup.ask)
                 if isinstance(found, Verdict):
                     return found, pending.origin
                 pending = found
-        question = self._limited(pending)
+        question = self.limited(pending)
         verdict = await self.store.apply(question.keys, question)
         return self._noted(pending, verdict), pending.origin
 
-    async def _asked(
+    async def asked(
         self, pending: Pending, ask: Callable[[Attempt], Awaitable[Findings]]
     ) -> Verdict | Pending:
         """What slow sources make of it: a verdict, or the same attempt with what they found."""
@@ -311,11 +313,11 @@ class Engine:
             keys = keys if wider in keys else (*keys, wider)
         return replace(pending, keys=keys, origin=origin, rule=found)
 
-    def _limited(self, pending: Pending) -> Question:
+    def limited(self, pending: Pending) -> Question:
         """The question, with a coarse record where the origin may have no more of its own."""
         coarse = pending.origin if self._is_full() else None
-        if self._new_records is not None and not pending.attempt.raw:
-            over = self._new_records.over(pending.origin, pending.attempt.client_address, pending.now)
+        if self.new_records is not None and not pending.attempt.raw:
+            over = self.new_records.over(pending.origin, pending.attempt.client_address, pending.now)
             coarse = over or coarse
         return self.question(pending, coarse)
 
@@ -323,12 +325,9 @@ class Engine:
         """Remember a retry for the rest of its message; name the rule that set the delay."""
         if verdict.reason is Reason.RETRY:
             self._messages.note_pass(pending.attempt, pending.origin)
-        elif verdict.reason in _MAKES_A_RECORD and self._new_records is not None:
-            self._new_records.note(pending.origin, pending.attempt.client_address, pending.now)
-        rule = pending.rule
-        if rule is not None and (verdict.action is Action.DEFER or verdict.observed):
-            return replace(verdict, rule=rule.rule, text=rule.text, code=rule.code)
-        return verdict
+        elif verdict.reason in _MAKES_A_RECORD and self.new_records is not None:
+            self.new_records.note(pending.origin, pending.attempt.client_address, pending.now)
+        return under_rule(pending, verdict)
 
     def _conclude(
         self,
@@ -363,6 +362,14 @@ class Engine:
     def figures(self) -> Mapping[str, Any]:
         """Decisions since the start, by action and reason."""
         return {f"{action.value} {reason.value}": n for (action, reason), n in self.counts.items()}
+
+
+def under_rule(pending: Pending, verdict: Verdict) -> Verdict:
+    """The verdict with the name and words of the rule that said how to greylist, if one did."""
+    rule = pending.rule
+    if rule is not None and (verdict.action is Action.DEFER or verdict.observed):
+        return replace(verdict, rule=rule.rule, text=rule.text, code=rule.code)
+    return verdict
 
 
 async def failure_of(durability: Durability) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 
 import trio
 
@@ -24,9 +25,12 @@ from multigrey.linewriter import DatagramSink, FileSink, LineWriter, Sink, Strea
 from multigrey.logline import (
     FACILITIES,
     INFO,
+    Hide,
     file_line,
     format_event,
     format_fields,
+    format_json,
+    format_json_fields,
     format_postgrey,
     moment_of,
     syslog_line,
@@ -61,6 +65,10 @@ def make_ids(seed: int | None = None) -> Iterator[str]:
         yield pairs[number >> 20] + pairs[number >> 10 & 1023] + pairs[number & 1023]
 
 
+_FORMS = MappingProxyType({"multigrey": format_event, "json": format_json, "postgrey": format_postgrey})
+"""By the words of `[log] format`."""
+
+
 class DecisionLog:
     """Writes decisions to stderr, a file or the local syslog daemon."""
 
@@ -76,11 +84,12 @@ class DecisionLog:
         environ: Mapping[str, str] = os.environ,
         syslog_path: str = "/dev/log",
         limit: int = 4 << 20,
+        hide: Hide | None = None,
     ) -> None:
-        """`form` is `multigrey` or `postgrey`; `to` is `stderr`, `syslog` or the path of a file.
+        """`form` is `multigrey`, `json` or `postgrey`; `to` is `stderr`, `syslog` or the path of a file.
 
         `ident`, `facility` (a name) and `host` stand where syslog's form wants them.  At most `limit` bytes
-        wait to be written.  Nothing is opened yet.
+        wait to be written.  `hide` redacts what lines show.  Nothing is opened yet.
         """
         self._to = to
         self._clock = clock
@@ -89,7 +98,9 @@ class DecisionLog:
         self._facility = FACILITIES[facility]
         self._pid = os.getpid()
         self._seldom = Seldom()
-        self._form = format_postgrey if form == "postgrey" else format_event
+        self._name = form
+        self._form = _FORMS[form]
+        self._hide = hide
         self._frame = self._choose_frame(form, bare=to == "stderr" and is_journal(environ))
         self._writer = LineWriter(
             _sink(to, syslog_path), lost_line=self._lost_line, on_error=self._complain, limit=limit
@@ -102,7 +113,7 @@ class DecisionLog:
 
     def write(self, event: DecisionEvent) -> None:
         """Log a decision: never blocks, never fails."""
-        text = self._form(event)
+        text = self._form(event, self._hide)
         if text:
             self._writer.put(self._frame(event.time, text))
 
@@ -170,9 +181,12 @@ class DecisionLog:
 
     def _lost_line(self, count: int) -> bytes:
         now = self._clock.now()
-        if self._form is format_postgrey:
+        if self._name == "postgrey":
             return self._frame(now, f"{count} lines lost: they could not be written in time")
-        return self._frame(now, format_fields({"time": utc_time(now), "lost": str(count)}))
+        fields = {"time": utc_time(now), "lost": str(count)}
+        if self._name == "json":
+            return self._frame(now, format_json_fields(fields))
+        return self._frame(now, format_fields(fields))
 
     def _complain(self, error: OSError) -> None:
         """At most once a minute, through `logging`; called in the writer's thread."""

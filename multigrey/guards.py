@@ -88,11 +88,34 @@ class GuardCounters:
         self._owners = owners
         self._seldom = Seldom()
         self._failures: dict[str, int] = {}
+        self._calls: dict[str, int] = {}
+        self._timeouts: dict[str, int] = {}
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """How often slow sources were asked, by plugin."""
+        return MappingProxyType(self._calls)
+
+    @property
+    def timeouts(self) -> Mapping[str, int]:
+        """How often slow sources were too late, by plugin; these are among the failures."""
+        return MappingProxyType(self._timeouts)
 
     @property
     def failures(self) -> Mapping[str, int]:
         """How often each plugin failed; those that never did are not in it."""
         return MappingProxyType(self._failures)
+
+    def called(self, kind: str, name: str) -> None:
+        """Count a call of what is registered under this kind and name."""
+        plugin = self._owners.get((kind, name), BUILT_IN).name
+        self._calls[plugin] = self._calls.get(plugin, 0) + 1
+
+    def late(self, kind: str, name: str, seconds: float) -> None:
+        """Count a call that was not answered within so many seconds; a failure."""
+        plugin = self._owners.get((kind, name), BUILT_IN).name
+        self._timeouts[plugin] = self._timeouts.get(plugin, 0) + 1
+        self.failed(kind, name, f"no answer within {seconds:g} s")
 
     def failed(self, kind: str, name: str, error: BaseException | str) -> None:
         """Count a failure of what is registered under this kind and name."""
@@ -282,6 +305,7 @@ async def ask_all(
     answers: list[Findings | None] = [None] * len(sources)
 
     async def ask(index: int) -> None:
+        counters.called(Kind.SLOW_SOURCE, sources[index].name)
         answers[index] = await sources[index].ask(attempt)
 
     with trio.move_on_after(budget_seconds):
@@ -291,7 +315,7 @@ async def ask_all(
     for index, (source, answer) in enumerate(zip(sources, answers, strict=True)):
         if answer is None:
             answers[index] = source.no_answer
-            counters.failed(Kind.SLOW_SOURCE, source.name, f"no answer within {budget_seconds:g} s")
+            counters.late(Kind.SLOW_SOURCE, source.name, budget_seconds)
     return _together([answer for answer in answers if answer is not None])
 
 

@@ -6,18 +6,20 @@ swapped as a whole by a reload.  `without_store` is the first three steps of the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from multigrey.addresses import network_of
 from multigrey.decision import Policy
 from multigrey.keys import KeyScheme, Recipient
 from multigrey.model import Action, Attempt, Findings, Match, Origin, Reason, Stage, Verdict
-from multigrey.origin import origin_of
+from multigrey.origin import Origins, origin_of
+from multigrey.redaction import Redactor
 from multigrey.rules import Classes, Outcome, Rules
 
-__all__ = ["ENFORCE", "MODES", "OBSERVE", "OFF", "Setup", "trouble", "without_store", "words"]
+__all__ = ["ENFORCE", "MODES", "OBSERVE", "OFF", "Setup", "SourceInfo", "trouble", "without_store", "words"]
 
 ENFORCE, OBSERVE, OFF = "enforce", "observe", "off"
 MODES = (ENFORCE, OBSERVE, OFF)
@@ -33,6 +35,18 @@ def _no_provider(attempt: Attempt) -> str:
     return ""
 
 
+class SourceInfo(NamedTuple):
+    """What explanations say of a whitelist source."""
+
+    name: str
+    path: str = ""
+    owner: str = ""
+    entries: int = 0
+    """How many are in use."""
+    every: Callable[[Attempt], Sequence[Match]] | None = None
+    """All entries that match, the one that counts first; None: the source only tells that one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """Everything a decision depends on besides the store; made from the configuration."""
@@ -45,6 +59,8 @@ class Setup:
     text: str
     rules: Rules
     sources: tuple[Callable[[Attempt], Match | None], ...] = ()
+    about_sources: tuple[SourceInfo, ...] = ()
+    """One for each of `sources`, for explanations only."""
     ask: Callable[[Attempt], Awaitable[Findings]] | None = None
     """Asks every slow source within the budget; None when there is none."""
     recipient: Recipient = field(default_factory=Recipient)
@@ -53,6 +69,8 @@ class Setup:
     """For rules that want a key of their own, by its components."""
     origin_of: Callable[[Attempt, str], Origin] = origin_of
     provider_of: Callable[[Attempt], str] = _no_provider
+    origins: Origins | None = None
+    """Tells why an origin is this one, for explanations only."""
     mode: str = ENFORCE
     """One of `MODES`."""
     ipv4_prefix: int = 24
@@ -60,6 +78,8 @@ class Setup:
     null_sender_at_data: bool = True
     message_pass: bool = True
     header: bool = True
+    redactor: Redactor | None = None
+    """Makes tokens of what records show of senders, recipients and clients; None: they show it in clear."""
 
     def network(self, attempt: Attempt) -> str:
         """The text of the client network; "" when the client's address is not known."""

@@ -15,16 +15,21 @@ printed.  `parse_line` reads a line back exactly.
 Length.  No line has more than `LONGEST` bytes: one write to a pipe stays whole (pipe(7), PIPE_BUF) and
 neither the journal (LineMax=) nor a syslog daemon (RFC 3164 section 4.1 names 1024, today's take 8 KiB)
 splits it, for the second half of a split line would begin with whatever the client wrote there.
-Values are cut only when together they are longer than 360 characters; then each shows at most
-256 bytes, which is as long as a path may be (RFC 5321 section 4.5.3.1.3), and ends with `...` when it
-was longer.
+Values are cut only when together they are longer than 360 characters (in JSON 300); then each shows at
+most 256 bytes, which is as long as a path may be (RFC 5321 section 4.5.3.1.3), and ends with `...` when
+it was longer.
+
+As JSON a line is one object (RFC 8259) with the same keys.  Its texts are those of the quoted form:
+`\\` for a backslash, `\xHH`, `\uHHHH`, `\UHHHHHHHH` for what is not printable.  So they stay harmless
+after a program has decoded them, are always Unicode whatever came over the wire, and `unescaped` gives
+exactly what that was.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
@@ -39,24 +44,32 @@ __all__ = [
     "INFO",
     "LONGEST",
     "WARNING",
+    "Hide",
     "event_fields",
     "file_line",
     "format_event",
     "format_fields",
+    "format_json",
+    "format_json_fields",
     "format_postgrey",
     "moment_of",
     "parse_line",
     "printable",
     "syslog_line",
     "syslog_time",
+    "unescaped",
     "utc_time",
 ]
 
 Name = TypeVar("Name")
 
+Hide = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""Fields as they are to be shown, in their order: `redaction.Redactor.fields`."""
+
 LONGEST = 4096
 _ROOMY = 360
 """Values of together so many characters are never cut: each shows as at most 10 bytes."""
+_ROOMY_JSON = 300  # there it is 11 bytes
 _WIDEST = 256
 _CUT = "..."
 _LAST_SECOND = 253_402_214_400
@@ -99,6 +112,7 @@ _PASSED: Mapping[Reason, str] = MappingProxyType(
 
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 _COMMALESS = re.compile(r"[!-+\--\[\]-~]+")
+_NUMBERS = frozenset({"retry_after", "delay", "age", "attempts", "lost"})
 _ESCAPE = r'\\(?:["\\]|x[0-9a-f]{2}|u[0-9a-f]{4}|U00(?:0[1-9a-f]|10)[0-9a-f]{4})'
 _CODE = re.compile(_ESCAPE)
 _PAIR = re.compile(
@@ -107,9 +121,9 @@ _PAIR = re.compile(
 )
 
 
-def format_event(event: DecisionEvent) -> str:
-    """The line of multigrey's own form, without a line end."""
-    parts = _parts(event)
+def format_event(event: DecisionEvent, hide: Hide | None = None) -> str:
+    """The line of multigrey's own form, without a line end; `hide` redacts it."""
+    parts = _parts(event, hide)
     values = "".join(parts[1::2])
     if len(values) > _ROOMY:
         return format_fields(_fields(parts))
@@ -133,6 +147,47 @@ def format_fields(fields: Mapping[str, str]) -> str:
     return " ".join([f"{key}={_quoted(value)}" for key, value in _cut_to_size(fields).items()])
 
 
+def format_json(event: DecisionEvent, hide: Hide | None = None) -> str:
+    """The line as a JSON object, without a line end; `hide` redacts it.
+
+    Numbers are `retry_after`, `delay`, `age` and `attempts`; everything else is text.
+    """
+    parts = _parts(event, hide)
+    values = "".join(parts[1::2])
+    if len(values) <= _ROOMY_JSON and _PLAIN.fullmatch(values):
+        return _object(zip(parts[::2], parts[1::2], strict=True))
+    return format_json_fields(_fields(parts))
+
+
+def format_json_fields(fields: Mapping[str, str]) -> str:
+    """Any fields in the same form; of the callers' own keys `lost` is a number."""
+    if sum(map(len, fields.values())) > _ROOMY_JSON:
+        fields = {key: _cut(value, _json_width) for key, value in fields.items()}
+    # Escaped twice: for who reads what was decoded, and for JSON.
+    shown = {key: _escaped(value, "\\") for key, value in fields.items()}
+    return _object((key, text.replace("\\", "\\\\").replace('"', '\\"')) for key, text in shown.items())
+
+
+def _object(pairs: Iterable[tuple[str, str]]) -> str:
+    pieces: list[str] = []
+    for key, value in pairs:
+        begin, end = _json_marks(key)
+        pieces += (begin, value, end)
+    return "{" + "".join(pieces)[1:] + "}"
+
+
+@lru_cache(maxsize=64)
+def _json_marks(key: str) -> tuple[str, str]:
+    """What stands around the value of a key, which may still have around it what `_parts` puts there."""
+    name = key.strip(" =")
+    return (f',"{name}":', "") if name in _NUMBERS else (f',"{name}":"', '"')
+
+
+def unescaped(text: str) -> str:
+    """What a text of a JSON line stands for."""
+    return _CODE.sub(_decoded, text)
+
+
 def parse_line(text: str) -> dict[str, str]:
     """The fields of a line that `format_event` or `format_fields` made.  Raises ValueError for others."""
     fields: dict[str, str] = {}
@@ -147,7 +202,7 @@ def parse_line(text: str) -> dict[str, str]:
     return fields
 
 
-def format_postgrey(event: DecisionEvent) -> str:
+def format_postgrey(event: DecisionEvent, hide: Hide | None = None) -> str:
     r"""The line postgrey would have written, for the programs that count those; "" when it has none.
 
         action=..., reason=...[, delay=N], client_name=..., client_address=...[, sender=...][, recipient=...]
@@ -186,6 +241,10 @@ def format_postgrey(event: DecisionEvent) -> str:
         attempt.sender,
         attempt.raw or attempt.recipient,
     ]
+    if hide is not None:
+        keys = ("client_name", "client_address", "sender", "raw" if attempt.raw else "recipient")
+        told = {key: value for key, value in zip(keys, values, strict=True) if value != "unknown"}
+        values = [hide(told).get(key, "unknown") for key in keys]
     joined = "".join(values)
     if len(joined) > _ROOMY or not _COMMALESS.fullmatch(joined):
         cut = _cut_to_size(dict(enumerate(values)))
@@ -231,7 +290,7 @@ def printable(text: str) -> str:
     return _escaped(text, "")
 
 
-def _parts(event: DecisionEvent) -> list[str]:
+def _parts(event: DecisionEvent, hide: Hide | None = None) -> list[str]:
     """The plain line in pieces: key with what surrounds it, value, key, value, ...; nothing is cut."""
     attempt, verdict = event.attempt, event.verdict
     parts = [
@@ -266,6 +325,8 @@ def _parts(event: DecisionEvent) -> list[str]:
     if attempt.message:
         parts += (" message=", attempt.message)
     parts += _seldom(event)
+    if hide is not None:
+        parts[1::2] = hide(_fields(parts)).values()
     return parts
 
 
@@ -313,21 +374,28 @@ def _cut_to_size(fields: Mapping[Name, str]) -> dict[Name, str]:
     return {key: _cut(value) for key, value in fields.items()}
 
 
-def _cut(value: str) -> str:
-    """`value`, or as much of its beginning as shows in 256 bytes."""
-    if len(value) <= _WIDEST // 10:
-        return value
-    ends = list(accumulate(map(_width, value[: _WIDEST + 1])))
-    if ends[-1] <= _WIDEST:
-        return value
-    return value[: bisect_right(ends, _WIDEST - len(_CUT))] + _CUT
-
-
 def _width(sign: str) -> int:
     """How many bytes a character takes in either form."""
     if sign in '" ,\\' or not sign.isprintable():
         return len(_code(sign))
     return len(sign.encode())
+
+
+def _json_width(sign: str) -> int:
+    """The same for a text of a JSON line, whose backslashes are doubled once more."""
+    if sign in '"\\':
+        return 2 if sign == '"' else 4
+    return len(sign.encode()) if sign.isprintable() else len(_code(sign)) + 1
+
+
+def _cut(value: str, width: Callable[[str], int] = _width) -> str:
+    """`value`, or as much of its beginning as shows in 256 bytes."""
+    if len(value) <= _WIDEST // 11:
+        return value
+    ends = list(accumulate(map(width, value[: _WIDEST + 1])))
+    if ends[-1] <= _WIDEST:
+        return value
+    return value[: bisect_right(ends, _WIDEST - len(_CUT))] + _CUT
 
 
 def _quoted(value: str) -> str:

@@ -290,7 +290,7 @@ async def test_a_rule_with_a_window_a_key_and_a_code_of_its_own(origins):
 
 async def test_over_its_limit_an_origin_shares_one_record_and_a_retry_passes(origins):
     async with engine(origins) as parts:
-        parts.engine._new_records = NewRecords(NewRecordLimits(5, 5))
+        parts.engine.new_records = NewRecords(NewRecordLimits(5, 5))
         flood = [attempt(name=None, sender=f"x{number}@example.com") for number in range(20)]
         told = await play(parts, *[(1, one) for one in flood])
         assert told[:5] == [(D, Reason.NEW)] * 5

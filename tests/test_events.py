@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import json
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ from multigrey.errors import MultigreyError
 from multigrey.events import ID_ALPHABET, DecisionLog, make_ids
 from multigrey.logline import format_event, format_postgrey, parse_line
 from multigrey.model import Action, Attempt, DecisionEvent, Reason, Verdict
+from multigrey.redaction import Redactor
 from tests.support.clocks import START, FakeClock
 
 DEADLINE = 20
@@ -384,3 +386,29 @@ async def test_a_host_without_a_name_still_has_one_in_the_log(tmp_path):
     async with running(log):
         pass
     assert " localhost postgrey[" in path.read_text()
+
+
+# --- JSON, redacted ---
+
+
+async def test_json_lines_and_the_one_about_those_lost(tmp_path):
+    path = tmp_path / "log"
+    log = make(path, form="json", limit=1200)
+    for number in range(40):
+        log.write(numbered(number))
+    async with running(log):
+        pass
+    *lines, last = map(json.loads, path.read_text().splitlines())
+    assert [line["id"] for line in lines] == [f"{number:06}" for number in range(len(lines))]
+    assert last["lost"] == 40 - len(lines) == log.lost > 0
+
+
+@pytest.mark.parametrize("form", ["multigrey", "json", "postgrey"])
+async def test_a_redacted_log_names_nobody(tmp_path, form):
+    path = tmp_path / "log"
+    log = make(path, form=form, hide=Redactor(bytes(range(32))).fields)
+    async with running(log):
+        log.write(EVENT)
+    text = path.read_text()
+    assert "@example.org" in text
+    assert not [clear for clear in ("a@example.org", "b@example.net", "192.0.2.10") if clear in text]

@@ -37,6 +37,9 @@ LAYERS: dict[str, int] = {
             "fairness",
             "timespans",
             "facts",
+            "maillog",
+            "redaction",
+            "timeline",
         ],
         1,
     ),
@@ -46,9 +49,12 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(
         ["plugins", "registry", "guards", "builtins", "rules", "events", "linewriter", "diagnostics"], 3
     ),
-    **dict.fromkeys(["engine", "judging", "forgetting", "conditions", "bounding", "hits"], 3),
+    **dict.fromkeys(
+        ["engine", "judging", "forgetting", "conditions", "bounding", "hits", "explaining", "reasons"], 3
+    ),
+    **dict.fromkeys(["expectations", "following", "history", "overrides", "recall", "remembered"], 3),
     # 4 shell: whoever asks or commands the engine
-    **dict.fromkeys(["listeners", "commands", "supervise", "privileges"], 4),
+    **dict.fromkeys(["listeners", "commands", "supervise", "privileges", "metrics", "control"], 4),
     # 5 wiring
     **dict.fromkeys(["assemble", "daemon", "cli", "__main__"], 5),
 }
@@ -81,6 +87,9 @@ BOUNDARIES: dict[str, str] = {
     "listeners.connections:Server._protocol_error": "the same boundary, for a dialogue's last words",
     "listeners.connections:Server._connection": "one connection's trouble never reaches another's",
     "listeners.connections:Server._step": "the same boundary, for what happens without a task",
+    "control.server:ControlServer._connection": "one connection's trouble never reaches another's",
+    "control.server:_Connection._answer": "a bug in an operation is an answer, and ends nothing",
+    "metrics.responder:_attend": "one connection's trouble never reaches another's",
     "supervise:supervise": "background work is restarted, whatever ended it",
     "stores.batches:attempt": "a batch that fails by a bug must not stop all later ones",
     "stores.thread:_Job.do": "carried from the thread to the task that waits, which raises it",
@@ -104,6 +113,19 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "errors": "exceptions without code",
     "listeners.accepting": "tests/listeners/test_connections.py connects through it",
     "listeners.connection": "plain data of tests/listeners/test_connections.py",
+    "control.desk": "tests/cli/test_status.py and tests/cli/test_steering.py",
+    "control.running": "tests/cli/test_status.py and tests/cli/test_steering.py",
+    "control.parts": "plain data",
+    "cli.offline": "tests/cli/test_asking.py",
+    "cli.history": "tests/cli/test_records.py",
+    "cli.origins": "tests/cli/test_records.py",
+    "cli.recorded": "tests/cli/test_records.py",
+    "control.recorded": "tests/control/test_records.py",
+    "control.walking": "tests/control/test_records.py",
+    "cli.attempting": "tests/cli/test_explain.py describes attempts with it",
+    "cli.expect": "tests/cli/test_explain.py",
+    "cli.rules": "tests/cli/test_explain.py",
+    "reasons": "tests/test_explaining.py",
     "hookspecs": "two empty functions; tests/test_plugins.py calls them",
     "stores.entries": "tests/contract and tests/stores/test_machine.py run it in every store",
     "stores.environment": "tests/stores/test_lmdb.py opens, grows, copies and replaces it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 import unicodedata
@@ -21,11 +22,14 @@ from multigrey.logline import (
     file_line,
     format_event,
     format_fields,
+    format_json,
+    format_json_fields,
     format_postgrey,
     parse_line,
     printable,
     syslog_line,
     syslog_time,
+    unescaped,
     utc_time,
 )
 from multigrey.model import Action, Attempt, DecisionEvent, Match, Reason, Stage, Verdict
@@ -429,3 +433,56 @@ def test_facilities_are_those_of_the_system():
 
 def test_printable_leaves_no_line_end():
     assert printable('a "b"\n\x1b\u202e') == 'a "b"\\x0a\\x1b\\u202e'
+
+
+# --- JSON ---
+
+
+def from_json(line):
+    """The fields of a line, as `event_fields` has them."""
+    found = json.loads(line)
+    return {key: unescaped(str(value)) for key, value in found.items()}
+
+
+def test_a_whole_json_line():
+    assert json.loads(format_json(PLAIN)) == {
+        **event_fields(PLAIN),
+        "retry_after": 120,
+        "delay": 120,
+        "age": 0,
+        "attempts": 1,
+    }
+    assert list(json.loads(format_json(PLAIN))) == list(event_fields(PLAIN))
+
+
+@given(EVENTS)
+@example(event(sender='a"\\\n\u2028\u202e\udcff\U000e0001', rule="é"))
+def test_json_says_what_the_line_says(made):
+    line = format_json(made)
+    assert line.isprintable()
+    assert len(line.encode()) <= LONGEST
+    assert all(str(value).isprintable() for value in json.loads(line).values())
+    said, told = from_json(line), event_fields(made)
+    assert said.keys() == told.keys()
+    for key, value in said.items():
+        if not value.endswith("..."):
+            assert value == told[key]
+
+
+@pytest.mark.parametrize("sign", ["a", "\\", '"', "\x00", "\udcff", "\u2028", "\U000e0001", "é", "界", "😀"])
+@pytest.mark.parametrize("form", [format_event, format_json])
+def test_no_form_is_longer_than_it_may_be(form, sign):
+    for length in (8, 20, 30, 60, 300, 5000):
+        text = sign * length
+        made = event(
+            stage=Stage.DATA, listener=text, client_name=text, helo=text, sender=text, recipient=text,
+            message=text, authenticated=text, match=Match(text, text, text), rule=text, detail=text,
+            attempts=10**9, delay=10**9, age=10**9, retry_after=10**9, observed=True,
+        )  # fmt: skip
+        made = replace(made, origin=text, class_=text)
+        assert len(form(made).encode()) <= LONGEST
+        assert form is format_event or json.loads(form(made))["attempts"] == 10**9
+
+
+def test_any_fields_as_json():
+    assert format_json_fields({"lost": "3", "x": 'a"'}) == '{"lost":3,"x":"a\\""}'

@@ -19,6 +19,7 @@ from multigrey.assemble import assemble
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
 from multigrey.config.origins import read_shipped
+from multigrey.control.endpoint import open_control
 from multigrey.daemon import Daemon, open_all
 from multigrey.diagnostics import diagnostics
 from multigrey.errors import ConfigError, MultigreyError, StoreError
@@ -72,12 +73,15 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
         prepare_state_dir(settings.state_dir, identity)
         owner = (-1, -1) if identity is None else (identity.uid, identity.gid)
         endpoints = open_all(settings, inherited_sockets(os.environ, os.getpid()), owner)
+        control = None if settings.control.address is None else open_control(settings, owner)
         if identity is not None:
             # The folder of sockets that may just have been made there: whoever owns it can remove them.
             prepare_state_dir(settings.state_dir, identity)
-            _import_late_comers()
+            import_late_comers()
             read_shipped()
             become(identity)
+        if settings.control.address is None:  # in the state directory, which is no place for root
+            control = open_control(settings)
         site_key = load_site_key(settings.state_dir)
         daemon = Daemon(
             loaded=loaded,
@@ -88,6 +92,7 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
             load=load_config,
             environ=os.environ,
             host=socket.gethostname(),
+            control=control,
         )
         return _run(daemon, when_ready)
     except ConfigError as error:
@@ -98,7 +103,7 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
         return EXIT_START
 
 
-def _import_late_comers() -> None:
+def import_late_comers() -> None:
     """Import what libraries would import at its first use: later we may not be able to read it any more."""
     for name in _LATE_COMERS:
         if find_spec(name) is not None:

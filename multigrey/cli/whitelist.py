@@ -1,4 +1,4 @@
-"""`multigrey whitelist`: what administrators do with whitelists."""
+"""`multigrey whitelist`: what administrators do with whitelists; `lint` here, the rest beside it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
+from multigrey.cli.attempting import Duration
+from multigrey.cli.whitelist_changing import add, remove, review
+from multigrey.cli.whitelist_showing import list_command, test_command
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import load
 from multigrey.config.settings import Settings
-from multigrey.config.units import parse_duration
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError, Problem, StoreError
 from multigrey.logline import printable
@@ -27,19 +29,6 @@ __all__ = ["whitelist"]
 
 EXIT_FINDINGS = 1
 EXIT_CONFIG = 2
-
-
-class _Duration(click.ParamType[int]):
-    """A duration as in the configuration, in whole seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """See `click.ParamType.convert`."""
-        try:
-            return value if isinstance(value, int) else int(parse_duration(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class _Table(NamedTuple):
@@ -58,7 +47,7 @@ class _Gathered(NamedTuple):
     """Sources that cannot be looked into."""
 
 
-@click.group()
+@click.group(commands=[list_command, test_command, add, remove, review])
 def whitelist() -> None:
     """Look after whitelists.
 
@@ -75,14 +64,14 @@ def whitelist() -> None:
 )
 @click.option(
     "--within",
-    type=_Duration(),
+    type=Duration(),
     default="30d",
     show_default=True,
     help="How long beforehand to tell that an entry expires or is due for review.",
 )
 @click.option(
     "--unused",
-    type=_Duration(),
+    type=Duration(),
     default="180d",
     show_default=True,
     help="After how long without a match an entry counts as unused.",

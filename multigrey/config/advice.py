@@ -35,8 +35,6 @@ def advice(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
                 'give the mail server the group instead, as in mode = "0660", group = "postfix"'
             )
             yield ("listen", index, "mode"), message
-    if settings.control.address is not None:
-        yield ("control", "address"), "is reserved for a later release: nothing listens there yet"
 
 
 def _texts(settings: Settings) -> Iterator[tuple[KeyPath, str]]:

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from multigrey.config.tables import ConfigTable, Conflict, Label, conflicts
 from multigrey.config.types import (
     EndpointText,
+    Kind,
     Mode,
     Network,
     TcpEndpoint,
@@ -19,10 +21,12 @@ from multigrey.config.types import (
     Word,
     format_duration,
     fractional_duration,
+    parse_endpoint,
+    shown,
     size,
 )
 
-__all__ = ["Control", "Limits", "Listen"]
+__all__ = ["Control", "Limits", "Listen", "NoEndpoint"]
 
 
 def _listener_name(values: Mapping[str, Any]) -> str:
@@ -191,18 +195,47 @@ class Limits(ConfigTable):
             yield ("new_records_named",), message
 
 
+@dataclass(frozen=True, slots=True)
+class NoEndpoint:
+    """Said instead of an endpoint: there is to be none."""
+
+    def __str__(self) -> str:
+        return "off"
+
+
+def _read_control(value: object) -> UnixEndpoint | NoEndpoint:
+    if value == "off" or isinstance(value, NoEndpoint):
+        return NoEndpoint()
+    try:
+        endpoint = parse_endpoint(value)
+    except ValueError:
+        if isinstance(value, str) and value.startswith("unix:"):
+            raise
+        endpoint = None
+    if not isinstance(endpoint, UnixEndpoint):
+        message = f'the control socket is a unix socket: expected "unix:PATH" or "off", got {shown(value)}'
+        raise ValueError(message)
+    return endpoint
+
+
 class Control(ConfigTable):
-    """`[control]`: the administrator's socket.  Changes need a restart."""
+    """`[control]`: the administrator's socket, which multigrey's own commands use.  Changes need a restart.
 
-    address: EndpointText | None = Field(
+    Root and the user multigrey runs as may do everything there; the kernel tells who asks.
+    """
+
+    address: Annotated[UnixEndpoint | NoEndpoint | None, Kind("endpoint", _read_control)] = Field(
         default=None,
-        description="Reserved: the endpoint of the control socket (unix:PATH or systemd:NAME), which a "
-        "later release brings.  It is checked and otherwise ignored.",
+        description="Where to listen: unix:PATH (an absolute path of at most 107 octets), or off for no "
+        "control socket at all; by default control.sock in state_dir.",
     )
-
-    @field_validator("address")
-    @classmethod
-    def _check_address(cls, address: object) -> object:
-        if isinstance(address, TcpEndpoint):
-            raise ValueError('the control socket is a unix socket: expected "unix:PATH" or "systemd:NAME"')
-        return address
+    read_group: Label | None = Field(
+        default=None,
+        description="Name of a group whose members may look: at the daemon's state, at records and "
+        "decisions with their addresses, at explanations; they can change nothing.",
+    )
+    admin_group: Label | None = Field(
+        default=None,
+        description="Name of a group whose members may do everything, as root may: forget records, edit "
+        "whitelists, reload, switch greylisting off.",
+    )

@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from multigrey.config.connecting import Control, Limits, Listen
+from multigrey.config.history import History
 from multigrey.config.kinds import Kind, shown
+from multigrey.config.metrics import Metrics
 from multigrey.config.rules import Class, Rule, TimeZone, impossible_times, unknown_listeners
 from multigrey.config.tables import ConfigTable, Conflict, Label, conflicts, repeated
 from multigrey.config.types import (
@@ -32,9 +34,11 @@ __all__ = [
     "Class",
     "Control",
     "Greylist",
+    "History",
     "Limits",
     "Listen",
     "Log",
+    "Metrics",
     "OriginSettings",
     "Plugins",
     "Rule",
@@ -314,24 +318,35 @@ def _read_log_target(value: object) -> str:
 class Log(ConfigTable):
     """`[log]`: one line for each decision."""
 
-    format: Literal["multigrey", "postgrey"] = Field(
+    format: Literal["multigrey", "json", "postgrey"] = Field(
         default="multigrey",
-        description="The form of decision lines: multigrey's own key=value pairs, which say most, or "
-        "exactly postgrey's line for programs that read that.",
+        description="The form of decision lines: multigrey's own key=value pairs; json for the same as one "
+        "JSON object a line; or exactly postgrey's line, which says less, for programs that read that.",
     )
     to: Annotated[str, Kind("text", _read_log_target)] = Field(
         default="stderr",
         description="Where decision lines go: stderr (which systemd's journal takes), syslog, or the "
-        "absolute path of a file, which is opened again at each reload so that logrotate can move it.",
+        "absolute path of a file, which is opened again at each reload and at SIGUSR1 so that logrotate can "
+        "move it.",
     )
     ident: Annotated[str, Kind("text", read_label)] = Field(
-        default_factory=lambda values: values.get("format", "multigrey"),
-        description="The program name in syslog lines and in postgrey's form; by default the same word as "
-        "format, because log analysers look for it.",
+        default_factory=lambda values: "postgrey" if values.get("format") == "postgrey" else "multigrey",
+        description="The program name in syslog lines and in postgrey's form; by default postgrey with "
+        'format = "postgrey", because log analysers look for it, else multigrey.',
     )
     facility: _Facility = Field(
         default="mail",
         description='The syslog facility, for to = "syslog"; mail unless the log is sorted another way.',
+    )
+    redact: bool = Field(
+        default=False,
+        strict=True,
+        description="Whether decision lines, and records from now on, show tokens (h:...) in place of client "
+        "addresses and names, unnamed origins, logins and the addresses of senders and recipients, whose "
+        "domains stay.  The tokens are hashes under the site key: the same for the same address, so mail "
+        "can still be told apart and looked for by an address given in clear.  Records made before keep "
+        "what they show until they are forgotten; backups, other programs' logs and the mail server's own "
+        "are not touched.",
     )
 
 
@@ -362,8 +377,10 @@ class Settings(ConfigTable):
     class_: tuple[Class, ...] = Field(default=(), alias="class")
     limits: Limits = Field(default_factory=Limits)
     control: Control = Field(default_factory=Control)
+    history: History = Field(default_factory=History)
     plugins: Plugins = Field(default_factory=Plugins)
     log: Log = Field(default_factory=Log)
+    metrics: Metrics = Field(default_factory=Metrics)
 
     @field_validator("listen")
     @classmethod

@@ -14,7 +14,16 @@ from multigrey.contracts import Dialogue
 from multigrey.engine import Pending, Waiting
 from multigrey.model import Command
 
-__all__ = ["OWN_TASK", "Connection", "ConnectionLimits", "Listening", "Need"]
+__all__ = ["OWN_TASK", "Connection", "ConnectionLimits", "Listening", "Need", "admits"]
+
+
+def admits(host: str, allow_from: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether a peer at this IP address may talk to us; with no networks everybody may."""
+    if not allow_from:
+        return True
+    client = ip_address(host.partition("%")[0])
+    client = getattr(client, "ipv4_mapped", None) or client
+    return any(client in network for network in allow_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +48,7 @@ class Listening:
 
     def admits(self, host: str) -> bool:
         """Whether a peer at this IP address may talk to us."""
-        if not self.allow_from:
-            return True
-        client = ip_address(host.partition("%")[0])
-        client = getattr(client, "ipv4_mapped", None) or client
-        return any(client in network for network in self.allow_from)
+        return admits(host, self.allow_from)
 
 
 class Need(Enum):
@@ -67,6 +72,7 @@ class Connection:
 
     __slots__ = (
         "answered",
+        "began",
         "command",
         "dialogue",
         "listening",
@@ -89,6 +95,8 @@ class Connection:
         self.dialogue = listening.make_dialogue()
         self.since = since
         """Time of the sweep's clock at which the present wait or decision began."""
+        self.began = 0.0
+        """When the request being answered was read, if that is measured; 0: it has been answered."""
         self.pending: Waiting | Pending | None = None
         """The attempt being decided right now."""
         self.command: Command | None = None

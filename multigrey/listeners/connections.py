@@ -24,6 +24,7 @@ import logging
 import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 
 import trio
 
@@ -32,6 +33,7 @@ from multigrey.contracts import Durability
 from multigrey.engine import Engine, Pending, Waiting, failure_of
 from multigrey.errors import MultigreyError, ProtocolError
 from multigrey.listeners.connection import OWN_TASK, Connection, ConnectionLimits, Listening, Need
+from multigrey.metrics.measures import Timings
 from multigrey.model import Attempt, Command, Ignored, Reply, Signal
 from multigrey.seldom import Seldom
 
@@ -57,9 +59,11 @@ class Server:
         self.limits = limits
         self.internal_errors = 0
         """Bugs of ours that ended a connection: alert on it."""
+        self.timings: Timings | None = None
+        """Where to add up how long answers take; None: nowhere."""
         self._engine = engine
         self._commands = commands
-        self._open: set[Connection] = set()
+        self.open: set[Connection] = set()
         self._poll = select.epoll()
         self._parked: dict[int, Connection] = {}
         self._shared: dict[Durability, list[tuple[Connection, Waiting]]] = {}
@@ -75,7 +79,7 @@ class Server:
     @property
     def connections(self) -> int:
         """How many are open."""
-        return len(self._open)
+        return len(self.open)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Attend to connections until cancelled; `accept` brings them."""
@@ -86,14 +90,14 @@ class Server:
                 task_status.started()
                 await self._attend_parked()
         finally:
-            for connection in list(self._open):
+            for connection in list(self.open):
                 self._close(connection)
             self._poll.close()
 
     @property
     def room(self) -> int:
         """How many more may connect."""
-        return self.limits.connections - len(self._open)
+        return self.limits.connections - len(self.open)
 
     def welcome(self, accepted: Iterable[tuple[socket.socket, str]], listening: Listening) -> None:
         """Take over new connections, each with the peer's name; `run` must be running."""
@@ -105,19 +109,19 @@ class Server:
                 self.internal_errors += 1
                 logger.exception("%s: %s: no dialogue can be made", listening.name, peer)
                 sock.close()
-        self._open.update(connections)
+        self.open.update(connections)
         self._serve(connections)
 
     async def drain(self, seconds: float) -> None:
         """Let decisions under way be answered, end everybody else, wait at most `seconds`."""
         self._draining = True
-        for connection in list(self._open):
+        for connection in list(self.open):
             if connection.pending is None:
                 self._end(connection)
         with trio.move_on_after(seconds):
-            while self._open:
+            while self.open:
                 await self.one_to_leave()
-        for connection in list(self._open):
+        for connection in list(self.open):
             self._end(connection)
 
     # Waiting
@@ -181,7 +185,7 @@ class Server:
         self._unpark(connection)
         connection.sock.close()
         connection.pending = None
-        self._open.discard(connection)
+        self.open.discard(connection)
         if self._departure is not None:
             self._departure.set()
             self._departure = None
@@ -203,8 +207,12 @@ class Server:
         group.append((connection, waiting))
 
     async def _answer_together(self, durability: Durability) -> None:
+        began = perf_counter()
         error = await failure_of(durability)
         group = self._shared.pop(durability)
+        if self.timings is not None:
+            self.timings.commits.observe(perf_counter() - began)
+            self.timings.batches.observe(len(group))
         for start in range(0, len(group), _BURST):
             needs = [
                 (connection, self._step(connection, self._answer_waiting, waiting, error))
@@ -288,6 +296,8 @@ class Server:
         if not connection.partial:
             connection.partial = True
             connection.since = self._tick
+        if self.timings is not None:
+            connection.began = perf_counter()
         connection.dialogue.receive(data)
         return Need.TURN
 
@@ -331,6 +341,9 @@ class Server:
         except BlockingIOError:
             sent = 0
         connection.since = self._tick
+        if self.timings is not None and connection.began:
+            self.timings.answers.observe(perf_counter() - connection.began)
+            connection.began = 0.0
         if sent == len(data):
             connection.rest = b""
             connection.partial = False
@@ -365,7 +378,7 @@ class Server:
         start = trio.current_time()
         while True:
             self._tick = trio.current_time() - start
-            for connection in list(self._open):
+            for connection in list(self.open):
                 age = self._tick - connection.since
                 if connection.pending is not None:
                     if age > self.limits.answer_within:

@@ -81,15 +81,24 @@ class Failures:
         self._entries = entries
         self._recovered = recovered
         self._in_a_row = 0
+        self._since = 0.0
+        """When the first failure in a row was."""
         self._warned = -_WARN_EVERY
         self._pause = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """For how long nothing has worked; 0: it works."""
+        return trio.current_time() - self._since if self._in_a_row else 0.0
+
     def note(self, error: str, entries: int) -> float:
         """Take note of a failure; returns the seconds to wait before the next try."""
+        now = trio.current_time()
+        if not self._in_a_row:
+            self._since = now
         self.total += 1
         self._in_a_row += 1
         self.last = error
-        now = trio.current_time()
         if now - self._warned >= _WARN_EVERY:
             self._warned = now
             logger.warning("%s (%s: %d)", error, self._entries, entries)

@@ -211,10 +211,9 @@ class LmdbStore:
     async def health(self) -> Mapping[str, int | float | str]:
         """See `Store.health`.
 
-        Besides: `meta` (entries), `map_size`, `used` and `file` (bytes: allowed, in use, with free
-        pages), `last_commit_us`, `commit_failures`; of the journal `journaled` (entries that wait for
-        a checkpoint; the numbers of entries and pages are without them), `journal` (bytes),
-        `last_checkpoint_us`, `checkpoint_failures`.
+        Besides: `meta` (entries), `map_size`, `used` and `file` (bytes: allowed, in use, with free pages),
+        `last_commit_us`, `commit_failures`, `failing` (seconds without a success), `journaled` (entries not
+        in the file yet), `journal` (bytes), `last_checkpoint_us`, `checkpoint_failures`.
         """
         with trio.move_on_after(_HEALTH_WAITS), suppress(StoreError):
             await self._checkpoints.done()
@@ -237,6 +236,7 @@ class LmdbStore:
             "file": (last_page + 1) * opened.page_size,
             "last_commit_us": round(self._last_commit * 1e6),
             "commit_failures": self._commits.failures.total,
+            "failing": round(max(self._commits.failures.seconds, self._checkpoints.failures.seconds), 1),
             "journaled": self._checkpoints.count,
             "journal": self._journal.position.size - self._taken.size,
             "last_checkpoint_us": round(self._last_checkpoint * 1e6),

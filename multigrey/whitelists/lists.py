@@ -51,6 +51,10 @@ class EntryList:
         """How many entries are in use, or were until they expired."""
         self.warnings = tuple(warnings)
 
+    def every(self, attempt: Attempt) -> list[Match]:
+        """What all matching entries say, the one that counts first."""
+        return self._table.every(attempt)
+
     def match(self, attempt: Attempt) -> Match | None:
         """See `WhitelistSource.match`."""
         return self._table.match(attempt)

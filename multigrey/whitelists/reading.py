@@ -23,7 +23,7 @@ from multigrey.errors import ConfigError, Problem
 from multigrey.whitelists.conditions import Entry
 from multigrey.whitelists.entries import ListFile, make_entry
 
-__all__ = ["LARGEST_LIST", "ReadList", "ignored_files", "list_files", "read_lists"]
+__all__ = ["LARGEST_LIST", "ReadList", "ignored_files", "list_files", "read_lists", "read_text", "understood"]
 
 LARGEST_LIST = 16 << 20
 """Octets; room for a hundred thousand entries."""
@@ -73,6 +73,25 @@ def read_lists(path: Path, owner: str = "") -> list[ReadList]:
     if problems:
         raise ConfigError(problems)
     return lists
+
+
+def read_text(path: Path) -> str:
+    """The text of one list file.  Raises ConfigError."""
+    try:
+        return _read(path)
+    except _UnreadableError as error:
+        raise ConfigError([Problem(str(path), error.line, "", error.message)]) from error
+
+
+def understood(path: Path, text: str, owner: str = "") -> ReadList:
+    """What the text of one list file says.  Raises ConfigError with everything that is wrong with it."""
+    try:
+        found, problems = _parse(path, text, owner)
+    except _UnreadableError as error:
+        raise ConfigError([Problem(str(path), error.line, "", error.message)]) from error
+    if problems:
+        raise ConfigError(problems)
+    return found
 
 
 def list_files(path: Path) -> list[Path]:

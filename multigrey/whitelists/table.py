@@ -253,6 +253,12 @@ class EntryTable:
         self._senders = _of_addresses(index.envelopes.get("sender"))
         self._recipients = _of_addresses(index.envelopes.get("recipient"))
 
+    def every(self, attempt: Attempt) -> list[Match]:
+        """What all entries say whose conditions hold and that have not expired, in their order."""
+        found = {entry.position: entry for entry in self._candidates(attempt)}
+        seen = Sighting(attempt, self._origin_of)
+        return [found[place].match for place in sorted(found) if self._holds(found[place], seen)]
+
     def match(self, attempt: Attempt) -> Match | None:
         """What the first entry says whose conditions all hold and that has not expired."""
         found = self._candidates(attempt)

@@ -30,7 +30,6 @@ RULE = {"name": "r", "traits": ["null-sender"], "action": "reject"}
         ),
         ({"limits": {"idle": "300s"}}, ("limits", "idle"), "300s Postfix keeps an idle connection"),
         ({"limits": {"answer_within": "5s"}}, ("limits", "answer_within"), "the 5s Exim waits"),
-        ({"control": {"address": "unix:/run/c"}}, ("control", "address"), "reserved for a later release"),
         ({"listen": [{**LISTEN, "mode": "0666"}]}, ("listen", 0, "mode"), "every user of this machine"),
     ],
 )

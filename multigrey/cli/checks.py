@@ -1,0 +1,257 @@
+"""`multigrey check`: a plugin for Nagios and whatever runs its plugins."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from multigrey.cli.asking import EXIT_NO_DAEMON, AskError, ask, load_for_asking
+from multigrey.config.units import parse_duration
+from multigrey.logline import printable
+
+__all__ = ["LIMITS", "Measure", "check", "measured", "verdict"]
+
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+
+
+class Limit(NamedTuple):
+    """From which value on something is worth a warning, and critical."""
+
+    warning: float
+    critical: float
+
+
+LIMITS: Mapping[str, Limit] = {
+    "answer": Limit(1, 3),
+    "failing": Limit(1, 60),
+    "store": Limit(80, 95),
+    "lag": Limit(0.25, 1),
+    "pending": Limit(500, 5_000),
+}
+"""What is measured: seconds an answer took; seconds since when commits fail; per cent of the store's room
+in use; seconds the event loop is late; entries that wait for the disk."""
+_UNITS = {"answer": "s", "failing": "s", "store": "%", "lag": "s", "pending": ""}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure and what it may be."""
+
+    name: str
+    value: float
+    limit: Limit
+
+    @property
+    def state(self) -> int:
+        """OK, WARNING or CRITICAL."""
+        if self.value >= self.limit.critical:
+            return CRITICAL
+        return WARNING if self.value >= self.limit.warning else OK
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.name} {self.value:g}{_UNITS[self.name]}"
+
+    @property
+    def performance(self) -> str:
+        """As monitoring-plugins' guidelines have it: label=value[unit];warn;crit;min;max."""
+        most = "100" if self.name == "store" else ""
+        limits = f"{self.limit.warning:g};{self.limit.critical:g};0;{most}"
+        return f"{self.name}={self.value:g}{_UNITS[self.name]};{limits}"
+
+
+class _LimitType(click.ParamType[tuple[str, Limit]]):
+    """NAME=WARNING,CRITICAL."""
+
+    name = "name=warning,critical"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        name, _, numbers = str(value).partition("=")
+        try:
+            warning, critical = map(float, numbers.split(","))
+        except ValueError:
+            self.fail(f"expected NAME=WARNING,CRITICAL such as lag=0.5,2, got {value!r}", param, ctx)
+        if name not in LIMITS:
+            self.fail(f"{name!r} is not measured (known: {', '.join(LIMITS)})", param, ctx)
+        return name, Limit(warning, critical)
+
+
+class _Duration(click.ParamType[float]):
+    """A duration as in the configuration, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See `click.ParamType.convert`."""
+        try:
+            return value if isinstance(value, float) else parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="The configuration file of the daemon to ask."
+)
+@click.option("--json", "json_", is_flag=True, help="Write JSON, for other programs.")
+@click.option(
+    "--warning",
+    "-w",
+    type=float,
+    default=LIMITS["store"].warning,
+    show_default=True,
+    help="From how many per cent of the store's room in use on to warn.",
+)
+@click.option(
+    "--critical",
+    "-c",
+    type=float,
+    default=LIMITS["store"].critical,
+    show_default=True,
+    help="From how many per cent on it is critical.",
+)
+@click.option(
+    "--limit",
+    "limits",
+    type=_LimitType(),
+    multiple=True,
+    help="The same for another figure, as NAME=WARNING,CRITICAL: answer (1,3 seconds), failing (1,60 seconds "
+    "since when commits fail), lag of the event loop (0.25,1 seconds), pending (500,5000 entries).",
+)
+@click.option("--listener", help="The listener to ask, by name; by default the first that may be asked.")
+@click.option(
+    "--timeout",
+    "-t",
+    type=_Duration(),
+    default="10s",
+    show_default=True,
+    help="How long the daemon may take for each of the two questions.",
+)
+def check(
+    config: Path | None,
+    warning: float,
+    critical: float,
+    limits: Sequence[tuple[str, Limit]],
+    listener: str | None,
+    timeout: float,
+    *,
+    json_: bool,
+) -> None:
+    """Say in one line whether the daemon does its work, as a plugin for Nagios does.
+
+    An attempt is made at a listener, from 192.0.2.1 and check@multigrey.invalid to the same, as if a mail
+    server asked: it needs the right to connect there, which the group of a unix socket has.  Then the
+    daemon is asked for its figures on the control socket.  Behind the bar stand those figures with their
+    limits.
+
+    Exit status: 0 OK, 1 a figure is over its warning limit, 2 critical (no answer, or over that limit),
+    3 unknown (wrong configuration or command line, or not allowed to ask).
+    """
+    chosen = {**LIMITS, "store": Limit(warning, critical), **dict(limits)}
+    try:
+        state, text, measures, extra = _checked(config, chosen, listener, timeout)
+    except AskError as error:
+        state = CRITICAL if error.exit_code == EXIT_NO_DAEMON else UNKNOWN
+        text, measures, extra = error.message, [], {}
+    text = printable(text.replace("\n", ", ").replace("|", "/"))
+    if json_:
+        figures = {each.name: each.value for each in measures}
+        click.echo(
+            json.dumps({"state": WORDS[state], "text": text, "figures": {**figures, **extra}}, indent=2)
+        )
+    else:
+        performance = [each.performance for each in measures]
+        performance += [f"{name}={value:g};;;0" for name, value in extra.items()]
+        click.echo(f"MULTIGREY {WORDS[state]} - {text}" + (f" | {' '.join(performance)}" if measures else ""))
+    sys.exit(state)
+
+
+def _checked(
+    config: Path | None, limits: Mapping[str, Limit], listener: str | None, timeout: float
+) -> tuple[int, str, list[Measure], Mapping[str, float]]:
+    """State, text, figures with and without limits.  Raises AskError."""
+    from multigrey.cli.probing import NotAllowedError, NotAnsweredError, probe
+
+    listens = load_for_asking(config).settings.listen
+    wanted = [each for each in listens if listener in (None, each.name)]
+    if not wanted:
+        return UNKNOWN, f"there is no listener {listener}", [], {}
+    try:
+        answer = probe(wanted, timeout)
+    except NotAnsweredError as error:
+        return CRITICAL, str(error), [], {}
+    except NotAllowedError as error:
+        return UNKNOWN, str(error), [], {}
+    told = ask(config, "status", {}, timeout=timeout)
+    if not told["running"]:
+        return (
+            CRITICAL,
+            f"{answer.listener} answers, but the daemon of this configuration does not run",
+            [],
+            {},
+        )
+    measures = list(measured(told, answer.seconds, limits))
+    problems = [f"{answer.listener} could not decide: {answer.text}"] if answer.trouble else []
+    state, text = verdict(measures, told, problems)
+    return (
+        state,
+        text or f"{answer.listener} answered in {answer.seconds * 1000:.0f} ms",
+        measures,
+        _extra(told),
+    )
+
+
+def measured(told: Mapping[str, Any], seconds: float, limits: Mapping[str, Limit]) -> Iterator[Measure]:
+    """The figures there are, out of a status."""
+    store, lag = told.get("store", {}), told.get("loop_lag", {})
+    found = {
+        "answer": round(seconds, 4),
+        "failing": store.get("failing"),
+        "store": _percent(store.get("used"), store.get("map_size")),
+        "lag": lag.get("worst"),
+        "pending": store.get("pending"),
+    }
+    for name, value in found.items():
+        if value is not None:
+            yield Measure(name, value, limits[name])
+
+
+def _percent(used: float | None, room: float | None) -> float | None:
+    return round(100 * used / room, 1) if used is not None and room else None
+
+
+def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequence[str]) -> tuple[int, str]:
+    """The worst of everything, and what is wrong ("" if nothing is); `problems` are critical."""
+    state = max((each.state for each in measures), default=OK)
+    texts = [*problems, *(each.text for each in sorted(measures, key=lambda each: -each.state) if each.state)]
+    if error := told.get("store", {}).get("error"):
+        texts.insert(0, f"store: {error}")
+        state = CRITICAL
+    if problems:
+        state = CRITICAL
+    if told.get("limits", {}).get("full"):
+        texts.append("the store has as many records as it may have")
+        state = max(state, WARNING)
+    mode = told.get("mode", {})
+    if mode.get("in_effect") != mode.get("configured"):
+        texts.append(f"mode {mode['in_effect']} for a while")
+    return state, ", ".join(texts)
+
+
+def _extra(told: Mapping[str, Any]) -> Mapping[str, float]:
+    """Figures without limits."""
+    found = {
+        "records": told.get("store", {}).get("records"),
+        "commit_failures": told.get("store", {}).get("commit_failures"),
+        "connections": told.get("connections", {}).get("open"),
+    }
+    return {name: value for name, value in found.items() if value is not None}

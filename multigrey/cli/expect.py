@@ -1,0 +1,100 @@
+"""`multigrey expect`: mail that somebody waits for passes for a while."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multigrey.cli.asking import EXIT_NO, ask, common_options, show
+from multigrey.cli.attempting import Duration
+from multigrey.cli.explain import moment
+from multigrey.logline import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["expect"]
+
+
+@click.command()
+@click.argument("recipient", required=False)
+@click.option("--from", "domain", metavar="DOMAIN", help="Only from senders of this domain or below it.")
+@click.option(
+    "--for",
+    "seconds",
+    type=Duration(),
+    default="15m",
+    show_default=True,
+    help="How long, up to 7 days.  For longer there is multigrey whitelist add.",
+)
+@click.option("--reason", help="Why, for the log and for whoever looks at the list.")
+@click.option("--list", "list_", is_flag=True, help="Show what is expected at the moment.")
+@click.option("--cancel", is_flag=True, help="Expect mail to RECIPIENT no longer (with --from: only that).")
+@common_options
+def expect(
+    recipient: str | None,
+    domain: str | None,
+    seconds: int,
+    reason: str | None,
+    config: Path | None,
+    *,
+    list_: bool,
+    cancel: bool,
+    json_: bool,
+) -> None:
+    """Let mail to RECIPIENT pass for a while, because somebody waits for it now.
+
+    It is asked before every whitelist and rule, ends by itself, survives a restart, and is logged with who
+    asked for it; the decision log shows source=expect.  Nothing else is remembered of such mail.
+
+    Exit status: 0 when done, 1 when it is refused or there was nothing to cancel, 2 for a wrong command
+    line or configuration, 3 without a daemon, 4 when not allowed.
+    """
+    if list_:
+        if recipient or cancel:
+            raise click.UsageError("--list stands alone")
+        show(ask(config, "expect-list", {}), json_, _render_list)
+        return
+    if not recipient:
+        raise click.UsageError("expected a RECIPIENT, or --list")
+    wanted: dict[str, Any] = {"recipient": recipient}
+    if domain is not None:
+        wanted["from"] = domain
+    if cancel:
+        result = ask(config, "expect-cancel", wanted)
+        show(result, json_, _render_cancelled)
+        if not result["cancelled"]:
+            sys.exit(EXIT_NO)
+        return
+    result = ask(config, "expect", {**wanted, "seconds": seconds, "reason": reason or ""})
+    show(result, json_, _render_made)
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    sender = f" from {row['from']}" if row["from"] else ""
+    why = f" ({row['reason']})" if row["reason"] else ""
+    return printable(
+        f"{row['recipient']}{sender} until {moment(row['until'])}, asked by {row['asked_by']}{why}"
+    )
+
+
+def _render_made(console: Console, result: Mapping[str, Any]) -> None:
+    console.print(f"expected: {_text(result['expected'])}", soft_wrap=True)
+
+
+def _render_list(console: Console, result: Mapping[str, Any]) -> None:
+    for row in result["expected"]:
+        console.print(_text(row), soft_wrap=True)
+    if not result["expected"]:
+        console.print("nothing is expected")
+
+
+def _render_cancelled(console: Console, result: Mapping[str, Any]) -> None:
+    for row in result["cancelled"]:
+        console.print(f"no longer expected: {_text(row)}", soft_wrap=True)
+    if not result["cancelled"]:
+        console.print("nothing like this was expected")

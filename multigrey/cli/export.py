@@ -1,0 +1,198 @@
+"""`multigrey export`: proven addresses in the forms other programs read."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from multigrey.cli.asking import EXIT_NO, common_options, refuse, stream
+from multigrey.config.units import format_duration, parse_duration
+
+__all__ = ["FORMS", "Exported", "export", "written"]
+
+_ON_ONE_LINE = 8
+
+
+class Exported(NamedTuple):
+    """What is written.  Times are seconds since 1970."""
+
+    rows: Sequence[tuple[str, int, int]]
+    """Address, first retry, last seen; the one seen last first."""
+    time: int
+    since: int
+    """Seconds: how long ago an address may have been seen last."""
+    more: int
+    """How many were left out."""
+
+
+class _Duration(click.ParamType[int]):
+    """A duration as in the configuration, in whole seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See `click.ParamType.convert`."""
+        try:
+            return value if isinstance(value, int) else max(int(parse_duration(value)), 1)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@click.argument("form", type=click.Choice(["postscreen", "exim-hostlist", "nft"]))
+@common_options
+@click.option(
+    "--since",
+    type=_Duration(),
+    default="36d",
+    show_default=True,
+    help="Only clients whose mail was seen within this time.",
+)
+@click.option(
+    "--max",
+    "most",
+    type=click.IntRange(1, 100_000),
+    default=10_000,
+    show_default=True,
+    help="At most so many addresses: those seen last.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file, which is replaced when it is complete (its mode becomes 0644).",
+)
+def export(
+    form: str, config: Path | None, since: int, most: int, output: Path | None, *, json_: bool
+) -> None:
+    """Write the addresses of clients that brought mail again after a real deferral, for other programs.
+
+    postscreen is a table for postscreen_access_list = cidr:FILE, exim-hostlist a file that a host list may
+    name, nft a script for nft -f that fills the sets multigrey4 and multigrey6 of the table inet multigrey,
+    for rules of your own.  Only exact addresses are written, never networks or whole origins, each below
+    the day it was seen last.  They come from the history of decisions, so from no longer ago than that
+    goes back; see [history] in multigrey.toml(5).  Such an address has shown patience, not innocence: skip
+    delays for it, not checks of content.  Write the file anew daily, so that old addresses go.
+
+    Exit status: 0, 1 when there is not one such address (the file is written all the same), 2 when the file
+    cannot be written, 3 without a daemon or a store, 4 when not allowed.
+    """
+    found = _asked(config, since, most)
+    text = _as_json(found) if json_ else written(form, found)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        try:
+            _replace(output, text)
+        except OSError as error:
+            refuse(f"{output}: {error.strerror or error}", 2)
+    if not found.rows:
+        sys.exit(EXIT_NO)
+
+
+def _asked(config: Path | None, since: int, most: int) -> Exported:
+    rows: list[tuple[str, int, int]] = []
+    for item in stream(config, "export", {"since": since, "max": most}):
+        if "addresses" not in item:
+            if item["hidden"]:
+                click.echo(
+                    f"multigrey: {item['hidden']} retries hold no address in clear and were left out",
+                    err=True,
+                )
+            return Exported(rows, item["time"], since, item["more"])
+        rows += [(str(ip_address(address)), first, last) for address, first, last in item["addresses"]]
+    return refuse("the daemon broke off in the middle")
+
+
+def written(form: str, found: Exported) -> str:
+    """The file of one form."""
+    return "".join(f"{line}\n" for line in (*_heading(form, found), *FORMS[form](found.rows)))
+
+
+def _heading(form: str, found: Exported) -> Iterator[str]:
+    if form == "nft":
+        yield "#!/usr/sbin/nft -f"
+    yield f"# {len(found.rows)} clients that came back after multigrey deferred them: {form}"
+    yield f"# written {_moment(found.time)}, seen within {format_duration(found.since)} before"
+    if found.more:
+        yield f"# {found.more} more were left out (--max)"
+
+
+def _postscreen(rows: Iterable[tuple[str, int, int]]) -> Iterator[str]:
+    for day, addresses in _by_day(rows):
+        yield f"# last seen {day}"
+        yield from (f"{address} permit" for address in addresses)
+
+
+def _exim(rows: Iterable[tuple[str, int, int]]) -> Iterator[str]:
+    for day, addresses in _by_day(rows):
+        yield f"# last seen {day}"
+        yield from addresses
+
+
+def _nft(rows: Iterable[tuple[str, int, int]]) -> Iterator[str]:
+    """A transaction: either the sets are filled anew or stay as they were (nft(8))."""
+    yield "add table inet multigrey"
+    for version in (4, 6):
+        yield f"add set inet multigrey multigrey{version} {{ type ipv{version}_addr; }}"
+        yield f"flush set inet multigrey multigrey{version}"
+    for day, addresses in _by_day(rows):
+        yield f"# last seen {day}"
+        for version in (4, 6):
+            same = [address for address in addresses if (":" in address) is (version == 6)]
+            for begin in range(0, len(same), _ON_ONE_LINE):
+                elements = ", ".join(same[begin : begin + _ON_ONE_LINE])
+                yield f"add element inet multigrey multigrey{version} {{ {elements} }}"
+
+
+FORMS = {"postscreen": _postscreen, "exim-hostlist": _exim, "nft": _nft}
+"""Lines of a file from its rows."""
+
+
+def _by_day(rows: Iterable[tuple[str, int, int]]) -> Iterator[tuple[str, list[str]]]:
+    for day, same in groupby(rows, key=lambda row: f"{datetime.fromtimestamp(row[2], UTC):%Y-%m-%d}"):
+        yield day, [address for address, _, _ in same]
+
+
+def _moment(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _as_json(found: Exported) -> str:
+    told = {
+        "time": found.time,
+        "since": found.since,
+        "more": found.more,
+        "addresses": [
+            {"address": address, "first_retry": first, "last_seen": last}
+            for address, first, last in found.rows
+        ],
+    }
+    return f"{json.dumps(told, indent=2)}\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that appears when it is complete.  Raises OSError."""
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(draft).rename(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(draft).unlink()
+        raise

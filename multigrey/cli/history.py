@@ -1,0 +1,161 @@
+"""`multigrey history`: what became of mail."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multigrey.cli.asking import EXIT_NO, common_options, show_item, stream
+from multigrey.cli.attempting import Duration
+from multigrey.cli.recorded import lasting, moment, shown_address
+from multigrey.clock import Clock, SystemClock
+from multigrey.logline import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["history"]
+
+_FEW = 3
+"""As many decisions about mail that passed at once are shown one by one."""
+
+
+@click.command()
+@click.argument("about", metavar="ADDRESS|DOMAIN|CLIENT", required=False)
+@click.option("--sender", metavar="ADDRESS", help="Only mail from this address, or domain and below.")
+@click.option("--recipient", metavar="ADDRESS", help="Only mail to this address, or domain and below.")
+@click.option("--client", metavar="IP", help="Only mail from this client, or network.")
+@click.option(
+    "--since", type=Duration(), default="7d", show_default=True, help="How far to look back from now."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1_000_000),
+    default=1000,
+    show_default=True,
+    help="How many decisions to look at, at most; the latest are taken.",
+)
+@common_options
+@click.pass_obj
+def history(
+    clock: Clock | None,
+    /,
+    about: str | None,
+    config: Path | None,
+    since: int,
+    limit: int,
+    *,
+    json_: bool,
+    **only: Any,
+) -> None:
+    """Tell what became of mail: each first attempt, every retry, from where, and how long it took.
+
+    About an envelope address (sender or recipient), a domain (of addresses or client names) with all
+    below it, or a client's address or network.  Attempts are put together by sender and recipient,
+    whatever client they came from: accepted after some time, still waiting, never came back, passed at
+    once, or refused.  Looked at is what this host remembers (see [history] in multigrey.toml(5)).
+
+    With --json each line is an object: the first about the search, then one for each sender and
+    recipient with every decision.
+
+    Exit status: 0 when there is something to tell, 1 when nothing is known, 2 for a wrong command line or
+    configuration, 3 without a daemon or its history, 4 when not allowed.
+    """
+    words = {"about": about, **only}
+    options: dict[str, Any] = {name: text for name, text in words.items() if text}
+    if not options:
+        raise click.UsageError("whose history?  An address, a domain or a client is expected")
+    options |= {"since": max((clock or SystemClock()).now() - since, 0), "limit": limit}
+    head: Mapping[str, Any] = {}
+    for item in stream(config, "history", options):
+        if "stories" not in item:
+            head = item
+            if json_:
+                show_item(item, json_, _nothing)
+            continue
+        for story in item["stories"]:
+            show_item(story, json_, partial(_render, now=head["time"]))
+    if not json_:
+        _end(head)
+    if not head.get("decisions"):
+        sys.exit(EXIT_NO)
+
+
+def _nothing(where: Console, item: Mapping[str, Any]) -> None:
+    del where, item
+
+
+def _end(head: Mapping[str, Any]) -> None:
+    if not head.get("decisions"):
+        since = head.get("recorded_since")
+        known = (
+            f"the oldest decision there is is of {moment(since)}" if since else "no decision is remembered"
+        )
+        click.echo(f"nothing is known of that; {known}", err=True)
+    elif head["more"]:
+        click.echo(f"only the latest {head['decisions']} decisions were looked at; see --limit", err=True)
+
+
+def _render(where: Console, story: Mapping[str, Any], now: int) -> None:
+    for line in (*_story(story, now), ""):
+        where.print(printable(line), soft_wrap=True)
+
+
+def _story(story: Mapping[str, Any], now: int) -> Iterator[str]:
+    yield story["raw"] or f"{shown_address(story['sender'])} -> {story['recipient']}"
+    yield f"  {_outcome(story, now)}"
+    decisions: Sequence[Mapping[str, Any]] = story["decisions"]
+    if story["first"] < decisions[0]["time"] and story["ending"] != "passed":
+        yield f"  {moment(story['first'])}  first attempt (not remembered)"
+    if story["ending"] == "passed" and len(decisions) > _FEW:
+        yield _line(decisions[0])
+        yield f"  ... and {len(decisions) - 2} more ..."
+        yield _line(decisions[-1])
+    else:
+        yield from map(_line, decisions)
+
+
+def _outcome(story: Mapping[str, Any], now: int) -> str:
+    number = len(story["decisions"])
+    tries = f"{number} attempts" if number > 1 else "1 attempt"
+    places = f" from {story['clients']} client addresses" if story["clients"] > 1 else ""
+    places += f" ({story['origins']} origins)" if story["origins"] > 1 else ""
+    ending = story["ending"]
+    if ending == "accepted":
+        return f"accepted after {lasting(story['delay'])}: {tries}{places}"
+    if ending == "waiting":
+        left = _left(story["decisions"][-1], now)
+        return f"waiting for {lasting(now - story['first'])}: {tries}{places}; {left}"
+    if ending == "passed":
+        return f"passed at once: {tries}{places}"
+    return f"{ending}: {tries}{places}"
+
+
+def _left(last: Mapping[str, Any], now: int) -> str:
+    left = last["time"] + last["retry_after"] - now
+    return f"a retry passes in {lasting(left)}" if left > 0 else "the next retry passes"
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    client = row["client_address"] or "unknown"
+    if row["client_name"]:
+        client = f"{row['client_name']} [{client}]"
+    parts = [f"  {moment(row['time'])}  {row['action']:6}  {row['reason']:16}  {client}"]
+    parts.append(f"asked by {row['listener']}")
+    if row["retry_after"]:
+        parts.append(f"retry after {lasting(row['retry_after'])}")
+    if row["source"]:
+        owner = f", owner {row['owner']}" if row["owner"] else ""
+        parts.append(f"{row['source']}: {row['entry']}{owner}")
+    if row["rule"]:
+        parts.append(f"rule {row['rule']}")
+    if row["detail"]:
+        parts.append(row["detail"])
+    if row["observed"]:
+        parts.append("only observed")
+    return "  ".join([*parts, f"id={row['id']}"])

@@ -1,0 +1,167 @@
+"""Operations on the store of a stopped daemon: a process that becomes the daemon's user first.
+
+`asking` starts it, writes one JSON object to its standard input, and reads what a daemon would answer
+(see `control.dialogue`) from its standard output.  Being that user, it leaves no file that the daemon
+could not open later, and what plugins and lists bring has no rights it would not have there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast
+
+import trio
+
+from multigrey import __version__
+from multigrey.assemble import assemble
+from multigrey.cli.asking import AskError, load_for_asking
+from multigrey.cli.serve import import_late_comers
+from multigrey.clock import SystemClock
+from multigrey.config.load import Loaded
+from multigrey.config.origins import read_shipped
+from multigrey.contracts import StoreOptions
+from multigrey.control.dialogue import Code, ControlDialogue
+from multigrey.control.dialogue import encoded as encode
+from multigrey.control.everything import all_operations
+from multigrey.control.operations import BY, Operation, OperationError
+from multigrey.control.parts import Parts
+from multigrey.engine import Engine
+from multigrey.errors import ConfigError, MultigreyError, PluginError
+from multigrey.events import make_ids
+from multigrey.history import PastHistory
+from multigrey.privileges import Identity, PrivilegeError, become
+from multigrey.redaction import Redactor
+from multigrey.stores.files import StateFiles
+from multigrey.stores.site_key import check_site_key, load_site_key
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Answer the one question on standard input."""
+    request = json.load(sys.stdin)
+    dialogue = ControlDialogue()
+    try:
+        _answer(request, dialogue)
+    except AskError as error:
+        dialogue.error(1, error.message, Code.CONFIG)
+    except (ConfigError, PluginError) as error:
+        dialogue.error(1, str(error), Code.CONFIG)
+    except PrivilegeError as error:
+        dialogue.error(1, str(error), Code.NOT_ALLOWED)
+    except OperationError as error:
+        dialogue.error(1, str(error), Code.REFUSED)
+    except MultigreyError as error:
+        dialogue.error(1, f"{request['nobody']}\nNor can its store be used: {error}", Code.NO_DAEMON)
+    _write(dialogue)
+
+
+def _answer(request: Mapping[str, Any], dialogue: ControlDialogue) -> None:
+    config = request["config"]
+    loaded = load_for_asking(None if config is None else Path(config))
+    state_dir = loaded.settings.state_dir
+    owner = _owner(state_dir)
+    if owner is None:
+        dialogue.error(1, request["nobody"], Code.NO_DAEMON)
+        return
+    import_late_comers()
+    read_shipped()
+    _become_owner(state_dir, owner)
+    trio.run(_run, loaded, request, dialogue)
+
+
+def _owner(state_dir: Path) -> os.stat_result | None:
+    """Of a state directory that has been used; None: there is none."""
+    try:
+        StateFiles(state_dir).data.lstat()
+        return state_dir.stat()
+    except PermissionError:
+        raise PrivilegeError(f"{state_dir}: not yours: ask as root or the daemon's user") from None
+    except OSError:
+        return None
+
+
+def _become_owner(state_dir: Path, owner: os.stat_result) -> None:
+    if owner.st_uid == os.geteuid():
+        return
+    if os.geteuid() != 0:
+        raise PrivilegeError(f"{state_dir} belongs to another user: ask as root or that user")
+    become(Identity(_user_name(owner.st_uid), owner.st_uid, owner.st_gid))
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDialogue) -> None:
+    settings = loaded.settings
+    clock = SystemClock()
+    site_key = load_site_key(settings.state_dir)
+    assembly = assemble(loaded, site_key, clock)
+    make_store = assembly.registry.stores[settings.store.backend]
+    store = make_store(StoreOptions(settings.state_dir, settings.store.map_size))
+    engine = Engine(
+        clock=clock, store=store, setup=assembly.setup, ids=make_ids(), host="", version=__version__
+    )
+    parts = Parts(
+        engine=engine,
+        clock=clock,
+        settings=lambda: settings,
+        registry=lambda: assembly.registry,
+        state_dir=settings.state_dir,
+        decisions=PastHistory(settings.state_dir, settings.history.map_size, Redactor(site_key)),
+    )
+    operation = all_operations(parts).get(request["ask"])
+    if not operation.offline:
+        dialogue.error(1, request["nobody"], Code.NO_DAEMON)
+        return
+    failure: MultigreyError | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(store.run)
+            await check_site_key(store, site_key)
+            try:
+                await _carry_out(operation, {**request["with"], BY: request["by"]}, dialogue)
+            except MultigreyError as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+    except* MultigreyError as group:
+        failure = _first(group)
+    if failure is not None:
+        raise failure
+
+
+async def _carry_out(operation: Operation, options: Mapping[str, Any], dialogue: ControlDialogue) -> None:
+    if operation.answer is not None:
+        dialogue.answer(1, encode(await operation.answer(options)))
+        return
+    assert operation.stream is not None
+    async with aclosing(cast("Any", operation.stream(options))) as items:
+        async for item in items:
+            dialogue.item(1, encode(item))
+            _write(dialogue)
+    dialogue.end(1)
+
+
+def _first(error: BaseException) -> MultigreyError:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, MultigreyError)
+    return error
+
+
+def _write(dialogue: ControlDialogue) -> None:
+    try:
+        sys.stdout.buffer.write(dialogue.data_to_send())
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,0 +1,82 @@
+"""What the commands on records, origins and history have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from multigrey.config.units import format_duration
+from multigrey.logline import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["given", "lasting", "moment", "shown_address", "table", "trust_lines"]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given on the command line."""
+    return {name: value for name, value in options.items() if value is not None and value is not False}
+
+
+def moment(seconds: int | None) -> str:
+    """A second since 1970 in local time; nothing for none."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}" if seconds else ""
+
+
+def lasting(seconds: int) -> str:
+    """How long something took or takes; days without minutes, hours without seconds."""
+    unit = 3600 if seconds >= 86_400 else 60 if seconds >= 3600 else 1
+    return format_duration(max(seconds, 0) // unit * unit)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table; everything in it may have come from the wire."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        found.add_column(head, overflow="fold")
+    for row in rows:
+        found.add_row(*(Text(printable(cell)) for cell in row))
+    return found
+
+
+def shown_address(address: str) -> str:
+    """An envelope address as people write it."""
+    return address or "<>"
+
+
+def trust_lines(trust: Mapping[str, Any]) -> list[str]:
+    """What an origin is trusted for, in words."""
+    lines = [_standing_line(trust["standing"])] if trust["standing"] else []
+    lines += [_domain_line(row) for row in trust["domains"]]
+    return lines or ["nothing is known of this origin beyond its records"]
+
+
+def _standing_line(standing: Mapping[str, Any]) -> str:
+    needed = standing["needed"]
+    if needed is None:
+        return "as a whole: origins need not prove themselves ([greylist] prove_origins)"
+    share = 100 * standing["returned"] // standing["resolved"] if standing["resolved"] else 0
+    figures = (
+        f"{standing['resolved']} of {needed['resolved']} deferrals resolved, {share} of {needed['percent']} "
+        f"per cent came back, from {standing['domains']} of {needed['domains']} sender domains"
+    )
+    if standing["proven"]:
+        since = standing["proven_at"]
+        return f"as a whole: proven{f' since {moment(since)}' if since else ''} ({figures})"
+    recent = sum(row[1] for row in standing["days"]) - standing["resolved"]
+    young = f"; {recent} more are too young or too old to count" if recent > 0 else ""
+    return f"as a whole: not proven ({figures}{young})"
+
+
+def _domain_line(row: Mapping[str, Any]) -> str:
+    needed = row["needed"]
+    passes = f"{row['passes']} of {needed} counted passes" if needed else f"{row['passes']} counted passes"
+    keys = "of several keys" if row["several_keys"] else "of one key only (two are needed)"
+    state = "trusted" if row["trusted"] else "not trusted" if needed else "trust is switched off"
+    seen = moment(row["last_seen"])
+    return f"for mail from {row['domain'] or '?'}: {state} ({passes}, {keys}; last seen {seen})"

@@ -1,0 +1,352 @@
+"""`multigrey rehearse`: what the configuration would do with a list of attempts, without a daemon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from multigrey.cli.asking import (
+    EXIT_CONFIG,
+    EXIT_NO,
+    EXIT_NOT_ALLOWED,
+    common_options,
+    load_for_asking,
+    refuse,
+    show,
+)
+from multigrey.cli.rehearsal import RehearsalError, Step, read_rehearsal
+from multigrey.clock import SystemClock
+from multigrey.config.load import Loaded
+from multigrey.config.units import format_duration
+from multigrey.errors import ConfigError, PluginError, StoreError
+from multigrey.logline import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from multigrey.assemble import Assembly
+    from multigrey.contracts import Store
+    from multigrey.engine import Engine
+    from multigrey.judging import Setup
+    from multigrey.model import DecisionEvent
+
+__all__ = ["rehearse"]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@common_options
+@click.option(
+    "--store",
+    "with_store",
+    is_flag=True,
+    help="Begin with a copy of the daemon's store (lmdb), which only its owner and root can read; by default "
+    "nobody is known.  The daemon may be running, and notices nothing.",
+)
+@click.option(
+    "--ask",
+    "ask_slow",
+    is_flag=True,
+    help="Ask sources that ask elsewhere (DNS, directories) too; by default they have no vote.",
+)
+def rehearse(file: Path, config: Path | None, *, json_: bool, with_store: bool, ask_slow: bool) -> None:
+    """Play a list of attempts through a copy of the configuration, and say what becomes of each.
+
+    FILE (- is standard input) holds TOML or JSON lines; which one, its first character tells.  Each
+    [[attempt]], or each JSON object, takes: at (a duration since the start such as "5m", one since the
+    attempt before such as "+5m", or a time), listener, client_address, client_name, helo, sender, recipient,
+    stage (rcpt, data), message, authenticated, raw, attributes (a table of what else a mail server tells),
+    note, and expect: an action or a reason, or a list of which all must come true.  What is left out is as
+    in the attempt before it, except for note and expect; at is then the same time.  A TOML file may begin
+    with start, a time; by default it is now.  Time passes as the file says, so days take no time.
+
+    Nothing is logged, counted or written but to a temporary copy.
+
+    Exit status: 0 when everything came as expected, 1 when not, 2 when the configuration, FILE or the store
+    cannot be used, 4 when the store may not be read.
+    """
+    try:
+        loaded = load_for_asking(config)
+        listeners = [listen.name for listen in loaded.settings.listen]
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(errors="surrogateescape")
+        steps = read_rehearsal(text, SystemClock().now(), listeners)
+        with _copied(loaded, with_store=with_store) as (site_key, directory):
+            rows = _run(loaded, steps, site_key, directory, ask_slow=ask_slow)
+    except ConfigError as error:
+        _refuse_all(error)
+    except RehearsalError as error:
+        refuse(f"{file}: {error}", EXIT_CONFIG)
+    except OSError as error:
+        refuse(f"{error.filename or file}: {error.strerror or error}", EXIT_CONFIG)
+    except (PluginError, StoreError) as error:
+        refuse(str(error), EXIT_CONFIG)
+    as_expected = all(row["as_expected"] for row in rows)
+    show({"steps": rows, "as_expected": as_expected}, json_, _print)
+    if not as_expected:
+        sys.exit(EXIT_NO)
+
+
+def _refuse_all(error: ConfigError) -> NoReturn:
+    for problem in error.problems:
+        click.echo(str(problem), err=True)
+    sys.exit(EXIT_CONFIG)
+
+
+# --- the copy of the store -------------------------------------------------------------------------
+
+
+@contextmanager
+def _copied(loaded: Loaded, *, with_store: bool) -> Iterator[tuple[bytes, Path | None]]:
+    """The site key, and a directory with a copy of the store; None: begin with nothing."""
+    if not with_store:
+        yield bytes(32), None
+        return
+    settings = loaded.settings
+    if settings.store.backend != "lmdb":
+        raise StoreError(f"--store: a store of kind {settings.store.backend} cannot be copied from here")
+    with tempfile.TemporaryDirectory(prefix="multigrey-rehearse-") as name:
+        try:
+            site_key = copy_state(settings.state_dir, Path(name))
+        except PermissionError as error:
+            who = f"only its owner and root may: try sudo -u {settings.user or 'multigrey'}"
+            refuse(f"{error.filename}: the store may not be read from here; {who}", EXIT_NOT_ALLOWED)
+        yield site_key, Path(name)
+
+
+def copy_state(source: Path, target: Path) -> bytes:
+    """Copy the store of a state directory, also of a running daemon; returns the site key.
+
+    The journal first: what goes from it to the store meanwhile is in both then, which harms nothing.
+    Raises OSError and StoreError.
+    """
+    import lmdb
+
+    from multigrey.stores.files import StateFiles, check_file, trouble
+    from multigrey.stores.site_key import load_site_key
+
+    shutil.copyfile(source / "site.key", target / "site.key")
+    files = StateFiles(source)
+    for path in files.journals():
+        with suppress(FileNotFoundError):  # the store has all of it by now
+            shutil.copyfile(path, target / path.name)
+    check_file(files.data)
+    descriptor = os.open(StateFiles(target).data, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        # Without the table of readers nobody else has the store open, and none may be made: it would be ours.
+        with lmdb.open(
+            str(files.data),
+            subdir=False,
+            readonly=True,
+            create=False,
+            lock=files.readers.exists(),
+            max_dbs=8,
+            lib_version=0,
+        ) as env:
+            env.copyfd(descriptor, compact=True)
+    except (OSError, lmdb.Error) as error:
+        raise trouble(files.data, error) from error
+    finally:
+        os.close(descriptor)
+    return load_site_key(target)
+
+
+# --- playing ---------------------------------------------------------------------------------------
+
+
+class _StepClock:
+    """Stands at the time of the step that is played."""
+
+    def __init__(self, now: int) -> None:
+        self._start = now
+        self.time = now
+
+    def now(self) -> int:
+        """See `Clock.now`."""
+        return self.time
+
+    def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
+        return float(self.time - self._start)
+
+
+@dataclass
+class _House:
+    """Everything a rehearsal needs of a daemon."""
+
+    engine: Engine
+    clock: _StepClock
+    on_error: Mapping[str, str]
+    """By listener."""
+    events: list[DecisionEvent]
+    setup: Callable[[], Setup]
+    """The Setup as it is at the clock's time (overrides end by themselves)."""
+
+
+def _run(
+    loaded: Loaded, steps: Sequence[Step], site_key: bytes, directory: Path | None, *, ask_slow: bool
+) -> list[dict[str, Any]]:
+    """Play all steps.  Raises ConfigError, PluginError and StoreError."""
+    import trio
+
+    from multigrey.assemble import assemble
+
+    clock = _StepClock(steps[0].time)
+    assembly = assemble(loaded, site_key, clock)
+    if not ask_slow:
+        assembly = replace(assembly, setup=replace(assembly.setup, ask=None))
+    play = partial(_play, assembly, clock, steps, site_key, directory, ask_slow=ask_slow)
+    try:
+        return trio.run(play)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+async def _play(
+    assembly: Assembly,
+    clock: _StepClock,
+    steps: Sequence[Step],
+    site_key: bytes,
+    directory: Path | None,
+    *,
+    ask_slow: bool,
+) -> list[dict[str, Any]]:
+    async with _house(assembly, clock, site_key, directory, services=ask_slow) as house:
+        return [await _played(house, step, steps[0].time) for step in steps]
+
+
+@asynccontextmanager
+async def _house(
+    assembly: Assembly, clock: _StepClock, site_key: bytes, directory: Path | None, *, services: bool
+) -> AsyncIterator[_House]:
+    import trio
+
+    from multigrey import __version__
+    from multigrey.commands import Commands
+    from multigrey.contracts import StoreOptions
+    from multigrey.engine import Engine
+    from multigrey.events import make_ids
+    from multigrey.expectations import Expectations
+    from multigrey.fairness import NewRecordLimits, NewRecords
+    from multigrey.overrides import Overrides, overridden
+    from multigrey.stores.lmdb import LmdbStore
+    from multigrey.stores.memory import MemoryStore
+    from multigrey.supervise import supervise
+
+    settings = assembly.settings
+    options = StoreOptions(directory or Path("/nonexistent"), settings.store.map_size)
+    store: Store = MemoryStore(options) if directory is None else LmdbStore(options)
+    limits = NewRecordLimits(settings.limits.new_records, settings.limits.new_records_named)
+    events: list[DecisionEvent] = []
+    engine = Engine(
+        clock=clock,
+        store=store,
+        setup=assembly.setup,
+        ids=make_ids(0),
+        host="rehearsal",
+        version=__version__,
+        listeners=(events.append,),
+        new_records=NewRecords(limits, key=site_key),
+    )
+    overrides, expectations = Overrides(clock, store), Expectations(store, clock.now)
+    on_error = {listen.name: listen.on_error for listen in settings.listen}
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        await Commands(engine, host="rehearsal", reload=trio.lowlevel.checkpoint).load_blocked()
+        await overrides.load()
+        await expectations.load()
+        for name, service in assembly.registry.services.items() if services else ():
+            run = partial(service.run, task_status=trio.TASK_STATUS_IGNORED)
+            nursery.start_soon(supervise, f"service {name}", run)
+        yield _House(
+            engine,
+            clock,
+            on_error,
+            events,
+            lambda: expectations.joined(overridden(assembly.setup, overrides.active)),
+        )
+        nursery.cancel_scope.cancel()
+
+
+async def _played(house: _House, step: Step, start: int) -> dict[str, Any]:
+    """One step, and what became of it."""
+    house.clock.time = step.time
+    house.engine.setup = house.setup()
+    await house.engine.judge(step.attempt, house.on_error[step.attempt.listener])
+    event = house.events.pop()
+    verdict, attempt = event.verdict, step.attempt
+    words = {verdict.action.value, verdict.reason.value}
+    client = None if attempt.client_address is None else str(attempt.client_address)
+    return {
+        "step": step.number,
+        "line": step.line,
+        "time": step.time,
+        "after": step.time - start,
+        "client_address": client,
+        "client_name": attempt.client_name,
+        "sender": attempt.sender or "<>",
+        "recipient": attempt.raw or attempt.recipient,
+        "origin": event.origin,
+        "action": verdict.action.value,
+        "reason": verdict.reason.value,
+        "observed": verdict.observed,
+        "retry_after": verdict.retry_after,
+        "detail": _detail(event),
+        "note": step.note,
+        "expect": list(step.expect),
+        "as_expected": words.issuperset(step.expect),
+    }
+
+
+def _detail(event: DecisionEvent) -> str:
+    """What decided, besides the reason."""
+    verdict = event.verdict
+    match = verdict.match
+    parts = [verdict.detail, f"rule {verdict.rule}" if verdict.rule else ""]
+    if match is not None:
+        parts.append(f"{match.source}: {match.entry}" + (f" ({match.owner})" if match.owner else ""))
+    return ", ".join(part for part in parts if part)
+
+
+# --- telling ---------------------------------------------------------------------------------------
+
+
+def _print(console: Console, result: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("step", "after", "client", "sender", "recipient", "answer", "left", "why", "expected"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in {"step", "left"} else "left")
+    for row in result["steps"]:
+        cells = (
+            str(row["step"]),
+            format_duration(row["after"]),
+            row["client_name"] or row["client_address"] or "unknown",
+            row["sender"],
+            row["recipient"],
+            f"{row['action']} {row['reason']}" + (" (observed)" if row["observed"] else ""),
+            format_duration(row["retry_after"]) if row["retry_after"] else "",
+            ", ".join(text for text in (row["detail"], row["note"]) if text),
+            " ".join(row["expect"]) + ("" if row["as_expected"] else "  <- NOT SO"),
+        )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    console.print(table)
+    wrong = [row for row in result["steps"] if not row["as_expected"]]
+    expected = sum(bool(row["expect"]) for row in result["steps"])
+    console.print(
+        f"{len(result['steps'])} steps, {expected} with an expectation, {len(wrong)} not as expected"
+    )

@@ -1,0 +1,301 @@
+"""`multigrey snippet`: what a mail server's configuration needs, for the sockets of this daemon."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multigrey.cli.asking import EXIT_CONFIG, EXIT_NO, common_options, load_for_asking, refuse, show
+from multigrey.config.settings import Listen
+from multigrey.config.types import SystemdEndpoint, TcpEndpoint, UnixEndpoint
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["UNITS", "Snippet", "integrations", "snippet", "systemd_socket"]
+
+_SHARE = Path("share/multigrey/integrations")
+_QUEUE = Path("/var/spool/postfix")
+UNITS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+)
+_GREYLISTD = "/var/run/greylistd/socket"
+"""What greylistd-setup-exim4 writes into ACLs (Debian)."""
+
+
+@dataclass
+class Snippet:
+    """What to put where, what to do then, and what to know."""
+
+    listener: str
+    files: dict[str, str] = field(default_factory=dict)
+    """Text to add, by the file it belongs into."""
+    then: list[str] = field(default_factory=list)
+    """Commands, in order."""
+    notes: list[str] = field(default_factory=list)
+
+
+@click.command()
+@click.argument("server", type=click.Choice(["postfix", "exim", "greylistd"]))
+@common_options
+@click.option("--listener", help="The listener to use, by name; by default the first of that protocol.")
+@click.option(
+    "--integrations",
+    "directory",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where the files to copy lie; by default those that came with this multigrey.",
+)
+def snippet(
+    server: str, config: Path | None, listener: str | None, directory: Path | None, *, json_: bool
+) -> None:
+    """Print the lines a mail server needs to ask this daemon, and what else is to be done.
+
+    postfix prints what belongs into main.cf, exim what belongs into Debian's exim4.conf.localmacros or the
+    main section, greylistd how an ACL that asks greylistd comes to ask this daemon.  Sockets and groups
+    are those of the configuration; no daemon is asked and nothing is changed.
+
+    Exit status: 0, 1 when no [[listen]] speaks that protocol (what to add is told), 2 when the configuration
+    is wrong or the files cannot be found.
+    """
+    settings = load_for_asking(config).settings
+    found = directory or integrations()
+    if found is None:
+        refuse("the integrations that come with multigrey are not installed; see --integrations", EXIT_CONFIG)
+    listens = [each for each in settings.listen if each.protocol == server]
+    chosen = [each for each in listens if listener in (None, each.name)]
+    if not chosen:
+        _say_none(server, found, listener, listens)
+    try:
+        made = _MAKERS[server](chosen[0], found)
+    except OSError as error:
+        refuse(f"{error.filename}: {error.strerror}", EXIT_CONFIG)
+    made.notes += [f"The listener {each.name} would do as well: --listener" for each in chosen[1:]]
+    result = {"listener": made.listener, "files": made.files, "then": made.then, "notes": made.notes}
+    show(result, json_, _print)
+
+
+def _say_none(server: str, found: Path, listener: str | None, listens: Sequence[Listen]) -> None:
+    if listens:
+        names = ", ".join(each.name for each in listens)
+        refuse(f"no listener for {server} is called {listener} (there is {names})", EXIT_NO)
+    folder = Path("exim/greylistd") if server == "greylistd" else Path(server)
+    table = (found / folder / "multigrey.toml").read_text()
+    click.echo(
+        f"multigrey: no [[listen]] speaks {server}.  Add this to the configuration:\n\n{table}", err=True
+    )
+    sys.exit(EXIT_NO)
+
+
+def integrations(package: Path | None = None, files: Iterable[Any] | None = None) -> Path | None:
+    """The directory of files to copy, of a checkout or of what is installed; None: not found.
+
+    `package` and `files` stand in for where this package lies and what its distribution installed.
+    """
+    package = Path(__file__).parents[1] if package is None else package
+    if (package.parent / "integrations/exim/multigrey.rcpt.acl").is_file():
+        return package.parent / "integrations"
+    for file in _installed() if files is None else files:
+        if str(file).endswith(str(_SHARE / "exim/multigrey.rcpt.acl")):
+            return Path(os.path.normpath(file.locate())).parents[1]
+    for prefix in (sys.prefix, "/usr/local", "/usr"):
+        if (Path(prefix) / _SHARE).is_dir():
+            return Path(prefix) / _SHARE
+    return None
+
+
+def _installed() -> Iterable[Any]:
+    try:
+        return metadata.files("multigrey") or ()
+    except metadata.PackageNotFoundError:
+        return ()
+
+
+# --- endpoints -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a mail server finds a listener."""
+
+    path: str = ""
+    """Of a unix socket; empty: TCP."""
+    host: str = ""
+    port: int = 0
+    group: str | None = None
+    """Whose members may connect to the unix socket; None: only the daemon's own group."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inet(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"inet:{host}:{self.port}"
+
+
+def _place(listen: Listen, found: Path) -> _Place:
+    """Raises OSError."""
+    address = listen.address
+    if isinstance(address, UnixEndpoint):
+        notes = () if listen.mode & 0o020 else (f"mode of {listen.name} does not let a group write: 0660",)
+        return _Place(path=str(address.path), group=listen.group, notes=notes)
+    if isinstance(address, TcpEndpoint):
+        return _tcp(address)
+    assert isinstance(address, SystemdEndpoint)
+    return _of_systemd(address.name, found)
+
+
+def _tcp(address: TcpEndpoint) -> _Place:
+    notes = []
+    host = address.host
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  (a comparison)
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104  (a comparison)
+        notes.append(
+            "The daemon listens on every address: a mail server elsewhere names this host's instead."
+        )
+    if address.loopback or notes:
+        notes.append(
+            "Whoever reaches this port can claim any client name; with a unix socket only a group can."
+        )
+    return _Place(host=host, port=address.port, notes=tuple(notes))
+
+
+def _of_systemd(name: str, found: Path) -> _Place:
+    """What the socket unit says; the one that comes with multigrey, if none is installed here."""
+    unit = systemd_socket(name, [Path(each) for each in UNITS])
+    notes = []
+    if unit is None:
+        unit = systemd_socket(name, [found / "systemd"])
+        notes.append(f"No unit with FileDescriptorName={name} is installed; this is the one to copy.")
+    if unit is None:
+        refuse(f"no systemd unit here has FileDescriptorName={name}", EXIT_NO)
+    file, stream, group = unit
+    notes.append(f"The socket is made by {file}.")
+    if stream.startswith("/"):
+        return _Place(path=stream, group=group or None, notes=tuple(notes))
+    host, _, port = stream.rpartition(":")
+    if not port.isdigit():
+        refuse(f"{file}: ListenStream={stream} is not known here", EXIT_NO)
+    return _Place(host=host.strip("[]") or "127.0.0.1", port=int(port), notes=tuple(notes))
+
+
+def systemd_socket(name: str, directories: Iterable[Path]) -> tuple[Path, str, str] | None:
+    """File, ListenStream= and SocketGroup= of the unit that hands over a socket under this name."""
+    for directory in directories:
+        for path in sorted(directory.glob("*.socket")):
+            told = dict(_options(path.read_text(errors="replace")))
+            if told.get("FileDescriptorName") == name and told.get("ListenStream"):
+                return path, told["ListenStream"], told.get("SocketGroup", "")
+    return None
+
+
+def _options(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith(("#", ";")):
+            yield key.strip(), value.strip()
+
+
+def _membership(place: _Place, group: str, user: str) -> list[str]:
+    """What lets the mail server reach a unix socket."""
+    if not place.path or place.group == group:
+        return []
+    if place.group is None:
+        text = f'The socket has the group of the daemon\'s user: set group = "{group}" in its [[listen]]'
+        return [f"{text}, or make {user} a member of that group and restart that server."]
+    return [
+        f"{user} has to be in the group {place.group}: usermod -aG {place.group} {user}, then restart it."
+    ]
+
+
+# --- mail servers ----------------------------------------------------------------------------------
+
+
+def _postfix(listen: Listen, found: Path) -> Snippet:
+    place = _place(listen, found)
+    notes = [*place.notes]
+    if not place.path:
+        service = place.inet
+    elif Path(place.path).is_relative_to(_QUEUE):
+        service = f"unix:{Path(place.path).relative_to(_QUEUE)}"
+    else:
+        service = f"unix:{place.path}"
+        notes.append(
+            f"A smtpd that runs in a chroot (Debian's master.cf: y in that column) cannot see {place.path}: "
+            f"listen below {_QUEUE}, or on TCP."
+        )
+    notes += _membership(place, "postfix", "postfix")
+    text = (found / "postfix/main.cf.multigrey").read_text().replace("unix:multigrey/policy.sock", service)
+    if not service.startswith("unix:multigrey"):
+        text = re.sub(r"  The path begins in\n# /var/spool/postfix, so it works in a chroot\.", "", text)
+    return Snippet(
+        listen.name,
+        {"/etc/postfix/main.cf": text},
+        ["postfix check", "postfix reload"],
+        ["Merge these with the restrictions that are there: main.cf has each parameter once.", *notes],
+    )
+
+
+def _exim(listen: Listen, found: Path) -> Snippet:
+    place = _place(listen, found)
+    macros = (found / "exim/exim4.conf.localmacros").read_text()
+    where = place.path or place.inet
+    text = f"{macros}# where the daemon listens\nMULTIGREY_SOCKET = {where}\n"
+    files = [found / "exim" / name for name in ("multigrey.rcpt.acl", "multigrey.data.acl")]
+    return Snippet(
+        listen.name,
+        {"/etc/exim4/exim4.conf.localmacros": text},
+        [f"cp {' '.join(map(str, files))} /etc/exim4/", "update-exim4.conf", "systemctl reload exim4"],
+        [
+            "An Exim that is not Debian's defines MULTIGREY_SOCKET and includes the two ACL files itself.",
+            *place.notes,
+            *_membership(place, "Debian-exim", "Debian-exim"),
+        ],
+    )
+
+
+def _greylistd(listen: Listen, found: Path) -> Snippet:
+    place = _place(listen, found)
+    if not place.path:
+        refuse(f"{listen.name} listens on TCP; ACLs made for greylistd ask on a unix socket", EXIT_NO)
+    change = f"sed -i 's|{_GREYLISTD}|{place.path}|g'"
+    notes = [
+        "Only the socket's path in the ACL changes.  None does when the daemon listens on greylistd's own."
+    ]
+    return Snippet(
+        listen.name,
+        {},
+        [
+            "systemctl disable --now greylistd",
+            f"grep -rl {_GREYLISTD} /etc/exim4 | xargs -r {change}",
+            "update-exim4.conf",
+            "systemctl reload exim4",
+        ],
+        [*notes, *place.notes, *_membership(place, "Debian-exim", "Debian-exim")],
+    )
+
+
+_MAKERS = {"postfix": _postfix, "exim": _exim, "greylistd": _greylistd}
+
+
+def _print(console: Console, result: Any) -> None:
+    """Comments around text that can be pasted as a whole."""
+    import textwrap
+
+    for name, text in result["files"].items():
+        click.echo(f"# --- add to {name} (listener {result['listener']})\n\n{text}")
+    click.echo("# --- then run")
+    for command in result["then"]:
+        click.echo(f"#   {command}")
+    for note in result["notes"]:
+        click.echo("\n".join(textwrap.wrap(note, 98, initial_indent="# - ", subsequent_indent="#   ")))
+    del console

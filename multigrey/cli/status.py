@@ -1,0 +1,220 @@
+"""`multigrey status`: how the daemon is, on one page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multigrey.cli.asking import EXIT_NO_DAEMON, ask, common_options, show
+from multigrey.cli.steering import octets
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["status"]
+
+_SLOW_LOOP = 0.25
+"""Seconds of lag in the event loop that mail servers begin to feel."""
+_NEARLY_FULL = 0.9
+
+
+@click.command()
+@common_options
+def status(config: Path | None, json_: bool) -> None:
+    """Say how the daemon is, and what it works with.
+
+    Since when it runs, in which mode and with which overrides; who is connected; the records by state,
+    and how much room the store has; and the whitelists in the order they are asked, with how many
+    entries each has, when its file changed last, and whether that has been read.  What needs attention
+    is at the top, after an exclamation mark.
+
+    When the daemon is stopped, as much as its store can tell.  Of a store with very many records some
+    are counted, and the numbers are estimates (about).
+
+    Exit status: 0 when a daemon answers, 3 when none does (what its store tells is shown all the same),
+    4 when you may not ask.
+    """
+    result = ask(config, "status", {})
+    show(result, json_, _show)
+    if not result["running"]:
+        sys.exit(EXIT_NO_DAEMON)
+
+
+def _show(out: Console, told: Mapping[str, Any]) -> None:
+    from multigrey.logline import printable
+
+    for line in (*_head(told), *(f"! {warning}" for warning in _attention(told))):
+        out.print(printable(line), soft_wrap=True)
+    if told["running"]:
+        _table(out, "Listeners", ("name", "protocol", "address", "on error", "connections"), _listeners(told))
+    _table(
+        out,
+        "Whitelists, in order",
+        ("", "source", "entries", "owner", "file", "changed", "state"),
+        _lists(told),
+    )
+    _table(out, "Records", ("state", "number", "meaning"), _records(told))
+    _table(out, "Store", ("", ""), _store(told))
+    _table(out, "Plugins", ("name", "from", "failures"), _plugins(told))
+
+
+def _head(told: Mapping[str, Any]) -> Iterator[str]:
+    now = told["now"]
+    if not told["running"]:
+        yield f"multigrey {told['version']}: no daemon is running; this is what {told['state_dir']} holds"
+    else:
+        since, pid = told["since"], told["pid"]
+        running = f"{_span(now - since)} (since {_time(since)}, pid {pid})"
+        yield f"multigrey {told['version']} has been running for {running}"
+        yield f"configuration: {told['config'] or 'built-in defaults'}, read {_time(told['loaded'])}"
+    mode, delays = told["mode"], told["delays"]
+    aside = "" if mode["configured"] == mode["in_effect"] else f" (configured: {mode['configured']})"
+    named, unnamed = _span(delays["named"]), _span(delays["unnamed"])
+    yield f"mode: {mode['in_effect']}{aside}; new senders wait {named}, without a name {unnamed}"
+    for each in told["overrides"]:
+        left = f"for {_span(each['until'] - now)} more, until {_time(each['until'])}"
+        yield f"{each['slot']}: {each['word']} {left} (asked by {each['by']})"
+    if told["running"]:
+        yield _loads(told)
+
+
+def _loads(told: Mapping[str, Any]) -> str:
+    open_, lag = told["connections"], told["loop_lag"]
+    decided = sum(told["decisions"].values())
+    deferred = sum(n for name, n in told["decisions"].items() if name.startswith("defer"))
+    return (
+        f"{decided} decisions, {deferred} of them deferred; {open_['open']} of {open_['most']} connections; "
+        f"event loop {lag['latest'] * 1000:.0f} ms late "
+        f"(at most {lag['worst'] * 1000:.0f} ms in the last minute)"
+    )
+
+
+def _attention(told: Mapping[str, Any]) -> Iterator[str]:
+    """What somebody should see to."""
+    if told["mode"]["in_effect"] != "enforce":
+        yield f"nobody is deferred: the mode is {told['mode']['in_effect']}"
+    for row in told["lists"]:
+        if row["missing"]:
+            yield f"whitelist {row['path']} is gone or cannot be read; what was read from it still holds"
+        elif row["newer_on_disk"]:
+            yield f"whitelist {row['path']} has changed since it was read: multigrey reload"
+        elif row["path"] and not row["entries"]:
+            yield f"whitelist {row['path']} is empty"
+    yield from _attention_to_store(told["store"])
+    for plugin in told["plugins"]:
+        if plugin["failures"]:
+            yield f"plugin {plugin['name']} failed {plugin['failures']} times and was ignored: see the log"
+    if told["running"]:
+        yield from _attention_to_daemon(told)
+
+
+def _attention_to_store(store: Mapping[str, Any]) -> Iterator[str]:
+    if "error" in store:
+        yield f"store: {store['error']}"
+    if failures := store.get("commit_failures"):
+        yield f"store: {failures} commits failed: see the log"
+    if store.get("used", 0) > _NEARLY_FULL * store.get("map_size", float("inf")):
+        yield "the store is nearly full: raise [store] map_size"
+
+
+def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
+    limits = told["limits"]
+    if limits["full"]:
+        yield "records that have passed leave no room for new ones: raise [limits] max_records"
+    elif limits["forgotten"]:
+        yield f"{limits['forgotten']} waiting records were forgotten early: more came than max_records"
+    if told["loop_lag"]["worst"] > _SLOW_LOOP:
+        yield "the event loop is late: answers are slow"
+    if told["connections"]["open"] >= told["connections"]["most"]:
+        yield "no more connections are accepted: raise [limits] connections"
+    if told["internal_errors"]:
+        yield f"{told['internal_errors']} connections ended by a bug: see the log"
+    if told["log_lines_lost"]:
+        yield f"{told['log_lines_lost']} decision lines could not be written"
+    yield from told["warnings"]
+
+
+def _table(out: Console, title: str, columns: tuple[str, ...], rows: Iterator[tuple[object, ...]]) -> None:
+    from rich.table import Table
+
+    from multigrey.logline import printable
+
+    table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns), title_style=""
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(printable(str(cell)) for cell in row))
+    if table.row_count:
+        out.print()
+        out.print(table)
+
+
+def _listeners(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+    for row in told["listeners"]:
+        yield row["name"], row["protocol"], row["address"], row["on_error"], row["connections"]
+
+
+def _lists(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+    for row in told["lists"]:
+        state = "loaded"
+        if row["missing"] or row["newer_on_disk"]:
+            state = "gone" if row["missing"] else "changed, not read yet"
+        changed = "" if row["changed"] is None else _time(row["changed"])
+        place = row["position"] + 1
+        yield place, row["source"], row["entries"], row["owner"], row["path"] or "", changed, state
+
+
+_MEANINGS = {
+    "known": "have passed, and pass at once",
+    "waiting": "were deferred, and their retry is waited for",
+    "observed": "were let in while only watching",
+    "lapsed": "never came back in time; soon forgotten",
+    "unreadable": "cannot be understood: multigrey verify",
+}
+
+
+def _records(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+    records = told["records"]
+    about = "about " if records.get("estimated") else ""
+    for state, meaning in _MEANINGS.items():
+        if records.get(state) or state in {"known", "waiting"}:
+            yield state, f"{about}{records.get(state, 0)}", meaning
+
+
+def _store(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+    store = told["store"]
+    if "error" in store:
+        return
+    yield "kind", store["backend"]
+    yield "records", store["records"]
+    yield "origins", store["origins"]
+    if "map_size" in store:
+        share = 100 * store["used"] / store["map_size"]
+        yield "in use", f"{octets(store['used'])} of {octets(store['map_size'])} ({share:.1f} %)"
+        yield "file", octets(store["file"])
+        yield "last commit", f"{store['last_commit_us'] / 1000:.1f} ms"
+    yield "not on disk yet", store["pending"]
+
+
+def _plugins(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+    for row in told["plugins"]:
+        yield row["name"], row["distribution"], row["failures"] or "none"
+
+
+def _time(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _span(seconds: int) -> str:
+    """A duration in its two largest units."""
+    from multigrey.config.units import format_duration
+
+    coarse = seconds - seconds % (3600 if seconds >= 86_400 else 60 if seconds >= 3600 else 1)
+    return format_duration(coarse)

@@ -1,0 +1,244 @@
+"""Commands that change the daemon as a whole, and that look after its store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multigrey.cli.asking import EXIT_NO, ask, common_options, show, stream
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["backup", "compact", "mode", "octets", "relax", "reload", "tighten", "verify"]
+
+_CONFIGURED = "configured"
+
+
+class _Duration(click.ParamType[int]):
+    """A duration as in the configuration, like 2h or 7d; the value is seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See `click.ParamType.convert`."""
+        from multigrey.config.units import parse_duration
+
+        if isinstance(value, int):
+            return value
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if seconds < 1 or seconds % 1:
+            self.fail("expected whole seconds, at least one", param, ctx)
+        return int(seconds)
+
+
+@click.command()
+@common_options
+def reload(config: Path | None, json_: bool) -> None:
+    """Read the configuration, lists and plugins again, and say what changed.
+
+    When something is wrong the daemon goes on with what it has, and every problem is told.  The same
+    happens at SIGHUP, only that the problems are in the log.
+
+    Exit status: 0 when the daemon works with what it read, 1 when it refused it, 3 when no daemon
+    answers, 4 when you may not.
+    """
+    show(ask(config, "reload", {}), json_, _show_reload)
+
+
+def _show_reload(out: Console, result: Mapping[str, Any]) -> None:
+    from multigrey.logline import printable
+
+    out.print(f"reloaded {result['config'] or 'built-in defaults'}", soft_wrap=True)
+    for change in result["changed"]:
+        old, new = (_value(change[when]) for when in ("old", "new"))
+        out.print(printable(f"  {change['key']}: {old} -> {new}"), soft_wrap=True)
+    for row in result["lists"]:
+        before = "new" if row["before"] is None else f"{row['before']} before"
+        out.print(
+            printable(f"  whitelist {row['list']}: {row['entries']} entries ({before})"), soft_wrap=True
+        )
+    for name in result["lists_gone"]:
+        out.print(printable(f"  whitelist {name}: no longer used"), soft_wrap=True)
+    if not (result["changed"] or result["lists"] or result["lists_gone"]):
+        out.print("  nothing changed")
+    for name in result["needs_restart"]:
+        out.print(f"  {name}: takes effect after a restart only")
+    for warning in result["warnings"]:
+        out.print(printable(f"  warning: {warning}"), soft_wrap=True)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "(not set)"
+    return str(value)
+
+
+def _override(config: Path | None, json_: bool, slot: str, word: str | None, seconds: int | None) -> None:
+    options = {"slot": slot} if word is None else {"slot": slot, "word": word, "seconds": seconds}
+    show(ask(config, "override", options), json_, _show_override)
+
+
+def _show_override(out: Console, result: Mapping[str, Any]) -> None:
+    if (override := result.get("override")) is not None:
+        until = datetime.fromtimestamp(override["until"]).astimezone()
+        out.print(
+            f"{override['slot']}: {override['word']} until {until:%Y-%m-%d %H:%M:%S %Z}", soft_wrap=True
+        )
+    elif (ended := result["ended"]) is not None:
+        out.print(f"{ended['slot']}: no longer {ended['word']}; the configuration holds again")
+    else:
+        out.print("there was nothing to end; the configuration holds")
+
+
+_for_a_day = click.option(
+    "--for", "duration", type=_Duration(), default="1d", show_default=True, help="How long, as in 7d."
+)
+_for_hours = click.option(
+    "--for", "duration", type=_Duration(), default="2h", show_default=True, help="How long, as in 30m."
+)
+_end = click.option("--end", is_flag=True, help="End it now.")
+
+
+@click.command()
+@click.argument("word", type=click.Choice(["enforce", "observe", "off", _CONFIGURED]))
+@_for_a_day
+@common_options
+def mode(config: Path | None, json_: bool, word: str, duration: int) -> None:
+    """Let another mode hold for a while, instead of the one in the configuration.
+
+    WORD is enforce (defer), observe (let everybody pass, and log what would have been) or off (do
+    nothing at all); configured goes back to the configuration at once.  It survives a restart of the
+    daemon, shows in status and in the log, and ends by itself.
+
+    Exit status: 0 when it holds, 1 when it was refused, 3 when no daemon answers, 4 when you may not.
+    """
+    _override(config, json_, "mode", None if word == _CONFIGURED else word, duration)
+
+
+@click.command()
+@_for_hours
+@_end
+@common_options
+def tighten(config: Path | None, json_: bool, duration: int, *, end: bool) -> None:
+    """Make it harder for new senders, during a spike of abuse.
+
+    Delays double, and clients without a trustworthy name wait a quarter of an hour at least.  Records
+    that exist keep their delay, rules keep theirs, and whoever is known or proven goes on passing.  It
+    takes the place of relax, survives a restart, shows in status, and ends by itself.
+
+    Exit status: 0 when it holds, 1 when it was refused, 3 when no daemon answers, 4 when you may not.
+    """
+    _override(config, json_, "pressure", None if end else "tighten", duration)
+
+
+@click.command()
+@_for_hours
+@_end
+@common_options
+def relax(config: Path | None, json_: bool, duration: int, *, end: bool) -> None:
+    """Make it easier for new senders, when too much wanted mail waits.
+
+    Clients without a trustworthy name wait no longer than others do (delay of the configuration instead
+    of unnamed_delay), and impatient ones are not made to wait longer.  It takes the place of tighten,
+    survives a restart, shows in status, and ends by itself.
+
+    Exit status: 0 when it holds, 1 when it was refused, 3 when no daemon answers, 4 when you may not.
+    """
+    _override(config, json_, "pressure", None if end else "relax", duration)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Take the place of a file that is there.")
+@common_options
+def backup(config: Path | None, json_: bool, path: Path, *, replace: bool) -> None:
+    """Write a consistent copy of the store to PATH while the daemon goes on.
+
+    The daemon's user writes it, so that user has to be allowed to (with the systemd unit that comes with
+    multigrey: only below the state directory).  It is of no use without the site key beside the store:
+    back that up too, once.  To restore, stop the daemon and put both in place as store.mdb and site.key,
+    with no store.journal.* beside them.
+
+    Exit status: 0 when it is complete, 1 when it could not be written, 3 when there is neither a daemon
+    nor a store, 4 when you may not.
+    """
+    options = {"path": str(path.absolute()), "replace": replace}
+    show(ask(config, "backup", options), json_, _show_backup)
+
+
+def _show_backup(out: Console, result: Mapping[str, Any]) -> None:
+    out.print(f"{result['path']}: {octets(result['size'])}", soft_wrap=True)
+    out.print(f"it can only be read with the site key: keep a copy of {result['site_key']}", soft_wrap=True)
+
+
+@click.command()
+@common_options
+def compact(config: Path | None, json_: bool) -> None:
+    """Give the free room inside the store's file back to the file system.
+
+    The daemon goes on answering meanwhile.  Needs room for a copy of what is in use.
+
+    Exit status: 0 when it is done, 1 when it could not be, 3 when there is neither a daemon nor a store,
+    4 when you may not.
+    """
+    show(ask(config, "compact", {}), json_, _show_compact)
+
+
+def _show_compact(out: Console, result: Mapping[str, Any]) -> None:
+    out.print(f"{octets(result['before'])} before, {octets(result['after'])} now")
+
+
+@click.command()
+@common_options
+def verify(config: Path | None, json_: bool) -> None:
+    """Read every row of the store, and say which of them cannot be understood.
+
+    Such rows harm nobody: they count as unknown senders.  Rows of a newer multigrey are among them after
+    a step back to an older one.
+
+    Exit status: 0 when everything can be read, 1 when something cannot, 3 when there is neither a daemon
+    nor a store, 4 when you may not.
+    """
+    result: Mapping[str, Any] = {}
+    for item in stream(config, "verify", {}):
+        if "progress" in item:
+            _show_progress(item["progress"])
+        else:
+            result = item
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    show(result, json_, _show_verify)
+    if result["unreadable"]:
+        sys.exit(EXIT_NO)
+
+
+def _show_progress(progress: Mapping[str, int]) -> None:
+    if sys.stderr.isatty():
+        share = 100 * progress["rows"] // max(progress["of"], 1)
+        click.echo(f"\r{progress['rows']} rows, {share} %", nl=False, err=True)
+
+
+def _show_verify(out: Console, result: Mapping[str, Any]) -> None:
+    rows = ", ".join(f"{number} {name}" for name, number in result["rows"].items())
+    out.print(f"{rows}: {result['unreadable'] or 'none'} cannot be read")
+    for finding in result["findings"]:
+        out.print(f"  {finding['table']} {finding['key']}: {finding['problem']}", soft_wrap=True)
+
+
+def octets(number: float) -> str:
+    """A size for people."""
+    value, unit = float(number), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

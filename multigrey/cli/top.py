@@ -1,0 +1,104 @@
+"""`multigrey top`: the busiest origins."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multigrey.cli.asking import common_options, console, show, stream
+from multigrey.config.units import format_duration
+from multigrey.logline import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["picture", "top"]
+
+_SPANS = {"1m": 60, "5m": 300, "15m": 900}
+_FRAME = 5
+"""Lines of the table that are not rows: heading, rule, sum, title, and one to spare."""
+
+
+@click.command()
+@common_options
+@click.option("--once", is_flag=True, help="Show one picture and end; so it does when it writes to a file.")
+@click.option(
+    "--span",
+    type=click.Choice(list(_SPANS)),
+    default="1m",
+    show_default=True,
+    help="Over how long origins are compared.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["attempts", "deferred", "passed"]),
+    default="attempts",
+    show_default=True,
+    help="By which number.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1, 500),
+    help="How many origins to show; by default as many as fit on the screen, else 20.",
+)
+def top(config: Path | None, *, json_: bool, once: bool, span: str, by: str, rows: int | None) -> None:
+    """Show the busiest origins: attempts, deferred and passed in the last 1, 5 and 15 minutes.
+
+    The picture is drawn again each second until interrupted.  With --json each picture is one line.
+
+    Exit status: 0 when interrupted or done, 1 when the daemon refuses, 3 without a daemon, 4 when not
+    allowed.
+    """
+    live = sys.stdout.isatty() and not once and not json_
+    if rows is None:
+        rows = max(console().height - _FRAME, 1) if live else 20
+    options = {"span": _SPANS[span], "order": by, "rows": min(rows, 500)}
+    try:
+        _show(stream(config, "top", options), json_=json_, live=live, once=once)
+    except KeyboardInterrupt:
+        return
+
+
+def _show(pictures: Iterator[Mapping[str, Any]], *, json_: bool, live: bool, once: bool) -> None:
+    if live:
+        from rich.live import Live
+
+        with Live(console=console(), screen=True, auto_refresh=False) as screen:
+            for each in pictures:
+                screen.update(picture(each), refresh=True)
+        return
+    for each in pictures:
+        if once or not json_:
+            show(each, json_, lambda where, found: where.print(picture(found)))
+            return
+        click.echo(json.dumps(each))
+
+
+def picture(found: Mapping[str, Any]) -> Table:
+    """One picture as a table."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    at = datetime.fromtimestamp(found["time"]).astimezone()
+    title = f"{at:%H:%M:%S}  {found['number']} origins in the last {format_duration(found['spans'][-1])}"
+    counted = found["time"] - found["since"]
+    if 0 <= counted < found["spans"][-1]:
+        title += f", counted for {format_duration(counted)}"
+    table = Table(
+        box=box.SIMPLE, title=title, title_justify="left", title_style="", pad_edge=False, show_footer=True
+    )
+    table.add_column("origin", footer="all", overflow="fold", min_width=20)
+    for index, span in enumerate(found["spans"]):
+        for word, total in zip(("seen", "defer", "pass"), found["all"][index], strict=True):
+            table.add_column(f"{word} {format_duration(span)}", footer=str(total), justify="right")
+    for row in found["origins"]:
+        numbers = [str(number) for counts in row["counts"] for number in counts]
+        table.add_row(Text(printable(row["origin"] or "(others)")), *numbers)
+    return table

@@ -1,0 +1,288 @@
+"""The control socket: who connects, what they ask, and how much of it at a time.
+
+Nothing here may hold up the daemon.  Every question has a task of its own, whatever it is about; a
+connection has an error boundary, and so has each question, so that a bug in an operation costs an
+answer and nothing else.  Bounded are the connections (those who may only read can't take them all), the
+questions of each, the length of a line, and the time somebody may take to read an answer: a stream
+waits for its reader, and one that does not read at all is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from multigrey.control.dialogue import Code, ControlDialogue, Question, encoded
+from multigrey.control.operations import BY, Level, Operation, Operations, Options, Result
+from multigrey.control.peers import Groups, Peer, level_of, peer_of
+from multigrey.errors import MultigreyError
+from multigrey.logline import printable
+
+__all__ = ["ControlLimits", "ControlServer"]
+
+logger = logging.getLogger(__name__)
+
+_READ_SIZE = 65_536
+_PAUSE = 1.0
+"""Seconds to wait when nobody can be accepted, and between two looks whether an asker is still there."""
+_PATIENCE = 5.0
+"""Seconds for finding out who somebody is."""
+_SHOWN = 300
+"""Characters of options that the log shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlLimits:
+    """How much, and for how long (seconds)."""
+
+    connections: int = 64
+    readers: int = 48
+    """Connections of those who may only read."""
+    idle: float = 600.0
+    """How long a connection without a question stays open."""
+    reading: float = 120.0
+    """How long somebody may take to read what waits for them."""
+
+
+class ControlServer:
+    """Answers whoever may ask on one listening unix socket."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        operations: Operations,
+        groups: Groups,
+        limits: ControlLimits = ControlLimits(),
+    ) -> None:
+        """Takes over `sock`, which is listening."""
+        self._sock = sock
+        self.operations = operations
+        self.groups = groups
+        self.limits = limits
+        self._open: dict[_Connection, Level] = {}
+        self._lookups = trio.CapacityLimiter(4)
+        self._own_uid = os.geteuid()
+        self.counts = {"questions": 0, "errors": 0, "refused": 0, "dropped": 0}
+        """Since the start: asked, answered by an error, not let in, and too slow in reading."""
+
+    def figures(self) -> Mapping[str, int]:
+        """Figures for `status`."""
+        return {"connections": len(self._open), **self.counts}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer until cancelled."""
+        listening = trio.socket.from_stdlib_socket(self._sock)
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                try:
+                    sock, _ = await listening.accept()
+                except OSError as error:
+                    logger.error("control socket: cannot accept: %s", error.strerror)  # noqa: TRY400  (no bug)
+                    await trio.sleep(_PAUSE)
+                    continue
+                nursery.start_soon(self._connection, sock)
+
+    async def _connection(self, sock: trio.socket.SocketType) -> None:
+        """One connection; its error boundary."""
+        stream = trio.SocketStream(sock)
+        try:
+            await self._admit(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        except Exception:
+            logger.exception("control socket: a connection ended by a bug")
+        finally:
+            sock.close()
+
+    async def _admit(self, stream: trio.SocketStream) -> None:
+        peer, level = await self._look_up(stream)
+        if refusal := self._refusal(peer, level):
+            self.counts["refused"] += 1
+            logger.warning("control socket: %s is not let in: %s", peer or "somebody", refusal[0])
+            await _say_error(stream, *refusal)
+            return
+        assert peer is not None
+        assert level is not None
+        connection = _Connection(stream, peer, level, self)
+        self._open[connection] = level
+        try:
+            await connection.run()
+        finally:
+            del self._open[connection]
+
+    async def _look_up(self, stream: trio.SocketStream) -> tuple[Peer | None, Level | None]:
+        def look_up() -> tuple[Peer, Level | None]:
+            peer = peer_of(plain)
+            return peer, level_of(peer, self.groups, self._own_uid)
+
+        plain = socket.socket(fileno=os.dup(stream.socket.fileno()))
+        with trio.move_on_after(_PATIENCE), suppress(OSError):
+            # (in a thread that may outlive us, with a descriptor of its own)
+            return await trio.to_thread.run_sync(
+                _closing(plain, look_up), abandon_on_cancel=True, limiter=self._lookups
+            )
+        return None, None
+
+    def _refusal(self, peer: Peer | None, level: Level | None) -> tuple[str, Code] | None:
+        """Why somebody is not let in."""
+        if peer is None:
+            return "the system does not say who asks", Code.NOT_ALLOWED
+        if level is None:
+            allowed = f"root, the daemon's user, and {self.groups.words()}"
+            return f"{peer} may not use the control socket; allowed are {allowed}", Code.NOT_ALLOWED
+        levels = list(self._open.values())
+        if len(levels) >= self.limits.connections:
+            return f"{len(levels)} connections are open: too many", Code.BUSY
+        if level is Level.READ and levels.count(Level.READ) >= self.limits.readers:
+            return f"{self.limits.readers} connections that may read are open: too many", Code.BUSY
+        return None
+
+
+def _closing(sock: socket.socket, work: Any) -> Any:
+    def run() -> Any:
+        with sock:
+            return work()
+
+    return run
+
+
+class _Connection:
+    """Somebody who was let in."""
+
+    def __init__(self, stream: trio.SocketStream, peer: Peer, level: Level, server: ControlServer) -> None:
+        self._stream = stream
+        self._peer = peer
+        self._level = level
+        self._server = server
+        self._dialogue = ControlDialogue()
+        self._sending = trio.Lock()
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Until the asker has gone, or will ask no more and has every answer."""
+        with self._scope:
+            async with trio.open_nursery() as watching:
+                async with trio.open_nursery() as answering:
+                    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                        await self._hear(answering)
+                    watching.start_soon(self._watch)
+                watching.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        """Give up when the asker closes altogether, and not only its own direction."""
+        poll = select.poll()
+        poll.register(self._stream.socket.fileno(), 0)
+        while not poll.poll(0):  # noqa: ASYNC110  (the kernel tells of it in no other way)
+            await trio.sleep(_PAUSE)
+        self._scope.cancel()
+
+    async def _hear(self, nursery: trio.Nursery) -> None:
+        while not self._dialogue.over:
+            data = await self._receive()
+            if data is None:
+                return
+            self._dialogue.receive(data)
+            while (question := self._dialogue.next_question()) is not None:
+                self._server.counts["questions"] += 1
+                nursery.start_soon(self._answer, question)
+            await self._send()
+
+    async def _receive(self) -> bytes | None:
+        """What the asker sends; None: nothing for too long, with nothing under way."""
+        while True:
+            with trio.move_on_after(self._server.limits.idle):
+                return bytes(await self._stream.receive_some(_READ_SIZE))
+            if not self._dialogue.under_way:
+                return None
+
+    async def _answer(self, question: Question) -> None:
+        """One question; its error boundary."""
+        try:
+            await self._carry_out(question)
+        except MultigreyError as error:
+            await self._fail(question, str(error), Code.REFUSED)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._scope.cancel()
+        except Exception:
+            logger.exception("control socket: %s failed by a bug", printable(question.name))
+            await self._fail(question, "internal error; the daemon's log has more", Code.INTERNAL)
+
+    async def _carry_out(self, question: Question) -> None:
+        operation = self._server.operations.get(question.name)
+        if operation.level is Level.ADMIN:
+            if self._level is not Level.ADMIN:
+                group = self._server.groups.admin
+                who = f"members of {group}" if group else "nobody else ([control] admin_group is not set)"
+                allowed = f"root, the daemon's user, and {who}"
+                text = f"{self._peer} may read, but not ask for {question.name}; allowed are {allowed}"
+                await self._fail(question, text, Code.NOT_ALLOWED)
+                return
+            self._log(question)
+        options = {**question.options, BY: str(self._peer)}
+        if operation.answer is not None:
+            self._dialogue.answer(question.id, encoded(await operation.answer(options)))
+            await self._send()
+        else:
+            await self._stream_items(question, operation, options)
+
+    async def _stream_items(self, question: Question, operation: Operation, options: Options) -> None:
+        assert operation.stream is not None
+        items = operation.stream(options)
+        try:
+            async for item in items:
+                self._dialogue.item(question.id, encoded(item))
+                await self._send()
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _PATIENCE):
+                await _close(items)
+        self._dialogue.end(question.id)
+        await self._send()
+
+    async def _fail(self, question: Question, text: str, code: Code) -> None:
+        self._server.counts["errors"] += 1
+        self._dialogue.error(question.id, text, code)
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._send()
+
+    async def _send(self) -> None:
+        """Send what the dialogue has; whoever does not read it is dropped."""
+        async with self._sending:
+            data = self._dialogue.data_to_send()
+            if not data:
+                return
+            with trio.move_on_after(self._server.limits.reading) as scope:
+                await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            self._server.counts["dropped"] += 1
+            logger.warning("control socket: %s does not read its answers: dropped", self._peer)
+            self._scope.cancel()
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _log(self, question: Question) -> None:
+        options = " ".join(f"{name}={value}" for name, value in question.options.items())
+        logger.info(
+            "control socket: %s: %s", self._peer, printable(f"{question.name} {options}".strip()[:_SHOWN])
+        )
+
+
+async def _close(items: AsyncIterator[Result]) -> None:
+    close = getattr(items, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _say_error(stream: trio.SocketStream, text: str, code: Code) -> None:
+    dialogue = ControlDialogue()
+    dialogue.error(None, text, code)
+    with trio.move_on_after(_PATIENCE):
+        await stream.send_all(dialogue.data_to_send())
+        await stream.send_eof()

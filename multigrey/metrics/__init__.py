@@ -1,0 +1,1 @@
+"""Figures for Prometheus, and checks of health, over HTTP; see multigrey-metrics(7)."""

@@ -1,0 +1,185 @@
+"""From what was added up to samples: made anew each time somebody fetches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from multigrey.judging import MODES
+from multigrey.metrics.definitions import COUNTER, METRICS, STORE_FIGURES, Metric
+from multigrey.metrics.measures import Histogram, LoopLag, Timings
+from multigrey.metrics.tally import Tally
+from multigrey.registry import BuiltRegistry
+
+__all__ = ["Figures", "Sources", "exposition", "families"]
+
+Labels = tuple[str, ...]
+Row = tuple[Labels, float]
+
+_OPENMETRICS = "application/openmetrics-text"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is looked up at each scrape."""
+
+    mode: str
+    connections: int
+    connections_limit: int
+    internal_errors: int
+    log_lines_lost: int
+    records_limit: int
+    store_full: bool
+    records_bounded: int
+    targets: Mapping[str, int]
+    """By class."""
+    lists: Mapping[str, Mapping[str, int]]
+    """Whitelists: how many entries are in which state."""
+    health: Mapping[str, int | float | str] | None
+    """Of the store; None: it did not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What samples are made of."""
+
+    version: str
+    started: int
+    tally: Tally
+    timings: Timings
+    lag: LoopLag
+    registry: Callable[[], BuiltRegistry]
+
+
+class _Scrape(Collector):
+    """The families of one scrape."""
+
+    def __init__(self, sources: Sources, figures: Figures) -> None:
+        self._sources = sources
+        self._figures = figures
+
+    def collect(self) -> Iterator[Family]:
+        """See `Collector.collect`."""
+        return families(self._sources, self._figures)
+
+
+def exposition(sources: Sources, figures: Figures, accept: str) -> tuple[bytes, str]:
+    """All samples in the form the `Accept` field of a request asks for, and their content type."""
+    encode: Callable[[Collector], bytes] = generate_latest
+    kind = CONTENT_TYPE_PLAIN_0_0_4
+    if _OPENMETRICS in accept:
+        encode, kind = openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+    return encode(_Scrape(sources, figures)), kind
+
+
+def families(sources: Sources, figures: Figures) -> Iterator[Family]:
+    """Every metric with its samples, in the order of the manual; those without any are left out."""
+    rows = {name: [*found] for name, found in _rows(sources, figures)}
+    histograms = {name: [*found] for name, found in _histograms(sources)}
+    for name, metric in METRICS.items():
+        if histograms.get(name):
+            yield _histogram(metric, histograms[name])
+        elif rows.get(name):
+            yield _simple(metric, rows[name])
+
+
+def _histogram(metric: Metric, found: Iterable[tuple[Labels, Histogram]]) -> Family:
+    family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+    for labels, histogram in found:
+        buckets = [
+            ("+Inf" if bound == inf else repr(float(bound)), count) for bound, count in histogram.buckets()
+        ]
+        family.add_metric(labels, buckets, histogram.sum)
+    return family
+
+
+def _bound(bound: float) -> str:
+    return "+Inf" if bound == inf else repr(float(bound))
+
+
+def _simple(metric: Metric, found: Iterable[Row]) -> Family:
+    make = CounterMetricFamily if metric.kind == COUNTER else GaugeMetricFamily
+    family = make(metric.name, metric.meaning, labels=metric.labels)
+    for labels, number in found:
+        family.add_metric(labels, number)
+    return family
+
+
+def _histograms(sources: Sources) -> Iterator[tuple[str, Iterable[tuple[Labels, Histogram]]]]:
+    yield "multigrey_acceptance_delay_seconds", list(sources.tally.delays.items())
+    timings = sources.timings
+    yield "multigrey_answer_seconds", [((), timings.answers)]
+    yield "multigrey_commit_seconds", [((), timings.commits)]
+    yield "multigrey_commit_answers", [((), timings.batches)]
+    yield "multigrey_loop_lag_seconds", [((), sources.lag.seen)]
+
+
+def _rows(sources: Sources, figures: Figures) -> Iterator[tuple[str, Iterable[Row]]]:
+    yield "multigrey_build_info", [((sources.version,), 1)]
+    yield "multigrey_start_time_seconds", [((), sources.started)]
+    yield "multigrey_mode", [((mode,), mode == figures.mode) for mode in MODES]
+    yield from _tallied(sources.tally, figures.targets)
+    yield "multigrey_connections", [((), figures.connections)]
+    yield "multigrey_connections_limit", [((), figures.connections_limit)]
+    yield "multigrey_internal_errors", [((), figures.internal_errors)]
+    yield "multigrey_log_lines_lost", [((), figures.log_lines_lost)]
+    yield "multigrey_store_records_limit", [((), figures.records_limit)]
+    yield "multigrey_store_full", [((), figures.store_full)]
+    yield "multigrey_store_records_bounded", [((), figures.records_bounded)]
+    yield from _of_store(figures.health)
+    yield from _of_plugins(sources.registry())
+    yield (
+        "multigrey_list_entries",
+        [
+            ((name, state), number)
+            for name, states in figures.lists.items()
+            for state, number in states.items()
+        ],
+    )
+
+
+def _tallied(tally: Tally, targets: Mapping[str, int]) -> Iterator[tuple[str, Iterable[Row]]]:
+    yield (
+        "multigrey_decisions",
+        [
+            ((action.value, reason.value, listener, "yes" if observed else "no"), number)
+            for (action, reason, listener, observed), number in tally.decisions.items()
+        ],
+    )
+    yield "multigrey_class_target_seconds", _by_one(targets)
+    yield "multigrey_class_over_target", _by_one({**dict.fromkeys(targets, 0), **tally.over_target})
+    yield "multigrey_deferrals", _by_one(tally.deferred)
+    yield "multigrey_deferrals_returned", _by_one(tally.returned)
+    yield "multigrey_deferrals_never_returned", _by_one(tally.never_returned)
+    yield "multigrey_deferrals_waiting", _by_one(tally.waiting())
+
+
+def _of_store(health: Mapping[str, int | float | str] | None) -> Iterator[tuple[str, Iterable[Row]]]:
+    yield "multigrey_store_up", [((), health is not None)]
+    if health is None:
+        return
+    yield "multigrey_store_info", [((str(health.get("backend", "")),), 1)]
+    for key, (name, factor) in STORE_FIGURES.items():
+        figure = health.get(key)
+        if isinstance(figure, int | float):
+            yield name, [((), figure * factor)]
+
+
+def _of_plugins(registry: BuiltRegistry) -> Iterator[tuple[str, Iterable[Row]]]:
+    """Also of those nothing has happened to: an alert needs a nought to rise from."""
+    counters = registry.counters
+    nothing = dict.fromkeys(sorted({owner.name for owner in registry.owners.values()}), 0)
+    yield "multigrey_plugin_calls", _by_one({**nothing, **counters.calls})
+    yield "multigrey_plugin_failures", _by_one({**nothing, **counters.failures})
+    yield "multigrey_plugin_timeouts", _by_one({**nothing, **counters.timeouts})
+
+
+def _by_one(numbers: Mapping[str, int]) -> list[Row]:
+    return [((label,), number) for label, number in numbers.items()]

@@ -1,0 +1,200 @@
+"""What is fetched under which path, and what the daemon runs for it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Network
+
+import trio
+
+from multigrey import __version__
+from multigrey.bounding import Bounding
+from multigrey.codec import decode_text, encode_text
+from multigrey.config.settings import Settings
+from multigrey.config.types import Endpoint
+from multigrey.engine import Engine
+from multigrey.errors import CodecError, StoreError
+from multigrey.listeners.connections import Server
+from multigrey.listeners.sockets import open_endpoint
+from multigrey.metrics.collector import Figures, Sources, exposition
+from multigrey.metrics.lists import Lists
+from multigrey.metrics.measures import LoopLag, Timings
+from multigrey.metrics.probe import Probe
+from multigrey.metrics.responder import Request, Response, serve
+from multigrey.metrics.tally import Tally
+from multigrey.model import Action, Change, Entry, Key, Reason, Table
+from multigrey.registry import BuiltRegistry
+from multigrey.supervise import supervise
+
+__all__ = ["PATHS", "Metrics", "Running", "open_metrics"]
+
+logger = logging.getLogger(__name__)
+
+PATHS = {
+    "/metrics": "Every figure, as text or as OpenMetrics, whichever is asked for.",
+    "/healthz": "Whether attempts can be decided and remembered: 200, or 503 with what is wrong.",
+    "/readyz": "Whether mail servers are being answered: 200, or 503 while starting and stopping.",
+}
+"""What can be fetched."""
+
+SAVE_EVERY = 300
+"""Seconds between two times at which open deferrals are written to the store."""
+_HOURS: Key = (Table.META, b"metrics-deferrals")
+_STORE_WAITS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is told of a running daemon; everything that changes is a function."""
+
+    engine: Engine
+    server: Server
+    bounding: Bounding
+    settings: Callable[[], Settings]
+    registry: Callable[[], BuiltRegistry]
+    counts: Callable[[], Mapping[str, int]]
+    """Whitelists, and how many entries each was loaded with."""
+    log_lines_lost: Callable[[], int]
+    ready: Callable[[], str]
+    """Why mail servers are not being answered; empty: they are."""
+
+
+def open_metrics(running: Running, address: Endpoint) -> Metrics:
+    """Listen, and have everything counted from now on.  Raises ListenerError."""
+    (opened,) = open_endpoint(address, mode=0, owner=None, group=None, inherited={})
+    metrics = Metrics(running, opened.socket)
+    running.engine.listeners = (*running.engine.listeners, metrics.tally)
+    running.server.timings = metrics.timings
+    return metrics
+
+
+class Metrics:
+    """Counts, and tells whoever fetches."""
+
+    def __init__(self, running: Running, sock: socket.socket) -> None:
+        """`sock` listens and does not block."""
+        self._running = running
+        self._socket = sock
+        self._probe = Probe(running.engine)
+        self._lag = LoopLag()
+        self._restored = False
+        self._targets: tuple[Settings | None, Mapping[str, int]] = (None, {})
+        self._lists: tuple[Settings | None, Lists] = (None, Lists({}, {}))
+        self.timings = Timings()
+        """For the server of connections."""
+        self.tally = Tally(lambda: running.engine.setup, lambda name: self._class_targets().get(name))
+        """For the engine's listeners."""
+        for listen in running.settings().listen:  # an alert needs a nought to rise from
+            action = Action.PASS if listen.on_error == "pass" else Action.DEFER
+            self.tally.decisions[action, Reason.ERROR, listen.name, False] = 0
+        self._sources = Sources(
+            __version__, running.engine.clock.now(), self.tally, self.timings, self._lag, running.registry
+        )
+
+    async def run(self) -> None:
+        """Measure and answer until cancelled.  The store must be running."""
+        await self._restore()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._lag.run)
+            nursery.start_soon(supervise, "saving open deferrals", self._save_for_ever)
+            nursery.start_soon(serve, self._socket, self._allowed, self._answer)
+
+    async def save(self) -> None:
+        """Write down which deferrals are still open; call it once more at the end."""
+        self.tally.settle(self._running.engine.clock.now())
+        entry = Entry(encode_text(self.tally.open_hours()), None)
+
+        def decide(values: Sequence[bytes | None]) -> Change[None]:
+            del values
+            return Change(None, {_HOURS: entry}, durable=False)
+
+        try:
+            await self._running.engine.store.apply((_HOURS,), decide)
+        except StoreError as error:
+            logger.warning("open deferrals wait to be written: %s", error)
+
+    async def _restore(self) -> None:
+        """Once, however often `run` is started again."""
+        if self._restored:
+            return
+        self._restored = True
+        try:
+            (value,) = await self._running.engine.store.read((_HOURS,))
+            if value is not None:
+                self.tally.restore(decode_text(value))
+        except (StoreError, CodecError, ValueError, TypeError) as error:
+            logger.warning("which deferrals were open cannot be read: %s", error)
+
+    async def _save_for_ever(self) -> None:
+        while True:
+            await trio.sleep(SAVE_EVERY)
+            await self.save()
+
+    def _allowed(self) -> Sequence[IPv4Network | IPv6Network]:
+        return self._running.settings().metrics.allow_from
+
+    async def _answer(self, request: Request) -> Response:
+        match request.path:
+            case "/metrics":
+                body, kind = exposition(
+                    self._sources, await self._figures(), request.fields.get("accept", "")
+                )
+                return Response(HTTPStatus.OK, body, kind)
+            case "/healthz":
+                found = await self._probe.health(self._running.settings().limits.answer_within)
+                return _checked(found.trouble, found.text)
+            case "/readyz":
+                trouble = self._running.ready()
+                return _checked(trouble, f"{trouble or 'ready'}\n")
+        known = " ".join(PATHS)
+        return Response(HTTPStatus.NOT_FOUND, f"There is: {known}\n".encode())
+
+    async def _figures(self) -> Figures:
+        running, settings = self._running, self._running.settings()
+        now = running.engine.clock.now()
+        self.tally.settle(now)
+        return Figures(
+            mode=running.engine.setup.mode,
+            connections=running.server.connections,
+            connections_limit=settings.limits.connections,
+            internal_errors=running.server.internal_errors,
+            log_lines_lost=running.log_lines_lost(),
+            records_limit=settings.limits.max_records,
+            store_full=running.bounding.full,
+            records_bounded=running.bounding.forgotten,
+            targets=self._class_targets(),
+            lists=(await self._loaded_lists(settings)).states(now),
+            health=await self._store_health(),
+        )
+
+    async def _store_health(self) -> Mapping[str, int | float | str] | None:
+        with trio.move_on_after(_STORE_WAITS):
+            try:
+                return await self._running.engine.store.health()
+            except StoreError:
+                return None
+        return None
+
+    async def _loaded_lists(self, settings: Settings) -> Lists:
+        """The lists of this configuration; read when it is first asked about."""
+        if self._lists[0] is not settings:
+            found = await trio.to_thread.run_sync(partial(Lists.of, settings, self._running.counts()))
+            self._lists = (settings, found)
+        return self._lists[1]
+
+    def _class_targets(self) -> Mapping[str, int]:
+        settings = self._running.settings()
+        if self._targets[0] is not settings:
+            found = {each.name: each.target for each in settings.class_ if each.target is not None}
+            self._targets = (settings, found)
+        return self._targets[1]
+
+
+def _checked(trouble: str, text: str) -> Response:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK
+    return Response(status, text.encode("utf-8", "backslashreplace"))

@@ -1,0 +1,136 @@
+"""What decisions come to: counts by what was decided, real delays, and deferrals that never came back.
+
+`Tally` hears of every decision, so it only adds to plain dictionaries; samples are made of them when
+somebody fetches them.  Nothing here is named by who sends or receives: labels come from enums and the
+configuration, so no attacker can make them grow.
+
+Deferrals that never came back cost nobody a look at the store.  The first deferral of a mail is
+counted under the hour it happened in; a retry tells the age of its record, and so the hour it belongs
+to.  When the retry window of an hour's last deferral is over, whatever did not return never will.
+The open hours are kept in the store (`open_hours`, `restore`), for a restart must not lose two days.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from multigrey.judging import Setup
+from multigrey.metrics.measures import Histogram
+from multigrey.model import Action, DecisionEvent, Reason, Verdict
+
+__all__ = ["DELAY_BOUNDS", "ORIGINS", "Tally"]
+
+HOUR: Final = 3600
+
+NAMED, UNNAMED, PROVIDER = "named", "unnamed", "provider"
+ORIGINS = (NAMED, UNNAMED, PROVIDER)
+"""Classes of origins: with a name of their own, known by their network only, of a large provider."""
+
+DELAY_BOUNDS = (60, 120, 180, 300, 450, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400, 172_800)
+
+_ACCEPTED = frozenset({Reason.RETRY, Reason.SAME_MESSAGE, Reason.AUTO_WHITELISTED})
+"""Reasons for which a mail passes that may have been deferred before."""
+_DEFERRED = frozenset({Reason.NEW, Reason.EXPIRED})
+"""Reasons with which a record, and waiting, begins."""
+_LOOKED_AT = _ACCEPTED | _DEFERRED
+
+Kind = tuple[Action, Reason, str, bool]
+"""What decisions are counted by: action, reason, listener, observed."""
+
+
+class Tally:
+    """A listener of the engine."""
+
+    def __init__(self, setup: Callable[[], Setup], target_of: Callable[[str], int | None]) -> None:
+        """`setup` is the present one; `target_of` gives the target of a class, in seconds."""
+        self.decisions: dict[Kind, int] = {}
+        self.delays: dict[tuple[str, str], Histogram] = {}
+        """Seconds from the first attempt to acceptance, by origin class and class."""
+        self.over_target: dict[str, int] = {}
+        """By class: mail accepted later than its target allows."""
+        self.deferred = dict.fromkeys(ORIGINS, 0)
+        self.returned = dict.fromkeys(ORIGINS, 0)
+        self.never_returned = dict.fromkeys(ORIGINS, 0)
+        self._hours: dict[tuple[int, str], list[int]] = {}
+        """By hour since 1970 and origin class: deferred in it, and how many of these came back."""
+        self._setup = setup
+        self._target_of = target_of
+
+    def __call__(self, event: DecisionEvent) -> None:
+        """Count one decision; the hot path."""
+        verdict = event.verdict
+        reason = verdict.reason
+        kind = (verdict.action, reason, event.attempt.listener, verdict.observed)
+        decisions = self.decisions
+        decisions[kind] = decisions.get(kind, 0) + 1
+        if reason in _LOOKED_AT and not verdict.observed:
+            self._follow(event, verdict)
+
+    def _follow(self, event: DecisionEvent, verdict: Verdict) -> None:
+        """Count what begins to wait and what waited."""
+        if verdict.action is Action.DEFER:
+            origin = self._origin_class(event)
+            self.deferred[origin] += 1
+            self._hours.setdefault((event.time // HOUR, origin), [0, 0])[0] += 1
+        elif verdict.attempts > 1 and verdict.reason in _ACCEPTED:
+            origin = self._origin_class(event)
+            self.returned[origin] += 1
+            self._note_return((event.time - verdict.age) // HOUR, origin)
+            self._accepted(origin, event.class_, verdict.age)
+
+    def _note_return(self, hour: int, origin: str) -> None:
+        """Note that one of an hour's deferrals came back; a name may have been found out meanwhile."""
+        for other in (origin, *ORIGINS):
+            counts = self._hours.get((hour, other))
+            if counts is not None and counts[1] < counts[0]:
+                counts[1] += 1
+                return
+
+    def _accepted(self, origin: str, class_: str, age: int) -> None:
+        histogram = self.delays.get((origin, class_))
+        if histogram is None:
+            histogram = self.delays[origin, class_] = Histogram(DELAY_BOUNDS)
+        histogram.observe(age)
+        target = self._target_of(class_) if class_ else None
+        if target is not None and age > target:
+            self.over_target[class_] = self.over_target.get(class_, 0) + 1
+
+    def _origin_class(self, event: DecisionEvent) -> str:
+        attempt, setup = event.attempt, self._setup()
+        if attempt.raw or event.origin == setup.network(attempt):
+            return UNNAMED
+        return PROVIDER if setup.provider_of(attempt) else NAMED
+
+    def settle(self, now: int) -> None:
+        """Close the hours whose retry window is over: what has not returned by then never does.
+
+        The window is the longer one of [greylist]'s; rules with a longer one have theirs cut short here.
+        """
+        setup = self._setup()
+        window = max(setup.policy.retry_window, setup.unnamed_policy.retry_window)
+        for hour, origin in [key for key in self._hours if (key[0] + 1) * HOUR + window <= now]:
+            begun, back = self._hours.pop((hour, origin))
+            self.never_returned[origin] += begun - back
+
+    def waiting(self) -> dict[str, int]:
+        """By origin class: deferrals that have not returned, and still may."""
+        found = dict.fromkeys(ORIGINS, 0)
+        for (_, origin), (begun, back) in self._hours.items():
+            found[origin] += begun - back
+        return found
+
+    def open_hours(self) -> str:
+        """The hours that are still open, as text."""
+        return json.dumps([[hour, origin, *counts] for (hour, origin), counts in self._hours.items()])
+
+    def restore(self, text: str) -> None:
+        """Go on with hours that were open when the daemon ended.  Raises ValueError."""
+        for row in json.loads(text):
+            hour, origin, begun, back = row
+            if origin not in ORIGINS or not all(isinstance(each, int) for each in (hour, begun, back)):
+                raise ValueError(f"not what was written: {row!r}")
+            counts = self._hours.setdefault((hour, origin), [0, 0])
+            counts[0] += begun
+            counts[1] += back

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from multigrey.cli import checks
+from multigrey.cli.asking import EXIT_NO_DAEMON, EXIT_NOT_ALLOWED, AskError
+from multigrey.cli.checks import LIMITS, Limit, Measure, check, measured, verdict
+from multigrey.cli.probing import Answer
+from tests.support.daemon import Daemon
+
+ANSWER = Answer("exim", 0.002, "action=pass reason=known", trouble=False)
+STATUS = {
+    "running": True,
+    "store": {
+        "records": 12,
+        "pending": 0,
+        "used": 30,
+        "map_size": 1000,
+        "failing": 0.0,
+        "commit_failures": 0,
+    },
+    "loop_lag": {"latest": 0.0, "worst": 0.01},
+    "limits": {"full": False},
+    "mode": {"configured": "enforce", "in_effect": "enforce"},
+    "connections": {"open": 3},
+}
+CONFIG = """\
+state_dir = "{dir}/state"
+[[listen]]
+protocol = "postfix"
+address = "unix:{dir}/state/postfix.sock"
+[[listen]]
+protocol = "exim"
+name = "exim"
+address = "unix:{dir}/state/exim.sock"
+"""
+
+
+def status(**changes):
+    told = dict(STATUS)
+    for name, change in changes.items():
+        told[name] = {**STATUS[name], **change}
+    return told
+
+
+class TestMeasure:
+    @pytest.mark.parametrize(("value", "state"), [(0, 0), (0.9, 0), (1, 1), (2.9, 1), (3, 2), (100, 2)])
+    def test_a_limit_counts_from_its_value_on(self, value, state):
+        assert Measure("answer", value, Limit(1, 3)).state == state
+
+    def test_performance_data(self):
+        assert Measure("store", 3.5, Limit(80, 95)).performance == "store=3.5%;80;95;0;100"
+        assert Measure("lag", 0.25, Limit(0.25, 1)).performance == "lag=0.25s;0.25;1;0;"
+        assert Measure("pending", 7, Limit(500, 5000)).performance == "pending=7;500;5000;0;"
+
+    def test_what_a_store_does_not_tell_is_not_measured(self):
+        names = [each.name for each in measured({"store": {"pending": 0}}, 0.1, LIMITS)]
+        assert names == ["answer", "pending"]
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("changes", "problems", "state", "text"),
+        [
+            ({}, [], 0, ""),
+            ({"store": {"used": 850}}, [], 1, "store 85%"),
+            ({"store": {"used": 960}, "loop_lag": {"worst": 0.5}}, [], 2, "store 96%, lag 0.5s"),
+            ({"store": {"failing": 5.0}}, [], 1, "failing 5s"),
+            ({"store": {"error": "disk full"}}, [], 2, "store: disk full"),
+            ({}, ["exim could not decide: x"], 2, "exim could not decide: x"),
+            ({"limits": {"full": True}}, [], 1, "the store has as many records as it may have"),
+            ({"mode": {"in_effect": "off"}}, [], 0, "mode off for a while"),
+        ],
+    )
+    def test_is_the_worst_of_everything(self, changes, problems, state, text):
+        told = status(**changes)
+        assert verdict(list(measured(told, 0.01, LIMITS)), told, problems) == (state, text)
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    config = tmp_path / "multigrey.toml"
+    config.write_text(CONFIG.replace("{dir}", str(tmp_path)))
+    config.chmod(0o644)
+
+    def run(told, *arguments, answer=ANSWER):
+        def ask(config, name, options, timeout):
+            if isinstance(told, Exception):
+                raise told
+            return told
+
+        monkeypatch.setattr(checks, "ask", ask)
+        monkeypatch.setattr("multigrey.cli.probing.probe", lambda listens, timeout: answer)
+        return CliRunner().invoke(check, [*arguments, "--config", str(config)])
+
+    return run
+
+
+LINE = re.compile(
+    r"MULTIGREY (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+"
+    r"( \|( \S+=[0-9.]+[s%]?;[0-9.]*;[0-9.]*;0(;(100)?)?)+)?\n"
+)
+"""One line as the guidelines of monitoring plugins want it."""
+
+
+class TestCommand:
+    def test_ok(self, run):
+        done = run(STATUS)
+        assert done.exit_code == 0
+        assert LINE.fullmatch(done.stdout)
+        assert done.stdout.startswith(
+            "MULTIGREY OK - exim answered in 2 ms | answer=0.002s;1;3;0; failing=0s;1;60;0; "
+        )
+        assert "records=12;;;0 commit_failures=0;;;0 connections=3;;;0" in done.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "state"),
+        [
+            (["-w", "2"], 1),
+            (["-w", "2", "-c", "3"], 2),
+            (["--limit", "lag=0.01,1"], 1),
+            (["--limit", "lag=0.001,0.01"], 2),
+        ],
+    )
+    def test_limits(self, run, arguments, state):
+        done = run(STATUS, *arguments)
+        assert (done.exit_code, bool(LINE.fullmatch(done.stdout))) == (state, True)
+
+    @pytest.mark.parametrize(
+        "arguments", [["--limit", "lag=1"], ["--limit", "mail=1,2"], ["-w", "x"], ["-t", "5"]]
+    )
+    def test_wrong_command_lines(self, run, arguments):
+        assert run(STATUS, *arguments).exit_code == 2
+
+    @pytest.mark.parametrize(
+        ("error", "state", "text"),
+        [
+            (
+                AskError("no daemon\nanswers | there", EXIT_NO_DAEMON),
+                2,
+                "CRITICAL - no daemon, answers / there\n",
+            ),
+            (AskError("not allowed", EXIT_NOT_ALLOWED), 3, "UNKNOWN - not allowed\n"),
+        ],
+    )
+    def test_without_figures(self, run, error, state, text):
+        done = run(error)
+        assert (done.exit_code, done.stdout) == (state, f"MULTIGREY {text}")
+
+    def test_only_the_store_of_a_stopped_daemon(self, run):
+        done = run({**STATUS, "running": False})
+        assert (done.exit_code, "does not run" in done.stdout) == (2, True)
+
+    def test_trouble(self, run):
+        done = run(STATUS, answer=Answer("exim", 0.1, "action=pass reason=error", trouble=True))
+        assert done.exit_code == 2
+        assert "CRITICAL - exim could not decide: action=pass reason=error |" in done.stdout
+
+    def test_json(self, run):
+        done = run(STATUS, "--json")
+        told = json.loads(done.stdout)
+        assert (told["state"], told["figures"]["store"], told["figures"]["records"]) == ("OK", 3.0, 12)
+
+    def test_a_listener_that_is_not_there(self, run):
+        done = run(STATUS, "--listener", "smtp")
+        assert (done.exit_code, done.stdout) == (3, "MULTIGREY UNKNOWN - there is no listener smtp\n")
+
+    def test_a_wrong_configuration(self, tmp_path):
+        (tmp_path / "wrong").write_text("[greylist]\ndelay = 7\n")
+        (tmp_path / "wrong").chmod(0o644)
+        done = CliRunner().invoke(check, ["--config", str(tmp_path / "wrong")])
+        assert (done.exit_code, LINE.fullmatch(done.stdout) is not None) == (3, True)
+
+
+def test_a_real_daemon(short_directory):
+    with Daemon(short_directory, CONFIG, user="nobody") as daemon:
+        for listener in ("exim", "postfix@unix:" + str(short_directory / "state/postfix.sock")):
+            done = CliRunner().invoke(check, ["--config", str(daemon.config), "--listener", listener])
+            assert done.exit_code == 0, done.output
+            assert LINE.fullmatch(done.stdout)
+    assert [line.split(" reason=")[1].split()[0] for line in daemon.log()] == ["new", "early"]
+    done = CliRunner().invoke(check, ["--config", str(daemon.config)])
+    assert (done.exit_code, done.stdout.startswith("MULTIGREY CRITICAL - exim does not answer")) == (2, True)

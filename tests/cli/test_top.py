@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+
+from click.testing import CliRunner
+
+from multigrey.cli import top as top_module
+from multigrey.cli.top import top
+from tests.support.clocks import START
+
+PICTURE = {
+    "time": START,
+    "since": START - 100,
+    "spans": [60, 300, 900],
+    "columns": ["attempts", "deferred", "passed"],
+    "all": [[3, 2, 1], [4, 3, 1], [5, 3, 2]],
+    "number": 2,
+    "origins": [
+        {"origin": "example.org", "counts": [[2, 1, 1], [3, 2, 1], [4, 2, 2]]},
+        {"origin": None, "counts": [[1, 1, 0], [1, 1, 0], [1, 1, 0]]},
+    ],
+}
+
+
+def test_top_shows_a_table(monkeypatch):
+    asked: list[object] = []
+
+    def stream(config, name, options):
+        asked.append((name, options))
+        yield PICTURE
+        yield PICTURE
+
+    monkeypatch.setattr(top_module, "stream", stream)
+    done = CliRunner().invoke(top, ["--once", "--span", "5m", "--by", "deferred", "--rows", "7"])
+    assert done.exit_code == 0
+    assert asked == [("top", {"span": 300, "order": "deferred", "rows": 7})]
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["example.org", "2", "1", "1", "3", "2", "1", "4", "2", "2"] in rows
+    assert ["(others)", "1", "1", "0", "1", "1", "0", "1", "1", "0"] in rows
+    assert ["all", "3", "2", "1", "4", "3", "1", "5", "3", "2"] in rows
+    assert "2 origins in the last 15m, counted for 1m40s" in done.stdout
+    assert json.loads(CliRunner().invoke(top, ["--once", "--json"]).stdout) == PICTURE
+    lines = CliRunner().invoke(top, ["--json"]).stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [PICTURE, PICTURE]

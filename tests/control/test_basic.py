@@ -1,0 +1,170 @@
+"""Reload, overrides, backup, compact and verify, as operations."""
+
+from __future__ import annotations
+
+import pytest
+
+from multigrey.codec import encode_origin, encode_record, encode_standing, encode_text
+from multigrey.contracts import StoreOptions
+from multigrey.control.basic import operations
+from multigrey.control.operations import BY, OperationError
+from multigrey.errors import ConfigError, StoreError
+from multigrey.model import Change, Entry, OriginRecord, Record, Standing, Table
+from multigrey.stores.lmdb import LmdbStore
+from tests.support.control import answer, collected, items, parts
+
+
+class Wheel:
+    """Remembers what was asked of it."""
+
+    def __init__(self, trouble: Exception | None = None) -> None:
+        self.asked: list[tuple] = []
+        self.trouble = trouble
+
+    async def reload(self):
+        if self.trouble is not None:
+            raise self.trouble
+        return {"changed": []}
+
+    async def override(self, *asked):
+        self.asked.append(asked)
+        if self.trouble is not None:
+            raise self.trouble
+        return {"word": asked[1]}
+
+    async def end_override(self, *asked):
+        self.asked.append(asked)
+
+
+def _store(tmp_path) -> LmdbStore:
+    return LmdbStore(StoreOptions(tmp_path / "state", 2**24))
+
+
+async def _write(store, rows) -> None:
+    puts = {key: Entry(value, None) for key, value in rows.items()}
+    await store.apply(tuple(puts), lambda _: Change(None, puts, durable=True))
+
+
+@pytest.mark.parametrize("name", ["reload", "override"])
+async def test_a_stopped_daemon_cannot_be_steered(name):
+    async with parts() as (_, made):
+        with pytest.raises(OperationError, match="no daemon is running"):
+            await answer(collected(operations, made), name, slot="mode", word="off", seconds=1)
+
+
+async def test_what_a_reload_says_and_why_it_was_refused():
+    async with parts(steering=Wheel()) as (_, made):
+        assert await answer(collected(operations, made), "reload") == {"changed": []}
+    async with parts(steering=Wheel(ConfigError([]))) as (_, made):
+        with pytest.raises(ConfigError):
+            await answer(collected(operations, made), "reload")
+
+
+async def test_overrides_are_handed_on_with_who_asked():
+    wheel = Wheel()
+    async with parts(steering=wheel) as (_, made):
+        found = collected(operations, made)
+        options = {"slot": "mode", "word": "off", "seconds": 60, BY: "root"}
+        assert await answer(found, "override", **options) == {"override": {"word": "off"}}
+        assert await answer(found, "override", slot="pressure", by="root") == {"ended": None}
+    assert wheel.asked == [("mode", "off", 60, "root"), ("pressure", "root")]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "slot: expected a text"),
+        ({"slot": "zzz"}, "slot: expected one of mode, pressure"),
+        ({"slot": "mode", "word": "off"}, "seconds: expected"),
+        ({"slot": "mode", "word": "off", "seconds": True}, "seconds: expected"),
+        ({"slot": "mode", "word": ["off"], "seconds": 1}, "word: expected a text"),
+    ],
+)
+async def test_overrides_that_make_no_sense(options, words):
+    async with parts(steering=Wheel()) as (_, made):
+        with pytest.raises(OperationError, match=words):
+            await answer(collected(operations, made), "override", **options)
+
+
+async def test_an_override_that_is_refused():
+    async with parts(steering=Wheel(ValueError("too long"))) as (_, made):
+        with pytest.raises(OperationError, match="too long"):
+            await answer(collected(operations, made), "override", slot="mode", word="off", seconds=1)
+
+
+@pytest.mark.parametrize("name", ["backup", "compact"])
+async def test_a_store_without_a_file_has_nothing_to_copy(name):
+    async with parts() as (_, made):
+        with pytest.raises(OperationError, match="no file of its own"):
+            await answer(collected(operations, made), name, path="/tmp/x")
+
+
+async def test_backup_never_takes_another_files_place_unasked(tmp_path):
+    target = tmp_path / "copy.mdb"
+    async with parts(_store(tmp_path), state_dir=tmp_path / "state") as (_, made):
+        found = collected(operations, made)
+        told = await answer(found, "backup", path=str(target))
+        assert told["size"] == target.stat().st_size > 0
+        assert told["site_key"] == str(tmp_path / "state" / "site.key")
+        with pytest.raises(OperationError, match="is there already"):
+            await answer(found, "backup", path=str(target))
+        assert await answer(found, "backup", path=str(target), replace=True) == told
+        (tmp_path / "link").symlink_to(target)
+        for wrong in (tmp_path, tmp_path / "link"):
+            with pytest.raises(OperationError, match="is there already"):
+                await answer(found, "backup", path=str(wrong), replace=True)
+        with pytest.raises(StoreError, match="is the store itself"):
+            await answer(found, "backup", path=str(tmp_path / "state" / "store.mdb"), replace=True)
+
+
+@pytest.mark.parametrize("path", [None, "", "relative", "nul\0", 7])
+async def test_a_backup_needs_an_absolute_path(tmp_path, path):
+    async with parts(_store(tmp_path)) as (_, made):
+        with pytest.raises(OperationError, match="expected a"):
+            await answer(collected(operations, made), "backup", path=path)
+
+
+async def test_compact_tells_what_it_saved(tmp_path):
+    async with parts(_store(tmp_path)) as (house, made):
+        rows = {(Table.RECORD, number.to_bytes(16)): b"x" * 500 for number in range(1_000)}
+        await _write(house.store, rows)
+        await house.store.apply(tuple(rows), lambda _: Change(None, dict.fromkeys(rows), durable=True))
+        told = await answer(collected(operations, made), "compact")
+        assert told["before"] > told["after"] > 0
+
+
+async def test_verify_reads_every_row_and_names_those_it_cannot():
+    record = encode_record(Record(1, 1, 1))
+    rows = {
+        (Table.RECORD, bytes(16)): record,
+        (Table.RECORD, b"\1" * 16): b"rubbish",
+        (Table.RECORD, b"\2" * 16): bytes([record[0], 99]) + record[2:],
+        (Table.ORIGIN, bytes(16)): encode_origin(OriginRecord()),
+        (Table.ORIGIN, b"\1" * 16): encode_standing(Standing()),
+        (Table.ORIGIN, b"\2" * 16): record,
+        (Table.META, b"blocked/" + bytes(16)): encode_text("192.0.2.1"),
+        (Table.META, b"hits/" + bytes(16)): b"rubbish",
+        (Table.META, b"of-somebody-else"): b"rubbish",
+    }
+    async with parts() as (house, made):
+        await _write(house.store, rows)
+        (told,) = await items(collected(operations, made), "verify")
+    assert told["rows"] == {"records": 3, "origins": 3, "meta": 3}
+    assert told["unreadable"] == 4
+    assert [(finding["table"], finding["key"]) for finding in told["findings"]] == [
+        ("records", "01" * 16),
+        ("records", "02" * 16),
+        ("origins", "02" * 16),
+        ("meta", "hits/" + "00" * 16),
+    ]
+    assert "has version 99" in told["findings"][1]["problem"]
+
+
+async def test_verify_tells_how_far_it_is_and_stays_bounded():
+    async with parts() as (house, made):
+        await _write(house.store, {(Table.RECORD, n.to_bytes(16)): b"" for n in range(12_000)})
+        *progress, told = await items(collected(operations, made), "verify")
+    assert [item["progress"]["rows"] for item in progress] == [5_000, 10_000]
+    assert {item["progress"]["of"] for item in progress} == {12_000}
+    assert told["unreadable"] == 12_000
+    assert len(told["findings"]) == 100

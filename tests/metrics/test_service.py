@@ -1,0 +1,97 @@
+"""The paths, and what is remembered over a restart."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from multigrey.bounding import Bounding
+from multigrey.config.load import load
+from multigrey.errors import StoreError
+from multigrey.listeners.connection import ConnectionLimits
+from multigrey.listeners.connections import Server
+from multigrey.metrics.responder import Request
+from multigrey.metrics.service import PATHS, Metrics, Running
+from multigrey.metrics.tally import UNNAMED
+from multigrey.model import Attempt
+from multigrey.registry import BuiltRegistry
+from tests.support.clocks import FakeClock
+from tests.support.engines import harness
+
+ATTEMPT = Attempt("postfix", ip_address("192.0.2.10"), None, "h", "a@example.org", "b@example.net")
+
+
+@pytest.fixture
+def sock():
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+def metrics(h, sock, tmp_path, **changes) -> Metrics:
+    settings = load(None, {}, {"state_dir": str(tmp_path)}, uid=1000).settings
+    running = Running(
+        engine=h.engine,
+        settings=lambda: settings,
+        registry=lambda: BuiltRegistry(FakeClock()),
+        counts=dict,
+        server=Server(h.engine, None, ConnectionLimits(10, 60.0, 3.0)),
+        bounding=Bounding(h.clock, h.store, 0),
+        log_lines_lost=lambda: 0,
+        ready=lambda: "",
+    )
+    made = Metrics(replace(running, **changes), sock)
+    h.engine.listeners = (*h.engine.listeners, made.tally)
+    return made
+
+
+async def fetch(made, path):
+    response = await made._answer(Request("GET", path, {}))
+    return response.status.value, response.body.decode()
+
+
+async def test_paths(sock, tmp_path):
+    async with harness() as h:
+        made = metrics(h, sock, tmp_path)
+        await h.engine.judge(ATTEMPT, "pass")
+        status, text = await fetch(made, "/metrics")
+        assert status == 200
+        assert (
+            'multigrey_decisions_total{action="defer",listener="postfix",observed="no",reason="new"} 1.0'
+            in text
+        )
+        assert 'reason="error"} 0.0' in text
+        assert (await fetch(made, "/healthz"))[0] == 200
+        assert await fetch(made, "/readyz") == (200, "ready\n")
+        assert await fetch(made, "/") == (404, f"There is: {' '.join(PATHS)}\n")
+        assert await fetch(metrics(h, sock, tmp_path, ready=lambda: "stopping"), "/readyz") == (
+            503,
+            "stopping\n",
+        )
+
+
+async def test_a_store_that_fails(sock, tmp_path, monkeypatch):
+    async def refuses(*arguments):
+        raise StoreError("disk full")
+
+    async with harness() as h:
+        made = metrics(h, sock, tmp_path)
+        for name in ("health", "read", "apply"):
+            monkeypatch.setattr(h.store, name, refuses)
+        assert "multigrey_store_up 0.0" in (await fetch(made, "/metrics"))[1]
+        assert await fetch(made, "/healthz") == (503, "not well: the store cannot be read: disk full\n")
+        await made.save()
+        await made._restore()
+
+
+async def test_open_deferrals_outlive_a_restart(sock, tmp_path):
+    async with harness() as h:
+        first = metrics(h, sock, tmp_path)
+        await h.engine.judge(ATTEMPT, "pass")
+        await first.save()
+        second = metrics(h, sock, tmp_path)
+        await second._restore()
+        await second._restore()
+        assert second.tally.waiting()[UNNAMED] == 1
