@@ -21,7 +21,7 @@ LINES = [
         "the lines of a Postfix message whose sender has logged in",
         STAMP + "3F2A1C0042: client=mail.sender.example[192.0.2.10], sasl_method=PLAIN, sasl_username=alice\n"
         "Nov 22 14:03:10 mx postfix/qmgr[4712]: 3F2A1C0042: from=<alice@sender.example>, size=321, nrcpt=1\n"
-        "Nov 22 14:03:11 mx postfix/lmtp[4713]: 3F2A1C0042: to=<bob@test.example>, relay=mx, status=sent (ok)",
+        "Nov 22 14:03:11 mx postfix/lmtp[4713]: 3F2A1C0042: to=<bob@test.example>, relay=mx, status=sent",
         Found(
             "postfix",
             {
