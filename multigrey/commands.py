@@ -16,7 +16,7 @@ from multigrey.codec import decode_record, decode_text, encode_record, encode_te
 from multigrey.decision import keep_until, speaking_record
 from multigrey.engine import Engine
 from multigrey.errors import CommandError
-from multigrey.model import Action, Attempt, Change, Command, Entry, Key, Reason, Record, Table
+from multigrey.model import Action, Attempt, Change, Command, Entry, Key, Origin, Reason, Record, Table
 from multigrey.question import Question
 
 __all__ = ["Commands"]
@@ -112,8 +112,19 @@ class Commands:
         question = self._question(_attempt(command))
         if found == BLACK:
             await self._unblock(question)
-        await self._write(dict.fromkeys(question.record_keys))
+        await self._write(dict.fromkeys(await self._all_keys(_attempt(command), question)))
         return {"list": "" if found == "unseen" else found}
+
+    async def _all_keys(self, attempt: Attempt, question: Question) -> tuple[Key, ...]:
+        """The record's keys, those under the name the sender has besides included: who asks tells none."""
+        pending = self._engine.pending(attempt)
+        values = await self._engine.store.read(question.record_keys)
+        origins = {decode_record(value).origin for value in values if value is not None}
+        named = [
+            pending.setup.scheme.named_key(attempt, Origin(text, named=True), pending.network)
+            for text in sorted(origins - {"", pending.network})
+        ]
+        return tuple(dict.fromkeys([*question.record_keys, *named]))
 
     async def _stats(self, command: Command) -> Mapping[str, Any]:
         del command

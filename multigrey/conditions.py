@@ -42,6 +42,8 @@ __all__ = ["Check", "Maker", "Node", "Truth", "both", "either", "every", "negate
 
 _REMEMBERED = 1024
 """Texts whose answer each condition keeps: mail comes again from the same few."""
+_LONGEST_REMEMBERED = 320
+"""Characters of such a text, as many as an address has (RFC 3696 erratum 1690): longer ones are strange."""
 
 Truth = bool | None
 """None: nobody can tell."""
@@ -281,7 +283,13 @@ def _texts(get: GetText, get_name: GetText, found: _Patterns) -> Check:
         in_name = name is not None and below.get(name) is not None
         return text in exact or in_name or regexes.get(text) is not None
 
-    return lambda facts: matches(get(facts), get_name(facts))
+    def check(facts: Facts) -> Truth:
+        text, name = get(facts), get_name(facts)
+        if text is not None and len(text) > _LONGEST_REMEMBERED:
+            return matches.__wrapped__(text, name)
+        return matches(text, name)
+
+    return check
 
 
 def _addresses(key: str, found: _Patterns) -> Check:
@@ -299,11 +307,14 @@ def _addresses(key: str, found: _Patterns) -> Check:
         in_parts = local in users or domain in domains or below.get(domain) is not None
         return text in exact or in_parts or regexes.get(text) is not None
 
+    def found_in(text: str) -> bool:
+        return matches.__wrapped__(text) if len(text) > _LONGEST_REMEMBERED else matches(text)
+
     def check_sender(facts: Facts) -> Truth:
-        return facts.sender is not None and matches(facts.sender)
+        return facts.sender is not None and found_in(facts.sender)
 
     def check_recipient(facts: Facts) -> Truth:
-        return any(map(matches, facts.recipients))
+        return any(map(found_in, facts.recipients))
 
     return check_sender if key == "sender" else check_recipient
 

@@ -372,7 +372,9 @@ def _same_message(
 def _early(policy: Policy, now: int, found: Record) -> Decision:
     delay = found.delay
     if found.early:
-        delay = max(delay, min(delay + _IMPATIENCE, policy.patience))
+        # A delay as long as the window would let nobody in.
+        most = min(policy.patience, policy.retry_window - _IMPATIENCE)
+        delay = max(delay, min(delay + _IMPATIENCE, most))
     record = replace(found, last_seen=now, attempts=found.attempts + 1, early=found.early + 1, delay=delay)
     age = now - found.first_seen
     verdict = Verdict(

@@ -20,14 +20,13 @@ from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
-from multigrey.addresses import split_address
 from multigrey.clock import Clock
 from multigrey.contracts import Durability, Store
 from multigrey.decision import Case, known_at_once
 from multigrey.errors import CodecError, StoreError
 from multigrey.fairness import NewRecords
 from multigrey.judging import Setup, trouble, without_store, words
-from multigrey.keys import address_text, sender_key_text
+from multigrey.keys import address_text, sender_key_domain
 from multigrey.messages import MessageTable
 from multigrey.model import (
     Action,
@@ -75,6 +74,13 @@ class Pending:
     origin: Origin
     rule: Outcome | None
     """A rule that only says how to greylist."""
+    looked_up: bool = False
+    """Whether the origin was found by a slow source: whoever owns a domain can have any number of those."""
+
+    @property
+    def counted(self) -> Origin:
+        """The origin whose new records are limited, and that a coarse record is kept under."""
+        return Origin(self.network, named=False) if self.looked_up else self.origin
 
 
 @value
@@ -200,9 +206,9 @@ class Engine:
         sender = address_text(attempt.sender)
         origin_key = standing_key = None
         if attempt.sender and not attempt.raw:
-            domain = split_address(sender_key_text(attempt))[1]
+            domain = sender_key_domain(attempt)
             origin_key = scheme.origin_key(trust_text(origin, attempt.client_address), domain)
-        if origin.named and policy.proof is not None and not attempt.raw:
+        if origin.named and not pending.looked_up and policy.proof is not None and not attempt.raw:
             standing_key = scheme.standing_key(origin)
         case = Case(
             origin=origin,
@@ -245,9 +251,9 @@ class Engine:
     ) -> Verdict | Waiting | Pending:
         """What the stored records alone say, else what `_submit` makes of it."""
         scheme = setup.scheme_for(rule)
-        first = scheme.first_key(attempt, origin, network)
-        if self.blocked and first[1] in self.blocked:
+        if self.blocked and self._is_blocked(setup, attempt, origin, network):
             return Verdict(Action.REJECT, Reason.RULE, rule=_BLOCKED)
+        first = scheme.first_key(attempt, origin, network)
         in_step = self._in_step
         if origin.named and 0 <= now - in_step.get((first, network), -_IN_STEP) < _IN_STEP:
             values = self.store.peek((first,))
@@ -265,6 +271,11 @@ class Engine:
             if len(in_step) > _MOST_IN_STEP:
                 del in_step[next(iter(in_step))]
         return known
+
+    def _is_blocked(self, setup: Setup, attempt: Attempt, origin: Origin, network: str) -> bool:
+        """Whether somebody blocked it, whichever of its keys they knew and whatever a rule makes of it."""
+        keys = setup.scheme.record_keys(attempt, origin, network)
+        return any(digest in self.blocked for _, digest in keys)
 
     def _submit(self, pending: Pending, seen: Sequence[bytes | None]) -> Verdict | Waiting | Pending:
         """Decide and hand over to the store, if nobody else has to be asked first.
@@ -311,13 +322,13 @@ class Engine:
         if told is not None:
             wider = scheme.named_key(attempt, told, pending.network)
             keys = keys if wider in keys else (*keys, wider)
-        return replace(pending, keys=keys, origin=origin, rule=found)
+        return replace(pending, keys=keys, origin=origin, rule=found, looked_up=origin is told)
 
     def limited(self, pending: Pending) -> Question:
         """The question, with a coarse record where the origin may have no more of its own."""
-        coarse = pending.origin if self._is_full() else None
+        coarse = pending.counted if self._is_full() and not pending.attempt.raw else None
         if self.new_records is not None and not pending.attempt.raw:
-            over = self.new_records.over(pending.origin, pending.attempt.client_address, pending.now)
+            over = self.new_records.over(pending.counted, pending.attempt.client_address, pending.now)
             coarse = over or coarse
         return self.question(pending, coarse)
 
@@ -326,7 +337,7 @@ class Engine:
         if verdict.reason is Reason.RETRY:
             self._messages.note_pass(pending.attempt, pending.origin)
         elif verdict.reason in _MAKES_A_RECORD and self.new_records is not None:
-            self.new_records.note(pending.origin, pending.attempt.client_address, pending.now)
+            self.new_records.note(pending.counted, pending.attempt.client_address, pending.now)
         return under_rule(pending, verdict)
 
     def _conclude(

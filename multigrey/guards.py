@@ -245,10 +245,19 @@ def _is_well_formed(found: Findings) -> bool:
     origin: object = found.origin
     names: tuple[object, ...] = (found.traits, found.unanswered)
     return (
-        (match is None or isinstance(match, Match))
-        and (origin is None or isinstance(origin, Origin))
-        and all(isinstance(each, frozenset) for each in names)
+        (match is None or (isinstance(match, Match) and _are_texts(match.source, match.entry, match.owner)))
+        and (origin is None or (isinstance(origin, Origin) and _is_a_name(origin.text, origin.named)))
+        and all(isinstance(each, frozenset) and _are_texts(*each) for each in names)
     )
+
+
+def _are_texts(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _is_a_name(text: object, named: object) -> bool:
+    """A source that asked may name an origin, and nothing else."""
+    return isinstance(text, str) and bool(text) and named is True
 
 
 def guarded_text(component: KeyComponent, counters: GuardCounters, name: str) -> GuardedComponent:

@@ -33,6 +33,7 @@ __all__ = [
     "Sender",
     "SenderDomain",
     "address_text",
+    "sender_key_domain",
     "sender_key_text",
 ]
 
@@ -58,16 +59,34 @@ def address_text(address: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _cached_sender_text(sender: str, recipient: str) -> str:
-    return sender_text(address_text(sender), address_text(recipient))
+def _cached_sender(sender: str, recipient: str) -> tuple[str, str]:
+    plain = address_text(sender)
+    text = sender_text(plain, address_text(recipient))
+    domain, told = split_address(text)[1], split_address(plain)[1]
+    if domain == told or told.endswith(f".{domain}"):  # the latter: a host of a pool was left out
+        return text, domain
+    return f"{text}/{told}", told
 
 
 def sender_key_text(attempt: Attempt) -> str:
-    """Key text of the envelope sender, without what changes from message to message (see `senders`)."""
+    """Key text of the envelope sender, without what changes from message to message (see `senders`).
+
+    What a forwarder wrapped up (SRS) is the original address with the forwarder's domain behind it: whoever
+    sends chooses the local part, and must not be able to choose whose records it is known by.
+    """
+    return _sender(attempt)[0]
+
+
+def sender_key_domain(attempt: Attempt) -> str:
+    """The domain trust is counted for: that of the envelope itself; "" for the null sender."""
+    return _sender(attempt)[1]
+
+
+def _sender(attempt: Attempt) -> tuple[str, str]:
     sender, recipient = attempt.sender, attempt.recipient
     if len(sender) > _CACHED_LENGTH or len(recipient) > _CACHED_LENGTH:
-        return _cached_sender_text.__wrapped__(sender, recipient)
-    return _cached_sender_text(sender, recipient)
+        return _cached_sender.__wrapped__(sender, recipient)
+    return _cached_sender(sender, recipient)
 
 
 @lru_cache(maxsize=4096)
@@ -128,7 +147,7 @@ class SenderDomain:
 
     def text(self, attempt: Attempt) -> str | None:
         """See `KeyComponent.text`."""
-        return split_address(sender_key_text(attempt))[1] or None
+        return sender_key_domain(attempt) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from multigrey.codec import (
     encode_record,
     encode_standing,
 )
-from multigrey.decision import STANDING_AGE, Case, Decision, Policy, decide, keep_until
+from multigrey.decision import HOUR, STANDING_AGE, Case, Decision, Policy, decide, keep_until
 from multigrey.model import Change, Entry, Key, Reason, Verdict, value
 
 __all__ = ["Question"]
@@ -60,8 +60,8 @@ class Question:
         if self.coarse_key is not None and all(record is None for record in records):
             records = [None if coarse is None else decode_record(coarse)]
             written = (self.coarse_key,)
-            # It lets a whole origin in, so it lives no longer than it must.
-            policy = replace(policy, max_age=policy.retry_window)
+            # It lets a whole origin in, so that ends an hour after the retry, whatever comes meanwhile.
+            policy = replace(policy, max_age=HOUR)
         decision = decide(policy, self.now, self.case, origin_record, records, standing)
         if written is not self.record_keys:
             decision = _over_limit(decision)
@@ -84,11 +84,13 @@ class Question:
 
 
 def _over_limit(decision: Decision) -> Decision:
-    """The same from a record that many share: nobody earns anything by it."""
-    verdict = decision.verdict
-    if verdict.reason in _BY_RECORD:
+    """The same from a record that many share: nobody earns anything by it, and only a retry opens it."""
+    verdict, record = decision.verdict, decision.record
+    if verdict.observed or verdict.reason not in _WRITES_IT:
+        record = None
+    if verdict.reason is Reason.KNOWN or verdict.reason in _WRITES_IT:
         verdict = replace(verdict, reason=Reason.OVER_LIMIT)
-    return Decision(verdict, decision.record, None, decision.durable)
+    return Decision(verdict, record, None, decision.durable)
 
 
-_BY_RECORD = frozenset({Reason.NEW, Reason.EARLY, Reason.EXPIRED, Reason.RETRY, Reason.KNOWN})
+_WRITES_IT = frozenset({Reason.NEW, Reason.EARLY, Reason.EXPIRED, Reason.RETRY})

@@ -12,7 +12,7 @@ from multigrey.engine import Pending
 from multigrey.errors import CodecError
 from multigrey.fairness import NewRecords
 from multigrey.judging import Setup
-from multigrey.keys import sender_key_text
+from multigrey.keys import sender_key_domain, sender_key_text
 from multigrey.model import Action, Attempt, Key, Origin, OriginRecord, Reason, Record, Standing, Verdict
 from multigrey.origin import trust_text
 from multigrey.question import Question
@@ -218,7 +218,7 @@ def _trust(pending: Pending, looked: Seen) -> Step:
         return Step("trust", "nothing is counted for the null sender or a key of its own")
     found = looked.origin_record or OriginRecord()
     whose = trust_text(pending.origin, pending.attempt.client_address)
-    domain = sender_key_text(pending.attempt).rpartition("@")[2]
+    domain = sender_key_domain(pending.attempt)
     stale = bool(found.passes) and question.now - found.last_seen > question.policy.max_age
     trusted = found.passes >= needed and found.several_keys and not stale
     row = {
@@ -283,7 +283,7 @@ def _proof(question: Question, proof: Proof, standing: Standing) -> Step:
 
 def limit_step(new_records: NewRecords, pending: Pending, *, over: bool) -> Step:
     """New records of the last hour against the limit."""
-    origin, address = pending.origin, pending.attempt.client_address
+    origin, address = pending.counted, pending.attempt.client_address
     limits = new_records.limits
     limit = limits.named if origin.named else limits.unnamed
     count = new_records.count(origin, address, pending.now)

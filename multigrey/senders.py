@@ -12,10 +12,8 @@ never known, and some not even when they retry.  `sender_text` takes out what ch
 Everything else stays, and so do malformed wrappings.  Two humans at one domain never get one text
 unless they differ in nothing but the extension or a BATV signature.  Applying it again changes nothing.
 
-An original address can be forged by whoever writes SRS addresses.  That is harmless where the text is
-used: keys of records and of trust both have the origin in them (the forwarder that was seen), so a forger
-can only use what the same forwarder has earned with that original domain, never what its owner has
-earned elsewhere.
+An original address can be forged by whoever writes SRS addresses, so whoever uses the text has to keep
+the domain it came from beside it: `keys` does, and counts trust for that domain alone.
 
 The results are stored (as digests) for weeks: changing a rule forgets the senders it concerns.
 """

@@ -100,7 +100,8 @@ def is_spot_check(key: bytes) -> bool:
 
 
 def _counted(standing: Standing, now: int, day: int, *, deferred: int, returned: int) -> Standing:
-    days = {known: (sent, came) for known, sent, came in standing.days if known <= now // DAY}
+    latest = now // DAY + _MOST_DAYS  # a clock set back for a while loses nothing
+    days = {known: (sent, came) for known, sent, came in standing.days if known <= latest}
     sent, came = days.get(day, (0, 0))
     days[day] = (sent + deferred, came + returned)
     newest = sorted(days)[-_MOST_DAYS:]

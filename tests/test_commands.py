@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from multigrey.commands import Commands
 from multigrey.errors import CommandError
-from multigrey.model import Action, Attempt, Command, Reason
+from multigrey.model import Action, Attempt, Command, Origin, Reason
 from tests.support.engines import DELAY, MAX_AGE, Harness, harness
 
 
@@ -180,3 +181,20 @@ async def test_what_cannot_be_done_is_said(word):
     async with harness() as parts:
         with pytest.raises(CommandError):
             await run(parts, word)
+
+
+async def test_what_is_deleted_is_forgotten_under_the_name_of_the_sender_too():
+    """Who speaks greylistd's words tells no client name."""
+    named = replace(attempt(), client_name="mx1.example.org", helo="mx1.example.org")
+    async with harness(origin_of=named_origin) as parts:
+        for wait in (0, DELAY):
+            parts.clock.advance(wait)
+            await parts.engine.judge(named, "pass")
+        assert await state(parts, attempt()) == "white"
+        await run(parts, "delete", attempt())
+        assert await state(parts, attempt()) == "unseen"
+        assert (await parts.engine.judge(named, "pass")).reason is Reason.NEW
+
+
+def named_origin(one: Attempt, network: str) -> Origin:
+    return Origin("example.org", named=True) if one.client_name else Origin(network, named=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import ip_address
 
 import pytest
@@ -144,6 +144,32 @@ def test_conditions(key, value, told, expected):
 def test_every_condition_is_in_the_table_as_true_and_as_false():
     seen = {(key, expected) for key, _, _, expected in CASES}
     assert seen >= {(key, expected) for key in CONDITIONS for expected in (True, False)}
+
+
+@pytest.mark.parametrize("key", ["helo", "client_name", "sender", "recipient", "policy_context"])
+def test_long_texts_are_judged_and_not_remembered(monkeypatch, key):
+    """Else whoever sends them decides how much memory it takes."""
+    made = []
+
+    def noting(maxsize):
+        def decorate(function):
+            made.append(lru_cache(maxsize)(function))
+            return made[-1]
+
+        return decorate
+
+    monkeypatch.setattr(conditions, "lru_cache", noting)
+    value = ".bad.example" if key in {"helo", "client_name"} else "/.bad.example$/"
+    [node] = Maker({}).all_of(read_conditions({key: [value]}, None), ())
+    [remembering] = made
+    start, end = "a@" if key in {"sender", "recipient"} else "", ".bad.example"
+    for length, held in ((321, 0), (320, 1), (322, 1)):
+        missing = length - len(start) - len(end)
+        text = start + "x" * (2 - missing % 2) + ".x" * ((missing - 1) // 2) + end
+        fields = {"attributes": {key: text}} if key == "policy_context" else {key: text}
+        facts = Facts(attempt(**fields), NAMED, "", NOW, None, frozenset(), Surroundings(UTC))
+        assert (len(text), node.check(facts)) == (length, True)
+        assert remembering.cache_info().currsize == held
 
 
 def test_answers_are_the_same_when_asked_again():

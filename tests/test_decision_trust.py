@@ -71,6 +71,12 @@ def test_patience_never_shortens_a_delay():
     assert [verdict.delay for verdict in played(slow, CLIENT, [0, 1, 2])] == [900, 900, 900]
 
 
+def test_patience_never_outgrows_the_retry_window():
+    tight = replace(UNNAMED, retry_window=240)
+    assert [verdict.delay for verdict in played(tight, CLIENT, [0, 1, 2, 3])] == [180, 180, 180, 180]
+    assert played(tight, CLIENT, [0, 1, 2, 180])[-1].reason is Reason.RETRY
+
+
 def test_a_proven_origin_passes_at_once_and_that_is_noted():
     decision = decide(POLICY, T, NAMED, None, [None], GOOD)
     assert (decision.verdict.action, decision.verdict.reason) == (Action.PASS, Reason.AUTO_WHITELISTED)

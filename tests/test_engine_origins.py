@@ -195,6 +195,24 @@ async def test_a_spammers_fresh_domain_at_a_trusted_provider_waits_until_the_ori
         assert 185 <= passed < 200
 
 
+async def test_a_forged_forwarding_uses_nobody_elses_records_or_trust(origins):
+    """Who sends chooses the local part, and so what SRS seems to have wrapped up."""
+    async with engine(origins) as parts:
+        for number in range(6):
+            real = attempt(sender="ceo@partner.example", recipient=f"bob{number}@example.net")
+            await play(parts, (3600, real), (NAMED_DELAY, real))
+        trusted = attempt(sender="ceo@partner.example", recipient="new@example.net")
+        assert await play(parts, (0, trusted)) == [(P, Reason.AUTO_WHITELISTED)]
+        for forged in (
+            "SRS0=abcd=XY=partner.example=ceo@fresh.example",
+            "SRS1=abcd=a.example==hh=tt=partner.example=ceo@fresh.example",
+            "z+SRS=abcd=XY=partner.example=ceo@fresh.example",
+        ):
+            for recipient in ("other@example.net", "bob1@example.net"):
+                told = await play(parts, (0, attempt(sender=forged, recipient=recipient)))
+                assert told in ([(D, Reason.NEW)], [(D, Reason.EARLY)])
+
+
 # ------------------------------------------------------------------ slow sources
 
 
@@ -301,6 +319,42 @@ async def test_over_its_limit_an_origin_shares_one_record_and_a_retry_passes(ori
             (P, Reason.OVER_LIMIT),
             (P, Reason.RETRY),
         ]
+
+
+async def test_origins_that_had_to_be_looked_up_are_limited_by_their_network(origins):
+    """Whoever owns a domain can have an SPF record, and so an origin, for each of its sub-domains."""
+
+    async def ask(one: Attempt) -> Findings:
+        return Findings(origin=Origin("spf:" + one.sender.partition("@")[2], named=True))
+
+    async with engine(origins, ask=ask) as parts:
+        parts.engine.new_records = NewRecords(NewRecordLimits(5, 100))
+        flood = [attempt(name=None, sender=f"x@d{number}.example.com") for number in range(30)]
+        told = await play(parts, *[(1, one) for one in flood])
+        assert told.count((D, Reason.OVER_LIMIT)) == 25
+        rows, _ = await parts.store.scan(Table.RECORD, b"", 100)
+        assert len(rows) <= 11
+        assert await standings(parts) == []
+
+
+async def test_a_full_store_leaves_texts_of_the_asker_to_themselves(origins):
+    async with engine(origins) as parts:
+        parts.engine._is_full = lambda: True
+        one, other = (attempt(raw=text) for text in ("one", "other"))
+        assert await play(parts, (0, one), (300, one), (0, other)) == [
+            (D, Reason.NEW),
+            (P, Reason.RETRY),
+            (D, Reason.NEW),
+        ]
+
+
+async def test_what_is_blocked_stays_blocked_for_a_client_with_a_name(origins):
+    schemes = {("sender",): scheme("sender")}
+    rules = Rules([Rule("own key", key=("sender",), traits=("slow",))])
+    async with engine(origins, schemes=schemes, rules=rules) as parts:
+        unnamed = parts.engine.pending(attempt(name=None))
+        parts.engine.blocked[unnamed.keys[0][1]] = "blocked by hand"
+        assert await play(parts, (0, attempt()), (200, attempt())) == [(Action.REJECT, Reason.RULE)] * 2
 
 
 async def test_a_full_store_takes_no_more_records_but_coarse_ones(origins):

@@ -210,6 +210,11 @@ async def test_the_budget_is_one_for_all_and_quick_answers_are_kept(counters, au
         Findings(origin="example.org"),  # type: ignore[arg-type]
         Findings(traits=["listed"]),  # type: ignore[arg-type]
         Findings(unanswered=["listed"]),  # type: ignore[arg-type]
+        Findings(traits=frozenset({5})),  # type: ignore[arg-type]
+        Findings(match=Match("source", None)),  # type: ignore[arg-type]
+        Findings(origin=Origin(5, named=True)),  # type: ignore[arg-type]
+        Findings(origin=Origin("", named=True)),
+        Findings(origin=Origin("192.0.2.0/24", named=False)),
     ],
 )
 async def test_one_that_fails_never_hides_another(counters, answer):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from multigrey.codec import decode_record, decode_standing, encode_record, encode_standing
+from multigrey.codec import decode_record, decode_standing, encode_origin, encode_record, encode_standing
 from multigrey.decision import Case, Policy
-from multigrey.model import Action, Origin, Reason, Record, Standing, Table
+from multigrey.model import Action, Origin, OriginRecord, Reason, Record, Standing, Table
 from multigrey.question import Question
 from multigrey.standing import DAY, Proof
 
@@ -46,6 +46,35 @@ def test_over_the_limit_a_retry_passes_by_the_coarse_record_and_earns_nothing():
     change = asked(120)([None, stored, None, None])
     assert (change.value.action, change.value.reason) == (Action.PASS, Reason.OVER_LIMIT)
     assert list(change.puts) == [COARSE]
+
+
+def passed_coarsely(at):
+    return encode_record(Record(T, T + at, 120, attempts=2, passed_at=T + at, passes=1, origin="example.org"))
+
+
+def test_over_the_limit_what_passed_holds_for_an_hour_and_using_it_does_not_prolong_that():
+    stored = passed_coarsely(120)
+    known = asked(120 + 3600)([None, stored, None, None])
+    assert (known.value.action, known.value.reason) == (Action.PASS, Reason.OVER_LIMIT)
+    assert known.puts == {}
+    later = asked(120 + 3601)([None, stored, None, None])
+    assert (later.value.action, later.value.reason) == (Action.DEFER, Reason.OVER_LIMIT)
+
+
+def test_over_the_limit_only_a_retry_opens_the_record_that_many_share():
+    observing = replace(POLICY, observe=True)
+    trusted = encode_origin(OriginRecord(9, T, T, b"k", several_keys=True))
+    waiting = encode_record(Record(T, T, 120, origin="example.org"))
+    for question, values in [
+        (asked(policy=observing), [None, None, None, None]),
+        (asked(policy=observing), [None, waiting, None, None]),
+        (asked(60), [None, waiting, trusted, None]),
+        (asked(60, case=replace(NAMED, same_message=True)), [None, waiting, None, None]),
+        (asked(60), [None, waiting, None, encode_standing(replace(GOOD, proven_at=T))]),
+    ]:
+        change = question(values)
+        assert change.value.action is Action.PASS
+        assert COARSE not in change.puts
 
 
 def test_over_the_limit_a_record_of_ones_own_still_speaks():

@@ -118,7 +118,8 @@ def stream(
         return
     with sock:
         try:
-            sock.sendall(json.dumps(question).encode() + b"\n")
+            with suppress(BrokenPipeError):  # whoever may not ask is told so before the question is read
+                sock.sendall(json.dumps(question).encode() + b"\n")
             yield from _results(_lines(sock))
         except TimeoutError:
             raise AskError(f"the daemon did not answer within {timeout:g} s", EXIT_NO_DAEMON) from None

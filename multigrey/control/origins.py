@@ -18,14 +18,14 @@ from typing import Any
 
 import trio
 
-from multigrey.addresses import host_name, split_address
+from multigrey.addresses import host_name
 from multigrey.codec import decode_origin, decode_standing
 from multigrey.control.operations import BY, Level, Operation, OperationError, Options, Result
 from multigrey.control.parts import Parts
 from multigrey.control.recorded import attempt_of, origin_of, read_limit
 from multigrey.control.walking import rows_of
 from multigrey.decision import Policy
-from multigrey.keys import sender_key_text
+from multigrey.keys import sender_key_domain
 from multigrey.model import Attempt, Change, Entry, Key, Origin, OriginRecord, Record, Standing
 from multigrey.origin import trust_text
 from multigrey.recall import matches_host
@@ -73,7 +73,7 @@ def _sending(record: Record) -> Attempt | None:
 
 
 def _pair(origin: Origin, attempt: Attempt) -> Pair:
-    return trust_text(origin, attempt.client_address), split_address(sender_key_text(attempt))[1]
+    return trust_text(origin, attempt.client_address), sender_key_domain(attempt)
 
 
 # --- what is done -----------------------------------------------------------------------------------

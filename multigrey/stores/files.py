@@ -5,6 +5,7 @@
     STATE_DIR/store.mdb-lock  LMDB's own table of readers
     STATE_DIR/store.mdb.new   a store being made; gets its name when it is complete
     STATE_DIR/store.journal.N what the store does not have yet (see `journal`)
+    STATE_DIR/store.damaged.N a journal that could not be read, moved aside; nobody needs it
 
 LMDB maps the file, and reading a mapped page beyond the file's end kills the process.  So a file that
 is cut short is found out here, by arithmetic over its two meta pages, before it is opened.
@@ -49,6 +50,7 @@ _READER_TABLE = 16384
 """Bytes for LMDB's table of 126 readers (64 each and a header)."""
 _MOUNTS = Path("/proc/self/mountinfo")
 _JOURNAL = re.compile(r"store\.journal\.[1-9][0-9]{0,17}")
+_DAMAGED = re.compile(r"store\.damaged\.[1-9][0-9]{0,17}")
 
 
 class StateFiles(NamedTuple):
@@ -82,12 +84,23 @@ class StateFiles(NamedTuple):
 
     def journals(self) -> list[Path]:
         """The segments that are there, by number.  Raises OSError."""
-        found = [path for path in self.directory.iterdir() if _JOURNAL.fullmatch(path.name)]
+        return self._numbered(_JOURNAL)
+
+    def damaged(self, number: int) -> Path:
+        """A segment that could not be read."""
+        return self.directory / f"store.damaged.{number}"
+
+    def all_damaged(self) -> list[Path]:
+        """Those that are there, by number.  Raises OSError."""
+        return self._numbered(_DAMAGED)
+
+    def _numbered(self, name: re.Pattern[str]) -> list[Path]:
+        found = [path for path in self.directory.iterdir() if name.fullmatch(path.name)]
         return sorted(found, key=lambda path: int(path.suffix[1:]))
 
     def all(self) -> tuple[Path, ...]:
         """Every path above that is a file now or could be one."""
-        return self.lock, self.data, self.readers, self.draft, *self.journals()
+        return self.lock, self.data, self.readers, self.draft, *self.journals(), *self.all_damaged()
 
 
 _ADVICE = {

@@ -1,6 +1,7 @@
 """The journal: where a batch is safe after one short write and one fdatasync.
 
     STATE_DIR/store.journal.N   segments, in the order of the first batch in them
+    STATE_DIR/store.damaged.N   segments whose head cannot be read, kept for whoever wants to look
 
 Batches are appended to the newest segment.  A checkpoint takes them into LMDB, and with them, in the same
 transaction, the number of the last one: up to that number nothing in the journal counts any more, so
@@ -21,7 +22,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -76,12 +77,12 @@ class Found(NamedTuple):
 def read_journal(files: StateFiles, applied: int) -> Found:
     """Read all segments; batches up to number `applied` are skipped, and deleted if there are no others.
 
+    A segment whose head is damaged is moved aside: it may hold batches the store does not have.
     Raises StoreError (a file that cannot be read, or of a later version).
     """
     try:
+        known = sorted(_headed(files), key=lambda segment: segment[0].first)
         paths = files.journals()
-        known = [(head, path, data) for path, data in _contents(paths) if (head := read_head(path, data))]
-        known.sort(key=lambda segment: segment[0].first)
         puts: dict[Key, Entry | None] = {}
         last = applied
         for index, (head, path, data) in enumerate(known):
@@ -102,9 +103,25 @@ def read_journal(files: StateFiles, applied: int) -> Found:
     return Found(puts, Position(last, sum(len(data) for _, _, data in known)), tuple(paths))
 
 
-def _contents(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
-    for path in paths:
-        yield path, path.read_bytes()
+def _set_aside(files: StateFiles, path: Path) -> None:
+    """Keep a segment nothing can be read from under a name that is not the journal's.  Raises OSError."""
+    last = max((int(other.suffix[1:]) for other in files.all_damaged()), default=0)
+    kept = files.damaged(last + 1)
+    path.chmod(0o600)
+    path.rename(kept)
+    sync_directory(files.directory)
+    logger.warning("%s: moved to %s, which may be deleted", path, kept)
+
+
+def _headed(files: StateFiles) -> Iterator[tuple[Head, Path, bytes]]:
+    """The segments that were used; those whose head is damaged are moved aside."""
+    for path in files.journals():
+        data = path.read_bytes()
+        head = read_head(path, data)
+        if head is not None:
+            yield head, path, data
+        elif data.strip(b"\0"):
+            _set_aside(files, path)
 
 
 class Journal:

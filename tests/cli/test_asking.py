@@ -187,9 +187,11 @@ _AS_SOMEBODY = """
 import os, sys
 sys.path.insert(0, sys.argv.pop(1))
 from importlib import import_module
-for name in ["cli.status", "cli.steering", "control.endpoint"]:
-    import_module(f"multigrey.{name}")
-import rich.console, rich.table
+from pkgutil import walk_packages
+import rich.console, rich.table, multigrey
+for module in walk_packages(multigrey.__path__, "multigrey."):  # later they may be out of reach
+    if not module.name.endswith("__main__"):
+        import_module(module.name)
 from multigrey.cli import main
 gid, uid = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 os.setgroups([]); os.setgid(gid); os.setuid(uid)

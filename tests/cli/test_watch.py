@@ -109,6 +109,14 @@ def ask(path: Path, recipient: str) -> str:
         return client.makefile().read()
 
 
+_INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+from multigrey.cli import main
+main()
+"""
+
+
 def test_a_real_daemon(short_directory):
     """Watched live by a process of its own, then the busiest origins, then who came back."""
     exim = short_directory / "state/exim.sock"
@@ -117,8 +125,8 @@ def test_a_real_daemon(short_directory):
         watching = subprocess.Popen(
             [
                 sys.executable,
-                "-m",
-                "multigrey",
+                "-c",
+                _INTERRUPTIBLE,
                 "watch",
                 *config,
                 "--recipient",

@@ -219,3 +219,49 @@ def test_other_names_are_left_alone(files):
         path.write_text("whatever")
     assert content(files) == {}
     assert all(path.exists() for path in strange)
+
+
+def test_a_segment_with_a_damaged_head_is_kept_under_another_name(files, small, caplog):
+    """Whoever has it examined finds it; what the others hold counts."""
+    damaged = b""
+    for number in (1, 2):
+        journal = opened(files)
+        journal.append(body(number, b"x" * 700))
+        journal.close()
+        path = files.journals()[-1]
+        damaged = path.read_bytes()[:20] + b"\xff\xff" + path.read_bytes()[22:]
+        path.write_bytes(damaged)
+        path.chmod(0o644)
+        journal = opened(files)
+        kept = files.directory / f"store.damaged.{number}"
+        assert kept.read_bytes() == damaged
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        assert names(files) == []
+        assert f"{path}: moved to {kept}" in caplog.text
+        assert kept in files.all()
+        journal.append(body(number + 10))
+        assert list(content(files)) == [number + 10]
+        journal.remove()
+    assert sorted(path.name for path in files.directory.iterdir()) == ["store.damaged.1", "store.damaged.2"]
+
+
+def test_others_are_read_beside_a_damaged_one(files, small):
+    journal = opened(files)
+    for number in range(3):
+        journal.append(body(number, b"x" * 700))
+        journal.prepare()
+        journal.rotate()
+    journal.close()
+    files.journal(2).write_bytes(b"\xff" * 900)
+    found = read_journal(files, 0)
+    assert [int.from_bytes(digest, "big") for _, digest in found.puts] == [0, 2]
+    assert files.journal(2) not in found.paths
+    assert (files.directory / "store.damaged.1").read_bytes() == b"\xff" * 900
+    assert content(files, applied=3) == {}
+    assert [path.name for path in files.directory.iterdir()] == ["store.damaged.1"]
+
+
+def test_a_segment_that_was_never_used_is_not_damaged(files):
+    files.journal(1).write_bytes(bytes(5000))
+    assert content(files) == {}
+    assert list(files.directory.iterdir()) == []

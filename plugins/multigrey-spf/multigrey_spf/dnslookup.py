@@ -33,10 +33,16 @@ __all__ = [
 
 NEGATIVE_TTL = 60.0
 """Seconds "there is no such thing" is believed when the answer has no SOA (RFC 2308 section 5)."""
-_MOST_VALUES = 256
-"""Of one answer; no mail domain has as many, a hostile one might."""
+_MOST_VALUES = 20
+"""Of one answer.  RFC 7208 section 4.6.4 allows 10 names; more than that must still be seen to be more."""
 _MOST_OCTETS = 4096
 """Of all texts of a name together; beyond it only SPF records are kept."""
+_MOST_STRINGS = 128
+"""Of all texts of a name together, likewise: an empty string has no octets, but takes room."""
+_SILENT_FOR = 30.0
+"""Seconds without any answer before a time-out may be the fault of our own name servers."""
+_MOST_WITNESSES = 8
+"""Names kept to be asked for when it must be found out whether our name servers are back."""
 
 Value = str | tuple[int, str] | tuple[bytes, ...]
 """A and AAAA: the address; PTR: a name; MX: preference and name; TXT: its strings."""
@@ -168,6 +174,14 @@ class Lookups:
         self._min_ttl = min_ttl
         self._max_ttl = max_ttl
         self._known: TtlCache[Asked, Known] = TtlCache(monotonic, size)
+        self._answered_at = float("-inf")
+        self._silent: set[str] = set()
+        """Domains whose time-outs the breaker has counted since the last answer."""
+        self._tripped = False
+        self._probe: Asked | None = None
+        """Whoever asked for this finds out whether the name servers are back."""
+        self._witnesses: dict[str, Asked] = {}
+        """What was answered, by domain.  The first ones stay, so that no stranger puts his own in."""
         self.questions = 0
         """How many were put to the resolver."""
 
@@ -183,26 +197,79 @@ class Lookups:
             return known
         if not self._breaker.allows():
             return Known(None, self._monotonic())
-        return await self._fetch(name, kind)
+        if self._tripped and not await self._are_back((name, kind)):
+            return Known(None, self._monotonic())
+        return await self._fetch((name, kind), (name, kind))
 
-    async def _fetch(self, name: str, kind: str) -> Known:
+    async def _are_back(self, asked: Asked) -> bool:
+        """Whether to ask, now that the pause is over.
+
+        The first question after a pause may be any stranger's, whose servers may be silent on purpose:
+        a name that was answered before is asked for in its place, if there is one.
+        """
+        self._probe = asked
+        witness = next(iter(self._witnesses.values()), None)
+        if witness is None or witness == asked:
+            return True
+        await self._fetch(witness, asked)
+        return not self._tripped
+
+    async def _fetch(self, asked: Asked, wanted: Asked) -> Known:
+        """The answer to `asked`, on the way to the one to `wanted`."""
+        name, kind = asked
         self.questions += 1
         try:
             answer = await self._resolver.resolve(name, kind)
         except Unanswered as trouble:
             # A server that says "cannot tell" of one name is alive: whoever owns that name must not
             # be able to silence us about all others.
-            (self._breaker.failed if trouble.silent else self._breaker.succeeded)()
-            return self._remember((name, kind), None, self._min_ttl)
-        self._breaker.succeeded()
+            if not trouble.silent:
+                self._succeeded()
+            else:
+                self._failed(wanted)
+            return self._remember(asked, None, self._min_ttl)
+        self._succeeded()
+        if answer.values and len(self._witnesses) < _MOST_WITNESSES:
+            self._witnesses.setdefault(_domain_of(name), asked)
         ttl = min(max(answer.ttl, self._min_ttl), self._max_ttl)
-        return self._remember((name, kind), _bounded(kind, answer.values), ttl)
+        return self._remember(asked, _bounded(kind, answer.values), ttl)
 
     def timed_out(self, pending: Asked | None) -> None:
         """The time for a check was over while `pending` was asked for."""
         if pending is not None:
-            self._breaker.failed()
+            self._failed(pending)
             self._remember(pending, None, self._min_ttl)
+
+    def _succeeded(self) -> None:
+        self._breaker.succeeded()
+        self._answered_at = self._monotonic()
+        self._silent.clear()
+        self._tripped = False
+        self._probe = None
+
+    def _failed(self, asked: Asked) -> None:
+        """Nobody said anything in time: the fault of that domain's servers, or of our own.
+
+        Of our own only if several domains in a row are silent, and nobody else is answered.
+        """
+        if self._tripped:
+            if asked == self._probe:  # others were asked for before the pause
+                self._probe = None
+                self._breaker.failed()
+                self._next_witness()
+            return
+        domain = _domain_of(asked[0])
+        if self._monotonic() - self._answered_at < _SILENT_FOR or domain in self._silent:
+            return
+        self._silent.add(domain)
+        self._breaker.failed()
+        self._tripped = self._breaker.open
+
+    def _next_witness(self) -> None:
+        """Ask for another name the next time: this one may be gone."""
+        if self._witnesses:
+            domain = next(iter(self._witnesses))
+            self._witnesses[domain] = self._witnesses.pop(domain)
 
     def _remember(self, asked: Asked, values: tuple[Value, ...] | None, ttl: float) -> Known:
         known = Known(values, self._monotonic() + ttl)
@@ -210,12 +277,18 @@ class Lookups:
         return known
 
 
+def _domain_of(name: str) -> str:
+    """About what one owner has: the last two labels.  Too much (co.uk) only means fewer domains count."""
+    return ".".join(name.split(".")[-2:])
+
+
 def _bounded(kind: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
     """No more than is of use, so that nobody fills the memory; SPF records stay whole for judgement."""
     if kind != "TXT":
         return values[:_MOST_VALUES]
     texts = [value for value in values if value and isinstance(value[0], bytes)]
-    if sum(len(part) for text in texts for part in text if isinstance(part, bytes)) <= _MOST_OCTETS:
+    sizes = [len(part) for text in texts for part in text if isinstance(part, bytes)]
+    if len(sizes) <= _MOST_STRINGS and sum(sizes) <= _MOST_OCTETS:
         return tuple(texts)
     kept: list[Value] = []
     for text in texts:
