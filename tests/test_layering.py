@@ -40,6 +40,7 @@ LAYERS: dict[str, int] = {
             "maillog",
             "redaction",
             "timeline",
+            "analysis",
         ],
         1,
     ),

@@ -19,6 +19,7 @@ COMMANDS = {
     "rule": "multigrey.cli.rules:rule",
     "whitelist": "multigrey.cli.whitelist:whitelist",
     "history": "multigrey.cli.history:history",
+    "report": "multigrey.cli.report:report",
     "records": "multigrey.cli.records:records",
     "origins": "multigrey.cli.origins:origins",
     "expect": "multigrey.cli.expect:expect",

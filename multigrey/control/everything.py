@@ -10,6 +10,7 @@ from multigrey.control import (
     origins,
     overview,
     records,
+    reporting,
     watching,
     whitelisting,
 )
@@ -28,6 +29,7 @@ _MODULES = (
     histories,
     explaining,
     whitelisting,
+    reporting,
     # one line for each module with `operations(parts)`
 )
 

@@ -1,0 +1,215 @@
+"""A report on greylisting: what waited, what came back and how late, and what somebody should look at.
+
+Made of decisions as the history has them, put together as `timeline` does: a mail is what one sender
+sends one recipient.  Delays are real ones, from the first attempt to acceptance.  Decisions that were only
+observed delayed nobody; they are counted by themselves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from multigrey.analysis.advice import advice_on
+from multigrey.analysis.figures import (
+    DELAY_BOUNDS,
+    ORIGIN_CLASSES,
+    ClassRow,
+    Delays,
+    Hit,
+    Outlook,
+    Report,
+    Sender,
+    Slot,
+    Target,
+    Traffic,
+    percentile,
+    slot_length,
+    would_have_waited,
+)
+from multigrey.model import Action, DecisionEvent, Match
+from multigrey.senders import sender_domain
+from multigrey.timeline import Ending, Story, stories
+
+__all__ = ["make_report"]
+
+
+def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
+    """The report on these decisions, the oldest first."""
+    looked_at = [event for event in events if event.time >= outlook.since]
+    counted = [event for event in looked_at if not event.verdict.observed]
+    told = stories(counted, outlook.now, outlook.retry_window)
+    waited = [story for story in told if _was_deferred(story)]
+    length = slot_length(outlook.now - _begin(looked_at, outlook))
+    domains = _domains(told, outlook)
+    due = [each for each in outlook.due if outlook.owner in {"", each.owner}]
+    classes = _classes(waited, outlook)
+    return Report(
+        time=outlook.now,
+        since=outlook.since,
+        more=outlook.more,
+        owner=outlook.owner,
+        traffic=_traffic(looked_at, told),
+        delays=_delays(waited),
+        origins=_origin_rows(waited, outlook),
+        classes=classes,
+        slot=length,
+        slots=_slots(told, _begin(looked_at, outlook), outlook.now, length),
+        histogram=_histogram(waited),
+        domains=domains[: outlook.most],
+        top_origins=_origins(told, outlook),
+        hits=_hits(looked_at, outlook),
+        due=due,
+        advice=advice_on(looked_at, waited, classes, domains, due),
+    )
+
+
+def _begin(events: Sequence[DecisionEvent], outlook: Outlook) -> int:
+    return min(outlook.since or (events[0].time if events else outlook.now), outlook.now)
+
+
+def _was_deferred(story: Story) -> bool:
+    if story.ending is Ending.REFUSED:
+        return story.events[0].verdict.action is Action.DEFER
+    return story.ending is not Ending.PASSED
+
+
+def _traffic(events: Sequence[DecisionEvent], told: Sequence[Story]) -> Traffic:
+    reasons = Counter(event.verdict.reason.value for event in events)
+    return Traffic(
+        decisions=len(events),
+        first=events[0].time if events else None,
+        passed_at_once=sum(len(story.events) for story in told if story.ending is Ending.PASSED),
+        refused=sum(story.ending is Ending.REFUSED for story in told),
+        observed=sum(map(would_have_waited, events)),
+        by_reason=dict(reasons.most_common()),
+    )
+
+
+def _delays(waited: Sequence[Story]) -> Delays:
+    endings = Counter(story.ending for story in waited)
+    delays = [story.delay for story in waited if story.ending is Ending.ACCEPTED]
+    return Delays(
+        deferred=len(waited),
+        returned=endings[Ending.ACCEPTED],
+        waiting=endings[Ending.WAITING],
+        never=endings[Ending.NEVER],
+        p50=percentile(delays, 50),
+        p95=percentile(delays, 95),
+        longest=max(delays, default=None),
+    )
+
+
+def _origin_rows(waited: Sequence[Story], outlook: Outlook) -> list[ClassRow]:
+    """A row for each class of origins that had mail waiting."""
+    grouped = _grouped(waited, lambda story: outlook.origin_class(story.events[-1]))
+    return [ClassRow(name, "", None, 0, _delays(grouped[name])) for name in ORIGIN_CLASSES if name in grouped]
+
+
+def _classes(waited: Sequence[Story], outlook: Outlook) -> list[ClassRow]:
+    """A row for each class that is configured, in that order, and each that only the history knows."""
+    grouped = _grouped(waited, lambda story: story.events[-1].class_)
+    names = [*outlook.targets, *sorted(name for name in grouped if name and name not in outlook.targets)]
+    rows = []
+    for name in names:
+        target = outlook.targets.get(name, Target())
+        if outlook.owner in {"", target.owner}:
+            theirs = grouped.get(name, [])
+            over = sum(_is_over(story, target.seconds, outlook.now) for story in theirs)
+            rows.append(ClassRow(name, target.owner, target.seconds, over, _delays(theirs)))
+    return rows
+
+
+def _is_over(story: Story, target: int | None, now: int) -> bool:
+    if target is None:
+        return False
+    if story.ending is Ending.WAITING:
+        return now - story.first > target
+    return story.ending is Ending.ACCEPTED and story.delay > target
+
+
+def _grouped(told: Iterable[Story], word: Callable[[Story], str]) -> dict[str, list[Story]]:
+    grouped: dict[str, list[Story]] = defaultdict(list)
+    for story in told:
+        grouped[word(story)].append(story)
+    return dict(grouped)
+
+
+def _slots(told: Sequence[Story], begin: int, now: int, length: int) -> list[Slot]:
+    number = max(-(-(now - begin) // length), 1)
+    begin = now - number * length
+    counts = [[0, 0, 0] for _ in range(number)]
+
+    def count(time: int, what: int) -> None:
+        index = (time - begin) // length
+        if index >= 0:
+            counts[min(index, number - 1)][what] += 1
+
+    for story in told:
+        if story.ending is Ending.PASSED:
+            for event in story.events:
+                count(event.time, 2)
+        elif _was_deferred(story):
+            count(story.first, 0)
+            if story.ending is Ending.ACCEPTED:
+                count(story.last, 1)
+    return [Slot(begin + index * length, *row) for index, row in enumerate(counts)]
+
+
+def _histogram(waited: Sequence[Story]) -> list[int]:
+    counts = [0] * (len(DELAY_BOUNDS) + 1)
+    for story in waited:
+        if story.ending is Ending.ACCEPTED:
+            index = next(
+                (i for i, bound in enumerate(DELAY_BOUNDS) if story.delay <= bound), len(DELAY_BOUNDS)
+            )
+            counts[index] += 1
+    return counts
+
+
+def _domains(told: Sequence[Story], outlook: Outlook) -> list[Sender]:
+    """Senders' domains, bounces left out, whose mail came back after it was deferred."""
+    grouped = _grouped(told, lambda story: sender_domain(story.events[0].attempt.sender))
+    found = [
+        _sender(name, theirs, outlook)
+        for name, theirs in grouped.items()
+        if name and any(story.delay for story in theirs)
+    ]
+    return sorted(found, key=lambda each: (-each.waited, each.name))
+
+
+def _origins(told: Sequence[Story], outlook: Outlook) -> list[Sender]:
+    """Origins by attempts."""
+    attempts = Counter(event.origin for story in told for event in story.events if event.origin)
+    top = {name for name, _ in attempts.most_common(outlook.most)}
+    theirs = _grouped(
+        (story for story in told if story.events[-1].origin in top), lambda s: s.events[-1].origin
+    )
+    kinds = {story.events[-1].origin: outlook.origin_class(story.events[-1]) for story in told}
+    rows = []
+    for name in top:
+        own = theirs.get(name, [])
+        waited = [story for story in own if _was_deferred(story)]
+        seconds = sum(story.delay for story in own)
+        rows.append(Sender(name, kinds.get(name, "named"), attempts[name], seconds, _delays(waited)))
+    return sorted(rows, key=lambda each: (-each.attempts, each.name))
+
+
+def _sender(name: str, theirs: Sequence[Story], outlook: Outlook) -> Sender:
+    kinds = Counter(outlook.origin_class(story.events[-1]) for story in theirs)
+    return Sender(
+        name,
+        kinds.most_common(1)[0][0],
+        sum(len(story.events) for story in theirs),
+        sum(story.delay for story in theirs),
+        _delays([story for story in theirs if _was_deferred(story)]),
+    )
+
+
+def _hits(events: Sequence[DecisionEvent], outlook: Outlook) -> list[Hit]:
+    matches: Counter[Match] = Counter(
+        event.verdict.match for event in events if event.verdict.match is not None
+    )
+    rows = [Hit(match.source, match.entry, match.owner, number) for match, number in matches.items()]
+    rows = [row for row in rows if outlook.owner in {"", row.owner}]
+    return sorted(rows, key=lambda row: (-row.number, row.source, row.entry))[: outlook.most]

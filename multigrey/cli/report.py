@@ -1,0 +1,233 @@
+"""`multigrey report`: what greylisting did lately, in the terminal or on a page to mail."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from multigrey.cli.asking import EXIT_NO, ask, common_options, refuse, show
+from multigrey.cli.attempting import Duration
+from multigrey.cli.recorded import lasting, moment, table
+from multigrey.clock import Clock, SystemClock
+from multigrey.logline import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["report", "write_page"]
+
+
+@click.command()
+@click.option(
+    "--since", type=Duration(), default="7d", show_default=True, help="How far to look back from now."
+)
+@click.option(
+    "--html",
+    "page",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    help="Write one page that needs nothing else, to mail or to look at; - is standard output.",
+)
+@click.option("--owner", metavar="NAME", help="Tell only of the classes and whitelist entries of this owner.")
+@click.option(
+    "--rows", type=click.IntRange(1, 1000), default=20, show_default=True, help="Rows of each table, at most."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 300_000),
+    default=100_000,
+    show_default=True,
+    help="How many decisions to look at, at most; the latest are taken.",
+)
+@common_options
+@click.pass_obj
+def report(
+    clock: Clock | None,
+    /,
+    since: int,
+    page: str | None,
+    owner: str | None,
+    rows: int,
+    limit: int,
+    config: Path | None,
+    *,
+    json_: bool,
+) -> None:
+    """Tell what greylisting did lately, and what somebody should look at.
+
+    How much mail was deferred, came back, still waits and never came back; the real delay of what came
+    back (half of it waited at most p50, 95 of 100 mails at most p95), by kind of origin and for each
+    [[class]] against its target; the senders' domains that waited longest; which whitelist entries let
+    mail pass and which are due for review, by owner; the origins that ask most often; and advice.
+
+    A mail is what one sender sends one recipient, from whatever client.  Looked at is what this host
+    remembers (see [history] in multigrey.toml(5)).  The page of --html has everything in it, pictures
+    included; it is put in place at one stroke, and only you can read a new file: it names senders.
+
+    Exit status: 0 when there is something to tell, 1 when no decision is remembered or the page cannot be
+    written, 2 for a wrong command line or configuration, 3 without a daemon or its history, 4 when not
+    allowed.
+    """
+    if page and json_:
+        raise click.UsageError("either --html or --json")
+    now = (clock or SystemClock()).now()
+    options: dict[str, Any] = {"since": max(now - since, 0), "limit": limit, "rows": rows}
+    if owner:
+        options["owner"] = owner
+    found = ask(config, "report", options)
+    if page:
+        from multigrey.cli.report_page import report_page
+
+        _write(page, report_page(found))
+    else:
+        show(found, json_, render)
+    if not found["traffic"]["decisions"]:
+        if page or json_:
+            click.echo("multigrey: no decision is remembered of this time", err=True)
+        sys.exit(EXIT_NO)
+
+
+def _write(page: str, text: str) -> None:
+    if page == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        write_page(Path(page), text)
+    except OSError as error:
+        refuse(f"{page}: cannot be written: {error.strerror or error}")
+    click.echo(f"multigrey: the report is in {page}", err=True)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Put a file in place at one stroke; one that is there keeps its mode.  Raises OSError.
+
+    A symbolic link stays, and so does what was there when something fails.
+    """
+    path = Path(os.path.realpath(path))
+    mode = None
+    with suppress(FileNotFoundError):
+        mode = path.stat().st_mode & 0o777
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+# --- in the terminal -------------------------------------------------------------------------------
+
+
+def render(where: Console, found: Mapping[str, Any]) -> None:
+    """Write a report as tables."""
+    for line in _head(found):
+        where.print(printable(line), soft_wrap=True)
+    _print(where, "Delay by kind of origin", DELAY_HEADS, [delay_cells(row) for row in found["origins"]])
+    _print(where, "Classes", CLASS_HEADS, [class_cells(row) for row in found["classes"]])
+    _print(where, "Senders' domains that waited longest", SENDER_HEADS, map(sender_cells, found["domains"]))
+    _print(where, "Origins that asked most often", SENDER_HEADS, map(sender_cells, found["top_origins"]))
+    _print(
+        where, "Whitelist entries that let mail pass", HIT_HEADS, [hit_cells(row) for row in found["hits"]]
+    )
+    rows = [due_cells(group["owner"], row) for group in found["due"] for row in group["entries"]]
+    _print(where, "Whitelist entries due for review", DUE_HEADS, rows)
+    for problem in found["unreadable"]:
+        where.print(printable(f"cannot be read: {problem}"), soft_wrap=True)
+    if found["advice"]:
+        where.print("\nAdvice", style="bold")
+    for advice in found["advice"]:
+        where.print(printable(f"- {advice}"), soft_wrap=True)
+
+
+DELAY_HEADS = ("origins", "deferred", "came back", "waiting", "never", "p50", "p95", "longest")
+CLASS_HEADS = ("class", "owner", "target", "over it", *DELAY_HEADS[1:])
+SENDER_HEADS = ("name", "origin", "attempts", "waited in all", *DELAY_HEADS[1:])
+HIT_HEADS = ("times", "source", "entry", "owner")
+DUE_HEADS = ("owner", "why", "where", "entry", "what")
+
+
+def _print(where: Console, title: str, heads: Sequence[str], rows: Any) -> None:
+    rows = list(rows)
+    if rows:
+        where.print(f"\n{title}", style="bold")
+        where.print(table(heads, rows))
+
+
+def _head(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"From {moment(found['since']) or 'the beginning'} to {moment(found['time'])}"
+    yield from summary(found)
+
+
+def summary(found: Mapping[str, Any]) -> Iterator[str]:
+    """The figures in sentences."""
+    traffic, delays, since = found["traffic"], found["delays"], found["recorded_since"]
+    if not traffic["decisions"]:
+        known = f"the oldest there is is of {moment(since)}" if since else "there is none at all"
+        yield f"No decision is remembered of this time: {known}."
+        return
+    yield f"{traffic['decisions']} decisions; {traffic['passed_at_once']} attempts passed at once."
+    yield (
+        f"{delays['deferred']} mails were deferred: {delays['returned']} came back and were let in, "
+        f"{delays['waiting']} still wait, {delays['never']} never came back."
+    )
+    if delays["returned"]:
+        yield (
+            f"Delay of those that came back: p50 {lasting(delays['p50'])}, p95 {lasting(delays['p95'])}, "
+            f"longest {lasting(delays['longest'])}."
+        )
+    if traffic["refused"]:
+        yield f"{traffic['refused']} mails were refused by a rule."
+    if traffic["observed"]:
+        yield f"{traffic['observed']} attempts would have been deferred; they were only observed."
+    if found["more"]:
+        yield f"There are more decisions; only the latest {traffic['decisions']} were looked at (--limit)."
+    elif since and since > found["since"]:
+        yield f"Nothing is remembered before {moment(since)}."
+
+
+def delay_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row about a class of origins, as `DELAY_HEADS`."""
+    return [row["name"], *_figures(row["delays"])]
+
+
+def class_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row about a class, as `CLASS_HEADS`."""
+    target = "" if row["target"] is None else lasting(row["target"])
+    over = str(row["over_target"]) if target else ""
+    return [row["name"], row["owner"], target, over, *_figures(row["delays"])]
+
+
+def sender_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row about a domain or an origin, as `SENDER_HEADS`."""
+    waited = lasting(row["waited"]) if row["waited"] else ""
+    return [row["name"], row["kind"], str(row["attempts"]), waited, *_figures(row["delays"])]
+
+
+def hit_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row about an entry that matched, as `HIT_HEADS`."""
+    return [str(row["number"]), row["source"], row["entry"], row["owner"]]
+
+
+def due_cells(owner: str, row: Mapping[str, Any]) -> list[str]:
+    """A row about an entry that is due for review, as `DUE_HEADS`."""
+    return [owner or "(nobody)", row["kind"], row["place"], row["entry"], row["message"]]
+
+
+def _figures(delays: Mapping[str, Any]) -> list[str]:
+    counts = [str(delays[name]) for name in ("deferred", "returned", "waiting", "never")]
+    times = ["" if delays[name] is None else lasting(delays[name]) for name in ("p50", "p95", "longest")]
+    return counts + times

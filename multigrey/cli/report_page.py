@@ -1,0 +1,277 @@
+"""The report as one page that needs nothing else: no script, nothing fetched, pictures drawn inline.
+
+Everything a picture shows stands in a table as well.  Every text is escaped, for senders choose some of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+
+from multigrey import __version__
+from multigrey.cli.recorded import lasting, moment
+from multigrey.cli.report import (
+    CLASS_HEADS,
+    DELAY_HEADS,
+    DUE_HEADS,
+    HIT_HEADS,
+    SENDER_HEADS,
+    class_cells,
+    delay_cells,
+    due_cells,
+    hit_cells,
+    sender_cells,
+    summary,
+)
+from multigrey.logline import printable
+
+__all__ = ["report_page"]
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_TEXT_COLUMNS = frozenset(
+    {"origins", "class", "owner", "name", "origin", "source", "entry", "why", "where", "what"}
+)
+
+_STYLE = """
+:root { color-scheme: light dark; --back: #fff; --text: #1c2126; --soft: #59636e; --line: #d0d7de;
+  --first: #1f6feb; --second: #1a7f37; --bad: #b42318; }
+@media (prefers-color-scheme: dark) {
+  :root { --back: #14181d; --text: #e6e9ec; --soft: #9aa5b1; --line: #363d46;
+    --first: #58a6ff; --second: #56d364; --bad: #ff8f80; } }
+body { margin: 0 auto; padding: 1.5rem; max-width: 75rem; background: var(--back); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
+.soft, caption, footer { color: var(--soft); }
+.figures { display: flex; flex-wrap: wrap; gap: .75rem; padding: 0; margin: 1.5rem 0; }
+.figures div { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem 1rem; min-width: 7rem; }
+.figures dt { color: var(--soft); font-size: .9rem; }
+.figures dd { margin: 0; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; }
+.scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--first); outline-offset: 2px; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+caption { text-align: left; padding-bottom: .25rem; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
+  font-weight: normal; overflow-wrap: anywhere; }
+thead th { color: var(--soft); white-space: nowrap; }
+.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.over { color: var(--bad); font-weight: bold; }
+svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font-size: 12px; }
+svg line { stroke: var(--line); }
+.first { fill: var(--first); background: var(--first); }
+.second { fill: var(--second); background: var(--second); }
+.legend span { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
+summary { cursor: pointer; color: var(--soft); } footer { margin-top: 3rem; font-size: .85rem; }
+@media print { body { max-width: none; padding: 0; }
+  details { display: none; } .scroll { overflow: visible; } }
+"""
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 960, 240, 56, 28, 12
+
+
+def report_page(found: Mapping[str, Any]) -> str:
+    """The page for what the operation `report` answers."""
+    title = f"Greylisting, {_day(found['since'])} to {_day(found['time'])}"
+    body = "\n".join(_body(title, found))
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _body(title: str, found: Mapping[str, Any]) -> Iterator[str]:
+    owner = f" For {found['owner']}." if found["owner"] else ""
+    yield f"<header><h1>{_text(title)}</h1>"
+    made = f"Made {moment(found['time'])} (local time).{owner}"
+    yield f'<p class="soft">{_text(made)}</p></header>\n<main>'
+    yield _cards(found)
+    yield "".join(f"<p>{_text(line)}</p>" for line in summary(found))
+    if found["advice"]:
+        advice = "".join(f"<li>{_text(line)}</li>" for line in found["advice"])
+        yield f'<section><h2>Advice</h2>\n<ul class="advice">{advice}</ul></section>'
+    if found["traffic"]["decisions"]:
+        yield _over_time(found)
+        yield _delays(found)
+    yield _section("Delay by kind of origin", "", DELAY_HEADS, map(delay_cells, found["origins"]))
+    yield _section(
+        "Classes against their targets",
+        "“Over it”: mail that took longer than the target, or waits longer already.",
+        CLASS_HEADS,
+        map(class_cells, found["classes"]),
+        "over it",
+    )
+    yield _section(
+        "Senders' domains that waited longest",
+        "Only domains whose mail came back; servers that send spam seldom do.",
+        SENDER_HEADS,
+        map(sender_cells, found["domains"]),
+    )
+    yield _section("Origins that asked most often", "", SENDER_HEADS, map(sender_cells, found["top_origins"]))
+    yield _section("Whitelist entries that let mail pass", "", HIT_HEADS, map(hit_cells, found["hits"]))
+    yield from _due(found)
+    yield f"</main>\n<footer>multigrey {_text(__version__)}</footer>"
+
+
+def _cards(found: Mapping[str, Any]) -> str:
+    delays = found["delays"]
+    cards = [
+        ("deferred", delays["deferred"]),
+        ("came back", delays["returned"]),
+        ("still waiting", delays["waiting"]),
+        ("never came back", delays["never"]),
+        ("delay p50", _lasting(delays["p50"])),
+        ("delay p95", _lasting(delays["p95"])),
+    ]
+    inside = "".join(f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in cards)
+    return f'<dl class="figures">{inside}</dl>'
+
+
+def _due(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["due"]:
+        yield "<section><h2>Whitelist entries due for review</h2>"
+    for group in found["due"]:
+        rows = [due_cells(group["owner"], row)[1:] for row in group["entries"]]
+        yield _table(group["owner"] or "(nobody)", DUE_HEADS[1:], rows)
+    if found["due"]:
+        yield "</section>"
+    if found["unreadable"]:
+        problems = "".join(f"<li>{_text(problem)}</li>" for problem in found["unreadable"])
+        yield f"<section><h2>Lists that cannot be read</h2><ul>{problems}</ul></section>"
+
+
+# --- tables ----------------------------------------------------------------------------------------
+
+
+def _section(
+    title: str, note: str, heads: Sequence[str], rows: Iterable[Sequence[str]], marked: str = ""
+) -> str:
+    """A heading and a table; nothing without rows."""
+    rows = list(rows)
+    if not rows:
+        return ""
+    return f"<section><h2>{_text(title)}</h2>\n{_table(note or title, heads, rows, marked)}</section>"
+
+
+def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], marked: str = "") -> str:
+    """`marked`: the column in which everything but 0 is a warning."""
+    head = "".join(f'<th scope="col"{_column(name)}>{_text(name)}</th>' for name in heads)
+    body = "\n".join(f"<tr>{''.join(_cells(heads, row, marked))}</tr>" for row in rows)
+    return (
+        f'<div class="scroll" role="region" aria-label="{_text(caption)}" tabindex="0"><table>'
+        f"<caption>{_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
+        "</table></div>"
+    )
+
+
+def _cells(heads: Sequence[str], row: Sequence[str], marked: str) -> Iterator[str]:
+    for index, (name, cell) in enumerate(zip(heads, row, strict=True)):
+        if index == 0:
+            yield f'<th scope="row"{_column(name)}>{_text(cell)}</th>'
+        elif name == marked and cell not in {"", "0"}:
+            yield f'<td class="number over">{_text(cell)}</td>'
+        else:
+            yield f"<td{_column(name)}>{_text(cell)}</td>"
+
+
+def _column(name: str) -> str:
+    return "" if name in _TEXT_COLUMNS else ' class="number"'
+
+
+# --- pictures --------------------------------------------------------------------------------------
+
+
+def _over_time(found: Mapping[str, Any]) -> str:
+    slots, length = found["slots"], found["slot"]
+    kinds = (("deferred", "first"), ("returned", "second"))
+    groups = [(_slot_name(slot["begin"], length), [slot[kind] for kind, _ in kinds]) for slot in slots]
+    legend = (
+        '<p class="legend" aria-hidden="true"><span class="first"></span>deferred '
+        '<span class="second"></span>came back</p>'
+    )
+    rows = [
+        [moment(slot["begin"]), *(str(slot[name]) for name in ("deferred", "returned", "passed"))]
+        for slot in slots
+    ]
+    heads = ("from", "deferred", "came back", "passed at once")
+    what = f"Mail that was deferred and that came back, every {lasting(length)}"
+    return (
+        f"<section><h2>Over time</h2>{legend}{_bars(what, groups, [style for _, style in kinds])}"
+        f"<details><summary>The same as a table</summary>{_table(what, heads, rows)}</details></section>"
+    )
+
+
+def _delays(found: Mapping[str, Any]) -> str:
+    if not found["delays"]["returned"]:
+        return ""
+    bounds = [lasting(bound) for bound in found["delay_bounds"]]
+    names = [f"≤ {bound}" for bound in bounds] + [f"> {bounds[-1]}"]
+    groups = [(name, [number]) for name, number in zip(names, found["histogram"], strict=True)]
+    rows = [[name, str(number)] for name, (number,) in groups]
+    what = "Mails by the time between the first attempt and being let in"
+    return (
+        f"<section><h2>Real delay</h2>{_bars(what, groups, ['second'])}"
+        f"<details><summary>The same as a table</summary>{_table(what, ('delay', 'mails'), rows)}</details>"
+        "</section>"
+    )
+
+
+def _bars(what: str, groups: Sequence[tuple[str, Sequence[int]]], styles: Sequence[str]) -> str:
+    """Bars side by side for each group, with a scale at the left and names below, as many as have room."""
+    most = _round_up(max((value for _, values in groups for value in values), default=0))
+    height, step = _HEIGHT - _BOTTOM - _TOP, (_WIDTH - _LEFT) / max(len(groups), 1)
+    wide = step * 0.8 / len(styles)
+    parts = []
+    for mark in range(5):
+        y = _TOP + height * (4 - mark) / 4
+        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y:g}" y2="{y:g}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:g}" text-anchor="end">{most * mark / 4:g}</text>')
+    every = -(-len(groups) // 10)
+    for index, (name, values) in enumerate(groups):
+        left = _LEFT + step * index
+        for place, (value, style) in enumerate(zip(values, styles, strict=True)):
+            if value:
+                tall = max(height * value / most, 1)
+                parts.append(
+                    f'<rect class="{style}" x="{left + step * 0.1 + wide * place:.1f}" '
+                    f'y="{_TOP + height - tall:.1f}" width="{wide:.1f}" height="{tall:.1f}">'
+                    f"<title>{_text(name)}: {value}</title></rect>"
+                )
+        if index % every == 0:
+            middle = left + step / 2
+            parts.append(
+                f'<text x="{middle:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{_text(name)}</text>'
+            )
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{_text(what)}; the numbers stand '
+        f'in the table below">{"".join(parts)}</svg>'
+    )
+
+
+def _round_up(number: int) -> int:
+    """The end of a scale: 4, 8, 20, 40, 80, 200 and so on."""
+    size = 4
+    while size < number:
+        size = size * 5 // 2 if str(size)[0] == "8" else size * 2
+    return size
+
+
+def _slot_name(begin: int, length: int) -> str:
+    form = "%d %b" if length >= 86_400 else "%d %b %H:%M"
+    return f"{datetime.fromtimestamp(begin).astimezone():{form}}"
+
+
+def _day(seconds: int) -> str:
+    return moment(seconds).partition(" ")[0] or "the beginning"
+
+
+def _lasting(seconds: int | None) -> str:
+    return "-" if seconds is None else lasting(seconds)
+
+
+def _text(value: object) -> str:
+    """Any text, harmless in an element and in an attribute."""
+    return escape(printable(str(value)))

@@ -1,0 +1,105 @@
+"""The page of a report: whole by itself, harmless whatever senders wrote, and with tables to read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from multigrey.analysis.figures import Due, Outlook, Target
+from multigrey.analysis.report import make_report
+from multigrey.cli.report_page import report_page
+from multigrey.model import Match, Reason
+from tests.support.clocks import START
+from tests.support.decisions import decision
+
+EVIL = "<script src=//example.com/x>\"'&\udcff\n"
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and whether each was closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self._open = [], []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.found if name == tag]
+
+
+def told(count=0, text="x"):
+    """What the operation answers of `count` mails, with `text` wherever text may come from elsewhere."""
+    events = []
+    for index in range(count):
+        recipient = f"r{index}@example.net"
+        origin = f"{text}.example.org"
+        events.append(decision(time=START + index, recipient=recipient, origin=origin))
+        match = Match(text, text, text)
+        back = decision(
+            Reason.RETRY, START + 400 + index, recipient=recipient, sender=f"a@{text}.example.org"
+        )
+        events.append(replace(back, class_=text, verdict=replace(back.verdict, age=400, match=match)))
+    events.sort(key=lambda event: event.time)
+    due = [Due(text, "stale", text, text, text), Due("", "unused", text, text, text)] if count else []
+    outlook = Outlook(START + 3600, START, 172_800, {text: Target(60, text)} if count else {}, due)
+    return {**make_report(events, outlook).as_mapping(), "recorded_since": START, "unreadable": [text]}
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "x"), (1, "x"), (40, "x"), (3, EVIL)])
+def test_the_page_stands_by_itself(count, text):
+    page = report_page(told(count, text))
+    page.encode()
+    found = Page(page)
+    names = {name for name, _ in found.found}
+    assert not names & {"script", "link", "img", "iframe", "object", "form", "base"}
+    attributes = {name for _, attrs in found.found for name in attrs}
+    assert not attributes & {"src", "href", "onload", "onclick", "onerror", "style", "xlink:href"}
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in found.all("meta")[1]["content"]
+    assert "prefers-color-scheme: dark" in page
+    assert found.all("html") == [{"lang": "en"}]
+
+
+def test_tables_can_be_read_aloud():
+    page = report_page(told(3))
+    found = Page(page)
+    tables = page.count("<table>")
+    assert tables >= 8
+    assert page.count("<caption>") == tables
+    assert all(attrs.get("scope") in {"col", "row"} for attrs in found.all("th"))
+    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in found.all("svg"))
+    assert all(region["tabindex"] == "0" for region in found.all("div") if region.get("role") == "region")
+    assert '<td class="number over">3</td>' in page
+
+
+def test_pictures():
+    pictures = re.findall(r"<svg.*?</svg>", report_page(told(40)), re.DOTALL)
+    trees = [ET.fromstring(picture) for picture in pictures]
+    assert len(trees) == 2
+    for tree in trees:
+        assert tree.findall("rect")
+        for bar in tree.findall("rect"):
+            assert 0 <= float(bar.get("x")) <= 960 - float(bar.get("width"))
+            assert float(bar.get("height")) > 0
+            assert float(bar.get("y")) + float(bar.get("height")) <= 240
+    assert [bar.findtext("title") for bar in trees[1].findall("rect")] == ["≤ 10m: 40"]
+    assert "<svg" not in report_page(told(0))
