@@ -23,6 +23,8 @@ from multigrey.keys import (
     RecipientDomain,
     Sender,
     SenderDomain,
+    sender_key_domain,
+    sender_key_text,
 )
 from multigrey.model import Attempt, Origin, Table
 
@@ -350,6 +352,25 @@ def test_configured_key_comes_first():
     assert len(keys) == 3
     assert keys[0][1] == digest_of("helo=16:mail.example.org;")
     assert keys[1] == scheme().record_keys(ATTEMPT, UNNAMED)[0]
+
+
+SRS = "SRS0=hhhh=tt=example.com=anna@forwarder.example"
+
+
+@pytest.mark.parametrize(
+    ("sender", "text", "domain"),
+    [
+        (SRS, "anna@example.com/forwarder.example", "forwarder.example"),
+        (SRS.replace("hhhh=tt", "kkkk=uu"), "anna@example.com/forwarder.example", "forwarder.example"),
+        ("anna@example.com", "anna@example.com", "example.com"),
+        ("bounce-mc.us1_7.9-a@mail12.suw15.mcsv.net", "bounce-mc.us1_7.#@mcsv.net", "mcsv.net"),
+        ("", "", ""),
+    ],
+)
+def test_a_wrapped_up_sender_is_known_by_its_forwarder_too(sender, text, domain):
+    """Whoever sends chooses the local part: it must not choose whose records and trust are used."""
+    attempt = replace(ATTEMPT, sender=sender)
+    assert (sender_key_text(attempt), sender_key_domain(attempt)) == (text, domain)
 
 
 def by_origin(*names):
