@@ -25,6 +25,7 @@ __all__ = [
     "Ignored",
     "Key",
     "Match",
+    "MeantWord",
     "Origin",
     "OriginRecord",
     "Reason",
@@ -70,8 +71,8 @@ class Action(_Word):
     REJECT = "reject"
 
 
-class Reason(_Word):
-    """Why; the source of log words, metric labels, the header and the table in multigrey(8)."""
+class MeantWord(_Word):
+    """Words that stand in logs, each with a sentence for those who read them."""
 
     meaning: str
 
@@ -81,6 +82,10 @@ class Reason(_Word):
         member._value_ = word
         member.meaning = meaning
         return member
+
+
+class Reason(MeantWord):
+    """Why; the source of log words, metric labels, the header and the table in multigrey(8)."""
 
     NEW = (
         "new",

@@ -25,14 +25,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from multigrey.addresses import host_name, network_of, parse_client_address
 from multigrey.errors import AddressError
-from multigrey.model import Address, Attempt, Origin, value
+from multigrey.model import Address, Attempt, MeantWord, Origin, value
 
 __all__ = [
     "POOL_WORDS",
@@ -111,17 +110,8 @@ def trust_text(origin: Origin, client_address: Address | None) -> str:
     return network_of(client_address, _EXACT_IPV4, _SITE_IPV6)
 
 
-class Naming(Enum):
+class Naming(MeantWord):
     """Why an origin is named or not; `meaning` is a sentence for `explain` and the manual page."""
-
-    meaning: str
-
-    def __new__(cls, word: str, meaning: str) -> Self:
-        """A member of this word and meaning."""
-        member = object.__new__(cls)
-        member._value_ = word
-        member.meaning = meaning
-        return member
 
     NAMED = "named", "The client name is verified, not generated, and HELO lies in its registered domain."
     PROVIDER = "provider", "The client name is verified and belongs to a provider of the list."
