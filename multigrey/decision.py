@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from multigrey.codec import Times, record_times
+from multigrey.codec import Times
 from multigrey.model import (
     Action,
     Address,
@@ -157,25 +157,22 @@ def _judge(
     return _start(policy, now, case, Reason.NEW if found is None else Reason.EXPIRED, standing)
 
 
-def known_at_once(policy: Policy, now: int, values: Sequence[bytes | None]) -> Verdict | None:
+def known_at_once(policy: Policy, now: int, records: Sequence[Times]) -> Verdict | None:
     """What `decide` would say if there is nothing to write: a sender known, and fresh, under every key.
 
     Most attempts at a mail server are this one, so it is answered before anything else is made.
-    `values` are the stored records; None: ask `decide`.  Raises CodecError.
+    `records` are those of every key (see `question.passed_times`); None: ask `decide`.
     """
     found: Times | None = None
-    for stored in values:
-        if stored is None:
-            return None
-        times = record_times(stored)
+    for times in records:
         first_seen, last_seen, _, _, _, passed_at, _ = times
-        if not passed_at or not first_seen <= now or not passed_at <= now or not 0 <= now - last_seen <= HOUR:
+        if not first_seen <= now or not passed_at <= now or not 0 <= now - last_seen <= HOUR:
             return None
         if found is None or last_seen > found[1]:
             found = times
     if found is None or now - found[1] > policy.max_age:
         return None
-    return Verdict(Action.PASS, Reason.KNOWN, delay=found[2], age=now - found[0], attempts=found[3])
+    return Verdict(Action.PASS, Reason.KNOWN, 0, found[2], now - found[0], found[3])
 
 
 def choose_record(records: Iterable[Record | None], now: int) -> Record | None:

@@ -41,7 +41,8 @@ from multigrey.model import (
     value,
 )
 from multigrey.origin import trust_text
-from multigrey.question import Question
+from multigrey.question import Question, passed_times
+from multigrey.recent import Recent, Seen
 from multigrey.replies import worded
 from multigrey.rules import Outcome
 
@@ -53,9 +54,6 @@ OnError = str
 """`pass`, `defer` or `silent`."""
 
 _BLOCKED = "blocked"
-_IN_STEP = 86_400
-"""Seconds for which all records of a known sender count as written together."""
-_MOST_IN_STEP = 8_192
 _MAKES_A_RECORD = (Reason.NEW, Reason.EXPIRED)
 _SHOWN = 320
 """How much of an address a record shows (the key is made of all of it): nobody fills the store with one."""
@@ -122,8 +120,7 @@ class Engine:
         self._by = f"multigrey-{version} at {host}"
         self.listeners = tuple(listeners)
         self._messages = MessageTable()
-        self._in_step: dict[tuple[Key, str], int] = {}
-        """When a named sender was last seen to be known under every key: until then one look will do."""
+        self._recent = Recent()
         self.new_records = new_records
         self._is_full = is_full
         self._unreported: list[DecisionEvent] = []
@@ -136,12 +133,18 @@ class Engine:
         """
         setup = self.setup
         now = self.clock.now()
-        network = setup.network(attempt)
-        origin = setup.origin_of(attempt, network)
+        seen = self._recent.find(attempt, setup)
+        if seen is None:
+            network = setup.network(attempt)
+            origin = setup.origin_of(attempt, network)
+        else:
+            network, origin = seen.network, seen.origin
         verdict = without_store(setup, attempt, origin, now, None)
         if not isinstance(verdict, Verdict):
             try:
-                decided = self._decide(setup, attempt, now, network, origin, verdict)
+                decided = self._known(setup, now, verdict, seen) or self._decide(
+                    setup, attempt, now, network, origin, verdict
+                )
             except (StoreError, CodecError) as error:
                 decided = trouble(on_error, str(error))
             if not isinstance(decided, Verdict):
@@ -240,6 +243,22 @@ class Engine:
         keys = setup.scheme.record_keys(attempt, origin, network)
         return Pending(setup, attempt, self.clock.now(), network, keys, origin, None)
 
+    def _known(self, setup: Setup, now: int, rule: Outcome | None, seen: Seen | None) -> Verdict | None:
+        """The verdict for a sender who is known still; None: look closer."""
+        if seen is None or self.blocked or setup.scheme_for(rule) is not setup.scheme:
+            return None
+        keys = seen.keys_for(now)
+        values = self.store.peek(keys)
+        if values is None:
+            return None
+        if values != seen.values:
+            seen.times = passed_times(values)
+            seen.values = values
+        known = None if seen.times is None else known_at_once(setup.policy, now, seen.times)
+        if known is not None and keys is seen.keys:
+            seen.together = now
+        return known
+
     def _decide(
         self,
         setup: Setup,
@@ -251,25 +270,19 @@ class Engine:
     ) -> Verdict | Waiting | Pending:
         """What the stored records alone say, else what `_submit` makes of it."""
         scheme = setup.scheme_for(rule)
+        keys = scheme.record_keys(attempt, origin, network)
         if self.blocked and self._is_blocked(setup, attempt, origin, network):
             return Verdict(Action.REJECT, Reason.RULE, rule=_BLOCKED)
-        first = scheme.first_key(attempt, origin, network)
-        in_step = self._in_step
-        if origin.named and 0 <= now - in_step.get((first, network), -_IN_STEP) < _IN_STEP:
-            values = self.store.peek((first,))
-            known = None if values is None else known_at_once(setup.policy, now, values)
-            if known is not None:
-                return known
-        keys = scheme.further_keys(first, attempt, origin, network)
         values = self.store.peek(keys)
-        known = None if values is None else known_at_once(setup.policy, now, values)
+        times = None if values is None else passed_times(values)
+        known = None if times is None else known_at_once(setup.policy, now, times)
         if known is None:
             pending = Pending(setup, attempt, now, network, keys, origin, rule)
             return self._submit(pending, values or ())
-        if origin.named:
-            in_step[first, network] = now
-            if len(in_step) > _MOST_IN_STEP:
-                del in_step[next(iter(in_step))]
+        if scheme is setup.scheme:
+            seen = Seen(setup, network, origin, keys)
+            seen.together = now
+            self._recent.note(attempt, seen)
         return known
 
     def _is_blocked(self, setup: Setup, attempt: Attempt, origin: Origin, network: str) -> bool:

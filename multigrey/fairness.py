@@ -17,8 +17,8 @@ The counters are a count-min sketch (Cormode and Muthukrishnan, 2005) with conse
 origin is never counted for less than it did, whoever else comes along, so nobody can push a heavy
 one out by cycling through millions of others.  What it may count too much is about the notes of an
 hour divided by a third of the row's size, whatever they were for: with a million strangers and the
-default size some forty, which the limits make nothing of.  The cells are chosen by a keyed hash, so
-nobody can aim at a neighbour's.
+default size some forty, which the limits make nothing of.  The cells are chosen by a hash with a secret
+in it (Python's own: SipHash with 64 bits, sixteen for each row), so nobody can aim at a neighbour's.
 
 An hour slides: what the hour before counted weighs as much as of it lies within the last 3600
 seconds.  A clock set back makes the present hour begin again (with its counts), a clock set forward
@@ -29,8 +29,6 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from hashlib import blake2b
-from struct import Struct
 
 from multigrey.addresses import network_of
 from multigrey.model import Address, Origin
@@ -46,8 +44,15 @@ _Cells = tuple[int, int, int, int]
 _TIMES = {4: ((16, 10), (24, 1)), 6: ((32, 10), (48, 4), (56, 2), (64, 1))}
 """The prefixes of each IP version, the widest first, and how many times the limit each may have."""
 _PREFIXES = {version: tuple(prefix for prefix, _ in levels) for version, levels in _TIMES.items()}
+_BITS = {4: 32, 6: 128}
+_LEVELS = {
+    version: tuple((b"u%d/%d:" % (version, prefix), _BITS[version] - prefix) for prefix in prefixes)
+    for version, prefixes in _PREFIXES.items()
+}
+"""What stands before the number of a network, and how many bits of an address are not in it."""
 _ROWS = 4
-_CELLS = Struct("<4I")
+_MOST_CELLS = 1 << 16
+"""Cells of a row at most: sixteen bits of the hash say which."""
 
 
 def networks_of(address: Address) -> tuple[Network, ...]:
@@ -69,17 +74,17 @@ class NewRecordLimits:
 class NewRecords:
     """Counts them.  `limits` may be replaced at any time."""
 
-    __slots__ = ("_before", "_hash", "_last", "_mask", "_now", "_start", "_width", "limits")
+    __slots__ = ("_before", "_key", "_last", "_mask", "_now", "_start", "_width", "limits")
 
-    def __init__(self, limits: NewRecordLimits, size: int = 65_536, *, key: bytes = b"") -> None:
+    def __init__(self, limits: NewRecordLimits, size: int = _MOST_CELLS, *, key: bytes = b"") -> None:
         """`size`: cells of a row, made a power of two; each takes 32 bytes in all (2 MiB by default).
 
-        `key`: up to 64 secret bytes.
+        `key`: secret bytes.
         """
         self.limits = limits
-        self._width = 1 << max(size - 1, 1).bit_length()
+        self._width = min(1 << max(size - 1, 1).bit_length(), _MOST_CELLS)
         self._mask = self._width - 1
-        self._hash = blake2b(digest_size=_CELLS.size, key=key)
+        self._key = key
         self._now = self._zeros()
         self._before = self._zeros()
         self._start: int | None = None
@@ -98,19 +103,24 @@ class NewRecords:
             if not limits.named:
                 return None
             (cells,) = self._cells_of(origin, client_address)
-            return origin if self._count(cells, now) >= limits.named else None
+            return origin if self._reaches(limits.named, cells, now) else None
         if client_address is None or not limits.unnamed:
             return None
         times = _TIMES[client_address.version]
         for cells, (prefix, factor) in zip(self._cells_of(origin, client_address), times, strict=True):
-            if self._count(cells, now) >= limits.unnamed * factor:
+            if self._reaches(limits.unnamed * factor, cells, now):
                 return Origin(network_of(client_address, prefix, prefix), named=False)
         return None
 
     def note(self, origin: Origin, client_address: Address | None, now: int) -> None:
         """A new record was made for this origin (not a coarse one)."""
-        for cells in self._cells_of(origin, client_address):
-            self._add(cells, now)
+        self._turned(now)
+        present = self._now
+        for a, b, c, d in self._cells_of(origin, client_address):
+            least = min(present[a], present[b], present[c], present[d])
+            for cell in (a, b, c, d):
+                if present[cell] == least:
+                    present[cell] = least + 1
 
     def count(self, origin: Origin, client_address: Address | None, now: int) -> int:
         """New records of the last hour: of a named origin, or of the client's /24 or /64."""
@@ -123,13 +133,23 @@ class NewRecords:
         if last_origin is origin and last_address is client_address:
             return cells
         if origin.named:
-            cells = (self._cells(_named(origin)),)
+            cells = (self._cells(b"n" + origin.text.encode("utf-8", "surrogateescape")),)
         elif client_address is None:
             cells = ()
         else:
-            cells = tuple([self._cells(_unnamed(network)) for network in networks_of(client_address)])
+            number = int(client_address)
+            levels = _LEVELS[client_address.version]
+            cells = tuple(
+                [self._cells(mark + (number >> spare).to_bytes(16, "big")) for mark, spare in levels]
+            )
         self._last = (origin, client_address, cells)
         return cells
+
+    def _reaches(self, limit: int, cells: _Cells, now: int) -> bool:
+        """Whether the count is at least the limit; one look shows nearly always that it is not."""
+        self._turned(now)
+        first = cells[0]
+        return self._now[first] + self._before[first] >= limit and self._count(cells, now) >= limit
 
     def _count(self, cells: _Cells, now: int) -> float:
         start = self._turned(now)
@@ -137,20 +157,15 @@ class NewRecords:
         present, before = self._now, self._before
         return min([present[cell] + weight * before[cell] for cell in cells])
 
-    def _add(self, cells: _Cells, now: int) -> None:
-        self._turned(now)
-        present = self._now
-        least = min([present[cell] for cell in cells])
-        for cell in cells:
-            if present[cell] == least:
-                present[cell] = least + 1
-
     def _cells(self, text: bytes) -> _Cells:
-        hashed = self._hash.copy()
-        hashed.update(text)
-        a, b, c, d = _CELLS.unpack(hashed.digest())
+        bits = hash(self._key + text)
         mask, width = self._mask, self._width
-        return a & mask, width + (b & mask), 2 * width + (c & mask), 3 * width + (d & mask)
+        return (
+            bits & mask,
+            width + (bits >> 16 & mask),
+            2 * width + (bits >> 32 & mask),
+            3 * width + (bits >> 48 & mask),
+        )
 
     def _turned(self, now: int) -> int:
         """Begin a new hour if it is time; returns when the present one began."""
@@ -167,11 +182,3 @@ class NewRecords:
 
     def _zeros(self) -> array[int]:
         return array("I", bytes(4 * _ROWS * self._width))
-
-
-def _named(origin: Origin) -> bytes:
-    return b"n" + origin.text.encode("utf-8", "surrogateescape")
-
-
-def _unnamed(network: Network) -> bytes:
-    return b"u%d/%d:%d" % network

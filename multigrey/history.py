@@ -45,7 +45,7 @@ __all__ = ["FLUSH_EVERY", "MOST_A_SECOND", "History", "PastHistory", "Recollecti
 
 FLUSH_EVERY = 1.0
 """Seconds between two writes."""
-MOST_A_SECOND = 500
+MOST_A_SECOND = 200
 """Decisions of each reason that are kept between two writes; each takes 30 µs in the thread."""
 
 _TRIM_EVERY = 600.0

@@ -48,7 +48,10 @@ _DIGEST_SIZE = 16
 _CACHED_LENGTH = 320
 """An address has 64 + 1 + 255 octets at most (RFC 5321 section 4.5.3.1); longer ones are not worth memory."""
 
-_cached_address_text = lru_cache(maxsize=4096)(normalise_address)
+_CACHED = 512
+"""Enough for the recipients and senders of the moment; who is known is remembered elsewhere (`recent`)."""
+
+_cached_address_text = lru_cache(maxsize=_CACHED)(normalise_address)
 
 
 def address_text(address: str) -> str:
@@ -58,7 +61,7 @@ def address_text(address: str) -> str:
     return _cached_address_text(address)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_CACHED)
 def _cached_sender(sender: str, recipient: str) -> tuple[str, str]:
     plain = address_text(sender)
     text = sender_text(plain, address_text(recipient))
@@ -89,7 +92,7 @@ def _sender(attempt: Attempt) -> tuple[str, str]:
     return _cached_sender(sender, recipient)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_CACHED)
 def _cached_recipient_text(recipient: str, delimiters: str) -> str:
     return strip_extension(normalise_address(recipient), delimiters)
 
@@ -179,6 +182,18 @@ class Helo:
         return host_name(attempt.helo) or None
 
 
+_FROM_ENVELOPE = (
+    ClientAddress,
+    ClientNetwork,
+    OriginText,
+    Sender,
+    SenderDomain,
+    Recipient,
+    RecipientDomain,
+    Helo,
+)
+
+
 class _Told(Enum):
     """Stands in a recipe for what the caller tells, because it is needed for other things too."""
 
@@ -228,6 +243,8 @@ class KeyScheme:
         elif configured.template == self._by_origin.template:
             configured = self._by_origin
         self._configured = configured
+        self.follows_from_envelope = all(isinstance(component, _FROM_ENVELOPE) for component in components)
+        """Whether client, HELO, sender and recipient are all that the keys are made of."""
 
     def first_key(self, attempt: Attempt, origin: Origin, network: str) -> Key:
         """The one key nearly every known attempt is recognised by.

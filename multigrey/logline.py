@@ -362,7 +362,7 @@ def _client_address(attempt: Attempt) -> str:
     return "unknown" if address is None else _address_text(address.packed)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _address_text(packed: bytes) -> str:
     """An address from its 4 or 16 bytes; the cache saves a microsecond, for IPv6 five."""
     return str(ip_address(packed))

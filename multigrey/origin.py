@@ -74,7 +74,7 @@ POOL_WORDS = frozenset(
 
 _EXACT_IPV4 = 32
 _SITE_IPV6 = 64
-_CACHED = 2048
+_CACHED = 512
 _CACHED_LENGTH = 512
 """Characters; longer names are not worth memory and cannot be host names."""
 _LONGEST_NAME = 253

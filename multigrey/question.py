@@ -9,17 +9,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from multigrey.codec import (
+    Times,
     decode_origin,
     decode_record,
     decode_standing,
     encode_origin,
     encode_record,
     encode_standing,
+    record_times,
 )
 from multigrey.decision import HOUR, STANDING_AGE, Case, Decision, Policy, decide, keep_until
 from multigrey.model import Change, Entry, Key, Reason, Verdict, value
 
-__all__ = ["Question"]
+__all__ = ["Question", "passed_times"]
+
+_PASSED_AT = 5
+"""Where `Times` has it."""
 
 
 @value
@@ -81,6 +86,17 @@ class Question:
             until = decision.standing.last_seen + max(self.policy.max_age, STANDING_AGE)
             puts[self.standing_key] = Entry(encode_standing(decision.standing), until)
         return puts
+
+
+def passed_times(values: Sequence[bytes | None]) -> tuple[Times, ...] | None:
+    """The numbers of stored records; None when one is missing or has never passed.  Raises CodecError."""
+    found = []
+    for stored in values:
+        times = None if stored is None else record_times(stored)
+        if times is None or not times[_PASSED_AT]:
+            return None
+        found.append(times)
+    return tuple(found)
 
 
 def _over_limit(decision: Decision) -> Decision:

@@ -202,7 +202,7 @@ def _stands_alone(flat: str, start: int, end: int, *, soft: bool) -> bool:
     return not soft or (end - start < len(flat) and (start == 0 or flat[start - 1] == "."))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _spellings(recipient: str) -> tuple[str, tuple[tuple[str, int], ...], tuple[str, ...]]:
     """First label of the recipient's domain; the address as VERP writes it; its encodings.
 

@@ -196,7 +196,7 @@ def test_memory_is_fixed():
         counts.note(unnamed("x"), IPv6Address(number << 64), NOW + number)
     assert octets() == before
     assert NewRecords(NewRecordLimits(), 4)._width == 4
-    assert NewRecords(NewRecordLimits(), 65_537)._width == 1 << 17
+    assert NewRecords(NewRecordLimits(), 65_537)._width == 1 << 16
 
 
 addresses = st.one_of(

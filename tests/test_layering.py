@@ -51,9 +51,22 @@ LAYERS: dict[str, int] = {
         ["plugins", "registry", "guards", "builtins", "rules", "events", "linewriter", "diagnostics"], 3
     ),
     **dict.fromkeys(
-        ["engine", "judging", "forgetting", "conditions", "bounding", "hits", "explaining", "reasons"], 3
+        [
+            "engine",
+            "judging",
+            "recent",
+            "forgetting",
+            "conditions",
+            "bounding",
+            "hits",
+            "explaining",
+            "reasons",
+        ],
+        3,
     ),
-    **dict.fromkeys(["expectations", "following", "history", "overrides", "recall", "remembered"], 3),
+    **dict.fromkeys(
+        ["expectations", "following", "history", "overrides", "reasons", "recall", "remembered"], 3
+    ),
     # 4 shell: whoever asks or commands the engine
     **dict.fromkeys(["listeners", "commands", "supervise", "privileges", "metrics", "control"], 4),
     # 5 wiring

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -31,6 +33,11 @@ __all__ = ["prepare_and_run", "serve"]
 
 EXIT_CONFIG = 2
 EXIT_START = 1
+_COLLECT_AFTER = 10_000
+"""Objects made and not gone again until the collector looks at them."""
+_TURN = 0.0002
+"""Seconds after which a thread that computes lets the event loop go on.  With Python's usual 5 ms answers
+wait for the thread that writes a checkpoint: measured, p95 under new load was a fifth longer."""
 _LATE_COMERS = ("lmdb._envid",)
 
 
@@ -124,9 +131,13 @@ def prepare_state_dir(path: Path, identity: Identity | None) -> None:
 
 
 def _run(daemon: Daemon, when_ready: Callable[[], None]) -> int:
-    # What start-up made stays for good: the collector need not look at it again.
+    # What start-up made stays for good: the collector need not look at it again.  Hardly anything made
+    # later hangs together in circles: it may look seldom.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
+    sys.setswitchinterval(_TURN)
+    _give_back()
     status = 0
     try:
         trio.run(_serve_and_tell, daemon, when_ready)
@@ -135,6 +146,12 @@ def _run(daemon: Daemon, when_ready: Callable[[], None]) -> int:
             click.echo(f"multigrey: {error}", err=True)
         status = EXIT_START
     return status
+
+
+def _give_back() -> None:
+    """Have the C library give the system what start-up used and freed: some megabytes (mallopt(3))."""
+    with suppress(OSError, AttributeError):  # glibc only
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 async def _serve_and_tell(daemon: Daemon, when_ready: Callable[[], None]) -> None:

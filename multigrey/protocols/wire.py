@@ -51,7 +51,7 @@ def encode(text: str) -> bytes:
 
 
 _CACHED_LENGTH = 64
-_cached_address = lru_cache(maxsize=4096)(parse_client_address)
+_cached_address = lru_cache(maxsize=1024)(parse_client_address)
 
 
 def known_address(text: str) -> Address | None:

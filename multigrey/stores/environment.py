@@ -7,6 +7,7 @@ this is the one that Debian's mdb_* tools know.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import lmdb
 
 from multigrey.errors import StoreError
+from multigrey.model import Key
 from multigrey.stores.batches import Puts
 from multigrey.stores.files import (
     StateFiles,
@@ -29,6 +31,8 @@ __all__ = ["Opened", "open_store", "replace_store"]
 
 _ENGINE = 0
 _LEAST_SPARE = 32 << 20
+_AT_ONCE = 1_250
+"""Entries in one transaction of a checkpoint; each may change a page of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,24 @@ class Opened:
     map_size: int
     """What the administrator allows; a little more is mapped, see `write`."""
 
-    def checkpoint(self, txn: Any, puts: Puts, number: int) -> None:
+    def checkpoint(self, puts: Puts, number: int, hook: Callable[[], None] | None = None) -> None:
         """Put what the journal has, up to batch `number`.  Raises lmdb.Error.
 
-        The map size is not looked at: that was done before any of it went into the journal.
+        In several transactions, because LMDB holds every page it changes in memory, and keeps that.  Only
+        the last one says that it is done: until then the journal counts, where the same stands once more.
+        `hook` is called before that one is committed.  The map size is not looked at: that was done before
+        any of it went into the journal.
         """
-        self.rows.write(txn, puts)
-        self.rows.note_applied(txn, number)
+        keys = sorted(puts, key=_place)
+        begins = range(0, len(keys), _AT_ONCE)[:-1]
+        for begin in begins:
+            with self.env.begin(write=True) as txn:
+                self.rows.write(txn, {key: puts[key] for key in keys[begin : begin + _AT_ONCE]})
+        with self.env.begin(write=True) as txn:
+            self.rows.write(txn, {key: puts[key] for key in keys[len(begins) * _AT_ONCE :]})
+            self.rows.note_applied(txn, number)
+            if hook is not None:
+                hook()
 
     def write(self, txn: Any, puts: Puts) -> None:
         """Put or delete entries.  Raises lmdb.MapFullError when that would exceed the map size.
@@ -140,6 +155,11 @@ def _check_layout(path: Path, layout: int) -> None:
             f"{path}: written by a later multigrey (layout {layout}, this one knows {LAYOUT}): "
             "run that version, or put a backup in its place"
         )
+
+
+def _place(key: Key) -> tuple[bytes, bytes]:
+    """Neighbours in the file come together."""
+    return key[0]._value_, key[1]
 
 
 def _make(files: StateFiles, map_size: int) -> None:

@@ -376,10 +376,7 @@ class LmdbStore:
     def _write_checkpoint(self, opened: Opened, puts: Puts, number: int) -> None:
         """In the checkpoint thread."""
         began = perf_counter()
-        with opened.env.begin(write=True) as txn:
-            opened.checkpoint(txn, puts, number)
-            if self._checkpoint_hook is not None:
-                self._checkpoint_hook()
+        opened.checkpoint(puts, number, self._checkpoint_hook)
         self._last_checkpoint = perf_counter() - began
 
     async def _at(self, thread: int, work: Callable[[], T]) -> T:

@@ -114,6 +114,8 @@ async def test_only_the_latest_are_looked_at(tmp_path):
             history(
                 decision(time=START - 300 + number, recipient=f"r{number}@example.net", attributes=attributes)
             )
+            if number % 100 == 99:
+                await history.flush()
         found = await answer(ops, "report", limit=100)
         assert (found["traffic"]["decisions"], found["traffic"]["first"]) == (100, START - 100)
         assert found["more"] is True
@@ -133,6 +135,8 @@ async def test_others_have_their_turn_meanwhile(tmp_path):
     async with site(tmp_path) as (_, history, ops):
         for number in range(400):
             history(decision(decision_id=str(number), recipient=f"r{number}@example.net"))
+            if number % 100 == 99:
+                await history.flush()
         turns = 0
 
         async def count():

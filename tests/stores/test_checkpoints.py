@@ -11,7 +11,7 @@ import trio
 
 from multigrey.errors import StoreError
 from multigrey.model import Entry, Table
-from multigrey.stores import checkpoints, commits
+from multigrey.stores import checkpoints, commits, environment
 from multigrey.stores.files import StateFiles
 from multigrey.stores.frames import HEAD_SIZE, Head
 from multigrey.stores.journal import Journal
@@ -180,6 +180,27 @@ async def test_an_end_while_the_disk_fails_leaves_it_to_the_journal(tmp_path, di
     async with running(LmdbStore(options(tmp_path))) as store:
         assert await get(store, key(1)) == b"x"
     assert in_file(tmp_path) == 1
+
+
+async def test_a_checkpoint_that_ends_halfway(tmp_path, disk, monkeypatch):
+    """It is made of several transactions; what the first ones wrote stands in the journal as well."""
+    monkeypatch.setattr(environment, "_AT_ONCE", 3)
+    async with running(LmdbStore(options(tmp_path / "state"), checkpoint_hook=disk)) as store:
+        await put(store, key(7), b"old")
+        await everything(store)
+        for number in range(10):
+            await put(store, key(number), b"new %d" % number)
+        disk.error = broken()
+        with pytest.raises(StoreError):
+            await store._checkpoints.done()
+        copy = crashed(tmp_path)
+        assert in_file(copy) in {9, 10}  # nine, and the tenth if it is the one that was there
+        disk.error = None
+    async with running(LmdbStore(options(copy))) as other:
+        assert await everything(other) == {key(number)[1]: b"new %d" % number for number in range(10)}
+        assert [await get(other, key(number)) for number in range(10)] == [b"new %d" % n for n in range(10)]
+    assert journals(copy) == []
+    assert in_file(copy) == 10
 
 
 async def test_when_there_is_enough(store, disk, monkeypatch):
