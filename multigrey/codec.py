@@ -39,6 +39,7 @@ __all__ = [
     "decode_standing",
     "decode_text",
     "encode_event",
+    "encode_first_record",
     "encode_hits",
     "encode_origin",
     "encode_record",
@@ -83,6 +84,11 @@ def encode_record(record: Record) -> bytes:
             record.observed,
         )
     )
+
+
+def encode_first_record(now: int, delay: int, client: str, sender: str, recipient: str, origin: str) -> bytes:
+    """The stored form of the record that a first attempt at `now` makes, without making a Record."""
+    return _pack((RECORD_VERSION, now, now, delay, 1, 0, 0, 0, client, sender, recipient, origin, False))
 
 
 def decode_record(value: bytes) -> Record:
@@ -184,6 +190,8 @@ _REASONS: Mapping[str, Reason] = {reason.value: reason for reason in Reason}
 _LONGEST_EVENT = 8192
 """Bytes; who sends longer addresses and attributes is remembered by their beginnings."""
 _LONGEST_TEXT = 200
+_BUFFER = 2048
+"""Bytes to begin with when something is packed."""
 _MOST_ATTRIBUTES = 32
 
 
@@ -316,7 +324,8 @@ def _cut(text: str) -> str:
 
 def _pack(row: tuple[Any, ...]) -> bytes:
     try:
-        packed: bytes = msgpack.packb(row, unicode_errors="surrogateescape")
+        # A quarter of a megabyte of buffer is what it would take otherwise, each time.
+        packed: bytes = msgpack.Packer(unicode_errors="surrogateescape", buf_size=_BUFFER).pack(row)
     except (OverflowError, UnicodeEncodeError) as error:
         raise CodecError(f"cannot be stored: {error}") from error
     return packed

@@ -94,8 +94,8 @@ class Store(Protocol):
     ) -> Submitted[T] | None:
         """What `apply` would do up to the waiting; None: nothing was done, call `apply`.
 
-        `seen`: what `peek` gave for the first of `keys`, if nothing was written since; a store need not
-        read them again.
+        `seen`: what `peek` gave for the first of `keys` in this turn of the event loop.  A store need not
+        read again what was not submitted since.
         """
 
     async def read(self, keys: Sequence[Key]) -> Sequence[bytes | None]:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from multigrey.addresses import client_text
 from multigrey.codec import Times
 from multigrey.model import (
     Action,
@@ -45,6 +46,7 @@ __all__ = [
     "Policy",
     "choose_record",
     "decide",
+    "is_measured",
     "keep_until",
     "known_at_once",
     "speaking_record",
@@ -387,11 +389,11 @@ def _early(policy: Policy, now: int, found: Record) -> Decision:
 
 def _start(policy: Policy, now: int, case: Case, reason: Reason, standing: Standing | None) -> Decision:
     verdict = Verdict(Action.DEFER, reason, retry_after=policy.delay, delay=policy.delay, attempts=1)
-    asked = deferred(standing, now) if _is_measured(policy, case) else None
+    asked = deferred(standing, now) if is_measured(policy, case) else None
     return Decision(verdict, _new_record(policy, now, case), None, durable=True, standing=asked)
 
 
-def _is_measured(policy: Policy, case: Case) -> bool:
+def is_measured(policy: Policy, case: Case) -> bool:
     """Whether what becomes of this deferral says something about its origin."""
     return policy.proof is not None and case.origin.named and not case.null_sender and not policy.observe
 
@@ -400,7 +402,7 @@ def _came_back(
     policy: Policy, now: int, case: Case, found: Record, standing: Standing | None
 ) -> Standing | None:
     """The origin's standing with one more return, if that deferral was counted for this origin."""
-    if not _is_measured(policy, case) or found.origin != case.origin.text:
+    if not is_measured(policy, case) or found.origin != case.origin.text:
         return None
     return returned(standing, now, found.first_seen, case.domain)
 
@@ -418,7 +420,7 @@ def _new_record(policy: Policy, now: int, case: Case) -> Record:
         first_seen=now,
         last_seen=now,
         delay=policy.delay,
-        client=str(case.client),
+        client=case.client if isinstance(case.client, str) else client_text(case.client),
         sender=case.sender,
         recipient=case.recipient,
         origin=case.origin.text,

@@ -40,9 +40,10 @@ HOUR = 3600
 Network = tuple[int, int, int]
 """IP version, prefix, and the bits of the prefix."""
 
-_Cells = tuple[int, int, int, int]
 _TIMES = {4: ((16, 10), (24, 1)), 6: ((32, 10), (48, 4), (56, 2), (64, 1))}
 """The prefixes of each IP version, the widest first, and how many times the limit each may have."""
+_ALONE = ((0, 1),)
+"""A named origin has no networks."""
 _PREFIXES = {version: tuple(prefix for prefix, _ in levels) for version, levels in _TIMES.items()}
 _BITS = {4: 32, 6: 128}
 _LEVELS = {
@@ -88,8 +89,8 @@ class NewRecords:
         self._now = self._zeros()
         self._before = self._zeros()
         self._start: int | None = None
-        self._last: tuple[object, object, tuple[_Cells, ...]] = (None, None, ())
-        """Whose cells were looked up last: `note` follows `over` for the same attempt."""
+        self._last: tuple[object, object, tuple[int, ...]] = (None, None, ())
+        """Whose marks were made last: `note` follows `over` for the same attempt."""
 
     def over(self, origin: Origin, client_address: Address | None, now: int) -> Origin | None:
         """None while this origin may make another new record.
@@ -99,24 +100,31 @@ class NewRecords:
         nothing.  Some microseconds.
         """
         limits = self.limits
-        if origin.named:
-            if not limits.named:
-                return None
-            (cells,) = self._cells_of(origin, client_address)
-            return origin if self._reaches(limits.named, cells, now) else None
-        if client_address is None or not limits.unnamed:
+        limit = limits.named if origin.named else limits.unnamed
+        if not limit:
             return None
-        times = _TIMES[client_address.version]
-        for cells, (prefix, factor) in zip(self._cells_of(origin, client_address), times, strict=True):
-            if self._reaches(limits.unnamed * factor, cells, now):
+        self._turned(now)
+        present, before, mask = self._now, self._before, self._mask
+        levels = _ALONE if origin.named or client_address is None else _TIMES[client_address.version]
+        for mark, (prefix, factor) in zip(self._marks_of(origin, client_address), levels, strict=False):
+            # One look shows nearly always that it is not: the least of its cells is what counts.
+            first = mark & mask
+            if present[first] + before[first] >= limit * factor and self._count(mark, now) >= limit * factor:
+                if origin.named:
+                    return origin
+                assert client_address is not None
                 return Origin(network_of(client_address, prefix, prefix), named=False)
         return None
 
     def note(self, origin: Origin, client_address: Address | None, now: int) -> None:
         """A new record was made for this origin (not a coarse one)."""
         self._turned(now)
-        present = self._now
-        for a, b, c, d in self._cells_of(origin, client_address):
+        present, mask, width = self._now, self._mask, self._width
+        for mark in self._marks_of(origin, client_address):
+            a = mark & mask
+            b = width + (mark >> 16 & mask)
+            c = 2 * width + (mark >> 32 & mask)
+            d = 3 * width + (mark >> 48 & mask)
             least = min(present[a], present[b], present[c], present[d])
             for cell in (a, b, c, d):
                 if present[cell] == least:
@@ -124,48 +132,32 @@ class NewRecords:
 
     def count(self, origin: Origin, client_address: Address | None, now: int) -> int:
         """New records of the last hour: of a named origin, or of the client's /24 or /64."""
-        cells = self._cells_of(origin, client_address)
-        return int(self._count(cells[-1], now)) if cells else 0
+        marks = self._marks_of(origin, client_address)
+        return int(self._count(marks[-1], now)) if marks else 0
 
-    def _cells_of(self, origin: Origin, client_address: Address | None) -> tuple[_Cells, ...]:
-        """The cells of a named origin, or of an unnamed one's networks, the widest first."""
-        last_origin, last_address, cells = self._last
+    def _marks_of(self, origin: Origin, client_address: Address | None) -> tuple[int, ...]:
+        """What stands for a named origin, or for an unnamed one's networks, the widest first."""
+        last_origin, last_address, marks = self._last
         if last_origin is origin and last_address is client_address:
-            return cells
+            return marks
         if origin.named:
-            cells = (self._cells(b"n" + origin.text.encode("utf-8", "surrogateescape")),)
+            marks = (hash(b"%bn%b" % (self._key, origin.text.encode("utf-8", "surrogateescape"))),)
         elif client_address is None:
-            cells = ()
+            marks = ()
         else:
             number = int(client_address)
             levels = _LEVELS[client_address.version]
-            cells = tuple(
-                [self._cells(mark + (number >> spare).to_bytes(16, "big")) for mark, spare in levels]
-            )
-        self._last = (origin, client_address, cells)
-        return cells
+            key = self._key
+            marks = tuple([hash(b"%b%b%x" % (key, kind, number >> spare)) for kind, spare in levels])
+        self._last = (origin, client_address, marks)
+        return marks
 
-    def _reaches(self, limit: int, cells: _Cells, now: int) -> bool:
-        """Whether the count is at least the limit; one look shows nearly always that it is not."""
-        self._turned(now)
-        first = cells[0]
-        return self._now[first] + self._before[first] >= limit and self._count(cells, now) >= limit
-
-    def _count(self, cells: _Cells, now: int) -> float:
+    def _count(self, mark: int, now: int) -> float:
         start = self._turned(now)
         weight = 1 - (now - start) / HOUR
-        present, before = self._now, self._before
+        present, before, mask = self._now, self._before, self._mask
+        cells = [row * self._width + (mark >> 16 * row & mask) for row in range(_ROWS)]
         return min([present[cell] + weight * before[cell] for cell in cells])
-
-    def _cells(self, text: bytes) -> _Cells:
-        bits = hash(self._key + text)
-        mask, width = self._mask, self._width
-        return (
-            bits & mask,
-            width + (bits >> 16 & mask),
-            2 * width + (bits >> 32 & mask),
-            3 * width + (bits >> 48 & mask),
-        )
 
     def _turned(self, now: int) -> int:
         """Begin a new hour if it is time; returns when the present one began."""

@@ -14,17 +14,26 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
-from multigrey.addresses import host_name, network_of, normalise_address, split_address, strip_extension
+from multigrey.addresses import (
+    client_text,
+    host_name,
+    network_of,
+    normalise_address,
+    split_address,
+    strip_extension,
+)
 from multigrey.contracts import KeyComponent
 from multigrey.model import Attempt, Key, Origin, Table
-from multigrey.senders import sender_text
+from multigrey.senders import plain_domain, sender_text
 
 __all__ = [
     "NETWORK_KEY",
     "ORIGIN_KEY",
     "ClientAddress",
     "ClientNetwork",
+    "Envelope",
     "Helo",
     "KeyScheme",
     "OriginText",
@@ -33,6 +42,7 @@ __all__ = [
     "Sender",
     "SenderDomain",
     "address_text",
+    "envelope_of",
     "sender_key_domain",
     "sender_key_text",
 ]
@@ -77,16 +87,15 @@ def sender_key_text(attempt: Attempt) -> str:
     What a forwarder wrapped up (SRS) is the original address with the forwarder's domain behind it: whoever
     sends chooses the local part, and must not be able to choose whose records it is known by.
     """
-    return _sender(attempt)[0]
+    return _sender(attempt.sender, attempt.recipient)[0]
 
 
 def sender_key_domain(attempt: Attempt) -> str:
     """The domain trust is counted for: that of the envelope itself; "" for the null sender."""
-    return _sender(attempt)[1]
+    return _sender(attempt.sender, attempt.recipient)[1]
 
 
-def _sender(attempt: Attempt) -> tuple[str, str]:
-    sender, recipient = attempt.sender, attempt.recipient
+def _sender(sender: str, recipient: str) -> tuple[str, str]:
     if len(sender) > _CACHED_LENGTH or len(recipient) > _CACHED_LENGTH:
         return _cached_sender.__wrapped__(sender, recipient)
     return _cached_sender(sender, recipient)
@@ -103,13 +112,49 @@ def _recipient_text(recipient: str, delimiters: str) -> str:
     return _cached_recipient_text(recipient, delimiters)
 
 
+class Envelope(NamedTuple):
+    """What keys and records are made of, from one envelope."""
+
+    sender: str
+    """Key text of the sender (see `sender_key_text`)."""
+    domain: str
+    """See `sender_key_domain`."""
+    shown: str
+    """The sender normalised, with everything that `sender` leaves out."""
+    recipient: str
+    """Key text of the recipient."""
+    tail: bytes
+    """The end of a key's text, if that is sender and recipient; b"": there is no recipient."""
+
+
+def _envelope(sender: str, recipient: str, delimiters: str) -> Envelope:
+    shown, to = address_text(sender), _recipient_text(recipient, delimiters)
+    domain = plain_domain(shown, address_text(recipient))
+    text = shown
+    if domain is None:
+        text, domain = _sender(sender, recipient)
+    tail = _told(_TAIL, (text, to)) if to else b""
+    return Envelope(text, domain, shown, to, tail)
+
+
+_cached_envelope = lru_cache(maxsize=_CACHED)(_envelope)
+
+
+def envelope_of(attempt: Attempt, delimiters: str) -> Envelope:
+    """The texts of an attempt's envelope; `delimiters` as in `addresses.strip_extension`."""
+    sender, recipient = attempt.sender, attempt.recipient
+    if len(sender) > _CACHED_LENGTH or len(recipient) > _CACHED_LENGTH:
+        return _envelope(sender, recipient, delimiters)
+    return _cached_envelope(sender, recipient, delimiters)
+
+
 @dataclass(frozen=True, slots=True)
 class ClientAddress:
     """`client-address`: the exact address of the client."""
 
     def text(self, attempt: Attempt) -> str | None:
         """See `KeyComponent.text`."""
-        return None if attempt.client_address is None else str(attempt.client_address)
+        return None if attempt.client_address is None else client_text(attempt.client_address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +249,13 @@ class _Told(Enum):
 class _Recipe:
     """One list of components, ready to be made into digests."""
 
-    __slots__ = ("components", "template")
+    __slots__ = ("components", "head", "template")
 
     def __init__(self, names: Sequence[str], components: Sequence[KeyComponent]) -> None:
         if len(names) != len(components):
             raise ValueError("as many names as components are needed")
         self.template = _template(names)
+        self.head = _template(names[:1])
         self.components = tuple(
             _Told.ORIGIN
             if isinstance(component, OriginText)
@@ -237,6 +283,7 @@ class KeyScheme:
         self._recipient_domain = RecipientDomain()
         self._by_network = _Recipe(NETWORK_KEY, (network, Sender(), recipient))
         self._by_origin = _Recipe(ORIGIN_KEY, (OriginText(), Sender(), recipient))
+        self._delimiters = recipient.delimiters
         configured = _Recipe(names, components)
         if configured.template == self._by_network.template:
             configured = self._by_network
@@ -303,7 +350,16 @@ class KeyScheme:
         """The digest of named texts."""
         return self._hashed(_template([name for name, _ in parts]), [value for _, value in parts])
 
+    def envelope(self, attempt: Attempt) -> Envelope:
+        """The texts of an attempt's envelope."""
+        return envelope_of(attempt, self._delimiters)
+
     def _digest_of(self, recipe: _Recipe, attempt: Attempt, origin: Origin, network: str) -> bytes:
+        if recipe is self._by_network or recipe is self._by_origin:
+            tail = envelope_of(attempt, self._delimiters).tail
+            if tail:
+                who = origin.text if origin.named and recipe is self._by_origin else network
+                return self._digested(_told(recipe.head, (who,)) + tail)
         texts = []
         for component in recipe.components:
             if component is _Told.NETWORK:
@@ -315,21 +371,33 @@ class KeyScheme:
                 texts.append(network if text is None else text)
         return self._hashed(recipe.template, texts)
 
-    def _hashed(self, template: bytes, texts: Sequence[str]) -> bytes:
-        values: list[int | bytes] = []
-        for text in texts:
-            data = text.encode("utf-8", "surrogateescape")
-            values += (len(data), data)
+    def _hashed(self, template: str, texts: Sequence[str]) -> bytes:
+        return self._digested(_told(template, texts))
+
+    def _digested(self, text: bytes) -> bytes:
         keyed = self._hash.copy()
-        keyed.update(template % tuple(values))
+        keyed.update(text)
         return keyed.digest()
 
 
-def _template(names: Sequence[str]) -> bytes:
+def _told(template: str, texts: Sequence[str]) -> bytes:
+    """A template filled in."""
+    values: list[int | str] = []
+    for text in texts:
+        values += (len(text), text)
+    told = template % tuple(values)
+    if not told.isascii():  # the length is that of the bytes
+        values[::2] = [len(text.encode("utf-8", "surrogateescape")) for text in texts]
+        told = template % tuple(values)
+    return told.encode("utf-8", "surrogateescape")
+
+
+def _template(names: Sequence[str]) -> str:
     """`name=%d:%s;` for each: the length in bytes and the bytes of its value."""
-    return b"".join(b"%s=%%d:%%s;" % name.encode().replace(b"%", b"%%") for name in names)
+    return "".join(f"{name.replace('%', '%%')}=%d:%s;" for name in names)
 
 
+_TAIL = _template(("sender", "recipient"))
 _TRUST = _template(("origin", "sender-domain"))
 _STANDING = _template(("origin",))
 _COARSE = _template(("coarse-origin", "recipient-domain"))

@@ -270,6 +270,9 @@ class LineWriter:
 
 def _pieces(lines: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
     """`lines` in groups of at most `most` bytes with their line ends, at least one line in each."""
+    if lines and sum(map(len, lines)) + len(lines) <= most:
+        yield lines
+        return
     start = size = 0
     for index, line in enumerate(lines):
         if size and size + len(line) + 1 > most:

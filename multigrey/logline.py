@@ -32,11 +32,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import ip_address
 from itertools import accumulate
 from types import MappingProxyType
 from typing import TypeVar
 
+from multigrey.addresses import client_text
 from multigrey.model import Action, Attempt, DecisionEvent, Reason, Stage, Verdict
 
 __all__ = [
@@ -359,13 +359,7 @@ def _fields(parts: Sequence[str]) -> dict[str, str]:
 
 def _client_address(attempt: Attempt) -> str:
     address = attempt.client_address
-    return "unknown" if address is None else _address_text(address.packed)
-
-
-@lru_cache(maxsize=1024)
-def _address_text(packed: bytes) -> str:
-    """An address from its 4 or 16 bytes; the cache saves a microsecond, for IPv6 five."""
-    return str(ip_address(packed))
+    return "unknown" if address is None else client_text(address)
 
 
 def _cut_to_size(fields: Mapping[Name, str]) -> dict[Name, str]:

@@ -34,7 +34,7 @@ class MessageTable:
 
     def has_passed(self, attempt: Attempt, origin: Origin) -> bool:
         """Whether another recipient of this message, of the same origin and sender, did."""
-        return bool(attempt.message) and _identity(attempt, origin) in self._passed
+        return bool(self._passed and attempt.message) and _identity(attempt, origin) in self._passed
 
     def wants_header(self, attempt: Attempt) -> bool:
         """True once per message: the answer that carries the header (always, when no id was told)."""

@@ -29,7 +29,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from multigrey.addresses import host_name, network_of, parse_client_address
+from multigrey.addresses import client_text, host_name, network_of, parse_client_address
 from multigrey.errors import AddressError
 from multigrey.model import Address, Attempt, MeantWord, Origin, value
 
@@ -72,7 +72,6 @@ POOL_WORDS = frozenset(
 )
 """Words by which access providers mark the addresses they hand out to homes and travellers."""
 
-_EXACT_IPV4 = 32
 _SITE_IPV6 = 64
 _CACHED = 512
 _CACHED_LENGTH = 512
@@ -107,7 +106,9 @@ def trust_text(origin: Origin, client_address: Address | None) -> str:
     """
     if origin.named or client_address is None:
         return origin.text
-    return network_of(client_address, _EXACT_IPV4, _SITE_IPV6)
+    if client_address.version == 4:
+        return f"{client_text(client_address)}/32"
+    return network_of(client_address, 32, _SITE_IPV6)
 
 
 class Naming(MeantWord):
@@ -254,7 +255,7 @@ class _Judge:
         domain = self._registered_domain(name)
         if domain is None or (entry is not None and not entry.exempt):
             return None
-        greeting = _host(helo)
+        greeting = name if helo == told else _host(helo)
         if greeting != name and (greeting is None or self._home(greeting) != domain):
             return None
         return None if _evidence(name, domain, kind(number)) else Origin(domain, named=True)

@@ -34,6 +34,8 @@ _LONGEST = 320
 
 _NAME = re.compile(r"[^\W\d_]++(?:[._-][^\W\d_]++)*[0-9]{0,4}")
 """Names, and names with a year behind them: nothing of the kind is folded, but for these beginnings."""
+_HUMAN = re.compile(r"([a-z]++(?:[._-][a-z]++)*[0-9]{0,4})@([a-z0-9.-]++)", re.ASCII).fullmatch
+"""Such an address, in ASCII: nothing in it has another form."""
 _NO_NAME = ("double-bounce", "v-")
 _SHORT = 16
 """No word of fewer characters is a token by itself."""
@@ -66,6 +68,17 @@ def sender_text(sender: str, recipient: str) -> str:
     while (folded := _fold(sender, recipient)) != sender:  # each round leaves fewer characters but "#"
         sender = folded
     return sender
+
+
+def plain_domain(sender: str, recipient: str) -> str | None:
+    """The domain of a sender like a human's, of whom a look shows that nothing is folded; else None.
+
+    Both as `sender_text` wants them, which would give `sender` back.
+    """
+    match = _HUMAN(sender)
+    if match is None or sender.startswith(_NO_NAME) or match.end(1) > len(recipient):
+        return None
+    return match[2]
 
 
 def sender_domain(sender: str) -> str:

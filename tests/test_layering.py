@@ -53,6 +53,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(
         [
             "engine",
+            "ways",
             "judging",
             "recent",
             "forgetting",
@@ -96,11 +97,12 @@ CLOCK_READERS = frozenset(["time", "time_ns", "monotonic", "monotonic_ns"])
 
 BOUNDARIES: dict[str, str] = {
     "daemon:Daemon._reload_by_signal": "a reload that fails by a bug leaves everything as it was",
+    "ways:each": "what one attempt meets is the answer to that attempt, and to no other",
     "engine:Engine.report": "a listener that fails harms no answer and no other listener",
     "listeners.connections:Server.welcome": "a protocol that cannot make a dialogue costs that connection",
-    "listeners.connections:Server._protocol_error": "the same boundary, for a dialogue's last words",
+    "listeners.troubles:Troubles._protocol_error": "the same boundary, for a dialogue's last words",
     "listeners.connections:Server._connection": "one connection's trouble never reaches another's",
-    "listeners.connections:Server._step": "the same boundary, for what happens without a task",
+    "listeners.steps:Steps.all": "the same boundary, for what happens without a task",
     "control.server:ControlServer._connection": "one connection's trouble never reaches another's",
     "control.server:_Connection._answer": "a bug in an operation is an answer, and ends nothing",
     "metrics.responder:_attend": "one connection's trouble never reaches another's",
@@ -126,6 +128,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "contracts": "typing protocols without code",
     "errors": "exceptions without code",
     "listeners.accepting": "tests/listeners/test_connections.py connects through it",
+    "listeners.steps": "what tests/listeners/test_connections.py sees of connections",
+    "listeners.troubles": "what tests/listeners/test_connections.py reads in the log",
     "listeners.connection": "plain data of tests/listeners/test_connections.py",
     "control.desk": "tests/cli/test_status.py and tests/cli/test_steering.py",
     "control.running": "tests/cli/test_status.py and tests/cli/test_steering.py",

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from multigrey.codec import decode_record, decode_standing, encode_origin, encode_record, encode_standing
 from multigrey.decision import Case, Policy
@@ -109,3 +114,51 @@ def test_over_the_limit_a_message_that_passed_goes_on_passing():
     case = replace(NAMED, same_message=True)
     change = asked(case=case)([None, None, None, None])
     assert (change.value.action, change.value.reason) == (Action.PASS, Reason.SAME_MESSAGE)
+
+
+STRANGERS = st.builds(
+    lambda origin, texts, client, null, same, policy, numbers, standing, at: asked(
+        at,
+        policy=replace(policy, delay=numbers[0], retry_window=numbers[1], max_age=numbers[2]),
+        case=replace(
+            NAMED,
+            origin=origin,
+            null_sender=null,
+            same_message=same,
+            client=client,
+            sender="" if null else texts[0],
+            recipient=texts[1],
+        ),
+        record_keys=(OWN, COARSE),
+        origin_key=None if null else TRUST,
+        standing_key=STANDING if standing and origin.named else None,
+        coarse_key=None,
+    ),
+    st.sampled_from([Origin("example.org", named=True), Origin("192.0.2.0/24", named=False)]),
+    st.tuples(st.text(max_size=9), st.sampled_from(["a@example.net", "b\udcff@example.net", ""])),
+    st.sampled_from([ip_address("192.0.2.1"), ip_address("2001:db8::1"), "", "a token"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([POLICY, replace(POLICY, proof=None), replace(POLICY, observe=True)]),
+    st.tuples(st.integers(1, 9999), st.integers(1, 9_999_999), st.integers(1, 9_999_999)),
+    st.booleans(),
+    st.integers(0, 99),
+)
+
+
+@given(STRANGERS)
+def test_the_quick_way_of_strangers_says_what_the_long_one_says(question):
+    nothing = [None] * len(question.keys)
+    assert question(nothing) == question.judged(nothing)
+
+
+@pytest.mark.parametrize("origin", [Origin("example.org", named=True), Origin("192.0.2.0/24", named=False)])
+def test_a_stranger_makes_one_record_under_all_keys(origin):
+    question = asked(
+        case=replace(NAMED, origin=origin, sender="a@b"), record_keys=(OWN, COARSE), coarse_key=None
+    )
+    change = question([None] * 4)
+    assert (change.value.action, change.value.reason, change.durable) == (Action.DEFER, Reason.NEW, True)
+    assert change.puts[OWN] == change.puts[COARSE]
+    assert decode_record(change.puts[OWN].value) == Record(T, T, 120, sender="a@b", origin=origin.text)
+    assert (STANDING in change.puts) is origin.named

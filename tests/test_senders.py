@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from multigrey.addresses import normalise_address
-from multigrey.senders import PLACEHOLDER, sender_domain, sender_text
+from multigrey.senders import PLACEHOLDER, plain_domain, sender_domain, sender_text
 from tests.support.sender_shapes import RECIPIENT, SHAPES
 
 # --- the table of real shapes
@@ -294,6 +294,35 @@ def test_it_takes_everything_and_twice_is_once(sender, recipient):
     text = sender_text(sender, recipient)
     assert sender_text(text, recipient) == text
     assert sender_domain(text) == text.rpartition("@")[2] * ("@" in text)
+
+
+PLAIN = st.from_regex(r"[a-z]{1,4}(?:[._-][a-z]{1,4}){0,2}[0-9]{0,5}@[a-z0-9.-]{1,9}", fullmatch=True)
+
+
+@settings(max_examples=500)
+@given(MUTATED.map(normalise_address) | HUMAN | PLAIN, RECIPIENTS.map(normalise_address))
+def test_who_is_plain_at_a_look_is_never_folded(sender, recipient):
+    domain = plain_domain(sender, recipient)
+    assert domain is None or (sender_text(sender, recipient), sender_domain(sender)) == (sender, domain)
+
+
+@pytest.mark.parametrize(
+    ("sender", "domain"),
+    [
+        ("anna@example.com", "example.com"),
+        ("anna.max-b1985@a-b.example", "a-b.example"),
+        ("double-bounce@example.com", None),
+        ("v-anna@example.com", None),
+        ("anna12345@example.com", None),
+        ("anna+tag@example.com", None),
+        ("ann\u00e4@example.com", None),
+        ("anna", None),
+        ("", None),
+        ("a-name-longer-than-the-recipient@example.com", None),
+    ],
+)
+def test_plain_at_a_look(sender, domain):
+    assert plain_domain(sender, RECIPIENT) == domain
 
 
 @given(MUTATED | ANYTHING)

@@ -12,7 +12,7 @@ import trio
 
 from multigrey.contracts import Dialogue
 from multigrey.engine import Pending, Waiting
-from multigrey.model import Command
+from multigrey.model import Attempt, Command
 
 __all__ = ["OWN_TASK", "Connection", "ConnectionLimits", "Listening", "Need", "admits"]
 
@@ -72,6 +72,7 @@ class Connection:
 
     __slots__ = (
         "answered",
+        "attempt",
         "began",
         "command",
         "dialogue",
@@ -97,6 +98,8 @@ class Connection:
         """Time of the sweep's clock at which the present wait or decision began."""
         self.began = 0.0
         """When the request being answered was read, if that is measured; 0: it has been answered."""
+        self.attempt: Attempt
+        """The last one it brought."""
         self.pending: Waiting | Pending | None = None
         """The attempt being decided right now."""
         self.command: Command | None = None

@@ -14,8 +14,8 @@ question as the whole decision, and trio's streams three times greylistd's whole
   - a sweep, a few times a second, ends silent and slow peers and answers for overdue decisions;
   - a peer that pipelines gives way to the others every few requests.
 
-Each step of a connection runs inside one error boundary (`_step`, `_connection`): whatever goes wrong
-there ends that connection and no other.
+What is done at once stands in `steps`.  Each step of a connection runs inside one error boundary
+(`Steps.all`, `_connection`): whatever goes wrong there ends that connection and no other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 
 import trio
@@ -31,11 +31,10 @@ import trio
 from multigrey.commands import Commands
 from multigrey.contracts import Durability
 from multigrey.engine import Engine, Pending, Waiting, failure_of
-from multigrey.errors import MultigreyError, ProtocolError
+from multigrey.errors import MultigreyError
 from multigrey.listeners.connection import OWN_TASK, Connection, ConnectionLimits, Listening, Need
+from multigrey.listeners.steps import Steps
 from multigrey.metrics.measures import Timings
-from multigrey.model import Attempt, Command, Ignored, Reply, Signal
-from multigrey.seldom import Seldom
 
 __all__ = ["REQUEST_TIME", "Server"]
 
@@ -44,11 +43,9 @@ logger = logging.getLogger(__name__)
 REQUEST_TIME = 30.0
 """Seconds a peer has to bring its first request, or to finish one it has begun."""
 
-_CHUNK = 16384
 _BURST = 64
 """Connections looked at before everybody else has a turn."""
 _SWEEP_EVERY = 0.25
-_REQUESTS_BEFORE_GIVING_WAY = 16
 
 
 class Server:
@@ -57,11 +54,8 @@ class Server:
     def __init__(self, engine: Engine, commands: Commands, limits: ConnectionLimits) -> None:
         """`limits` may be replaced while running (reload)."""
         self.limits = limits
-        self.internal_errors = 0
-        """Bugs of ours that ended a connection: alert on it."""
-        self.timings: Timings | None = None
-        """Where to add up how long answers take; None: nowhere."""
         self._engine = engine
+        self._steps = Steps(engine)
         self._commands = commands
         self.open: set[Connection] = set()
         self._poll = select.epoll()
@@ -72,9 +66,20 @@ class Server:
         self._departure: trio.Event | None = None
         """Set when a connection ends, if somebody waits for that."""
         self._draining = False
-        self._tick = 0.0
-        self._seldom = Seldom()
-        self._hints: set[tuple[str, str]] = set()
+
+    @property
+    def timings(self) -> Timings | None:
+        """Where to add up how long answers take; None: nowhere."""
+        return self._steps.timings
+
+    @timings.setter
+    def timings(self, timings: Timings | None) -> None:
+        self._steps.timings = timings
+
+    @property
+    def internal_errors(self) -> int:
+        """Bugs of ours that ended a connection: alert on it."""
+        return self._steps.troubles.internal_errors
 
     @property
     def connections(self) -> int:
@@ -104,9 +109,9 @@ class Server:
         connections = []
         for sock, peer in accepted:
             try:
-                connections.append(Connection(sock, peer, listening, self._tick))
+                connections.append(Connection(sock, peer, listening, self._steps.tick))
             except Exception:
-                self.internal_errors += 1
+                self._steps.troubles.internal_errors += 1
                 logger.exception("%s: %s: no dialogue can be made", listening.name, peer)
                 sock.close()
         self.open.update(connections)
@@ -137,25 +142,28 @@ class Server:
                 await trio.lowlevel.wait_readable(self._poll.fileno())
 
     def _serve(self, connections: Sequence[Connection]) -> None:
-        """Read from all, then decide for all, then answer all.
+        """Read from all, then decide for all, then answer all (see `steps`)."""
+        heard = self._steps.all(self._steps.receive, zip(connections, strict=True))
+        turn, needs = [], []
+        for connection, need in heard:
+            if need is Need.TURN:
+                turn.append(connection)
+            elif need is Need.DECISION:  # not listened to again before it has its answer
+                self._unpark(connection)
+            else:
+                needs.append((connection, need))
+        self._finish_round([*needs, *self._steps.advance_all(turn)])
 
-        In this order because a system call costs the interpreter what it has in the processor's
-        caches: taking turns between the kernel and Python makes every decision half as slow again.
-        """
-        heard = [(connection, self._step(connection, self._receive)) for connection in connections]
-        needs = [
-            (connection, self._step(connection, self._advance) if need is Need.TURN else need)
-            for connection, need in heard
-            if connection.pending is None
-        ]
-        for connection, need in needs:
-            self._settle(connection, self._step(connection, self._send, need))
+    def _finish_round(self, needs: Iterable[tuple[Connection, Need]]) -> None:
+        """Send what is queued for each, see to it that each goes on, tell what was decided."""
+        for connection, need in self._steps.all(self._steps.send, needs):
+            self._settle(connection, need)
         self._engine.report()
 
     def _settle(self, connection: Connection, need: Need) -> None:
         """See to it that a connection goes on when it has what it needs."""
         if need is Need.READ:
-            if not connection.parked and self._step(connection, self._park) is Need.NOTHING:
+            if not connection.parked and self._steps.one(connection, self._park) is Need.NOTHING:
                 self._close(connection)
         elif need is Need.NOTHING:
             self._close(connection)
@@ -210,18 +218,21 @@ class Server:
         began = perf_counter()
         error = await failure_of(durability)
         group = self._shared.pop(durability)
-        if self.timings is not None:
-            self.timings.commits.observe(perf_counter() - began)
-            self.timings.batches.observe(len(group))
+        if self._steps.timings is not None:
+            self._steps.timings.commits.observe(perf_counter() - began)
+            self._steps.timings.batches.observe(len(group))
         for start in range(0, len(group), _BURST):
-            needs = [
-                (connection, self._step(connection, self._answer_waiting, waiting, error))
-                for connection, waiting in group[start : start + _BURST]
-                if connection.pending is waiting  # or it was overdue, or is gone
-            ]
-            for connection, need in needs:
-                self._settle(connection, self._step(connection, self._send, need))
-            self._engine.report()
+            answered = self._steps.all(
+                self._steps.answer_waiting,
+                [
+                    (connection, waiting, error)
+                    for connection, waiting in group[start : start + _BURST]
+                    if connection.pending is waiting  # or it was overdue, or is gone
+                ],
+            )
+            turn = [connection for connection, need in answered if need is Need.TURN]
+            needs = [pair for pair in answered if pair[1] is not Need.TURN]
+            self._finish_round([*needs, *self._steps.advance_all(turn)])
             await trio.lowlevel.checkpoint()
 
     async def _connection(self, connection: Connection, need: Need) -> None:
@@ -229,7 +240,7 @@ class Server:
         try:
             need = await self._attend(connection, need)
         except Exception as error:  # noqa: BLE001  (reported, and it ends here)
-            self._report(connection, error)
+            self._steps.troubles.report(connection, error, self._steps.tick)
             need = Need.NOTHING
         connection.scope = None
         self._settle(connection, need)
@@ -240,14 +251,16 @@ class Server:
         with connection.scope:
             while need in OWN_TASK and not isinstance(connection.pending, Waiting):
                 await self._get(connection, need)
-                need = self._send(connection, self._advance(connection))
+                need = self._steps.send(connection, self._steps.advance(connection))
             return need
         pending, connection.pending = connection.pending, None
         if not connection.overdue or pending is None:
             return Need.NOTHING
         connection.overdue = False
         assert isinstance(pending, Pending)
-        return self._send(connection, self._answer_overdue(connection, pending))
+        return self._steps.send(
+            connection, self._steps.answer_overdue(connection, pending, self.limits.answer_within)
+        )
 
     async def _get(self, connection: Connection, need: Need) -> None:
         """Wait for what is needed."""
@@ -255,9 +268,9 @@ class Server:
             pending = connection.pending
             assert isinstance(pending, Pending)
             reply = await self._engine.finish(pending, connection.listening.on_error)
-            self._take_answer(connection, pending.attempt, reply)
+            self._steps.take_answer(connection, pending.attempt, reply)
         elif need is Need.WRITE:
-            connection.since = self._tick
+            connection.since = self._steps.tick
             await trio.lowlevel.wait_writable(connection.sock)
         elif need is Need.COMMAND:
             await self._command(connection)
@@ -267,109 +280,11 @@ class Server:
     async def _command(self, connection: Connection) -> None:
         command, connection.command = connection.command, None
         assert command is not None
-        connection.since = self._tick
+        connection.since = self._steps.tick
         try:
             connection.dialogue.answer(command, await self._commands.run(command))
         except MultigreyError as error:
             connection.dialogue.answer(command, str(error))
-
-    # Doing what can be done at once
-
-    def _step(self, connection: Connection, do: Callable[..., Need], *arguments: object) -> Need:
-        """The error boundary of everything that happens without a task."""
-        try:
-            return do(connection, *arguments)
-        except Exception as error:  # noqa: BLE001  (reported, and it ends here)
-            self._report(connection, error)
-            return Need.NOTHING
-
-    def _receive(self, connection: Connection) -> Need:
-        """Read what the peer has sent; TURN: there is something to do with it."""
-        if connection.pending is not None:
-            # It does not wait for its answer: not listened to again before it has that.
-            self._unpark(connection)
-            return Need.DECISION
-        try:
-            data = connection.sock.recv(_CHUNK)
-        except BlockingIOError:
-            return Need.READ
-        if not connection.partial:
-            connection.partial = True
-            connection.since = self._tick
-        if self.timings is not None:
-            connection.began = perf_counter()
-        connection.dialogue.receive(data)
-        return Need.TURN
-
-    def _advance(self, connection: Connection) -> Need:
-        """Decide and answer what can be without waiting; what has to be waited for then."""
-        if connection.silent:
-            return Need.NOTHING
-        dialogue = connection.dialogue
-        for _ in range(_REQUESTS_BEFORE_GIVING_WAY):
-            request = dialogue.next_request()
-            if request is Signal.NEED_DATA:
-                return Need.READ
-            if isinstance(request, Attempt):
-                reply = self._engine.begin(request, connection.listening.on_error)
-                if isinstance(reply, (Waiting, Pending)):
-                    connection.pending = reply
-                    connection.since = self._tick
-                    return Need.DECISION
-                self._take_answer(connection, request, reply)
-                if reply is None:
-                    return Need.NOTHING
-            elif request is Signal.CLOSED:
-                return Need.NOTHING
-            elif isinstance(request, Command):
-                connection.command = request
-                return Need.COMMAND
-            elif isinstance(request, Ignored):
-                connection.answered = True
-                self._hint(connection, request)
-        return Need.TURN
-
-    def _send(self, connection: Connection, need: Need) -> Need:
-        """Send what is queued; what is needed then: `need`, or room for the rest of it."""
-        data = connection.dialogue.data_to_send()
-        if connection.rest:
-            data = connection.rest + data
-        elif not data:
-            return need
-        try:
-            sent = connection.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        connection.since = self._tick
-        if self.timings is not None and connection.began:
-            self.timings.answers.observe(perf_counter() - connection.began)
-            connection.began = 0.0
-        if sent == len(data):
-            connection.rest = b""
-            connection.partial = False
-            return need
-        connection.rest = data[sent:]
-        connection.partial = True
-        return need if need is Need.DECISION else Need.WRITE
-
-    def _take_answer(self, connection: Connection, attempt: Attempt, reply: Reply | None) -> None:
-        """Queue the engine's answer; None: the connection is to be closed without one."""
-        connection.pending = None
-        connection.answered = True
-        if reply is None:
-            connection.silent = True
-        else:
-            connection.dialogue.answer(attempt, reply)
-
-    def _answer_waiting(self, connection: Connection, waiting: Waiting, error: str) -> Need:
-        reply = self._engine.end(waiting, connection.listening.on_error, error)
-        self._take_answer(connection, waiting.pending.attempt, reply)
-        return self._advance(connection)
-
-    def _answer_overdue(self, connection: Connection, pending: Pending) -> Need:
-        reply = self._engine.overdue(pending, connection.listening.on_error, self.limits.answer_within)
-        self._take_answer(connection, pending.attempt, reply)
-        return self._advance(connection)
 
     # Ends
 
@@ -377,9 +292,9 @@ class Server:
         """End silent and slow peers, and decisions that take too long, for ever."""
         start = trio.current_time()
         while True:
-            self._tick = trio.current_time() - start
+            self._steps.tick = trio.current_time() - start
             for connection in list(self.open):
-                age = self._tick - connection.since
+                age = self._steps.tick - connection.since
                 if connection.pending is not None:
                     if age > self.limits.answer_within:
                         self._give_up(connection)
@@ -387,9 +302,9 @@ class Server:
                 elif age > self._patience(connection):
                     self._end(connection)
                 elif connection.parked and connection.partial:
-                    need = self._step(connection, self._lose_patience, age)
+                    need = self._steps.one(connection, self._lose_patience, age)
                     if need is not Need.READ:
-                        self._settle(connection, self._step(connection, self._send, need))
+                        self._settle(connection, self._steps.one(connection, self._steps.send, need))
                         self._engine.report()
             await trio.sleep(_SWEEP_EVERY)
 
@@ -403,14 +318,16 @@ class Server:
         if patience is None or age < patience:
             return Need.READ
         connection.dialogue.receive(b"")
-        return self._advance(connection)
+        return self._steps.advance(connection)
 
     def _give_up(self, connection: Connection) -> None:
         """Answer by on_error for a decision that takes too long."""
         pending = connection.pending
         if isinstance(pending, Waiting):
-            need = self._step(connection, self._answer_overdue, pending.pending)
-            self._settle(connection, self._step(connection, self._send, need))
+            need = self._steps.one(
+                connection, self._steps.answer_overdue, pending.pending, self.limits.answer_within
+            )
+            self._settle(connection, self._steps.one(connection, self._steps.send, need))
         else:
             connection.overdue = True
             self._end(connection)
@@ -420,31 +337,3 @@ class Server:
         if self._departure is None:
             self._departure = trio.Event()
         await self._departure.wait()
-
-    def _report(self, connection: Connection, error: Exception) -> None:
-        """What ended a connection: the peer's fault, the network's, or ours."""
-        if isinstance(error, ProtocolError):
-            self._protocol_error(connection, error)
-        elif isinstance(error, OSError):
-            logger.debug("%s: %s: %s", connection.listening.name, connection.peer, error)
-        else:
-            self.internal_errors += 1
-            logger.error("%s: %s: internal error", connection.listening.name, connection.peer, exc_info=error)
-
-    def _hint(self, connection: Connection, ignored: Ignored) -> None:
-        """Say once per endpoint what an administrator should know."""
-        if ignored.hint and (connection.listening.name, ignored.hint) not in self._hints:
-            self._hints.add((connection.listening.name, ignored.hint))
-            logger.warning("%s: %s", connection.listening.name, ignored.hint)
-
-    def _protocol_error(self, connection: Connection, error: ProtocolError) -> None:
-        host = connection.peer.partition(" ")[0]
-        if self._seldom.due((connection.listening.name, host), self._tick):
-            logger.warning("%s: %s: %s", connection.listening.name, connection.peer, error)
-        try:
-            connection.sock.send(connection.dialogue.data_to_send() + (error.reply or b""))
-        except OSError as failure:
-            logger.debug("%s: %s: %s", connection.listening.name, connection.peer, failure)
-        except Exception:
-            self.internal_errors += 1
-            logger.exception("%s: %s: internal error", connection.listening.name, connection.peer)

@@ -44,6 +44,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from multigrey.contracts import DialogueOptions
@@ -106,6 +107,8 @@ class PostfixDialogue:
         if self._broken:
             return Signal.CLOSED
         inbox = self._inbox
+        if not inbox and not inbox.ended:
+            return Signal.NEED_DATA
         try:
             while (raw := inbox.take(b"\n\n")) == b"":
                 pass  # empty lines between questions
@@ -230,11 +233,17 @@ def _action(reply: Reply, *, at_data: bool) -> bytes:
     if reply.action is Action.PASS:
         header = one_line(reply.header, HEADER_OCTETS) if reply.header else ""
         return encode(f"action=PREPEND {header}\n\n") if header else _DUNNO
-    code = _CODE.fullmatch(reply.code)
-    detail = code[1] if code else ".7.1"
-    if reply.action is Action.REJECT:
-        return encode(f"action=REJECT 5{detail} {reply_text(reply.text)}\n\n")
+    return _refusal(reply.action, reply.code, reply.text, at_data)
+
+
+@lru_cache(maxsize=16)
+def _refusal(action: Action, code: str, text: str, at_data: bool) -> bytes:
+    """The answer with these words, which are nearly always the same."""
+    known = _CODE.fullmatch(code)
+    detail = known[1] if known else ".7.1"
+    if action is Action.REJECT:
+        return encode(f"action=REJECT 5{detail} {reply_text(text)}\n\n")
     if at_data:
         # Postfix would log "450 4.7.1 <DATA>: ... rejected", which fail2ban's stock jail counts.
-        return encode(f"action=451 4{detail} {reply_text(reply.text)}\n\n")
-    return encode(f"action=DEFER_IF_PERMIT 4{detail} {reply_text(reply.text)}\n\n")
+        return encode(f"action=451 4{detail} {reply_text(text)}\n\n")
+    return encode(f"action=DEFER_IF_PERMIT 4{detail} {reply_text(text)}\n\n")

@@ -11,7 +11,10 @@ tried again together with what came meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from time import thread_time
 
 import trio
 
@@ -24,6 +27,9 @@ ENTRIES = 5_000
 fewer batches meet a checkpoint's sync, which makes theirs take several times as long."""
 AFTER = 5.0
 """Seconds after which fewer will do."""
+_REST = 4
+_LONGEST_REST = 0.05
+"""Seconds."""
 
 
 class Checkpoints:
@@ -42,6 +48,10 @@ class Checkpoints:
         self._write = write
         self.changed: Callable[[], None] = lambda: None
         """Called when `layers` are others."""
+        self._waiting = 0
+        """How many wait for a checkpoint."""
+        self._hurry = threading.Event()
+        """Set while somebody does."""
         self._closed: Batch | None = None
         self._next = Batch()
 
@@ -69,14 +79,42 @@ class Checkpoints:
 
     async def done(self) -> None:
         """Have everything that is here now put into LMDB.  Raises StoreError when that fails."""
-        if self._next.puts:
-            await self._next.committed()
-        elif self._closed is not None:
-            await self._closed.committed()
+        with self._in_a_hurry():
+            if self._next.puts:
+                await self._next.committed()
+            elif self._closed is not None:
+                await self._closed.committed()
 
     async def progress(self) -> None:
         """Wait until the next checkpoint was made, or failed."""
-        await (self._closed or self._next).settled()
+        with self._in_a_hurry():
+            await (self._closed or self._next).settled()
+
+    def breather(self) -> Callable[[], None]:
+        """What the thread that writes a checkpoint is to call now and then.
+
+        As long as nobody waits for the checkpoint it then leaves the processor to the event loop for
+        some times what it took itself since the last call: so answers hardly take longer meanwhile.
+        """
+        began = thread_time()
+
+        def breathe() -> None:
+            nonlocal began
+            self._hurry.wait(min(_REST * (thread_time() - began), _LONGEST_REST))
+            began = thread_time()
+
+        return breathe
+
+    @contextmanager
+    def _in_a_hurry(self) -> Iterator[None]:
+        self._waiting += 1
+        self._hurry.set()
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._hurry.clear()
 
     async def run(self) -> None:
         """Make checkpoints until cancelled."""

@@ -67,6 +67,11 @@ class Commits:
                 if key in puts:
                     yield index, puts[key]
 
+    def changes(self, keys: Iterable[Key]) -> bool:
+        """Whether what was decided since the last batch was closed changes one of `keys`."""
+        puts = self._next.puts
+        return bool(puts) and any(key in puts for key in keys)
+
     def add(self, puts: Puts) -> Batch:
         """Take over changes; returns the batch they ride in.  Raises StoreError, then nothing is taken."""
         if self._closed:

@@ -45,21 +45,27 @@ class Opened:
     map_size: int
     """What the administrator allows; a little more is mapped, see `write`."""
 
-    def checkpoint(self, puts: Puts, number: int, hook: Callable[[], None] | None = None) -> None:
+    def checkpoint(
+        self,
+        puts: Puts,
+        number: int,
+        hook: Callable[[], None] | None = None,
+        breathe: Callable[[], None] = lambda: None,
+    ) -> None:
         """Put what the journal has, up to batch `number`.  Raises lmdb.Error.
 
         In several transactions, because LMDB holds every page it changes in memory, and keeps that.  Only
         the last one says that it is done: until then the journal counts, where the same stands once more.
-        `hook` is called before that one is committed.  The map size is not looked at: that was done before
-        any of it went into the journal.
+        `hook` is called before that one is committed, `breathe` every few milliseconds.  The map size is not
+        looked at: that was done before any of it went into the journal.
         """
         keys = sorted(puts, key=_place)
         begins = range(0, len(keys), _AT_ONCE)[:-1]
         for begin in begins:
             with self.env.begin(write=True) as txn:
-                self.rows.write(txn, {key: puts[key] for key in keys[begin : begin + _AT_ONCE]})
+                self.rows.write(txn, {key: puts[key] for key in keys[begin : begin + _AT_ONCE]}, breathe)
         with self.env.begin(write=True) as txn:
-            self.rows.write(txn, {key: puts[key] for key in keys[len(begins) * _AT_ONCE :]})
+            self.rows.write(txn, {key: puts[key] for key in keys[len(begins) * _AT_ONCE :]}, breathe)
             self.rows.note_applied(txn, number)
             if hook is not None:
                 hook()

@@ -283,6 +283,8 @@ class LmdbStore:
     def _submitted(
         self, opened: Opened, keys: Sequence[Key], decide: Callable[[Values], Change[T]], seen: Values = ()
     ) -> Submitted[T]:
+        if seen and self._commits.changes(keys[: len(seen)]):
+            seen = ()
         further = keys[len(seen) :] if seen else keys
         change = decide([*seen, *self._values(opened, further)] if further else seen)
         batch: Batch | None = None
@@ -376,7 +378,7 @@ class LmdbStore:
     def _write_checkpoint(self, opened: Opened, puts: Puts, number: int) -> None:
         """In the checkpoint thread."""
         began = perf_counter()
-        opened.checkpoint(puts, number, self._checkpoint_hook)
+        opened.checkpoint(puts, number, self._checkpoint_hook, self._checkpoints.breather())
         self._last_checkpoint = perf_counter() - began
 
     async def _at(self, thread: int, work: Callable[[], T]) -> T:

@@ -13,7 +13,7 @@ costs one write and not three.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import lmdb
@@ -56,12 +56,15 @@ class Rows:
         self._due = env.open_db(_DUE, create=create)
         self._codes = {table: table.value for table in Table}
 
-    def write(self, txn: Transaction, puts: Mapping[Key, Entry | None]) -> None:
+    def write(
+        self, txn: Transaction, puts: Mapping[Key, Entry | None], breathe: Callable[[], None] = lambda: None
+    ) -> None:
         """Put or delete entries: per table looks at what is there, and writes of what is new.
 
         Every call into LMDB gives up the interpreter's lock, and getting it back from a busy event
         loop takes longer than the call.  Neighbours come together, so that their pages are in the
-        processor's cache, and in pieces, so that the lock is not kept for long either.
+        processor's cache, and in pieces, so that the lock is not kept for long either; `breathe` is
+        called after each.
         """
         digests: dict[Table, list[bytes]] = {}
         for table, digest in puts:
@@ -71,8 +74,11 @@ class Rows:
             wanted.sort()
             for begin in range(0, len(wanted), _PIECE):
                 planned += self._write(txn, table, wanted[begin : begin + _PIECE], puts)
+                breathe()
         planned.sort()
-        txn.cursor(self._due).putmulti(planned)
+        for begin in range(0, len(planned), _PIECE):
+            txn.cursor(self._due).putmulti(planned[begin : begin + _PIECE])
+            breathe()
 
     def _write(
         self, txn: Transaction, table: Table, wanted: list[bytes], puts: Mapping[Key, Entry | None]

@@ -65,6 +65,18 @@ async def test_one_change_over_several_tables(store):
     assert list(await store.read(list(puts))) == [table.value for table in Table]
 
 
+async def test_what_was_submitted_since_a_look_counts(store):
+    await put(store, key(1), b"old")
+    seen = store.peek([key(1), key(2)])
+    assert store.submit([], lambda _: Change(None, {key(2): Entry(b"new", FAR)}, durable=False)) is not None
+    told = store.submit([key(1), key(2)], lambda values: Change(list(values), {}, durable=False), seen)
+    assert told is not None
+    assert told.value == [b"old", b"new"]
+    told = store.submit([key(1), key(2)], lambda values: Change(list(values), {}, durable=False), seen[:1])
+    assert told is not None
+    assert told.value == [b"old", b"new"]
+
+
 async def test_concurrent_changes_of_one_key_all_count(store):
     async with trio.open_nursery() as nursery:
         for number in range(60):

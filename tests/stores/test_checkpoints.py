@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from multigrey.errors import StoreError
-from multigrey.model import Entry, Table
+from multigrey.model import Change, Entry, Table
 from multigrey.stores import checkpoints, commits, environment
 from multigrey.stores.files import StateFiles
 from multigrey.stores.frames import HEAD_SIZE, Head
@@ -243,6 +243,55 @@ async def test_nothing_waits_for_a_checkpoint(store, disk):
     health = await store.health()
     assert (health["journaled"], health["journal"]) == (0, 0)
     assert health["last_checkpoint_us"] > 0
+
+
+class Rests:
+    """An event that is never set, and how long it was waited for."""
+
+    def __init__(self) -> None:
+        self.seconds = []
+        self.hurry = False
+
+    def wait(self, seconds):
+        self.seconds.append(seconds)
+
+    def set(self):
+        self.hurry = True
+
+    def clear(self):
+        self.hurry = False
+
+
+async def test_a_checkpoint_nobody_waits_for_rests_between_its_pieces(store, monkeypatch):
+    taken = iter([0.0, 0.002, 0.002, 9.0, 9.0])
+    monkeypatch.setattr("multigrey.stores.checkpoints.thread_time", lambda: next(taken))
+    rests = store._checkpoints._hurry = Rests()
+    breathe = store._checkpoints.breather()
+    breathe()
+    breathe()
+    assert rests.seconds == [pytest.approx(0.008), checkpoints._LONGEST_REST]
+
+
+async def test_whoever_waits_for_a_checkpoint_lets_it_hurry(store, disk):
+    await put(store, key(1), b"x")
+    hurry = store._checkpoints._hurry
+    disk.stop()
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(store._checkpoints.done)
+        await until(lambda: store._checkpoints._closed is not None)
+        assert hurry.is_set()
+        disk.go()
+    assert not hurry.is_set()
+
+
+async def test_a_checkpoint_of_many_pieces_rests_after_each(store, monkeypatch):
+    rests = store._checkpoints._hurry = Rests()
+    puts = {key(number): Entry(b"x", FAR + number) for number in range(600)}
+    await store.apply([], lambda _: Change(None, puts, durable=True))
+    await store._checkpoints.done()
+    assert len(rests.seconds) == 6  # 600 entries, 600 rows of the time index, in pieces of 250
+    assert len(await everything(store)) == 600
 
 
 async def test_nothing_is_lost_while_checkpoints_fail(store, disk, caplog, monkeypatch):
