@@ -108,10 +108,11 @@ class Engine:
         """
         setup, now = self.setup, self.clock.now()
         ways = [Way(setup, now, attempt, on_error) for attempt, on_error in asked]
-        rest = each(ways, self._recognise)
-        rest = each(rest, self._find)
-        rest = each(rest, self._ask)
-        each(rest, self._submit)
+        rest = each(ways, self._place)
+        recent = self._look([way for way in rest if way.seen is not None])
+        strangers = [way for way in rest if way.seen is None] + each(recent, self._recognise)
+        rest = each(self._look(each(strangers, self._key)), self._find)
+        each(self._look(each(rest, self._ask)), self._submit)
         each([way for way in ways if way.verdict is not None], self._answer)
         return [way.begun for way in ways]
 
@@ -207,53 +208,75 @@ class Engine:
 
     # The steps of `begin_all`; each says whether the next one is wanted.
 
-    def _recognise(self, way: Way) -> bool:
-        """Steps 1 to 3, and whether it is a sender who was known a moment ago and is known still."""
-        setup, attempt, now = way.setup, way.attempt, way.now
+    def _place(self, way: Way) -> bool:
+        """Who is sending, and what can be said without looking at what is known: steps 1 to 3."""
+        setup, attempt = way.setup, way.attempt
         seen = self._recent.find(attempt, setup)
         if seen is None:
             way.network = setup.network(attempt)
             way.origin = setup.origin_of(attempt, way.network)
         else:
             way.network, way.origin = seen.network, seen.origin
-        found = without_store(setup, attempt, way.origin, now, None)
+        found = without_store(setup, attempt, way.origin, way.now, None)
         if isinstance(found, Verdict):
             way.verdict = found
             return False
         way.rule = found
-        if seen is None or self.blocked or (found is not None and found.key is not None):
-            return True
-        keys = seen.keys_for(now)
-        values = self.store.peek(keys)
-        if values is None:
+        if seen is not None and not self.blocked and (found is None or found.key is None):
+            way.seen = seen
+            way.keys = seen.keys_for(way.now)
+        return True
+
+    def _look(self, ways: Sequence[Way]) -> Sequence[Way]:
+        """See what is stored under the keys of all, at once; returns those that go on."""
+        try:
+            found = self.store.peek([key for way in ways for key in way.keys])
+        except StoreError as error:
+            for way in ways:
+                way.verdict = trouble(way.on_error, str(error))
+            return ()
+        begin = 0
+        for way in ways:
+            end = begin + len(way.keys)
+            way.values = None if found is None else found[begin:end]
+            begin = end
+        return ways
+
+    def _recognise(self, way: Way) -> bool:
+        """Whether a sender who was known a moment ago is known still."""
+        seen, values = way.seen, way.values
+        if seen is None or values is None:
             return True
         if values != seen.values:
             seen.times = passed_times(values)
             seen.values = values
-        way.verdict = None if seen.times is None else known_at_once(setup.policy, now, seen.times)
+        way.verdict = None if seen.times is None else known_at_once(way.setup.policy, way.now, seen.times)
         if way.verdict is None:
             return True
-        if keys is seen.keys:
-            seen.together = now
+        if way.keys is seen.keys:
+            seen.together = way.now
         return False
 
-    def _find(self, way: Way) -> bool:
-        """What the stored records alone say."""
+    def _key(self, way: Way) -> bool:
+        """Under which keys it is remembered."""
         setup, attempt = way.setup, way.attempt
-        scheme = setup.scheme_for(way.rule)
-        way.keys = keys = scheme.record_keys(attempt, way.origin, way.network)
+        way.keys = setup.scheme_for(way.rule).record_keys(attempt, way.origin, way.network)
         if self.blocked and self._is_blocked(setup, attempt, way.origin, way.network):
             way.verdict = Verdict(Action.REJECT, Reason.RULE, rule=_BLOCKED)
             return False
-        way.values = values = self.store.peek(keys)
+        return True
+
+    def _find(self, way: Way) -> bool:
+        """What the stored records alone say."""
+        setup, values = way.setup, way.values
         times = None if values is None else passed_times(values)
         way.verdict = None if times is None else known_at_once(setup.policy, way.now, times)
         if way.verdict is None:
             return True
-        if scheme is setup.scheme:
-            seen = Seen(setup, way.network, way.origin, keys)
+        if setup.scheme_for(way.rule) is setup.scheme:
+            seen = Seen(setup, way.network, way.origin, way.keys)
             seen.together = way.now
-            self._recent.note(attempt, seen)
+            self._recent.note(way.attempt, seen)
         return False
 
     def _is_blocked(self, setup: Setup, attempt: Attempt, origin: Origin, network: str) -> bool:
@@ -270,14 +293,15 @@ class Engine:
             way.begun = pending
             return False
         way.question = self.question(pending)
+        way.keys = way.question.keys
         return True
 
     def _submit(self, way: Way) -> bool:
         """Decide and hand over to the store."""
-        pending, question = way.pending, way.question
+        pending, question, seen = way.pending, way.question, way.values
         if coarse := self._over_limit(pending):
-            question = self.question(pending, coarse)
-        submitted = self.store.submit(question.keys, question, way.values or ())
+            question, seen = self.question(pending, coarse), None
+        submitted = self.store.submit(way.keys if seen else question.keys, question, seen or ())
         if submitted is None:
             way.begun = pending
             return False

@@ -75,7 +75,7 @@ class NewRecordLimits:
 class NewRecords:
     """Counts them.  `limits` may be replaced at any time."""
 
-    __slots__ = ("_before", "_key", "_last", "_mask", "_now", "_start", "_width", "limits")
+    __slots__ = ("_before", "_key", "_last", "_levels", "_mask", "_now", "_start", "_width", "limits")
 
     def __init__(self, limits: NewRecordLimits, size: int = _MOST_CELLS, *, key: bytes = b"") -> None:
         """`size`: cells of a row, made a power of two; each takes 32 bytes in all (2 MiB by default).
@@ -86,6 +86,9 @@ class NewRecords:
         self._width = min(1 << max(size - 1, 1).bit_length(), _MOST_CELLS)
         self._mask = self._width - 1
         self._key = key
+        self._levels = {
+            version: [(key + kind, spare) for kind, spare in levels] for version, levels in _LEVELS.items()
+        }
         self._now = self._zeros()
         self._before = self._zeros()
         self._start: int | None = None
@@ -125,10 +128,16 @@ class NewRecords:
             b = width + (mark >> 16 & mask)
             c = 2 * width + (mark >> 32 & mask)
             d = 3 * width + (mark >> 48 & mask)
-            least = min(present[a], present[b], present[c], present[d])
-            for cell in (a, b, c, d):
-                if present[cell] == least:
-                    present[cell] = least + 1
+            one, two, three, four = present[a], present[b], present[c], present[d]
+            least = min(one, two, three, four)
+            if one == least:
+                present[a] = least + 1
+            if two == least:
+                present[b] = least + 1
+            if three == least:
+                present[c] = least + 1
+            if four == least:
+                present[d] = least + 1
 
     def count(self, origin: Origin, client_address: Address | None, now: int) -> int:
         """New records of the last hour: of a named origin, or of the client's /24 or /64."""
@@ -146,9 +155,8 @@ class NewRecords:
             marks = ()
         else:
             number = int(client_address)
-            levels = _LEVELS[client_address.version]
-            key = self._key
-            marks = tuple([hash(b"%b%b%x" % (key, kind, number >> spare)) for kind, spare in levels])
+            levels = self._levels[client_address.version]
+            marks = tuple([hash(kind + (number >> spare).to_bytes(16, "big")) for kind, spare in levels])
         self._last = (origin, client_address, marks)
         return marks
 

@@ -61,6 +61,9 @@ _CACHED_LENGTH = 320
 _CACHED = 512
 """Enough for the recipients and senders of the moment; who is known is remembered elsewhere (`recent`)."""
 
+_CACHED_ENVELOPES = 128
+"""Enough for attempts that are judged together."""
+
 _cached_address_text = lru_cache(maxsize=_CACHED)(normalise_address)
 
 
@@ -133,11 +136,14 @@ def _envelope(sender: str, recipient: str, delimiters: str) -> Envelope:
     text = shown
     if domain is None:
         text, domain = _sender(sender, recipient)
-    tail = _told(_TAIL, (text, to)) if to else b""
+    tail = b""
+    if to:
+        plain = f"sender={len(text)}:{text};recipient={len(to)}:{to};"
+        tail = plain.encode("ascii") if plain.isascii() else _told(_TAIL, (text, to))
     return Envelope(text, domain, shown, to, tail)
 
 
-_cached_envelope = lru_cache(maxsize=_CACHED)(_envelope)
+_cached_envelope = lru_cache(maxsize=_CACHED_ENVELOPES)(_envelope)
 
 
 def envelope_of(attempt: Attempt, delimiters: str) -> Envelope:
@@ -382,14 +388,19 @@ class KeyScheme:
 
 def _told(template: str, texts: Sequence[str]) -> bytes:
     """A template filled in."""
-    values: list[int | str] = []
-    for text in texts:
-        values += (len(text), text)
-    told = template % tuple(values)
-    if not told.isascii():  # the length is that of the bytes
-        values[::2] = [len(text.encode("utf-8", "surrogateescape")) for text in texts]
-        told = template % tuple(values)
-    return told.encode("utf-8", "surrogateescape")
+    if len(texts) == 1:
+        told = template % (len(texts[0]), texts[0])
+    elif len(texts) == 2:
+        told = template % (len(texts[0]), texts[0], len(texts[1]), texts[1])
+    else:
+        told = template % tuple([part for text in texts for part in (len(text), text)])
+    if told.isascii():
+        return told.encode("ascii")
+    sizes = [
+        len(text.encode("utf-8", "surrogateescape")) for text in texts
+    ]  # the length is that of the bytes
+    parts = [part for pair in zip(sizes, texts, strict=True) for part in pair]
+    return (template % tuple(parts)).encode("utf-8", "surrogateescape")
 
 
 def _template(names: Sequence[str]) -> str:

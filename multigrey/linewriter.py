@@ -2,7 +2,7 @@
 
 A full pipe, a slow disk, a syslog daemon that does not read: each blocks whoever writes, so a thread of
 its own does.  `LineWriter.put` only appends to a queue; the thread takes what has gathered in
-5 ms and writes it in as few calls as keep lines whole.
+10 ms and writes it in as few calls as keep lines whole.
 
 The queue is bounded in bytes.  What does not fit, and what a write failed on, is lost, counted, and told
 in one line as soon as writing works again.
@@ -23,7 +23,7 @@ from typing import Protocol
 
 __all__ = ["DatagramSink", "FileSink", "LineWriter", "Sink", "StreamSink"]
 
-_GATHER = 0.005
+_GATHER = 0.01
 """Seconds from the first line of a batch to its writing."""
 _LIMIT = 4 << 20
 _OVERHEAD = 50

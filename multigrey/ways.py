@@ -9,6 +9,7 @@ from multigrey.errors import CodecError, StoreError
 from multigrey.judging import Setup, trouble
 from multigrey.model import Attempt, Key, Origin, Reply, Verdict, value
 from multigrey.question import Question
+from multigrey.recent import Seen
 from multigrey.rules import Outcome
 
 __all__ = ["Begun", "OnError", "Pending", "Waiting", "Way", "each"]
@@ -66,6 +67,7 @@ class Way:
         "pending",
         "question",
         "rule",
+        "seen",
         "setup",
         "values",
         "verdict",
@@ -83,9 +85,12 @@ class Way:
         self.origin: Origin
         self.rule: Outcome | None
         """A rule that only says how to greylist."""
+        self.seen: Seen | None = None
+        """What was worked out when it was known a moment ago."""
         self.keys: tuple[Key, ...]
+        """To be looked at next."""
         self.values: Sequence[bytes | None] | None
-        """What the store has under `keys`; None: nothing that could be seen at once."""
+        """What the store has under them; None: nothing that could be seen at once."""
         self.pending: Pending
         self.question: Question
 

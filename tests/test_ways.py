@@ -103,36 +103,37 @@ async def test_a_bug_stands_in_the_place_of_the_attempt_that_met_it():
             parts.engine.begin(attempt("broken@example.org"), "pass")
 
 
-class _NoKeys:
-    """A store that has trouble with everything but the first attempt of a round."""
+class _Trouble:
+    """A store that has trouble with one call, from the so manieth on."""
 
-    def __init__(self, store) -> None:
+    def __init__(self, store, call: str, after: int) -> None:
         self._store = store
-        self._asked = 0
+        self._call = call
+        self._after = after
 
     def __getattr__(self, name: str):
-        return getattr(self._store, name)
+        if name != self._call:
+            return getattr(self._store, name)
+        self._after -= 1
+        if self._after >= 0:
+            return getattr(self._store, name)
+        raise StoreError("no disk")
 
-    def peek(self, keys):
-        self._asked += 1
-        if self._asked > 1:
-            raise StoreError("no disk")
-        return self._store.peek(keys)
 
-
-async def test_trouble_with_the_store_is_answered_by_each_listeners_on_error():
+@pytest.mark.parametrize(("call", "fine"), [("peek", 0), ("submit", 1), ("submit", 3)])
+async def test_trouble_with_the_store_is_answered_by_each_listeners_on_error(call, fine):
     async with harness() as parts:
-        parts.engine.store = _NoKeys(parts.store)
-        first, second, third, fourth = parts.engine.begin_all(
-            [
-                (attempt(person), how)
-                for person, how in zip("abcd", ("pass", "pass", "defer", "silent"), strict=True)
-            ]
-        )
-        assert (first.action, first.reason) == (Action.DEFER, Reason.NEW)
-        assert (second.action, second.reason) == (Action.PASS, Reason.ERROR)
-        assert (third.action, third.reason, third.code) == (Action.DEFER, Reason.ERROR, "4.3.0")
-        assert fourth is None
+        parts.engine.store = _Trouble(parts.store, call, fine)
+        people = zip("abcd", ("pass", "pass", "defer", "silent"), strict=True)
+        begun = parts.engine.begin_all([(attempt(person), on_error) for person, on_error in people])
+        assert [(reply.action, reply.reason) for reply in begun[:fine]] == [(Action.DEFER, Reason.NEW)] * fine
+        troubled = [
+            (Action.PASS, Reason.ERROR),
+            (Action.PASS, Reason.ERROR),
+            (Action.DEFER, Reason.ERROR),
+            None,
+        ]
+        assert [reply and (reply.action, reply.reason) for reply in begun[fine:]] == troubled[fine:]
 
 
 async def test_an_empty_round_is_nothing():

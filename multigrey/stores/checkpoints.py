@@ -22,7 +22,7 @@ from multigrey.stores.batches import Batch, Failures, Puts, attempt
 
 __all__ = ["Checkpoints"]
 
-ENTRIES = 5_000
+ENTRIES = 3_000
 """How many are collected, unless time passes: the more, the fewer pages are written in all, and the
 fewer batches meet a checkpoint's sync, which makes theirs take several times as long."""
 AFTER = 5.0
