@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from multigrey.control.operations import Level
 
-__all__ = ["Groups", "Peer", "level_of", "peer_of", "unknown_groups"]
+__all__ = ["Groups", "Peer", "level_of", "peer_of", "uid_of", "unknown_groups"]
 
 _CREDENTIALS = struct.Struct("=iII")
 """struct ucred: pid, uid, gid."""
@@ -53,13 +53,24 @@ class Peer:
 
 def peer_of(sock: socket.socket) -> Peer:
     """Who connected; asks the system's user data base, which may take a while.  Raises OSError."""
-    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    pid, uid, gid = _credentials(sock)
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = ""
     return Peer(pid, uid, gid, name)
+
+
+def uid_of(sock: socket.socket) -> int:
+    """The number of the user who connected; asks only the kernel.  Raises OSError."""
+    return _credentials(sock)[1]
+
+
+def _credentials(sock: socket.socket) -> tuple[int, int, int]:
+    pid, uid, gid = _CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return pid, uid, gid
 
 
 def level_of(peer: Peer, groups: Groups, own_uid: int) -> Level | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -24,18 +22,9 @@ path = "{dir}/clients"
 
 
 @pytest.fixture(scope="module")
-def directory():
-    """One that the daemon's user can pass through."""
-    with tempfile.TemporaryDirectory(prefix="mg-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
-
-
-@pytest.fixture(scope="module")
-def daemon(directory):
-    (directory / "clients").write_text("192.0.2.1\n")
-    with Daemon(directory, CONFIG, user="nobody") as running:
+def daemon(module_directory):
+    (module_directory / "clients").write_text("192.0.2.1\n")
+    with Daemon(module_directory, CONFIG, user="nobody") as running:
         yield running
 
 
@@ -70,6 +59,19 @@ def test_reload_says_what_changed_or_why_it_was_refused(daemon):
     finally:
         daemon.config.write_text(text)
         assert _run(daemon, "reload").exit_code == 0
+
+
+def test_what_waits_for_a_restart_is_told_until_it_is_taken_back(daemon):
+    text = daemon.config.read_text()
+    try:
+        daemon.config.write_text(text + '[history]\nmap_size = "64MiB"\n')
+        assert _json(daemon, "reload")["needs_restart"] == ["history.map_size"]
+        assert _json(daemon, "reload")["needs_restart"] == ["history.map_size"]
+        assert "! history.map_size has changed" in _run(daemon, "status").stdout
+    finally:
+        daemon.config.write_text(text)
+    assert _json(daemon, "reload")["needs_restart"] == []
+    assert _json(daemon, "status")["needs_restart"] == []
 
 
 def test_another_mode_for_a_while(daemon):

@@ -45,5 +45,23 @@ async def test_a_loop_that_is_held_up_is_late(autojump_clock):
         nursery.start_soon(lag.run, now)
         await trio.sleep(0.3)
         nursery.cancel_scope.cancel()
-    assert lag.last == pytest.approx(0.4)
+    assert lag.latest == pytest.approx(0.4)
     assert lag.seen.total == 1
+
+
+async def test_the_worst_of_a_minute(autojump_clock):
+    lag = LoopLag()
+    assert (lag.latest, lag.worst) == (0.0, 0.0)
+    late = iter([0.0, 3.0])
+
+    def now() -> float:
+        return trio.current_time() + next(late, 0.0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lag.run, now)
+        await trio.sleep(10)
+        assert (lag.latest, lag.worst) == (0.0, 3.0)
+        await trio.sleep(60)
+        assert (lag.latest, lag.worst) == (0.0, 0.0)
+        nursery.cancel_scope.cancel()
+    assert lag.seen.sum == 3.0
