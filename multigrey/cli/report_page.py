@@ -30,9 +30,10 @@ from multigrey.logline import printable
 __all__ = ["report_page"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_TEXT_COLUMNS = frozenset(
-    {"origins", "class", "owner", "name", "origin", "source", "entry", "why", "where", "what"}
-)
+_WORDS = frozenset({"origins", "origin", "source", "why", "from", "delay"})
+"""Columns with a word or two, which stay on one line."""
+_TEXTS = frozenset({"class", "owner", "name", "entry", "where", "what"})
+"""Columns with longer texts, which may be broken anywhere; all others hold numbers."""
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1c2126; --soft: #59636e; --line: #d0d7de;
@@ -52,19 +53,29 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5re
 .scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--first); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 caption { text-align: left; padding-bottom: .25rem; }
+.again { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.scroll + .scroll { margin-top: 1rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
-  font-weight: normal; overflow-wrap: anywhere; }
+  font-weight: normal; }
 thead th { color: var(--soft); white-space: nowrap; }
+.word { white-space: nowrap; } .text { min-width: 8rem; overflow-wrap: anywhere; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .over { color: var(--bad); font-weight: bold; }
-svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font-size: 12px; }
+svg { width: 100%; min-width: 40rem; height: auto; display: block; }
+svg text { fill: var(--soft); font-size: 12px; }
 svg line { stroke: var(--line); }
 .first { fill: var(--first); background: var(--first); }
 .second { fill: var(--second); background: var(--second); }
 .legend span { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
 summary { cursor: pointer; color: var(--soft); } footer { margin-top: 3rem; font-size: .85rem; }
-@media print { body { max-width: none; padding: 0; }
-  details { display: none; } .scroll { overflow: visible; } }
+@media print {
+  :root { font-size: 75%; color-scheme: light; --back: #fff; --text: #000; --soft: #444; --line: #bbb;
+    --first: #1f6feb; --second: #1a7f37; --bad: #b42318; }
+  body { max-width: none; padding: 0; } details { display: none; }
+  .scroll { overflow: visible; } .text { min-width: 7rem; } svg { min-width: 0; }
+  table { font-size: .85rem; } th, td { padding: .2rem .35rem; }
+  h2, caption, .legend { break-after: avoid; } tr, svg, li, .figures { break-inside: avoid; }
+  .legend span { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 960, 240, 56, 28, 12
@@ -153,16 +164,28 @@ def _section(
     rows = list(rows)
     if not rows:
         return ""
-    return f"<section><h2>{_text(title)}</h2>\n{_table(note or title, heads, rows, marked)}</section>"
+    table = _table(note or title, heads, rows, marked, again=not note)
+    return f"<section><h2>{_text(title)}</h2>\n{table}</section>"
 
 
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], marked: str = "") -> str:
-    """`marked`: the column in which everything but 0 is a warning."""
+def _table(
+    caption: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    marked: str = "",
+    *,
+    again: bool = False,
+) -> str:
+    """`marked`: the column in which everything but 0 is a warning; `again`: the caption stands above already.
+
+    Then it is only read aloud.
+    """
+    style = ' class="again"' if again else ""
     head = "".join(f'<th scope="col"{_column(name)}>{_text(name)}</th>' for name in heads)
     body = "\n".join(f"<tr>{''.join(_cells(heads, row, marked))}</tr>" for row in rows)
     return (
         f'<div class="scroll" role="region" aria-label="{_text(caption)}" tabindex="0"><table>'
-        f"<caption>{_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
+        f"<caption{style}>{_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
         "</table></div>"
     )
 
@@ -178,7 +201,8 @@ def _cells(heads: Sequence[str], row: Sequence[str], marked: str) -> Iterator[st
 
 
 def _column(name: str) -> str:
-    return "" if name in _TEXT_COLUMNS else ' class="number"'
+    style = "word" if name in _WORDS else "text" if name in _TEXTS else "number"
+    return f' class="{style}"'
 
 
 # --- pictures --------------------------------------------------------------------------------------
@@ -246,17 +270,19 @@ def _bars(what: str, groups: Sequence[tuple[str, Sequence[int]]], styles: Sequen
                 f'<text x="{middle:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{_text(name)}</text>'
             )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{_text(what)}; the numbers stand '
-        f'in the table below">{"".join(parts)}</svg>'
+        f'<div class="scroll" tabindex="0"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{_text(what)}; the numbers stand in the table below">{"".join(parts)}</svg></div>'
     )
 
 
 def _round_up(number: int) -> int:
-    """The end of a scale: 4, 8, 20, 40, 80, 200 and so on."""
-    size = 4
-    while size < number:
-        size = size * 5 // 2 if str(size)[0] == "8" else size * 2
-    return size
+    """The end of a scale of four parts, each a round number: 4, 8, 12, 16, 20, 24, 28, 40 and so on."""
+    tens = 1
+    while True:
+        for part in (tens, *(tens * tenths // 10 for tenths in (15, 20, 25, 30, 40, 50, 60, 75))):
+            if 4 * part >= number:
+                return 4 * part
+        tens *= 10
 
 
 def _slot_name(begin: int, length: int) -> str:

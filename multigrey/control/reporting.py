@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 import trio
@@ -87,6 +88,8 @@ async def _report(parts: Parts, one: trio.CapacityLimiter, options: Options) -> 
             owner=owner,
             most=rows,
             more=more,
+            recorded_since=recorded_since,
+            utc_offset=_utc_offset(now),
             origin_class=partial(origin_class_of, parts.engine.setup),
         )
         found = await trio.to_thread.run_sync(_made, gathered.events[:limit], outlook)
@@ -110,6 +113,11 @@ class _Gathered:
             event = replace(event, attempt=attempt)
         self.events.append(event)
         return len(self.events) > self._limit
+
+
+def _utc_offset(now: int) -> int:
+    offset = datetime.fromtimestamp(now).astimezone().utcoffset()
+    return 0 if offset is None else round(offset.total_seconds())
 
 
 def _made(events: list[DecisionEvent], outlook: Outlook) -> Mapping[str, object]:

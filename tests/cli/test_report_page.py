@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from multigrey.analysis.figures import Due, Outlook, Target
 from multigrey.analysis.report import make_report
-from multigrey.cli.report_page import report_page
+from multigrey.cli.report_page import _round_up, report_page
 from multigrey.model import Match, Reason
 from tests.support.clocks import START
 from tests.support.decisions import decision
@@ -84,11 +86,32 @@ def test_tables_can_be_read_aloud():
     found = Page(page)
     tables = page.count("<table>")
     assert tables >= 8
-    assert page.count("<caption>") == tables
+    assert page.count("<caption") == tables
     assert all(attrs.get("scope") in {"col", "row"} for attrs in found.all("th"))
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in found.all("svg"))
     assert all(region["tabindex"] == "0" for region in found.all("div") if region.get("role") == "region")
     assert '<td class="number over">3</td>' in page
+
+
+@pytest.mark.parametrize(
+    ("most", "end"),
+    [(0, 4), (4, 4), (5, 8), (13, 16), (20, 20), (29, 40), (99, 100), (101, 120), (201, 240), (1300, 1600)],
+)
+def test_a_scale_ends_close_above_and_has_whole_numbers(most, end):
+    assert _round_up(most) == end
+
+
+@given(st.integers(0, 10**9))
+def test_every_scale_has_four_whole_parts(most):
+    end = _round_up(most)
+    assert end % 4 == 0
+    assert most <= end <= max(2 * most, 4)
+
+
+def test_a_caption_that_only_repeats_the_heading_is_read_aloud_but_not_shown():
+    page = report_page(told(3))
+    assert '<caption class="again">Delay by kind of origin</caption>' in page
+    assert "<caption>Only domains whose mail came back" in page
 
 
 def test_pictures():
