@@ -114,7 +114,7 @@ def test_where_is_my_mail(house):
         "<b@example.org>: Recipient address rejected: Greylisted; from=<a@example.net> to=<b@example.org> "
         "proto=ESMTP helo=<mail.example.net>\n"
     )
-    for words, stdin in ((["--line", line], None), (["--line", "-"], line), (["-"], line)):
+    for words, stdin in ((["--line", line], None), (["--line", "-"], line), (["-"], line), ([line], None)):
         told = as_json(run(house, "explain", *words, "--json", stdin=stdin))
         assert (told["read"], told["verdict"]["reason"]) == ("postfix", "retry")
     assert asked(house).startswith(("action=DUNNO", "action=PREPEND"))

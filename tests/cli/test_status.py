@@ -98,6 +98,13 @@ def test_of_a_stopped_one(stopped):
     assert "known" in result.stdout
 
 
+def test_the_mode_of_a_stopped_one(stopped):
+    daemon, *_ = stopped
+    result = CliRunner().invoke(main, ["mode", "-c", str(daemon.config)])
+    assert (result.exit_code, result.stdout) == (3, "mode: enforce, as configured\n")
+    assert CliRunner().invoke(main, ["mode", "off", "-c", str(daemon.config)]).exit_code == 3
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

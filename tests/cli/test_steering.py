@@ -55,6 +55,7 @@ def test_reload_says_what_changed_or_why_it_was_refused(daemon):
         result = _run(daemon, "reload")
         assert result.exit_code == 1
         assert "greylist.delay" in result.stderr
+        assert result.stderr.endswith("refused: the daemon goes on with what it had\n")
         assert _json(daemon, "status")["delays"]["named"] == 300
     finally:
         daemon.config.write_text(text)
@@ -75,7 +76,12 @@ def test_what_waits_for_a_restart_is_told_until_it_is_taken_back(daemon):
 
 
 def test_another_mode_for_a_while(daemon):
+    assert _run(daemon, "mode").stdout == "mode: enforce, as configured\n"
     assert "mode: observe until" in _run(daemon, "mode", "observe", "--for", "7d").stdout
+    now = _run(daemon, "mode").stdout
+    assert now.startswith("mode: observe until ")
+    assert now.endswith("\nconfigured: enforce\n")
+    assert ", asked by " in now
     told = _json(daemon, "status")
     assert told["mode"] == {"configured": "enforce", "in_effect": "observe"}
     (override,) = told["overrides"]
@@ -100,7 +106,6 @@ def test_tighten_takes_the_place_of_relax_and_ends(daemon):
     ("arguments", "code"),
     [
         (["mode", "loud"], 2),
-        (["mode"], 2),
         (["mode", "off", "--for", "7"], 2),
         (["mode", "off", "--for", "500ms"], 2),
         (["tighten", "--for", "0s"], 2),
