@@ -14,6 +14,7 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
+from typing import Protocol
 
 from multigrey.control.operations import Level
 
@@ -21,6 +22,12 @@ __all__ = ["Groups", "Peer", "level_of", "peer_of", "uid_of", "unknown_groups"]
 
 _CREDENTIALS = struct.Struct("=iII")
 """struct ucred: pid, uid, gid."""
+
+
+class _HasOptions(Protocol):
+    """A socket, of Python's or of trio's."""
+
+    def getsockopt(self, level: int, name: int, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,12 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(pid, uid, gid, name)
 
 
-def uid_of(sock: socket.socket) -> int:
+def uid_of(sock: _HasOptions) -> int:
     """The number of the user who connected; asks only the kernel.  Raises OSError."""
     return _credentials(sock)[1]
 
 
-def _credentials(sock: socket.socket) -> tuple[int, int, int]:
+def _credentials(sock: _HasOptions) -> tuple[int, int, int]:
     pid, uid, gid = _CREDENTIALS.unpack(
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     )
