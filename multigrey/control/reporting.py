@@ -30,7 +30,7 @@ from multigrey.hits import HIT_PREFIX
 from multigrey.judging import Setup
 from multigrey.model import NO_ATTRIBUTES, DecisionEvent, Table
 from multigrey.recall import Wanted
-from multigrey.redaction import TOKEN
+from multigrey.redaction import HIDDEN_CLIENT, TOKEN
 from multigrey.whitelists.lint import HitRecords, LintedList, lint
 from multigrey.whitelists.lint import Outlook as LintOutlook
 from multigrey.whitelists.lists import SOURCE, entry_hit_name
@@ -109,7 +109,8 @@ class _Gathered:
     def __call__(self, event: DecisionEvent) -> bool:
         attempt = event.attempt
         if attempt.attributes:
-            attempt = replace(attempt, attributes=NO_ATTRIBUTES, message="", authenticated="")
+            kept = {name: attempt.attributes[name] for name in (HIDDEN_CLIENT,) if name in attempt.attributes}
+            attempt = replace(attempt, attributes=kept or NO_ATTRIBUTES, message="", authenticated="")
             event = replace(event, attempt=attempt)
         self.events.append(event)
         return len(self.events) > self._limit
