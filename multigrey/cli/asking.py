@@ -51,8 +51,8 @@ _EXIT_CODES = {"not-allowed": EXIT_NOT_ALLOWED, "no-daemon": EXIT_NO_DAEMON, "co
 """By the code of an error; others are EXIT_NO."""
 _PATIENCE = 5.0
 """Seconds for connecting: the daemon accepts at once, or does not run."""
-_WIDE = 160
-"""Columns of tables that are not shown on a terminal."""
+_WIDE = 4_000
+"""Characters on a line that is not shown on a terminal: programs and grep want a row to be one line."""
 _READ_SIZE = 65_536
 _OFFLINE = "import sys; sys.path.insert(0, sys.argv[1]); from multigrey.cli.offline import main; main()"
 

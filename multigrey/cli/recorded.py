@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from multigrey.cli.asking import AskError, load_for_asking
 from multigrey.config.units import format_duration
-from multigrey.logline import printable
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 __all__ = [
     "counted",
@@ -24,7 +20,6 @@ __all__ = [
     "moment",
     "say_what_is_hidden",
     "shown_address",
-    "table",
     "trust_lines",
 ]
 
@@ -43,19 +38,6 @@ def lasting(seconds: int) -> str:
     """How long something took or takes; days without minutes, hours without seconds."""
     unit = 3600 if seconds >= 86_400 else 60 if seconds >= 3600 else 1
     return format_duration(max(seconds, 0) // unit * unit)
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A plain table; everything in it may have come from the wire."""
-    from rich.table import Table
-    from rich.text import Text
-
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        found.add_column(head, overflow="fold")
-    for row in rows:
-        found.add_row(*(Text(printable(cell)) for cell in row))
-    return found
 
 
 def counted(number: int, word: str, words: str = "") -> str:

@@ -18,9 +18,9 @@ from multigrey.cli.recorded import (
     moment,
     say_what_is_hidden,
     shown_address,
-    table,
     trust_lines,
 )
+from multigrey.cli.tables import table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +29,9 @@ __all__ = ["records"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_TEXTS = ("SENDER", "RECIPIENT")
+_SPARE = ("LAST SEEN", "ORIGIN", "FIRST SEEN", "TRIES")
+"""Columns of the list that are left out where there is no room for them, the first one first."""
 _STATES = ("waiting", "known", "observed", "expired")
 _CHOICES = (
     click.option(
@@ -109,7 +112,9 @@ def list_command(config: Path | None, limit: int, *, every_key: bool, json_: boo
             "ORIGIN",
             "LEFT",
         )
-        console().print(table(heads, [_cells(row, now) for row in rows]))
+        where = console()
+        cells = [_cells(row, now) for row in rows]
+        where.print(table(heads, cells, where.width, texts=_TEXTS, spare=_SPARE))
     if not end.get("found"):
         click.echo("no record fits", err=True)
         say_what_is_hidden(config, choice["client"])

@@ -14,7 +14,8 @@ import click
 
 from multigrey.cli.asking import EXIT_NO, ask, common_options, refuse, show
 from multigrey.cli.attempting import Duration
-from multigrey.cli.recorded import lasting, moment, table
+from multigrey.cli.recorded import lasting, moment
+from multigrey.cli.tables import table
 from multigrey.clock import Clock, SystemClock
 from multigrey.logline import printable
 
@@ -158,13 +159,16 @@ CLASS_HEADS = ("class", "owner", "target", "over it", *DELAY_HEADS[1:])
 SENDER_HEADS = ("name", "origin", "attempts", "waited in all", *DELAY_HEADS[1:])
 HIT_HEADS = ("times", "source", "entry", "owner")
 DUE_HEADS = ("owner", "why", "where", "entry", "what")
+_TEXTS = ("class", "name", "where", "entry", "what")
+_SPARE = ("origin", "attempts", "never", "waiting", "longest", "deferred", "waited in all")
+"""Columns that are left out on a terminal without room for them, the first one first."""
 
 
 def _print(where: Console, title: str, heads: Sequence[str], rows: Any) -> None:
     rows = list(rows)
     if rows:
         where.print(f"\n{title}", style="bold")
-        where.print(table(heads, rows))
+        where.print(table(heads, rows, where.width, texts=_TEXTS, spare=_SPARE))
 
 
 def _head(found: Mapping[str, Any]) -> Iterator[str]:

@@ -152,21 +152,18 @@ def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
     yield from told["warnings"]
 
 
+_TEXTS = ("address", "owner", "file", "meaning", "from")
+_SPARE = ("protocol", "owner", "changed")
+"""Columns that are left out on a terminal without room for them, the first one first."""
+
+
 def _table(out: Console, title: str, columns: tuple[str, ...], rows: Iterator[tuple[object, ...]]) -> None:
-    from rich.table import Table
+    from multigrey.cli.tables import table
 
-    from multigrey.logline import printable
-
-    table = Table(
-        title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns), title_style=""
-    )
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(printable(str(cell)) for cell in row))
-    if table.row_count:
+    found = table(columns, rows, out.width, texts=_TEXTS, spare=_SPARE, title=title)
+    if found.row_count:
         out.print()
-        out.print(table)
+        out.print(found)
 
 
 def _listeners(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
