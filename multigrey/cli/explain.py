@@ -166,6 +166,8 @@ def _source(row: Mapping[str, Any]) -> Iterator[str]:
         return
     owner = f", owner {row['owner']}" if row["owner"] else ""
     yield f"{name}: {row['entry']}{owner}{'' if row['decides'] else ' (hidden: a source before it decides)'}"
+    if row["why"]:
+        yield f"  because: {row['why']}"
     yield from (f"  hides {entry}" for entry in row["hidden"])
 
 

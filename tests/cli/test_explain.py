@@ -194,7 +194,9 @@ def test_an_entry_is_added_used_reviewed_and_removed(house):
     assert f"added {path}:1: client=192.0.2.1 (owner postmaster, expires" in added.stdout
     assert added.stdout.splitlines()[-1] == "the daemon has read its lists again"
     assert asked(house) == "action=DUNNO\n\n"
-    assert run(house, "whitelist", "test", "--client-address", "192.0.2.1").exit_code == 0
+    for words in (["whitelist", "test"], ["explain", *MAIL]):
+        tested = run(house, *words, "--client-address", "192.0.2.1")
+        assert (tested.exit_code, "because: asked for; expires " in tested.stdout) == (0, True)
     house.clock.advance(7_200)
     assert "DEFER_IF_PERMIT" in asked(house)
     reviewed = run(house, "whitelist", "review", "local.toml:1", "--until", "2030-01-31")
