@@ -1,6 +1,7 @@
 """The report as one page that needs nothing else: no script, nothing fetched, pictures drawn inline.
 
 Everything a picture shows stands in a table as well.  Every text is escaped, for senders choose some of it.
+No line is longer than a mail may have (998 octets, RFC 5321 section 4.5.3.1.6), so it can be one as it is.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ summary { cursor: pointer; color: var(--soft); } footer { margin-top: 3rem; font
   .legend span { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
+_PIECE = 100
+"""Characters of a text on one line of the source; each may become six or, in UTF-8, four octets."""
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 960, 240, 56, 28, 12
 
 
@@ -98,11 +101,11 @@ def _body(title: str, found: Mapping[str, Any]) -> Iterator[str]:
     owner = f" For {found['owner']}." if found["owner"] else ""
     yield f"<header><h1>{_text(title)}</h1>"
     made = f"Made {moment(found['time'])} (local time).{owner}"
-    yield f'<p class="soft">{_text(made)}</p></header>\n<main>'
+    yield f'<p class="soft">{_long_text(made)}</p></header>\n<main>'
     yield _cards(found)
-    yield "".join(f"<p>{_text(line)}</p>" for line in summary(found))
+    yield "\n".join(f"<p>{_long_text(line)}</p>" for line in summary(found))
     if found["advice"]:
-        advice = "".join(f"<li>{_text(line)}</li>" for line in found["advice"])
+        advice = "\n".join(f"<li>{_long_text(line)}</li>" for line in found["advice"])
         yield f'<section><h2>Advice</h2>\n<ul class="advice">{advice}</ul></section>'
     if found["traffic"]["decisions"]:
         yield _over_time(found)
@@ -137,7 +140,7 @@ def _cards(found: Mapping[str, Any]) -> str:
         ("delay p50", _lasting(delays["p50"])),
         ("delay p95", _lasting(delays["p95"])),
     ]
-    inside = "".join(f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in cards)
+    inside = "\n".join(f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in cards)
     return f'<dl class="figures">{inside}</dl>'
 
 
@@ -150,7 +153,7 @@ def _due(found: Mapping[str, Any]) -> Iterator[str]:
     if found["due"]:
         yield "</section>"
     if found["unreadable"]:
-        problems = "".join(f"<li>{_text(problem)}</li>" for problem in found["unreadable"])
+        problems = "\n".join(f"<li>{_long_text(problem)}</li>" for problem in found["unreadable"])
         yield f"<section><h2>Lists that cannot be read</h2><ul>{problems}</ul></section>"
 
 
@@ -181,11 +184,12 @@ def _table(
     Then it is only read aloud.
     """
     style = ' class="again"' if again else ""
-    head = "".join(f'<th scope="col"{_column(name)}>{_text(name)}</th>' for name in heads)
-    body = "\n".join(f"<tr>{''.join(_cells(heads, row, marked))}</tr>" for row in rows)
+    head = "\n".join(f'<th scope="col"{_column(name)}>{_text(name)}</th>' for name in heads)
+    rows = ["\n".join(_cells(heads, row, marked)) for row in rows]
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return (
-        f'<div class="scroll" role="region" aria-label="{_text(caption)}" tabindex="0"><table>'
-        f"<caption{style}>{_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
+        f'<div class="scroll" role="region" aria-label="{_text(caption[:_PIECE])}" tabindex="0"><table>\n'
+        f"<caption{style}>{_long_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
         "</table></div>"
     )
 
@@ -193,11 +197,11 @@ def _table(
 def _cells(heads: Sequence[str], row: Sequence[str], marked: str) -> Iterator[str]:
     for index, (name, cell) in enumerate(zip(heads, row, strict=True)):
         if index == 0:
-            yield f'<th scope="row"{_column(name)}>{_text(cell)}</th>'
+            yield f'<th scope="row"{_column(name)}>{_long_text(cell)}</th>'
         elif name == marked and cell not in {"", "0"}:
             yield f'<td class="number over">{_text(cell)}</td>'
         else:
-            yield f"<td{_column(name)}>{_text(cell)}</td>"
+            yield f"<td{_column(name)}>{_long_text(cell)}</td>"
 
 
 def _column(name: str) -> str:
@@ -269,9 +273,10 @@ def _bars(what: str, groups: Sequence[tuple[str, Sequence[int]]], styles: Sequen
             parts.append(
                 f'<text x="{middle:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{_text(name)}</text>'
             )
+    drawn = "\n".join(parts)
     return (
         f'<div class="scroll" tabindex="0"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{_text(what)}; the numbers stand in the table below">{"".join(parts)}</svg></div>'
+        f'aria-label="{_text(what)}; the numbers stand in the table below">{drawn}</svg></div>'
     )
 
 
@@ -296,6 +301,13 @@ def _day(seconds: int) -> str:
 
 def _lasting(seconds: int | None) -> str:
     return "-" if seconds is None else lasting(seconds)
+
+
+def _long_text(value: object) -> str:
+    """Any text, in an element; a break of the line inside a tag is none on the page."""
+    text = printable(str(value))
+    pieces = [text[begin : begin + _PIECE] for begin in range(0, len(text), _PIECE)]
+    return "<wbr\n>".join(map(escape, pieces))
 
 
 def _text(value: object) -> str:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from multigrey.cli import main
+from multigrey.clock import SystemClock
 from tests.support.clocks import FakeClock
 from tests.support.daemon import Daemon
 
@@ -225,6 +226,24 @@ def test_somebody_waits_for_a_code(house):
     assert run(house, "expect", "--list").stdout == "nothing is expected\n"
     assert "DEFER_IF_PERMIT" in asked(house)
     assert "mail is expected: recipient=b@example.org from=example.net for 900 s, asked by" in house.stderr()
+
+
+def test_what_holds_for_a_while_is_told_of_a_stopped_daemon_as_of_one_that_runs(house):
+    house.clock.set(SystemClock().now())  # which is what a stopped daemon's store is looked at with
+    assert run(house, "expect", "code@example.org").exit_code == 0
+    assert run(house, "mode", "observe").exit_code == 0
+    mail = ["--sender", "a@example.net", "--recipient"]
+
+    def told():
+        expected = as_json(run(house, "explain", *STRANGER, *mail, "code@example.org", "--json"))["verdict"]
+        other = as_json(run(house, "explain", *STRANGER, *mail, "b@example.org", "--json"))["verdict"]
+        assert "code@example.org" in run(house, "expect", "--list").stdout
+        return expected["source"], other["reason"], other["observed"]
+
+    running = told()
+    house.stop()
+    assert told() == running == ("expect", "new", True)
+    assert run(house, "expect", "code@example.org", "--cancel").exit_code == 3
 
 
 def test_the_store_of_a_stopped_daemon(house):

@@ -19,7 +19,7 @@ from tests.support.clocks import START
 from tests.support.decisions import decision
 
 EVIL = "<script src=//example.com/x>\"'&\udcff\n"
-VOID = {"meta", "link", "img", "br", "hr", "input"}
+VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 
 class Page(HTMLParser):
@@ -79,6 +79,20 @@ def test_the_page_stands_by_itself(count, text):
     assert "default-src 'none'" in found.all("meta")[1]["content"]
     assert "prefers-color-scheme: dark" in page
     assert found.all("html") == [{"lang": "en"}]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "x"), (40, "x"), (3, "&" * 900), (3, "\N{GRINNING FACE}" * 500), (3, EVIL * 99)]
+)
+def test_it_can_be_mailed_as_it_is(count, text):
+    page = report_page(told(count, text))
+    assert max(map(len, page.encode().split(b"\n"))) <= 998
+
+
+def test_a_long_text_is_shown_whole():
+    name = "".join(f"part{number}." for number in range(60))
+    page = report_page(told(1, name))
+    assert f">{name}.example.org<" in page.replace("<wbr\n>", "")
 
 
 def test_tables_can_be_read_aloud():
