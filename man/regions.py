@@ -102,13 +102,25 @@ def _options(command: click.Command) -> Iterator[tuple[click.Option, str, str]]:
     for option in command.params:
         if isinstance(option, click.Option):
             names = " , ".join(f"Fl {name[1:]}" for name in sorted(option.opts, key=len, reverse=True))
-            yield option, names, "" if option.is_flag else f" Ar {_argument(option)}"
+            yield option, names, "" if option.is_flag else f" {_value(option)}"
 
 
-def _argument(option: click.Option) -> str:
-    if isinstance(option.type, click.Path):
-        return "directory" if "dir" in str(option.name) else "file"
-    return str(option.name)
+def _value(parameter: click.Parameter) -> str:
+    """What an option takes or an argument is, as mdoc: the words it may be, or what to put in its place."""
+    if isinstance(parameter.type, click.Choice):
+        return f"Cm {' | '.join(parameter.type.choices)}"
+    if parameter.metavar:
+        return f"Ar {' | '.join(parameter.metavar.strip('[]').lower().split('|'))}"
+    return f"Ar {_kind(parameter)}"
+
+
+def _kind(parameter: click.Parameter) -> str:
+    if isinstance(parameter.type, click.Path):
+        return "directory" if "dir" in str(parameter.name) else "file"
+    if isinstance(parameter.type, type(click.FLOAT) | type(click.INT)):
+        return "number"
+    kinds = {"duration", "file", "directory", "name=warning,critical"}
+    return parameter.type.name if parameter.type.name in kinds else str(parameter.name).removesuffix("s")
 
 
 def synopsis() -> list[str]:
@@ -117,11 +129,10 @@ def synopsis() -> list[str]:
     for name, command in leaf_commands():
         lines += [".Nm", f".Cm {name}"]
         lines += [f".Op {names.split(' , ')[0]}{takes}" for _, names, takes in _options(command)]
-        lines += [
-            f".Op Ar {one.name.removesuffix('s')} ..." if one.nargs < 0 else f".Ar {one.name}"
-            for one in command.params
-            if isinstance(one, click.Argument) and one.name
-        ]
+        for one in command.params:
+            if isinstance(one, click.Argument):
+                value = f"{_value(one)}{' ...' if one.nargs < 0 else ''}"
+                lines.append(f".{value}" if one.required else f".Op {value}")
     return lines
 
 
@@ -130,10 +141,19 @@ def commands() -> list[str]:
     items = []
     for name, command in leaf_commands():
         described = [
-            (f"{names}{takes}", prose(option.help or "")) for option, names, takes in _options(command)
+            (f"{names}{takes}", prose(_about_option(option))) for option, names, takes in _options(command)
         ]
         items.append((f"Cm {name}", [*prose(inspect.cleandoc(command.help or "")), *tagged(described)]))
     return tagged(items)
+
+
+def _about_option(option: click.Option) -> str:
+    """Its help, and what it is when it is left out."""
+    text = option.help or ""
+    if option.show_default is not True or option.default is None:
+        return text
+    usual = f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
+    return f"{text}  The default is {usual}."
 
 
 def needs_restart() -> list[str]:

@@ -92,8 +92,8 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
             continue
         sources.append(guarded_match(source, registry.counters, entry.source))
         count = getattr(source, "count", 0)
-        every = source.every if isinstance(source, EntryList) else None
-        about_sources.append(SourceInfo(entry.source, str(entry.path or ""), options.owner, count, every))
+        more = (source.every, source.why) if isinstance(source, EntryList) else ()
+        about_sources.append(SourceInfo(entry.source, str(entry.path or ""), options.owner, count, *more))
         summary[f"{entry.source} {entry.path or index}"] = count
         warnings += [str(warning) for warning in getattr(source, "warnings", ())]
     _refuse(problems)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import trio
@@ -59,7 +60,10 @@ logger = logging.getLogger(__name__)
 
 _LAST_WORDS = 2.0
 """Seconds for writing at the end what may also be lost."""
-_NEEDS_RESTART = ("listen", "state_dir", "user", "store", "control")
+_NEEDS_RESTART = (
+    *("listen", "state_dir", "user", "store", "control"),
+    *("history.enabled", "history.map_size", "metrics.address"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +329,7 @@ class Daemon:
             loaded=lambda: self._loaded,
             warnings=lambda: (*self._loaded.warnings, *self._assembly.warnings),
             log_lines_lost=lambda: self.log.lost,
+            history=None if self.history is None else self.history.health,
             since=self._clock.now(),
         )
         return Desk(
@@ -353,6 +358,8 @@ class Daemon:
             registry=lambda: self._assembly.registry,
             counts=lambda: self._assembly.summary,
             log_lines_lost=lambda: self.log.lost,
+            lag=self.desk.lag,
+            history=None if self.history is None else self.history.health,
             ready=self._why_not_ready,
         )
         return open_metrics(running, address)
@@ -387,14 +394,9 @@ class Daemon:
         logger.info("multigrey %s %s: %s", __version__, what, endpoints)
 
     def _report_restart(self, old: Settings, new: Settings) -> None:
-        changed = [name for name in _NEEDS_RESTART if getattr(old, name) != getattr(new, name)]
-        for name in changed:
-            logger.warning("%s changed: needs restart", name)
-        for name in ("enabled", "map_size"):
-            if getattr(old.history, name) != getattr(new.history, name):
-                logger.warning("history.%s changed: needs restart", name)
-        if old.metrics.address != new.metrics.address:
-            logger.warning("metrics.address changed: needs restart")
+        for name in _NEEDS_RESTART:
+            if attrgetter(name)(old) != attrgetter(name)(new):
+                logger.warning("%s changed: needs restart", name)
 
     async def _watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(

@@ -167,6 +167,7 @@ def whitelist_step(setup: Setup, attempt: Attempt) -> Step:
             row |= {
                 "entry": found.entry,
                 "owner": found.owner or None,
+                "why": told.why(found) if told and told.why is not None else "",
                 "decides": not first,
                 "hidden": [each.entry for each in others],
             }

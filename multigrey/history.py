@@ -280,12 +280,12 @@ class History(Recollection):
             await self.flush()
 
     def health(self) -> Mapping[str, int | str]:
-        """Figures for status and metrics."""
+        """Figures for status and metrics; there is no trouble before the file was to be opened."""
         file = self._file
         return {
             "decisions": 0 if file is None else file.count,
             "lost": self.lost,
-            "trouble": self.trouble or ("" if file is not None else "not open"),
+            "trouble": self.trouble or ("not open" if file is None and self._tried.is_set() else ""),
         }
 
     # Inside

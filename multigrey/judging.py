@@ -45,6 +45,8 @@ class SourceInfo(NamedTuple):
     """How many are in use."""
     every: Callable[[Attempt], Sequence[Match]] | None = None
     """All entries that match, the one that counts first; None: the source only tells that one."""
+    why: Callable[[Match], str] | None = None
+    """What its list says of an entry that matches: reason, ticket, dates; "" if nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ hold something; `Wanted.fits` then looks at the decision itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from multigrey.addresses import host_name, network_of, parse_client_address, spl
 from multigrey.errors import AddressError, CommandError
 from multigrey.keys import address_text
 from multigrey.model import Address, Attempt, DecisionEvent
+from multigrey.redaction import HIDDEN_CLIENT, TOKEN
 
 __all__ = [
-    "HIDDEN_CLIENT",
     "WORDS",
     "Network",
     "Wanted",
@@ -34,11 +33,6 @@ __all__ = [
 WORDS = ("about", "sender", "recipient", "client", "origin", "id")
 """What can be looked for: `about` is any of the others but id."""
 
-HIDDEN_CLIENT = "client_address"
-"""The attribute that stands in for the client's address where decisions are redacted."""
-
-_TOKEN = re.compile(r"h:[a-z2-7]{16}")
-"""As in `redaction`."""
 _MOST_LABELS = 6
 """Names are found by themselves and this many domains above, at most."""
 _NETWORKS = ((24, 64), (16, 32))
@@ -167,7 +161,7 @@ def _any(tests: Sequence[Test]) -> Test:
 def _about(text: str) -> _Kind:
     """By the looks of it: an envelope address, a client or network, a name."""
     text = text.strip()
-    if _TOKEN.fullmatch(text):
+    if TOKEN.fullmatch(text):
         return _token(text)
     if text == "<>" or text.find("@") > 0:
         found, sends = _sender(text)
@@ -227,7 +221,7 @@ def _recipient(text: str) -> _Kind:
 
 
 def _client(text: str) -> _Kind:
-    if _TOKEN.fullmatch(text):
+    if TOKEN.fullmatch(text):
         return [mark("client", text)], lambda event: _hidden_client(event.attempt) == text
     network = client_network(text)
 

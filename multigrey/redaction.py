@@ -28,7 +28,10 @@ from multigrey.errors import AddressError
 from multigrey.keys import address_text
 from multigrey.model import Origin
 
-__all__ = ["TOKEN", "Redactor"]
+__all__ = ["HIDDEN_CLIENT", "TOKEN", "Redactor"]
+
+HIDDEN_CLIENT = "client_address"
+"""The attribute that stands in for the client's address where decisions are redacted."""
 
 TOKEN = re.compile(r"h:[a-z2-7]{16}")
 """A token alone."""

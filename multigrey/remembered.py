@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from multigrey.model import DecisionEvent
-from multigrey.recall import HIDDEN_CLIENT
-from multigrey.redaction import Redactor
+from multigrey.redaction import HIDDEN_CLIENT, Redactor
 
 __all__ = ["hidden", "told"]
 

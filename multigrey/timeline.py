@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from multigrey.keys import address_text, sender_key_text
-from multigrey.model import Action, DecisionEvent, Reason
+from multigrey.model import Action, Attempt, DecisionEvent, Reason
+from multigrey.redaction import HIDDEN_CLIENT
 
 __all__ = ["Ending", "Story", "stories"]
 
@@ -56,8 +57,8 @@ class Story:
 
     @property
     def clients(self) -> int:
-        """How many client addresses it came from."""
-        return len({event.attempt.client_address for event in self.events})
+        """How many client addresses it came from; tokens where they are redacted."""
+        return len({_client(event.attempt) for event in self.events})
 
     @property
     def origins(self) -> int:
@@ -116,6 +117,11 @@ def _tell_passed(
     story = Story([event], ending, event.time - event.verdict.age if retried else event.time)
     found.append(story)
     passing[who] = story
+
+
+def _client(attempt: Attempt) -> str:
+    address = attempt.client_address
+    return attempt.attributes.get(HIDDEN_CLIENT, "") if address is None else str(address)
 
 
 def _who(event: DecisionEvent) -> tuple[str, str]:

@@ -19,6 +19,16 @@ settings.load_profile("fuzz" if os.environ.get("MULTIGREY_FUZZ") else "steady")
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
     """A directory that unix sockets fit into and that another user can pass through."""
+    yield from _short_directory()
+
+
+@pytest.fixture(scope="module")
+def module_directory() -> Iterator[Path]:
+    """The same, one for all tests of a module: of a daemon that is only started once."""
+    yield from _short_directory()
+
+
+def _short_directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mg-", ignore_cleanup_errors=True) as name:
         path = Path(name)
         path.chmod(0o755)

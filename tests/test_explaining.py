@@ -273,16 +273,17 @@ async def test_an_entry_and_what_it_hides():
 
     async with harness() as made:
         sources = (lambda _: None, lambda one: every(one)[0], lambda _: Match("more", "e"))
-        about = (SourceInfo("empty"), SourceInfo("list", "/etc/a.toml", every=every), SourceInfo("more"))
+        listed = SourceInfo("list", "/etc/a.toml", every=every, why=lambda match: f"of {match.owner}")
+        about = (SourceInfo("empty"), listed, SourceInfo("more"))
         engine = house(made, sources=sources, about_sources=about).engine
         explained = await explain(engine, attempt())
         assert explained.verdict.reason is Reason.WHITELISTED
         assert shown(explained) == "whitelists"
-        empty, listed, more = step(explained, "whitelists").details
+        empty, first, more = step(explained, "whitelists").details
         assert empty["matches"] is False
-        assert (listed["owner"], listed["decides"]) == ("ops", True)
-        assert listed["hidden"] == ["a.toml:9 client=192.0.2.1"]
-        assert (more["matches"], more["decides"]) == (True, False)
+        assert (first["owner"], first["decides"], first["why"]) == ("ops", True, "of ops")
+        assert first["hidden"] == ["a.toml:9 client=192.0.2.1"]
+        assert (more["matches"], more["decides"], more["why"]) == (True, False, "")
         assert step(explained, "whitelists").outcome == "a.toml:1 client=192.0.2.0/24 of list, owner ops"
 
 

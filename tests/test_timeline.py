@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from multigrey.model import Action, Reason
+from multigrey.redaction import Redactor
+from multigrey.remembered import hidden
 from multigrey.timeline import Ending, stories
 from tests.support.clocks import START
 from tests.support.decisions import decision
@@ -50,6 +52,15 @@ def told(*happened, now=START + HOUR):
 def test_how_it_ended(happened, expected):
     last = happened[-1][0] if happened else 0
     assert told(*happened, now=START + last + 1) == expected
+
+
+@pytest.mark.parametrize("redactor", [None, Redactor(bytes(32))])
+def test_clients_are_counted_also_where_they_are_redacted(redactor):
+    events = [decision(N, client="192.0.2.1"), *(decision(E, client=f"192.0.2.{n}") for n in (2, 3, 2))]
+    if redactor is not None:
+        events = [hidden(event, redactor) for event in events]
+    (story,) = stories(events, START, WINDOW)
+    assert story.clients == 3
 
 
 def test_after_the_window_nobody_waits():

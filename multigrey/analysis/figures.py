@@ -82,6 +82,10 @@ class Outlook:
     """Rows of each table, at most."""
     more: bool = False
     """Whether there were more decisions than were looked at."""
+    recorded_since: int = 0
+    """When the oldest decision that is remembered was made; 0: not said."""
+    utc_offset: int = 0
+    """Seconds by which local time is ahead of UTC: slots begin with local hours and days."""
     origin_class: Callable[[DecisionEvent], str] = _by_name
     """One of `ORIGIN_CLASSES`."""
 
@@ -139,7 +143,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A stretch of time: mails that were deferred at first in it, that were let in, that passed at once."""
+    """A stretch of time: mails that were deferred at first in it, that were let in, that passed at once.
+
+    The last one is not over yet.
+    """
 
     begin: int
     deferred: int

@@ -54,7 +54,7 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
         origins=_origin_rows(waited, outlook),
         classes=classes,
         slot=length,
-        slots=_slots(told, _begin(looked_at, outlook), outlook.now, length),
+        slots=_slots(told, _begin(looked_at, outlook), outlook, length),
         histogram=_histogram(waited),
         domains=domains[: outlook.most],
         top_origins=_origins(told, outlook),
@@ -65,7 +65,11 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
 
 
 def _begin(events: Sequence[DecisionEvent], outlook: Outlook) -> int:
-    return min(outlook.since or (events[0].time if events else outlook.now), outlook.now)
+    """Since when there is something to tell."""
+    begin = max(outlook.since, outlook.recorded_since)
+    if outlook.more or not begin:
+        begin = events[0].time if events else outlook.now
+    return min(begin, outlook.now)
 
 
 def _was_deferred(story: Story) -> bool:
@@ -135,9 +139,10 @@ def _grouped(told: Iterable[Story], word: Callable[[Story], str]) -> dict[str, l
     return dict(grouped)
 
 
-def _slots(told: Sequence[Story], begin: int, now: int, length: int) -> list[Slot]:
-    number = max(-(-(now - begin) // length), 1)
-    begin = now - number * length
+def _slots(told: Sequence[Story], begin: int, outlook: Outlook, length: int) -> list[Slot]:
+    """Stretches that begin with whole hours or days of local time."""
+    begin -= (begin + outlook.utc_offset) % length
+    number = (outlook.now - begin) // length + 1
     counts = [[0, 0, 0] for _ in range(number)]
 
     def count(time: int, what: int) -> None:

@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import tomllib
@@ -50,8 +51,8 @@ _EXIT_CODES = {"not-allowed": EXIT_NOT_ALLOWED, "no-daemon": EXIT_NO_DAEMON, "co
 """By the code of an error; others are EXIT_NO."""
 _PATIENCE = 5.0
 """Seconds for connecting: the daemon accepts at once, or does not run."""
-_WIDE = 160
-"""Columns of tables that are not shown on a terminal."""
+_WIDE = 4_000
+"""Characters on a line that is not shown on a terminal: programs and grep want a row to be one line."""
 _READ_SIZE = 65_536
 _OFFLINE = "import sys; sys.path.insert(0, sys.argv[1]); from multigrey.cli.offline import main; main()"
 
@@ -207,8 +208,7 @@ def _connected(place: _Place, timeout: float | None) -> socket.socket:
         raise _NobodyThereError('[control] address is "off": the daemon cannot be asked', EXIT_NO_DAEMON)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.settimeout(_PATIENCE)
-        sock.connect(str(place.path))
+        _connect(sock, place.path)
         sock.settimeout(timeout)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         sock.close()
@@ -222,9 +222,19 @@ def _connected(place: _Place, timeout: float | None) -> socket.socket:
         ) from None
     except OSError as error:
         sock.close()
-        text = "does not answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        text = "does not answer" if isinstance(error, BlockingIOError) else error.strerror or str(error)
         raise AskError(f"{place}: {text}", EXIT_NO_DAEMON) from error
     return sock
+
+
+def _connect(sock: socket.socket, path: Path) -> None:
+    """Wait in the queue when there is one; Python's own time limit gives up at once.  Raises OSError."""
+    for seconds in (_PATIENCE, 0.0):  # 0: as long as it takes
+        whole, rest = divmod(seconds, 1)
+        limit = struct.pack("@ll", int(whole), int(rest * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        if seconds:
+            sock.connect(str(path))
 
 
 def _nobody(place: _Place) -> str:

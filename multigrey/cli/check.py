@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,23 +31,35 @@ _config_option = click.option(
 
 @click.command()
 @_config_option
-def check_config(config: Path | None) -> None:
+@click.option("--json", "json_", is_flag=True, help="Write JSON: path, ok, problems and warnings.")
+def check_config(config: Path | None, *, json_: bool) -> None:
     """Say everything that is wrong with the configuration, plugins and lists included.
 
     Problems and warnings go to standard error, one a line, as FILE:LINE: KEY: what is wrong and what is
-    expected.  Nothing is opened or changed.
+    expected; with --json they are in what is written.  Nothing is opened or changed.
 
     Exit status: 0 when the daemon would start with it (perhaps with warnings), 2 when it would not.
     """
-    loaded = _load(config)
     from multigrey.assemble import check
 
-    problems, warnings = check(loaded)
+    path, warnings = config, list[str]()
+    problems: Sequence[Problem]
+    try:
+        loaded = load(config, os.environ)
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        path = loaded.path
+        problems, found = check(loaded)
+        warnings = [*map(str, loaded.warnings), *map(str, found)]
+    if json_:
+        _say_as_json(path, problems, warnings)
+        sys.exit(EXIT_CONFIG if problems else 0)
     if problems:
         _refuse(problems)
-    for warning in (*loaded.warnings, *warnings):
+    for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{_name(loaded)}: ok")
+    click.echo(f"{path or 'built-in defaults'}: ok")
 
 
 @click.command()
@@ -79,5 +93,11 @@ def _refuse(problems: Sequence[Problem]) -> NoReturn:
     sys.exit(EXIT_CONFIG)
 
 
-def _name(loaded: Loaded) -> str:
-    return str(loaded.path or "built-in defaults")
+def _say_as_json(path: Path | None, problems: Sequence[Problem], warnings: Sequence[str]) -> None:
+    told = {
+        "path": None if path is None else str(path),
+        "ok": not problems,
+        "problems": [asdict(problem) for problem in problems],
+        "warnings": list(warnings),
+    }
+    click.echo(json.dumps(told, indent=2))

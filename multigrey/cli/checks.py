@@ -241,6 +241,9 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
     if told.get("limits", {}).get("full"):
         texts.append("the store has as many records as it may have")
         state = max(state, WARNING)
+    if trouble := (told.get("history") or {}).get("trouble"):
+        texts.append(f"decisions are not remembered: {trouble}")
+        state = max(state, WARNING)
     mode = told.get("mode", {})
     if mode.get("in_effect") != mode.get("configured"):
         texts.append(f"mode {mode['in_effect']} for a while")
@@ -253,5 +256,7 @@ def _extra(told: Mapping[str, Any]) -> Mapping[str, float]:
         "records": told.get("store", {}).get("records"),
         "commit_failures": told.get("store", {}).get("commit_failures"),
         "connections": told.get("connections", {}).get("open"),
+        "remembered": (told.get("history") or {}).get("decisions"),
+        "not_remembered": (told.get("history") or {}).get("lost"),
     }
     return {name: value for name, value in found.items() if value is not None}

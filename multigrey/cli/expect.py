@@ -52,7 +52,7 @@ def expect(
     asked for it; the decision log shows source=expect.  Nothing else is remembered of such mail.
 
     Exit status: 0 when done, 1 when it is refused or there was nothing to cancel, 2 for a wrong command
-    line or configuration, 3 without a daemon, 4 when not allowed.
+    line or configuration, 3 without a daemon (--list reads its store), 4 when not allowed.
     """
     if list_:
         if recipient or cancel:

@@ -24,7 +24,7 @@ _MOST_READ = 16_384
 
 
 @click.command()
-@click.argument("decision_id", metavar="[ID | -]", required=False)
+@click.argument("decision_id", metavar="[ID|LINE|-]", required=False)
 @attempt_options
 @click.option(
     "--line",
@@ -50,10 +50,10 @@ def explain(
 ) -> None:
     """Say how an attempt would be judged now, step by step, and what would let it pass.
 
-    The attempt is told by the ID of a decision (from the log, the header or a bounce), by options, or by
-    a pasted line of a mail log.  Nothing is changed and nothing counted: the verdict is the one a real
-    attempt would get at this moment.  Steps behind the one that decides are told too, because they say
-    what would happen without it.
+    The attempt is told by the ID of a decision (from the log, the header or a bounce), by a pasted LINE
+    of a mail log in quotes (- reads it from standard input), or by options.  Nothing is changed and
+    nothing counted: the verdict is the one a real attempt would get at this moment.  Steps behind the
+    one that decides are told too, because they say what would happen without it.
 
     Without the daemon the store of the stopped one is read.
 
@@ -66,12 +66,12 @@ def explain(
 
 def _wanted(decision_id: str | None, line: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     attempt = told(options)
-    if decision_id == "-":
-        decision_id, line = None, line or "-"
+    if decision_id and not line and (decision_id == "-" or len(decision_id.split()) > 1):
+        decision_id, line = None, decision_id
     given = sum(map(bool, (decision_id, line, attempt)))
     if given != 1:
         raise click.UsageError(
-            "expected one of: the ID of a decision, --line with a line of a mail log, or the options of an "
+            "expected one of: the ID of a decision, a LINE of a mail log in quotes, or the options of an "
             "attempt (--client-address, --sender, --recipient ...)"
         )
     if decision_id:
@@ -166,6 +166,8 @@ def _source(row: Mapping[str, Any]) -> Iterator[str]:
         return
     owner = f", owner {row['owner']}" if row["owner"] else ""
     yield f"{name}: {row['entry']}{owner}{'' if row['decides'] else ' (hidden: a source before it decides)'}"
+    if row["why"]:
+        yield f"  because: {row['why']}"
     yield from (f"  hides {entry}" for entry in row["hidden"])
 
 

@@ -12,7 +12,7 @@ import click
 
 from multigrey.cli.asking import EXIT_NO, common_options, show_item, stream
 from multigrey.cli.attempting import Duration
-from multigrey.cli.recorded import lasting, moment, shown_address
+from multigrey.cli.recorded import lasting, moment, say_what_is_hidden, shown_address
 from multigrey.clock import Clock, SystemClock
 from multigrey.logline import printable
 
@@ -83,6 +83,7 @@ def history(
     if not json_:
         _end(head)
     if not head.get("decisions"):
+        say_what_is_hidden(config, about, only["client"])
         sys.exit(EXIT_NO)
 
 

@@ -34,7 +34,9 @@ from multigrey.control.parts import Parts
 from multigrey.engine import Engine
 from multigrey.errors import ConfigError, MultigreyError, PluginError
 from multigrey.events import make_ids
+from multigrey.expectations import Expectations
 from multigrey.history import PastHistory
+from multigrey.overrides import Overrides, overridden
 from multigrey.privileges import Identity, PrivilegeError, become
 from multigrey.redaction import Redactor
 from multigrey.stores.files import StateFiles
@@ -112,6 +114,7 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
     engine = Engine(
         clock=clock, store=store, setup=assembly.setup, ids=make_ids(), host="", version=__version__
     )
+    overrides, expectations = Overrides(clock, store), Expectations(store, clock.now)
     parts = Parts(
         engine=engine,
         clock=clock,
@@ -119,6 +122,7 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
         registry=lambda: assembly.registry,
         state_dir=settings.state_dir,
         decisions=PastHistory(settings.state_dir, settings.history.map_size, Redactor(site_key)),
+        expectations=expectations,
     )
     operation = all_operations(parts).get(request["ask"])
     if not operation.offline:
@@ -130,6 +134,9 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
             await nursery.start(store.run)
             await check_site_key(store, site_key)
             try:
+                await overrides.load()
+                await expectations.load()
+                engine.setup = expectations.joined(overridden(assembly.setup, overrides.active))
                 await _carry_out(operation, {**request["with"], BY: request["by"]}, dialogue)
             except MultigreyError as error:
                 failure = error

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import click
+
+from multigrey.cli.asking import AskError, load_for_asking
 from multigrey.config.units import format_duration
-from multigrey.logline import printable
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-__all__ = ["given", "lasting", "moment", "shown_address", "table", "trust_lines"]
+__all__ = [
+    "counted",
+    "given",
+    "lasting",
+    "moment",
+    "say_what_is_hidden",
+    "shown_address",
+    "trust_lines",
+]
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -31,17 +40,19 @@ def lasting(seconds: int) -> str:
     return format_duration(max(seconds, 0) // unit * unit)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A plain table; everything in it may have come from the wire."""
-    from rich.table import Table
-    from rich.text import Text
+def counted(number: int, word: str, words: str = "") -> str:
+    """So many of something; `words`: how several are called, by default with an s."""
+    return f"{number} {word}" if number == 1 else f"{number} {words or word + 's'}"
 
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        found.add_column(head, overflow="fold")
-    for row in rows:
-        found.add_row(*(Text(printable(cell)) for cell in row))
-    return found
+
+def say_what_is_hidden(config: Path | None, *words: str | None) -> None:
+    """Tell, after nothing was found, that a network cannot be found where addresses are redacted."""
+    if not any("/" in word for word in words if word):
+        return
+    with suppress(AskError):
+        if load_for_asking(config).settings.log.redact:
+            text = "client addresses are redacted here, so no network can be looked for: only one address"
+            click.echo(text, err=True)
 
 
 def shown_address(address: str) -> str:

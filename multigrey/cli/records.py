@@ -11,7 +11,16 @@ import click
 
 from multigrey.cli.asking import EXIT_NO, ask, common_options, console, show, show_item, stream
 from multigrey.cli.attempting import Duration
-from multigrey.cli.recorded import given, lasting, moment, shown_address, table, trust_lines
+from multigrey.cli.recorded import (
+    counted,
+    given,
+    lasting,
+    moment,
+    say_what_is_hidden,
+    shown_address,
+    trust_lines,
+)
+from multigrey.cli.tables import table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +29,9 @@ __all__ = ["records"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_TEXTS = ("SENDER", "RECIPIENT")
+_SPARE = ("LAST SEEN", "ORIGIN", "FIRST SEEN", "TRIES")
+"""Columns of the list that are left out where there is no room for them, the first one first."""
 _STATES = ("waiting", "known", "observed", "expired")
 _CHOICES = (
     click.option(
@@ -100,14 +112,17 @@ def list_command(config: Path | None, limit: int, *, every_key: bool, json_: boo
             "ORIGIN",
             "LEFT",
         )
-        console().print(table(heads, [_cells(row, now) for row in rows]))
+        where = console()
+        cells = [_cells(row, now) for row in rows]
+        where.print(table(heads, cells, where.width, texts=_TEXTS, spare=_SPARE))
+    if not end.get("found"):
+        click.echo("no record fits", err=True)
+        say_what_is_hidden(config, choice["client"])
+        sys.exit(EXIT_NO)
     _end_list(end, json_=json_)
 
 
 def _end_list(end: Mapping[str, Any], *, json_: bool) -> None:
-    if not end.get("found"):
-        click.echo("no record fits", err=True)
-        sys.exit(EXIT_NO)
     if end.get("more") and not json_:
         click.echo(f"only the first {end['found']} are shown; see --limit", err=True)
 
@@ -238,14 +253,15 @@ def forget_command(
     result = ask(config, "records.forget", options)
     show(result, json_, lambda where, told: where.print(_forgotten(told), soft_wrap=True))
     if not result["keys"] and not result["trust"] and not result["decisions"]:
+        say_what_is_hidden(config, choice["client"])
         sys.exit(EXIT_NO)
 
 
 def _forgotten(told: Mapping[str, Any]) -> str:
     verb = "would be forgotten" if told["dry_run"] else "forgotten"
-    parts = [f"{told['records']} records ({told['keys']} keys)", f"{told['trust']} entries of trust"]
+    parts = [_records(told), counted(told["trust"], "entry of trust", "entries of trust")]
     if told["decisions"] is not None:
-        parts.append(f"{told['decisions']} decisions")
+        parts.append(counted(told["decisions"], "decision"))
     elif not told["dry_run"]:
         return f"{', '.join(parts)} {verb}; the history stays"
     return f"{', '.join(parts)} {verb}"
@@ -268,12 +284,17 @@ def pass_command(config: Path | None, *, dry_run: bool, json_: bool, **choice: A
     result = ask(config, "records.pass", {**chosen, **given(dry_run=dry_run)})
     show(result, json_, lambda where, told: where.print(_let_in(told)))
     if not result["keys"]:
+        say_what_is_hidden(config, choice["client"])
         sys.exit(EXIT_NO)
 
 
 def _let_in(told: Mapping[str, Any]) -> str:
     verb = "would be let in" if told["dry_run"] else "let in"
-    return f"{told['records']} records ({told['keys']} keys) {verb}"
+    return f"{_records(told)} {verb}"
+
+
+def _records(told: Mapping[str, Any]) -> str:
+    return f"{counted(told['records'], 'record')} ({counted(told['keys'], 'key')})"
 
 
 def _check(chosen: Mapping[str, Any], *, all_: bool) -> None:

@@ -29,7 +29,6 @@ from multigrey.clock import SystemClock
 from multigrey.config.load import Loaded
 from multigrey.config.units import format_duration
 from multigrey.errors import ConfigError, PluginError, StoreError
-from multigrey.logline import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -324,27 +323,25 @@ def _detail(event: DecisionEvent) -> str:
 
 
 def _print(console: Console, result: Mapping[str, Any]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from multigrey.cli.tables import table
 
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("step", "after", "client", "sender", "recipient", "answer", "left", "why", "expected"):
-        table.add_column(heading, overflow="fold", justify="right" if heading in {"step", "left"} else "left")
-    for row in result["steps"]:
-        cells = (
-            str(row["step"]),
+    heads = ("step", "after", "client", "sender", "recipient", "answer", "left", "why", "expected")
+    rows = [
+        (
+            row["step"],
             format_duration(row["after"]),
             row["client_name"] or row["client_address"] or "unknown",
-            row["sender"],
+            row["sender"] or "<>",
             row["recipient"],
             f"{row['action']} {row['reason']}" + (" (observed)" if row["observed"] else ""),
             format_duration(row["retry_after"]) if row["retry_after"] else "",
             ", ".join(text for text in (row["detail"], row["note"]) if text),
             " ".join(row["expect"]) + ("" if row["as_expected"] else "  <- NOT SO"),
         )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    console.print(table)
+        for row in result["steps"]
+    ]
+    texts, spare = ("client", "sender", "recipient", "why"), ("recipient", "sender", "client")
+    console.print(table(heads, rows, console.width, texts=texts, spare=spare))
     wrong = [row for row in result["steps"] if not row["as_expected"]]
     expected = sum(bool(row["expect"]) for row in result["steps"])
     console.print(

@@ -14,7 +14,8 @@ import click
 
 from multigrey.cli.asking import EXIT_NO, ask, common_options, refuse, show
 from multigrey.cli.attempting import Duration
-from multigrey.cli.recorded import lasting, moment, table
+from multigrey.cli.recorded import counted, lasting, moment
+from multigrey.cli.tables import table
 from multigrey.clock import Clock, SystemClock
 from multigrey.logline import printable
 
@@ -158,13 +159,16 @@ CLASS_HEADS = ("class", "owner", "target", "over it", *DELAY_HEADS[1:])
 SENDER_HEADS = ("name", "origin", "attempts", "waited in all", *DELAY_HEADS[1:])
 HIT_HEADS = ("times", "source", "entry", "owner")
 DUE_HEADS = ("owner", "why", "where", "entry", "what")
+_TEXTS = ("class", "name", "where", "entry", "what")
+_SPARE = ("origin", "attempts", "never", "waiting", "longest", "deferred", "waited in all")
+"""Columns that are left out on a terminal without room for them, the first one first."""
 
 
 def _print(where: Console, title: str, heads: Sequence[str], rows: Any) -> None:
     rows = list(rows)
     if rows:
         where.print(f"\n{title}", style="bold")
-        where.print(table(heads, rows))
+        where.print(table(heads, rows, where.width, texts=_TEXTS, spare=_SPARE))
 
 
 def _head(found: Mapping[str, Any]) -> Iterator[str]:
@@ -179,10 +183,12 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
         known = f"the oldest there is is of {moment(since)}" if since else "there is none at all"
         yield f"No decision is remembered of this time: {known}."
         return
-    yield f"{traffic['decisions']} decisions; {traffic['passed_at_once']} attempts passed at once."
+    at_once = counted(traffic["passed_at_once"], "attempt")
+    yield f"{counted(traffic['decisions'], 'decision')}; {at_once} passed at once."
     yield (
-        f"{delays['deferred']} mails were deferred: {delays['returned']} came back and were let in, "
-        f"{delays['waiting']} still wait, {delays['never']} never came back."
+        f"{counted(delays['deferred'], 'mail was', 'mails were')} deferred: "
+        f"{counted(delays['returned'], 'came back and was', 'came back and were')} let in, "
+        f"{counted(delays['waiting'], 'still waits', 'still wait')}, {delays['never']} never came back."
     )
     if delays["returned"]:
         yield (
@@ -190,9 +196,9 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
             f"longest {lasting(delays['longest'])}."
         )
     if traffic["refused"]:
-        yield f"{traffic['refused']} mails were refused by a rule."
+        yield f"{counted(traffic['refused'], 'mail was', 'mails were')} refused by a rule."
     if traffic["observed"]:
-        yield f"{traffic['observed']} attempts would have been deferred; they were only observed."
+        yield f"{counted(traffic['observed'], 'attempt')} would have been deferred, and only observed."
     if found["more"]:
         yield f"There are more decisions; only the latest {traffic['decisions']} were looked at (--limit)."
     elif since and since > found["since"]:

@@ -1,6 +1,7 @@
 """The report as one page that needs nothing else: no script, nothing fetched, pictures drawn inline.
 
 Everything a picture shows stands in a table as well.  Every text is escaped, for senders choose some of it.
+No line is longer than a mail may have (998 octets, RFC 5321 section 4.5.3.1.6), so it can be one as it is.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from multigrey.logline import printable
 __all__ = ["report_page"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_TEXT_COLUMNS = frozenset(
-    {"origins", "class", "owner", "name", "origin", "source", "entry", "why", "where", "what"}
-)
+_WORDS = frozenset({"origins", "origin", "source", "why", "from", "delay"})
+"""Columns with a word or two, which stay on one line."""
+_TEXTS = frozenset({"class", "owner", "name", "entry", "where", "what"})
+"""Columns with longer texts, which may be broken anywhere; all others hold numbers."""
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1c2126; --soft: #59636e; --line: #d0d7de;
@@ -52,21 +54,33 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5re
 .scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--first); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 caption { text-align: left; padding-bottom: .25rem; }
+.again { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.scroll + .scroll { margin-top: 1rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
-  font-weight: normal; overflow-wrap: anywhere; }
+  font-weight: normal; }
 thead th { color: var(--soft); white-space: nowrap; }
+.word { white-space: nowrap; } .text { min-width: 8rem; overflow-wrap: anywhere; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .over { color: var(--bad); font-weight: bold; }
-svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font-size: 12px; }
+svg { width: 100%; min-width: 40rem; height: auto; display: block; }
+svg text { fill: var(--soft); font-size: 12px; }
 svg line { stroke: var(--line); }
 .first { fill: var(--first); background: var(--first); }
 .second { fill: var(--second); background: var(--second); }
 .legend span { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
 summary { cursor: pointer; color: var(--soft); } footer { margin-top: 3rem; font-size: .85rem; }
-@media print { body { max-width: none; padding: 0; }
-  details { display: none; } .scroll { overflow: visible; } }
+@media print {
+  :root { font-size: 75%; color-scheme: light; --back: #fff; --text: #000; --soft: #444; --line: #bbb;
+    --first: #1f6feb; --second: #1a7f37; --bad: #b42318; }
+  body { max-width: none; padding: 0; } details { display: none; }
+  .scroll { overflow: visible; } .text { min-width: 7rem; } svg { min-width: 0; }
+  table { font-size: .85rem; } th, td { padding: .2rem .35rem; }
+  h2, caption, .legend { break-after: avoid; } tr, svg, li, .figures { break-inside: avoid; }
+  .legend span { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
+_PIECE = 100
+"""Characters of a text on one line of the source; each may become six or, in UTF-8, four octets."""
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 960, 240, 56, 28, 12
 
 
@@ -87,11 +101,11 @@ def _body(title: str, found: Mapping[str, Any]) -> Iterator[str]:
     owner = f" For {found['owner']}." if found["owner"] else ""
     yield f"<header><h1>{_text(title)}</h1>"
     made = f"Made {moment(found['time'])} (local time).{owner}"
-    yield f'<p class="soft">{_text(made)}</p></header>\n<main>'
+    yield f'<p class="soft">{_long_text(made)}</p></header>\n<main>'
     yield _cards(found)
-    yield "".join(f"<p>{_text(line)}</p>" for line in summary(found))
+    yield "\n".join(f"<p>{_long_text(line)}</p>" for line in summary(found))
     if found["advice"]:
-        advice = "".join(f"<li>{_text(line)}</li>" for line in found["advice"])
+        advice = "\n".join(f"<li>{_long_text(line)}</li>" for line in found["advice"])
         yield f'<section><h2>Advice</h2>\n<ul class="advice">{advice}</ul></section>'
     if found["traffic"]["decisions"]:
         yield _over_time(found)
@@ -126,7 +140,7 @@ def _cards(found: Mapping[str, Any]) -> str:
         ("delay p50", _lasting(delays["p50"])),
         ("delay p95", _lasting(delays["p95"])),
     ]
-    inside = "".join(f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in cards)
+    inside = "\n".join(f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in cards)
     return f'<dl class="figures">{inside}</dl>'
 
 
@@ -139,7 +153,7 @@ def _due(found: Mapping[str, Any]) -> Iterator[str]:
     if found["due"]:
         yield "</section>"
     if found["unreadable"]:
-        problems = "".join(f"<li>{_text(problem)}</li>" for problem in found["unreadable"])
+        problems = "\n".join(f"<li>{_long_text(problem)}</li>" for problem in found["unreadable"])
         yield f"<section><h2>Lists that cannot be read</h2><ul>{problems}</ul></section>"
 
 
@@ -153,16 +167,29 @@ def _section(
     rows = list(rows)
     if not rows:
         return ""
-    return f"<section><h2>{_text(title)}</h2>\n{_table(note or title, heads, rows, marked)}</section>"
+    table = _table(note or title, heads, rows, marked, again=not note)
+    return f"<section><h2>{_text(title)}</h2>\n{table}</section>"
 
 
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], marked: str = "") -> str:
-    """`marked`: the column in which everything but 0 is a warning."""
-    head = "".join(f'<th scope="col"{_column(name)}>{_text(name)}</th>' for name in heads)
-    body = "\n".join(f"<tr>{''.join(_cells(heads, row, marked))}</tr>" for row in rows)
+def _table(
+    caption: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    marked: str = "",
+    *,
+    again: bool = False,
+) -> str:
+    """`marked`: the column in which everything but 0 is a warning; `again`: the caption stands above already.
+
+    Then it is only read aloud.
+    """
+    style = ' class="again"' if again else ""
+    head = "\n".join(f'<th scope="col"{_column(name)}>{_text(name)}</th>' for name in heads)
+    rows = ["\n".join(_cells(heads, row, marked)) for row in rows]
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return (
-        f'<div class="scroll" role="region" aria-label="{_text(caption)}" tabindex="0"><table>'
-        f"<caption>{_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
+        f'<div class="scroll" role="region" aria-label="{_text(caption[:_PIECE])}" tabindex="0"><table>\n'
+        f"<caption{style}>{_long_text(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
         "</table></div>"
     )
 
@@ -170,15 +197,16 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], ma
 def _cells(heads: Sequence[str], row: Sequence[str], marked: str) -> Iterator[str]:
     for index, (name, cell) in enumerate(zip(heads, row, strict=True)):
         if index == 0:
-            yield f'<th scope="row"{_column(name)}>{_text(cell)}</th>'
+            yield f'<th scope="row"{_column(name)}>{_long_text(cell)}</th>'
         elif name == marked and cell not in {"", "0"}:
             yield f'<td class="number over">{_text(cell)}</td>'
         else:
-            yield f"<td{_column(name)}>{_text(cell)}</td>"
+            yield f"<td{_column(name)}>{_long_text(cell)}</td>"
 
 
 def _column(name: str) -> str:
-    return "" if name in _TEXT_COLUMNS else ' class="number"'
+    style = "word" if name in _WORDS else "text" if name in _TEXTS else "number"
+    return f' class="{style}"'
 
 
 # --- pictures --------------------------------------------------------------------------------------
@@ -245,18 +273,21 @@ def _bars(what: str, groups: Sequence[tuple[str, Sequence[int]]], styles: Sequen
             parts.append(
                 f'<text x="{middle:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{_text(name)}</text>'
             )
+    drawn = "\n".join(parts)
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{_text(what)}; the numbers stand '
-        f'in the table below">{"".join(parts)}</svg>'
+        f'<div class="scroll" tabindex="0"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{_text(what)}; the numbers stand in the table below">{drawn}</svg></div>'
     )
 
 
 def _round_up(number: int) -> int:
-    """The end of a scale: 4, 8, 20, 40, 80, 200 and so on."""
-    size = 4
-    while size < number:
-        size = size * 5 // 2 if str(size)[0] == "8" else size * 2
-    return size
+    """The end of a scale of four parts, each a round number: 4, 8, 12, 16, 20, 24, 28, 40 and so on."""
+    tens = 1
+    while True:
+        for part in (tens, *(tens * tenths // 10 for tenths in (15, 20, 25, 30, 40, 50, 60, 75))):
+            if 4 * part >= number:
+                return 4 * part
+        tens *= 10
 
 
 def _slot_name(begin: int, length: int) -> str:
@@ -270,6 +301,13 @@ def _day(seconds: int) -> str:
 
 def _lasting(seconds: int | None) -> str:
     return "-" if seconds is None else lasting(seconds)
+
+
+def _long_text(value: object) -> str:
+    """Any text, in an element; a break of the line inside a tag is none on the page."""
+    text = printable(str(value))
+    pieces = [text[begin : begin + _PIECE] for begin in range(0, len(text), _PIECE)]
+    return "<wbr\n>".join(map(escape, pieces))
 
 
 def _text(value: object) -> str:

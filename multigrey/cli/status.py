@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pwd
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +30,11 @@ _NEARLY_FULL = 0.9
 def status(config: Path | None, json_: bool) -> None:
     """Say how the daemon is, and what it works with.
 
-    Since when it runs, in which mode and with which overrides; who is connected; the records by state,
-    and how much room the store has; and the whitelists in the order they are asked, with how many
-    entries each has, when its file changed last, and whether that has been read.  What needs attention
-    is at the top, after an exclamation mark.
+    Since when it runs, in which mode and with which overrides; who is connected (of a unix socket: which
+    users); the records by state, how much room the store has, and how many decisions the history
+    remembers; the plugins; and the whitelists in the order they are asked, with how many entries each
+    has, when its file changed last, and whether that has been read.  What needs attention is at the top,
+    after an exclamation mark.
 
     When the daemon is stopped, as much as its store can tell.  Of a store with very many records some
     are counted, and the numbers are estimates (about).
@@ -51,7 +54,12 @@ def _show(out: Console, told: Mapping[str, Any]) -> None:
     for line in (*_head(told), *(f"! {warning}" for warning in _attention(told))):
         out.print(printable(line), soft_wrap=True)
     if told["running"]:
-        _table(out, "Listeners", ("name", "protocol", "address", "on error", "connections"), _listeners(told))
+        _table(
+            out,
+            "Listeners",
+            ("name", "protocol", "address", "on error", "connections", "from"),
+            _listeners(told),
+        )
     _table(
         out,
         "Whitelists, in order",
@@ -60,7 +68,8 @@ def _show(out: Console, told: Mapping[str, Any]) -> None:
     )
     _table(out, "Records", ("state", "number", "meaning"), _records(told))
     _table(out, "Store", ("", ""), _store(told))
-    _table(out, "Plugins", ("name", "from", "failures"), _plugins(told))
+    _table(out, "History", ("", ""), _history(told))
+    _table(out, "Plugins", ("name", "from", "slow calls", "failures", "timeouts"), _plugins(told))
 
 
 def _head(told: Mapping[str, Any]) -> Iterator[str]:
@@ -132,33 +141,44 @@ def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
         yield "the event loop is late: answers are slow"
     if told["connections"]["open"] >= told["connections"]["most"]:
         yield "no more connections are accepted: raise [limits] connections"
+    if told["history"] and told["history"]["trouble"]:
+        yield f"decisions are made as ever, but not remembered: {told['history']['trouble']}"
     if told["internal_errors"]:
         yield f"{told['internal_errors']} connections ended by a bug: see the log"
     if told["log_lines_lost"]:
         yield f"{told['log_lines_lost']} decision lines could not be written"
+    for name in told["needs_restart"]:
+        yield f"{name} has changed in the configuration, and takes effect after a restart only"
     yield from told["warnings"]
 
 
+_TEXTS = ("address", "owner", "file", "meaning", "from")
+_SPARE = ("protocol", "owner", "changed")
+"""Columns that are left out on a terminal without room for them, the first one first."""
+
+
 def _table(out: Console, title: str, columns: tuple[str, ...], rows: Iterator[tuple[object, ...]]) -> None:
-    from rich.table import Table
+    from multigrey.cli.tables import table
 
-    from multigrey.logline import printable
-
-    table = Table(
-        title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns), title_style=""
-    )
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(printable(str(cell)) for cell in row))
-    if table.row_count:
+    found = table(columns, rows, out.width, texts=_TEXTS, spare=_SPARE, title=title)
+    if found.row_count:
         out.print()
-        out.print(table)
+        out.print(found)
 
 
 def _listeners(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     for row in told["listeners"]:
-        yield row["name"], row["protocol"], row["address"], row["on_error"], row["connections"]
+        peers = ", ".join(map(_peer, row["peers"]))
+        yield row["name"], row["protocol"], row["address"], row["on_error"], row["connections"], peers
+
+
+def _peer(row: Mapping[str, Any]) -> str:
+    """A client of ours, by name if it is a user of this host."""
+    peer = row["peer"]
+    if peer.startswith("uid "):
+        with suppress(KeyError, ValueError):
+            peer = f"user {pwd.getpwuid(int(peer.removeprefix('uid '))).pw_name}"
+    return peer if row["connections"] == 1 else f"{peer} ({row['connections']})"
 
 
 def _lists(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
@@ -175,7 +195,7 @@ _MEANINGS = {
     "known": "have passed, and pass at once",
     "waiting": "were deferred, and their retry is waited for",
     "observed": "were let in while only watching",
-    "lapsed": "never came back in time; soon forgotten",
+    "expired": "never came back in time; soon forgotten",
     "unreadable": "cannot be understood: multigrey verify",
 }
 
@@ -203,9 +223,19 @@ def _store(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     yield "not on disk yet", store["pending"]
 
 
+def _history(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+    if (history := told.get("history")) is not None:
+        yield "decisions remembered", history["decisions"]
+        if history["lost"]:
+            yield "not remembered", f"{history['lost']} since the start"
+    elif told["running"]:
+        yield "decisions remembered", "none: [history] enabled is false"
+
+
 def _plugins(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     for row in told["plugins"]:
-        yield row["name"], row["distribution"], row["failures"] or "none"
+        numbers = (row[name] or "none" for name in ("calls", "failures", "timeouts"))
+        yield row["name"], row["distribution"], *numbers
 
 
 def _time(seconds: int) -> str:

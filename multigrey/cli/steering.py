@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import EXIT_NO, ask, common_options, show, stream
+from multigrey.cli.asking import (
+    EXIT_NO,
+    EXIT_NO_DAEMON,
+    AskError,
+    ask,
+    common_options,
+    show,
+    stream,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +59,13 @@ def reload(config: Path | None, json_: bool) -> None:
     Exit status: 0 when the daemon works with what it read, 1 when it refused it, 3 when no daemon
     answers, 4 when you may not.
     """
-    show(ask(config, "reload", {}), json_, _show_reload)
+    try:
+        result = ask(config, "reload", {})
+    except AskError as error:
+        if error.exit_code != EXIT_NO:
+            raise
+        raise AskError(f"{error.message}\nrefused: the daemon goes on with what it had") from error
+    show(result, json_, _show_reload)
 
 
 def _show_reload(out: Console, result: Mapping[str, Any]) -> None:
@@ -91,7 +105,9 @@ def _show_override(out: Console, result: Mapping[str, Any]) -> None:
     if (override := result.get("override")) is not None:
         until = datetime.fromtimestamp(override["until"]).astimezone()
         out.print(
-            f"{override['slot']}: {override['word']} until {until:%Y-%m-%d %H:%M:%S %Z}", soft_wrap=True
+            f"{override['slot']}: {override['word']} until {until:%Y-%m-%d %H:%M:%S}, "
+            f"asked by {override['by']}",
+            soft_wrap=True,
         )
     elif (ended := result["ended"]) is not None:
         out.print(f"{ended['slot']}: no longer {ended['word']}; the configuration holds again")
@@ -109,19 +125,36 @@ _end = click.option("--end", is_flag=True, help="End it now.")
 
 
 @click.command()
-@click.argument("word", type=click.Choice(["enforce", "observe", "off", _CONFIGURED]))
+@click.argument("word", type=click.Choice(["enforce", "observe", "off", _CONFIGURED]), required=False)
 @_for_a_day
 @common_options
-def mode(config: Path | None, json_: bool, word: str, duration: int) -> None:
+def mode(config: Path | None, json_: bool, word: str | None, duration: int) -> None:
     """Let another mode hold for a while, instead of the one in the configuration.
 
-    WORD is enforce (defer), observe (let everybody pass, and log what would have been) or off (do
-    nothing at all); configured goes back to the configuration at once.  It survives a restart of the
-    daemon, shows in status and in the log, and ends by itself.
+    enforce defers, observe lets everybody pass and logs what would have been, off does nothing at all;
+    configured goes back to the configuration at once.  It survives a restart of the daemon, shows in
+    status and in the log, and ends by itself.  Without a word: say which mode is in effect.
 
-    Exit status: 0 when it holds, 1 when it was refused, 3 when no daemon answers, 4 when you may not.
+    Exit status: 0 when it holds, 1 when it was refused, 3 when no daemon answers (without a word it is
+    told what would be in effect), 4 when you may not.
     """
+    if word is None:
+        told = ask(config, "status", {})
+        show({name: told[name] for name in ("running", "mode", "overrides")}, json_, _show_mode)
+        if not told["running"]:
+            sys.exit(EXIT_NO_DAEMON)
+        return
     _override(config, json_, "mode", None if word == _CONFIGURED else word, duration)
+
+
+def _show_mode(out: Console, told: Mapping[str, Any]) -> None:
+    mode = told["mode"]
+    for override in told["overrides"]:
+        if override["slot"] == "mode":
+            _show_override(out, {"override": override})
+            out.print(f"configured: {mode['configured']}")
+            return
+    out.print(f"mode: {mode['in_effect']}, as configured")
 
 
 @click.command()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["picture", "top"]
 
 _SPANS = {"1m": 60, "5m": 300, "15m": 900}
+_ALL_SPANS = 120
+"""Characters on a line from which on there is room for three times."""
 _FRAME = 5
 """Lines of the table that are not rows: heading, rule, sum, title, and one to spare."""
 
@@ -71,17 +73,17 @@ def _show(pictures: Iterator[Mapping[str, Any]], *, json_: bool, live: bool, onc
 
         with Live(console=console(), screen=True, auto_refresh=False) as screen:
             for each in pictures:
-                screen.update(picture(each), refresh=True)
+                screen.update(picture(each, console().width), refresh=True)
         return
     for each in pictures:
         if once or not json_:
-            show(each, json_, lambda where, found: where.print(picture(found)))
+            show(each, json_, lambda where, found: where.print(picture(found, where.width)))
             return
         click.echo(json.dumps(each))
 
 
-def picture(found: Mapping[str, Any]) -> Table:
-    """One picture as a table."""
+def picture(found: Mapping[str, Any], room: int) -> Table:
+    """One picture as a table; in little room without the numbers of the time in the middle."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -94,11 +96,13 @@ def picture(found: Mapping[str, Any]) -> Table:
     table = Table(
         box=box.SIMPLE, title=title, title_justify="left", title_style="", pad_edge=False, show_footer=True
     )
-    table.add_column("origin", footer="all", overflow="fold", min_width=20)
-    for index, span in enumerate(found["spans"]):
+    table.add_column("origin", footer="all", overflow="fold", min_width=20 if room >= _ALL_SPANS else 12)
+    shown = [0, *range(1, len(found["spans"]) - 1), -1] if room >= _ALL_SPANS else [0, -1]
+    for index in shown:
+        span = found["spans"][index]
         for word, total in zip(("seen", "defer", "pass"), found["all"][index], strict=True):
             table.add_column(f"{word} {format_duration(span)}", footer=str(total), justify="right")
     for row in found["origins"]:
-        numbers = [str(number) for counts in row["counts"] for number in counts]
+        numbers = [str(number) for index in shown for number in row["counts"][index]]
         table.add_row(Text(printable(row["origin"] or "(others)")), *numbers)
     return table

@@ -161,4 +161,6 @@ def _tested(row: Mapping[str, Any]) -> Iterator[str]:
     owner = f", owner {row['owner']}" if row["owner"] else ""
     hidden = "" if row["decides"] else " (hidden: a source before it decides)"
     yield f"{'*' if row['decides'] else ' '} {name}: {row['entry']}{owner}{hidden}"
+    if row["why"]:
+        yield f"    because: {row['why']}"
     yield from (f"    hides {entry}" for entry in row["hidden"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ class _Care:
         in_the_way = _anything_at if options.get("replace") is not True else _no_file_at
         if await trio.to_thread.run_sync(in_the_way, path):
             raise OperationError(f"{path}: is there already")
+        if problem := await trio.to_thread.run_sync(_why_not_below, path.parent):
+            raise OperationError(f"{path.parent}: {problem}; below {self._parts.state_dir} it can be written")
         await store.backup(str(path))
         key = self._parts.state_dir / "site.key"
         return {"path": str(path), "size": await trio.to_thread.run_sync(_size, path), "site_key": str(key)}
@@ -128,6 +131,15 @@ def _text(options: Options, name: str) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise OperationError(f"{name}: expected a text")
     return value
+
+
+def _why_not_below(directory: Path) -> str:
+    """Why nothing can be written into a directory; "" if it can."""
+    if not directory.is_dir():
+        return "there is no such directory, or it cannot be seen"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"the user multigrey runs as (uid {os.geteuid()}) may not write there"
+    return ""
 
 
 def _anything_at(path: Path) -> bool:

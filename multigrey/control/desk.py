@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from multigrey.config.load import Loaded
 from multigrey.config.settings import Settings
 from multigrey.config.show import as_json
 from multigrey.control.everything import all_operations
-from multigrey.control.lag import LoopLag
 from multigrey.control.overview import newest_change
 from multigrey.control.parts import Decisions, Parts
 from multigrey.control.peers import Groups, unknown_groups
@@ -30,6 +29,7 @@ from multigrey.expectations import Expectations
 from multigrey.following import Followers, Rates
 from multigrey.judging import Setup
 from multigrey.listeners.sockets import OpenSocket
+from multigrey.metrics.measures import LoopLag
 from multigrey.model import DecisionEvent
 from multigrey.overrides import Overrides, overridden
 from multigrey.registry import BuiltRegistry
@@ -57,7 +57,7 @@ class Desk:
     ) -> None:
         """Whatever a reload may change is a function; `state_dir` and `[control]` stay.
 
-        `needs_restart`: the keys and tables a reload does not change.
+        `needs_restart`: the keys (dotted) and tables a reload does not change.
         """
         self._engine = engine
         self._clock = clock
@@ -67,9 +67,11 @@ class Desk:
         self._needs_restart = needs_restart
         self._files: Mapping[str, float] = {}
         self._loaded_at = clock.now()
+        self._began_with = running.loaded()
         self.overrides = Overrides(clock, engine.store)
         self.expectations = Expectations(engine.store, clock.now)
         self.lag = LoopLag()
+        """Measured here for everybody who tells of it."""
         self._helm = Helm(self.overrides, self.reload, self.apply)
         followers, rates = Followers(), Rates(clock)
         self.listeners: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates)
@@ -101,9 +103,16 @@ class Desk:
             "loaded": self._loaded_at,
             "files": self._files,
             "overrides": [override.as_mapping() for override in self.overrides.active],
+            "needs_restart": self._waiting_for_restart(),
             "loop_lag": {"latest": round(self.lag.latest, 4), "worst": round(self.lag.worst, 4)},
             "control": None if self._server is None else self._server.figures(),
         }
+
+    def _waiting_for_restart(self) -> list[str]:
+        """What reloads have changed without effect on the daemon that runs."""
+        began_with, loaded = self._began_with.settings, self._running.loaded().settings
+        values = [(name, attrgetter(name)) for name in self._needs_restart]
+        return [name for name, value in values if value(began_with) != value(loaded)]
 
     async def start(self) -> None:
         """Take up what earlier runs left; the store must be running.  Raises StoreError."""
@@ -123,11 +132,10 @@ class Desk:
         await self._reload()
         after, now = self._running.loaded(), _entries(self._engine.setup)
         changed = differences(_values(before), _values(after))
-        tables = {re.split(r"[.[]", change["key"])[0] for change in changed}
         return {
-            "config": None if after.path is None else str(after.path),
+            "config": None if after.path is None else str(after.path.absolute()),
             "changed": changed,
-            "needs_restart": sorted(tables & {*self._needs_restart}),
+            "needs_restart": self._waiting_for_restart(),
             "lists": [
                 {"list": name, "entries": now[name], "before": lists.get(name)}
                 for name in now

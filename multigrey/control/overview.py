@@ -64,7 +64,13 @@ async def _status(parts: Parts) -> Result:
         "rules": len(settings.rule),
         "classes": len(settings.class_),
         "plugins": [
-            {"name": name, "distribution": distribution, "failures": registry.counters.failures.get(name, 0)}
+            {
+                "name": name,
+                "distribution": distribution,
+                "calls": registry.counters.calls.get(name, 0),
+                "failures": registry.counters.failures.get(name, 0),
+                "timeouts": registry.counters.timeouts.get(name, 0),
+            }
             for name, distribution in sorted({(p.name, p.distribution) for p in registry.owners.values()})
         ],
     }
@@ -89,12 +95,12 @@ async def _health(store: Store) -> Mapping[str, Any]:
 
 
 async def count_records(store: Store, now: int, retry_window: int) -> Mapping[str, Any]:
-    """How many records are known (have passed), waiting, observed, lapsed (too old for a first retry).
+    """How many records are known (have passed), waiting, observed, expired (too old for a first retry).
 
     Keys are keyed digests, so any stretch of the store is a fair sample: of a large one only the
     beginning is counted, and the rest taken to be alike (`estimated`).
     """
-    counts = dict.fromkeys(("known", "waiting", "observed", "lapsed", "unreadable"), 0)
+    counts = dict.fromkeys(("known", "waiting", "observed", "expired", "unreadable"), 0)
     looked, cursor, complete = 0, b"", False
     try:
         with trio.move_on_after(_COUNTING):
@@ -126,7 +132,7 @@ def _state_of(record: Record, now: int, retry_window: int) -> str:
         return "observed"
     if record.passed_at:
         return "known"
-    return "waiting" if now - record.first_seen <= retry_window else "lapsed"
+    return "waiting" if now - record.first_seen <= retry_window else "expired"
 
 
 def _lists(parts: Parts, files: Mapping[str, float]) -> list[Mapping[str, Any]]:

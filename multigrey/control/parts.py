@@ -65,7 +65,7 @@ class Parts:
     rates: Rates | None = None
     """How many decisions there were lately, by origin; None: nobody decides."""
     expectations: Expectations | None = None
-    """Mail that somebody waits for; None: there is no daemon to wait with."""
+    """Mail that somebody waits for; of a stopped daemon it can only be looked at."""
     status: Callable[[], Mapping[str, Any]] | None = None
     """What only the daemon knows: uptime, listeners, loop lag, lists; None: it is stopped."""
     steering: Steering | None = None

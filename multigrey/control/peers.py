@@ -14,13 +14,20 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
+from typing import Protocol
 
 from multigrey.control.operations import Level
 
-__all__ = ["Groups", "Peer", "level_of", "peer_of", "unknown_groups"]
+__all__ = ["Groups", "Peer", "level_of", "peer_of", "uid_of", "unknown_groups"]
 
 _CREDENTIALS = struct.Struct("=iII")
 """struct ucred: pid, uid, gid."""
+
+
+class _HasOptions(Protocol):
+    """A socket, of Python's or of trio's."""
+
+    def getsockopt(self, level: int, name: int, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +60,24 @@ class Peer:
 
 def peer_of(sock: socket.socket) -> Peer:
     """Who connected; asks the system's user data base, which may take a while.  Raises OSError."""
-    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    pid, uid, gid = _credentials(sock)
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = ""
     return Peer(pid, uid, gid, name)
+
+
+def uid_of(sock: _HasOptions) -> int:
+    """The number of the user who connected; asks only the kernel.  Raises OSError."""
+    return _credentials(sock)[1]
+
+
+def _credentials(sock: _HasOptions) -> tuple[int, int, int]:
+    pid, uid, gid = _CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return pid, uid, gid
 
 
 def level_of(peer: Peer, groups: Groups, own_uid: int) -> Level | None:

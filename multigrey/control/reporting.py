@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 import trio
@@ -29,7 +30,7 @@ from multigrey.hits import HIT_PREFIX
 from multigrey.judging import Setup
 from multigrey.model import NO_ATTRIBUTES, DecisionEvent, Table
 from multigrey.recall import Wanted
-from multigrey.redaction import TOKEN
+from multigrey.redaction import HIDDEN_CLIENT, TOKEN
 from multigrey.whitelists.lint import HitRecords, LintedList, lint
 from multigrey.whitelists.lint import Outlook as LintOutlook
 from multigrey.whitelists.lists import SOURCE, entry_hit_name
@@ -87,6 +88,8 @@ async def _report(parts: Parts, one: trio.CapacityLimiter, options: Options) -> 
             owner=owner,
             most=rows,
             more=more,
+            recorded_since=recorded_since,
+            utc_offset=_utc_offset(now),
             origin_class=partial(origin_class_of, parts.engine.setup),
         )
         found = await trio.to_thread.run_sync(_made, gathered.events[:limit], outlook)
@@ -106,10 +109,16 @@ class _Gathered:
     def __call__(self, event: DecisionEvent) -> bool:
         attempt = event.attempt
         if attempt.attributes:
-            attempt = replace(attempt, attributes=NO_ATTRIBUTES, message="", authenticated="")
+            kept = {name: attempt.attributes[name] for name in (HIDDEN_CLIENT,) if name in attempt.attributes}
+            attempt = replace(attempt, attributes=kept or NO_ATTRIBUTES, message="", authenticated="")
             event = replace(event, attempt=attempt)
         self.events.append(event)
         return len(self.events) > self._limit
+
+
+def _utc_offset(now: int) -> int:
+    offset = datetime.fromtimestamp(now).astimezone().utcoffset()
+    return 0 if offset is None else round(offset.total_seconds())
 
 
 def _made(events: list[DecisionEvent], outlook: Outlook) -> Mapping[str, object]:

@@ -22,9 +22,10 @@ import trio
 
 from multigrey.control.dialogue import Code, ControlDialogue, Question, encoded
 from multigrey.control.operations import BY, Level, Operation, Operations, Options, Result
-from multigrey.control.peers import Groups, Peer, level_of, peer_of
+from multigrey.control.peers import Groups, Peer, level_of, peer_of, uid_of
 from multigrey.errors import MultigreyError
 from multigrey.logline import printable
+from multigrey.seldom import Seldom
 
 __all__ = ["ControlLimits", "ControlServer"]
 
@@ -35,6 +36,7 @@ _PAUSE = 1.0
 """Seconds to wait when nobody can be accepted, and between two looks whether an asker is still there."""
 _PATIENCE = 5.0
 """Seconds for finding out who somebody is."""
+_MOST_STRANGERS = 1_000
 _SHOWN = 300
 """Characters of options that the log shows."""
 
@@ -46,6 +48,10 @@ class ControlLimits:
     connections: int = 64
     readers: int = 48
     """Connections of those who may only read."""
+    arriving: int = 16
+    """Connections of whom it is not known yet who they are; more wait to be accepted."""
+    strangers: float = 1.0
+    """How long whoever may not ask is sent away without looking again."""
     idle: float = 600.0
     """How long a connection without a question stays open."""
     reading: float = 120.0
@@ -68,6 +74,10 @@ class ControlServer:
         self.groups = groups
         self.limits = limits
         self._open: dict[_Connection, Level] = {}
+        self._arriving = trio.Semaphore(limits.arriving)
+        self._strangers: dict[int, tuple[float, str]] = {}
+        """By number of the user: until when nobody looks again, and why they may not ask."""
+        self._said = Seldom()
         self._lookups = trio.CapacityLimiter(4)
         self._own_uid = os.geteuid()
         self.counts = {"questions": 0, "errors": 0, "refused": 0, "dropped": 0}
@@ -83,9 +93,11 @@ class ControlServer:
         async with trio.open_nursery() as nursery:
             task_status.started()
             while True:
+                await self._arriving.acquire()
                 try:
                     sock, _ = await listening.accept()
                 except OSError as error:
+                    self._arriving.release()
                     logger.error("control socket: cannot accept: %s", error.strerror)  # noqa: TRY400  (no bug)
                     await trio.sleep(_PAUSE)
                     continue
@@ -95,7 +107,9 @@ class ControlServer:
         """One connection; its error boundary."""
         stream = trio.SocketStream(sock)
         try:
-            await self._admit(stream)
+            connection = await self._admitted(stream)
+            if connection is not None:
+                await self._attend(connection)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         except Exception:
@@ -103,21 +117,49 @@ class ControlServer:
         finally:
             sock.close()
 
-    async def _admit(self, stream: trio.SocketStream) -> None:
-        peer, level = await self._look_up(stream)
-        if refusal := self._refusal(peer, level):
-            self.counts["refused"] += 1
-            logger.warning("control socket: %s is not let in: %s", peer or "somebody", refusal[0])
-            await _say_error(stream, *refusal)
-            return
-        assert peer is not None
-        assert level is not None
-        connection = _Connection(stream, peer, level, self)
-        self._open[connection] = level
+    async def _admitted(self, stream: trio.SocketStream) -> _Connection | None:
+        """Whoever connected, if they may ask; None: they were told why not."""
+        try:
+            if (known := self._known_stranger(stream)) is not None:
+                self.counts["refused"] += 1
+                await _say_error(stream, known, Code.NOT_ALLOWED)
+                return None
+            peer, level = await self._look_up(stream)
+            if (refusal := self._refusal(peer, level)) is not None:
+                await self._send_away(stream, peer, *refusal)
+                return None
+            assert peer is not None
+            assert level is not None
+            connection = _Connection(stream, peer, level, self)
+            self._open[connection] = level
+            return connection
+        finally:
+            self._arriving.release()
+
+    async def _attend(self, connection: _Connection) -> None:
         try:
             await connection.run()
         finally:
             del self._open[connection]
+
+    def _known_stranger(self, stream: trio.SocketStream) -> str | None:
+        """Why they may not ask; None: that has to be looked up."""
+        try:
+            until, text = self._strangers[uid_of(stream.socket)]
+        except (OSError, KeyError):
+            return None
+        return text if trio.current_time() < until else None
+
+    async def _send_away(self, stream: trio.SocketStream, peer: Peer | None, text: str, code: Code) -> None:
+        self.counts["refused"] += 1
+        now = trio.current_time()
+        if peer is not None and code is Code.NOT_ALLOWED:
+            if len(self._strangers) >= _MOST_STRANGERS:
+                self._strangers.clear()
+            self._strangers[peer.uid] = (now + self.limits.strangers, text)
+        if self._said.due((str(peer), code), now):
+            logger.warning("control socket: %s is not let in: %s", peer or "somebody", text)
+        await _say_error(stream, text, code)
 
     async def _look_up(self, stream: trio.SocketStream) -> tuple[Peer | None, Level | None]:
         def look_up() -> tuple[Peer, Level | None]:

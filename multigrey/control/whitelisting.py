@@ -27,7 +27,7 @@ def operations(parts: Parts) -> Iterable[Operation]:
     """The operations of this module."""
     yield Operation("whitelist-test", Level.READ, answer=lambda options: _test(parts, options), offline=True)
     yield Operation("expect", Level.ADMIN, answer=lambda options: _expect(parts, options))
-    yield Operation("expect-list", Level.READ, answer=lambda _: _list(parts))
+    yield Operation("expect-list", Level.READ, answer=lambda _: _list(parts), offline=True)
     yield Operation("expect-cancel", Level.ADMIN, answer=lambda options: _cancel(parts, options))
 
 

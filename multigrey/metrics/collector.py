@@ -44,6 +44,8 @@ class Figures:
     """Whitelists: how many entries are in which state."""
     health: Mapping[str, int | float | str] | None
     """Of the store; None: it did not tell."""
+    history: Mapping[str, int | str] | None
+    """Of the history of decisions; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ def _rows(sources: Sources, figures: Figures) -> Iterator[tuple[str, Iterable[Ro
     yield "multigrey_store_full", [((), figures.store_full)]
     yield "multigrey_store_records_bounded", [((), figures.records_bounded)]
     yield from _of_store(figures.health)
+    yield from _of_history(figures.history)
     yield from _of_plugins(sources.registry())
     yield (
         "multigrey_list_entries",
@@ -170,6 +173,14 @@ def _of_store(health: Mapping[str, int | float | str] | None) -> Iterator[tuple[
         figure = health.get(key)
         if isinstance(figure, int | float):
             yield name, [((), figure * factor)]
+
+
+def _of_history(history: Mapping[str, int | str] | None) -> Iterator[tuple[str, Iterable[Row]]]:
+    if history is None:
+        return
+    yield "multigrey_history_up", [((), not history["trouble"])]
+    yield "multigrey_history_decisions", [((), int(history["decisions"]))]
+    yield "multigrey_history_lost", [((), int(history["lost"]))]
 
 
 def _of_plugins(registry: BuiltRegistry) -> Iterator[tuple[str, Iterable[Row]]]:

@@ -153,6 +153,14 @@ _ALL = (
         COUNTER,
         "Records forgotten early, because there were more than max_records.",
     ),
+    Metric("multigrey_history_up", GAUGE, "Whether the history of decisions can be written: 1 or 0."),
+    Metric("multigrey_history_decisions", GAUGE, "Decisions that the history remembers."),
+    Metric(
+        "multigrey_history_lost",
+        COUNTER,
+        "Decisions that the history did not keep: it could not be written, or there were very many of one "
+        "reason at once.",
+    ),
     Metric(
         "multigrey_plugin_calls",
         COUNTER,

@@ -60,6 +60,10 @@ class Running:
     counts: Callable[[], Mapping[str, int]]
     """Whitelists, and how many entries each was loaded with."""
     log_lines_lost: Callable[[], int]
+    lag: LoopLag
+    """Somebody else measures."""
+    history: Callable[[], Mapping[str, int | str]] | None
+    """What the history of decisions says of itself; None: there is none."""
     ready: Callable[[], str]
     """Why mail servers are not being answered; empty: they are."""
 
@@ -81,7 +85,6 @@ class Metrics:
         self._running = running
         self._socket = sock
         self._probe = Probe(running.engine)
-        self._lag = LoopLag()
         self._restored = False
         self._targets: tuple[Settings | None, Mapping[str, int]] = (None, {})
         self._lists: tuple[Settings | None, Lists] = (None, Lists({}, {}))
@@ -93,14 +96,13 @@ class Metrics:
             action = Action.PASS if listen.on_error == "pass" else Action.DEFER
             self.tally.decisions[action, Reason.ERROR, listen.name, False] = 0
         self._sources = Sources(
-            __version__, running.engine.clock.now(), self.tally, self.timings, self._lag, running.registry
+            __version__, running.engine.clock.now(), self.tally, self.timings, running.lag, running.registry
         )
 
     async def run(self) -> None:
         """Measure and answer until cancelled.  The store must be running."""
         await self._restore()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._lag.run)
             nursery.start_soon(supervise, "saving open deferrals", self._save_for_ever)
             nursery.start_soon(serve, self._socket, self._allowed, self._answer)
 
@@ -170,6 +172,7 @@ class Metrics:
             targets=self._class_targets(),
             lists=(await self._loaded_lists(settings)).states(now),
             health=await self._store_health(),
+            history=None if running.history is None else running.history(),
         )
 
     async def _store_health(self) -> Mapping[str, int | float | str] | None:

@@ -50,10 +50,15 @@ class EntryList:
         self.count = len(used)
         """How many entries are in use, or were until they expired."""
         self.warnings = tuple(warnings)
+        self._remarks = {match_of(entry).entry: text for entry in used if (text := _remark(entry))}
 
     def every(self, attempt: Attempt) -> list[Match]:
         """What all matching entries say, the one that counts first."""
         return self._table.every(attempt)
+
+    def why(self, match: Match) -> str:
+        """What the list says of an entry: its reason, ticket and dates; "" if nothing."""
+        return self._remarks.get(match.entry, "")
 
     def match(self, attempt: Attempt) -> Match | None:
         """See `WhitelistSource.match`."""
@@ -63,6 +68,13 @@ class EntryList:
 def match_of(entry: Entry) -> Match:
     """What an entry says when it matches: `partners.toml:12 client=.example.org`, and its owner."""
     return Match(SOURCE, f"{place_name(entry.path)}:{entry.line or 0} {entry.text}", entry.owner)
+
+
+def _remark(entry: Entry) -> str:
+    ticket = f"ticket {entry.ticket}" if entry.ticket else ""
+    review = f"review by {entry.review_by}" if entry.review_by else ""
+    expires = f"expires {entry.expires}" if entry.expires else ""
+    return "; ".join(filter(None, (entry.reason, ticket, review, expires)))
 
 
 def hit_name(match: Match) -> str:

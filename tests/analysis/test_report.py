@@ -173,19 +173,34 @@ def test_hits_and_what_is_due():
 
 
 def test_over_time():
-    events = [event(60, N), event(1000, R, age=940), event(2 * HOUR, K), event(2 * HOUR + 1, N, "b")]
+    events = [event(60, N), event(700, R, age=640), event(2 * HOUR, K), event(2 * HOUR + 1, N, "b")]
     found = report(*events, at=3 * HOUR)
     assert found.slot == HOUR
-    assert [(slot.begin - START, slot.deferred, slot.returned, slot.passed) for slot in found.slots] == [
+    first = START - START % HOUR
+    assert [(slot.begin - first, slot.deferred, slot.returned, slot.passed) for slot in found.slots] == [
         (0, 1, 1, 0),
         (HOUR, 0, 0, 0),
         (2 * HOUR, 1, 0, 1),
+        (3 * HOUR, 0, 0, 0),
     ]
     # first seen before the time that is looked at: only that it came back is told
     found = report(event(10, R, age=9000), at=HOUR)
-    assert [(slot.deferred, slot.returned) for slot in found.slots] == [(0, 1)]
+    assert [(slot.deferred, slot.returned) for slot in found.slots] == [(0, 1), (0, 0)]
     assert len(report(since=0).slots) == 1
-    assert len(report(event(0, N), at=365 * DAY).slots) <= 60
+    assert len(report(event(0, N), at=365 * DAY).slots) <= 61
+
+
+@pytest.mark.parametrize("offset", [0, HOUR, -5 * HOUR, 19_800])
+def test_slots_begin_with_whole_hours_and_days_of_local_time(offset):
+    slots = report(event(0, N), at=30 * DAY, utc_offset=offset).slots
+    assert {(slot.begin + offset) % DAY for slot in slots} == {0}
+    assert slots[-1].begin <= START + 30 * DAY < slots[-1].begin + DAY
+
+
+@pytest.mark.parametrize("changes", [{"recorded_since": START + 5 * HOUR}, {"more": True}])
+def test_what_is_not_remembered_is_no_empty_time(changes):
+    slots = report(event(5 * HOUR, N), since=START, at=6 * HOUR, **changes).slots
+    assert slots[0].begin <= START + 5 * HOUR < slots[0].begin + HOUR
 
 
 def test_histogram():

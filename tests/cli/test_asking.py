@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import click
 import pytest
@@ -106,6 +106,46 @@ def test_a_daemon_that_does_not_answer_in_time(tmp_path):
         with pytest.raises(AskError, match=r"did not answer within 0\.05 s") as caught:
             ask(config, "status", {}, timeout=0.05)
     assert caught.value.exit_code == 3
+
+
+@contextmanager
+def _queue(path):
+    """A daemon at which as many wait as may."""
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(str(path))
+        listening.listen(0)
+        while True:
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            try:
+                waiting.connect(str(path))
+            except BlockingIOError:
+                break
+        yield listening
+
+
+def test_a_daemon_with_a_queue_is_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "s"
+    config = _config(tmp_path, CONFIG + f'[control]\naddress = "unix:{path}"')
+    with _queue(path) as listening:
+
+        def serve() -> None:
+            listening.accept()[0].close()
+            connection, _ = listening.accept()
+            with connection, connection.makefile("rb") as lines:
+                lines.readline()
+                connection.sendall(b'{"id": 1, "answer": {}}\n')
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert ask(config, "status", {}) == {}
+        thread.join()
+    path.unlink()
+    monkeypatch.setattr(asking, "_PATIENCE", 0.05)
+    with _queue(path):
+        error = _trouble(config)
+    assert (error.exit_code, error.message) == (3, f"unix:{path}: does not answer")
 
 
 @pytest.mark.parametrize("left_behind", [False, True])

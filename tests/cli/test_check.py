@@ -10,6 +10,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from man.regions import leaf_commands
 from multigrey import __version__
 from multigrey.cli import COMMANDS, main
 
@@ -41,6 +42,25 @@ def test_warnings_are_said_and_forgiven(config):
     result = run("check-config", "-c", config)
     assert (result.exit_code, result.stdout) == (0, f"{config}: ok\n")
     assert result.stderr.startswith(f"warning: {config}:2: greylist.text: begins with")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "problems", "warnings"),
+    [
+        ('[greylist]\ndelay = "3m"\n', 0, [], 0),
+        ('[greylist]\ntext = "Service unavailable"\n', 0, [], 1),
+        ("[greylist]\ndelay = 5\nmax_age = 5\n", 2, [(2, "greylist.delay"), (3, "greylist.max_age")], 0),
+        ('[[listen]]\nprotocol = "x"\naddress = "tcp:127.0.0.1:1"\n', 2, [(2, "listen[1].protocol")], 0),
+    ],
+)
+def test_as_json(config, text, code, problems, warnings):
+    config.write_text(text)
+    result = run("check-config", "-c", config, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, result.stderr, told["ok"]) == (code, "", code == 0)
+    assert told["path"] == str(config)
+    assert [(each["line"], each["key"]) for each in told["problems"]] == problems
+    assert len(told["warnings"]) == warnings
 
 
 def test_problems_go_to_standard_error(config):
@@ -91,6 +111,13 @@ def test_version_and_help():
     assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
     for command in COMMANDS:
         assert "Exit status: 0" in " ".join(run(command, "-h").stdout.split())
+
+
+def test_every_command_that_asks_takes_a_configuration_and_writes_json():
+    for name, command in leaf_commands():
+        if name not in {"serve", "completions"}:
+            names = {each for option in command.params for each in option.opts}
+            assert {"--config", "--json"} <= names, name
 
 
 def test_a_command_is_imported_only_when_it_is_asked_for(config):

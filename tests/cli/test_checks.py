@@ -27,6 +27,7 @@ STATUS = {
     "limits": {"full": False},
     "mode": {"configured": "enforce", "in_effect": "enforce"},
     "connections": {"open": 3},
+    "history": {"decisions": 27, "lost": 1, "trouble": ""},
 }
 CONFIG = """\
 state_dir = "{dir}/state"
@@ -73,6 +74,7 @@ class TestVerdict:
             ({"store": {"error": "disk full"}}, [], 2, "store: disk full"),
             ({}, ["exim could not decide: x"], 2, "exim could not decide: x"),
             ({"limits": {"full": True}}, [], 1, "the store has as many records as it may have"),
+            ({"history": {"trouble": "disk full"}}, [], 1, "decisions are not remembered: disk full"),
             ({"mode": {"in_effect": "off"}}, [], 0, "mode off for a while"),
         ],
     )
@@ -115,7 +117,10 @@ class TestCommand:
         assert done.stdout.startswith(
             "MULTIGREY OK - exim answered in 2 ms | answer=0.002s;1;3;0; failing=0s;1;60;0; "
         )
-        assert "records=12;;;0 commit_failures=0;;;0 connections=3;;;0" in done.stdout
+        assert (
+            "records=12;;;0 commit_failures=0;;;0 connections=3;;;0 remembered=27;;;0 not_remembered=1;;;0"
+            in done.stdout
+        )
 
     @pytest.mark.parametrize(
         ("arguments", "state"),
@@ -154,6 +159,10 @@ class TestCommand:
     def test_only_the_store_of_a_stopped_daemon(self, run):
         done = run({**STATUS, "running": False})
         assert (done.exit_code, "does not run" in done.stdout) == (2, True)
+
+    def test_a_history_that_is_switched_off(self, run):
+        done = run({**STATUS, "history": None})
+        assert (done.exit_code, "remembered" in done.stdout) == (0, False)
 
     def test_trouble(self, run):
         done = run(STATUS, answer=Answer("exim", 0.1, "action=pass reason=error", trouble=True))

@@ -70,3 +70,21 @@ def test_bash_completes_with_the_script(program):
         check=True,
     )
     assert done.stdout.split() == ["rehearse"]
+
+
+def test_fish_completes_with_the_script(program):
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("there is no fish here")
+    source = CliRunner().invoke(main, ["completions", "fish"]).stdout
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(program)}
+    environment["PATH"] = f"{program}:{os.environ['PATH']}"
+    ask = 'complete -C "multigrey mode o"; complete -C "multigrey records f"'
+    done = subprocess.run(
+        [fish, "--no-config", "-c", f"{source}\n{ask}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["observe", "off", "forget"]

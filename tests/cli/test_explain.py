@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from multigrey.cli import main
+from multigrey.clock import SystemClock
 from tests.support.clocks import FakeClock
 from tests.support.daemon import Daemon
 
@@ -114,7 +115,7 @@ def test_where_is_my_mail(house):
         "<b@example.org>: Recipient address rejected: Greylisted; from=<a@example.net> to=<b@example.org> "
         "proto=ESMTP helo=<mail.example.net>\n"
     )
-    for words, stdin in ((["--line", line], None), (["--line", "-"], line), (["-"], line)):
+    for words, stdin in ((["--line", line], None), (["--line", "-"], line), (["-"], line), ([line], None)):
         told = as_json(run(house, "explain", *words, "--json", stdin=stdin))
         assert (told["read"], told["verdict"]["reason"]) == ("postfix", "retry")
     assert asked(house).startswith(("action=DUNNO", "action=PREPEND"))
@@ -194,7 +195,9 @@ def test_an_entry_is_added_used_reviewed_and_removed(house):
     assert f"added {path}:1: client=192.0.2.1 (owner postmaster, expires" in added.stdout
     assert added.stdout.splitlines()[-1] == "the daemon has read its lists again"
     assert asked(house) == "action=DUNNO\n\n"
-    assert run(house, "whitelist", "test", "--client-address", "192.0.2.1").exit_code == 0
+    for words in (["whitelist", "test"], ["explain", *MAIL]):
+        tested = run(house, *words, "--client-address", "192.0.2.1")
+        assert (tested.exit_code, "because: asked for; expires " in tested.stdout) == (0, True)
     house.clock.advance(7_200)
     assert "DEFER_IF_PERMIT" in asked(house)
     reviewed = run(house, "whitelist", "review", "local.toml:1", "--until", "2030-01-31")
@@ -223,6 +226,24 @@ def test_somebody_waits_for_a_code(house):
     assert run(house, "expect", "--list").stdout == "nothing is expected\n"
     assert "DEFER_IF_PERMIT" in asked(house)
     assert "mail is expected: recipient=b@example.org from=example.net for 900 s, asked by" in house.stderr()
+
+
+def test_what_holds_for_a_while_is_told_of_a_stopped_daemon_as_of_one_that_runs(house):
+    house.clock.set(SystemClock().now())  # which is what a stopped daemon's store is looked at with
+    assert run(house, "expect", "code@example.org").exit_code == 0
+    assert run(house, "mode", "observe").exit_code == 0
+    mail = ["--sender", "a@example.net", "--recipient"]
+
+    def told():
+        expected = as_json(run(house, "explain", *STRANGER, *mail, "code@example.org", "--json"))["verdict"]
+        other = as_json(run(house, "explain", *STRANGER, *mail, "b@example.org", "--json"))["verdict"]
+        assert "code@example.org" in run(house, "expect", "--list").stdout
+        return expected["source"], other["reason"], other["observed"]
+
+    running = told()
+    house.stop()
+    assert told() == running == ("expect", "new", True)
+    assert run(house, "expect", "code@example.org", "--cancel").exit_code == 3
 
 
 def test_the_store_of_a_stopped_daemon(house):

@@ -51,6 +51,25 @@ def rows(result):
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def test_where_addresses_are_redacted_single_ones_are_found_and_of_networks_it_is_said(short_directory):
+    with Daemon(short_directory, CONFIG + "[log]\nredact = true\n", user="nobody") as daemon:
+        ask(daemon)
+        ask(daemon, client="192.0.2.11", name="mx2.example.org")
+        found = run(daemon, "history", "a@example.org")
+        assert "2 attempts from 2 client addresses" in found.stdout
+        assert "192.0.2" not in found.stdout
+        assert run(daemon, "history", "192.0.2.10").exit_code == 0
+        for words in (
+            ["history", "192.0.2.0/24"],
+            ["records", "list", "--client", "192.0.2.0/24"],
+            ["records", "forget", "--client", "192.0.2.0/24"],
+            ["records", "pass", "--client", "192.0.2.0/24"],
+        ):
+            result = run(daemon, *words)
+            assert (result.exit_code, "no network can be looked for" in result.stderr) == (1, True), words
+        assert "redacted" not in run(daemon, "history", "192.0.2.99").stderr
+
+
 def test_the_story_of_a_delayed_mail(daemon):
     assert run(daemon, "history", "a@example.org").exit_code == 1
     assert ask(daemon) == "action=DEFER_IF_PERMIT"
@@ -119,11 +138,11 @@ def test_records_are_listed_shown_let_in_and_forgotten(daemon):
     assert run(daemon, "records", "show", *options, "--key", "123456").exit_code == 2
     assert run(daemon, "records", "pass", "--recipient", "b@example.net", "--dry-run").exit_code == 0
     passed = run(daemon, "records", "pass", "--recipient", "b@example.net")
-    assert passed.stdout == "1 records (2 keys) let in\n"
+    assert passed.stdout == "1 record (2 keys) let in\n"
     assert run(daemon, "records", "pass", "--recipient", "b@example.net").exit_code == 1
     assert ask(daemon) == "action=DUNNO"
     forgotten = run(daemon, "records", "forget", "--recipient", "b@example.net")
-    assert forgotten.stdout == "1 records (2 keys), 0 entries of trust, 2 decisions forgotten\n"
+    assert forgotten.stdout == "1 record (2 keys), 0 entries of trust, 2 decisions forgotten\n"
     assert run(daemon, "records", "forget", "--recipient", "b@example.net").exit_code == 1
     assert run(daemon, "history", "b@example.net").exit_code == 1
     assert run(daemon, "history", "c@example.net").exit_code == 0
@@ -172,7 +191,7 @@ def test_without_the_daemon_its_store_is_asked(daemon):
     assert (result.exit_code, result.stderr) == (0, "")
     forgotten = run(daemon, "records", "forget", "--recipient", "b@example.net")
     assert "2 keys" in forgotten.stdout
-    assert "1 decisions forgotten" in forgotten.stdout
+    assert "1 decision forgotten" in forgotten.stdout
     daemon.start()
     assert run(daemon, "history", "b@example.net").exit_code == 1
     assert run(daemon, "history", "c@example.net").exit_code == 0

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
+from email import message_from_bytes
+from email.policy import SMTP
 
 import pytest
 from click.testing import CliRunner
 
 from multigrey.cli import main
 from multigrey.cli.report import write_page
-from tests.support.daemon import Daemon
+from multigrey.clock import SystemClock
+from tests.support.daemon import ROOT, Daemon
 
 CONFIG = """
 state_dir = "{dir}/state"
@@ -64,7 +71,7 @@ def test_report(daemon, tmp_path):
     result = run(daemon)
     assert (result.exit_code, result.stderr) == (0, "")
     assert (
-        "2 mails were deferred: 1 came back and were let in, 1 still wait, 0 never came back."
+        "2 mails were deferred: 1 came back and was let in, 1 still waits, 0 never came back."
         in result.stdout
     )
     assert "Delay of those that came back: p50 5m, p95 5m, longest 5m." in result.stdout
@@ -114,3 +121,47 @@ def test_a_page_is_replaced_at_one_stroke(tmp_path, monkeypatch):
         write_page(link, "lost")
     assert real.read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.html", "real.html"]
+
+
+def example(name: str) -> str:
+    """What the manual shows under this name."""
+    found = re.search(
+        rf'(?m)^\.\\" example: report {name}\n\.Bd .*\n(?P<body>(?:.*\n)*?)\.Ed$',
+        (ROOT / "man/multigrey.8").read_text(),
+    )
+    assert found is not None
+    return found["body"]
+
+
+def in_a_shell(daemon, tmp_path, script: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a script with `multigrey` in the PATH; what it would mail is written to standard output."""
+    program = tmp_path / "multigrey"
+    program.write_text(
+        f'#!/bin/sh\nexec env PYTHONPATH={ROOT} {sys.executable} -m multigrey "$@" --config {daemon.config}\n'
+    )
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = script.replace("/usr/sbin/sendmail -t", "cat")
+    return subprocess.run(["sh", "-c", command], env=environment, capture_output=True, check=False)
+
+
+def test_the_manuals_weekly_mail(daemon, tmp_path):
+    daemon.clock.set(SystemClock().now())
+    assert ask(daemon) == "action=DEFER_IF_PERMIT"
+    assert "| /usr/sbin/sendmail -t" in example("weekly")
+    done = in_a_shell(daemon, tmp_path, example("weekly"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    mail = message_from_bytes(done.stdout, policy=SMTP)
+    assert (mail["To"], mail.get_content_type(), mail.defects) == ("postmaster", "text/html", [])
+    assert "1 mail was deferred" in mail.get_content()
+    assert max(map(len, done.stdout.splitlines())) <= 998
+
+
+def test_the_manuals_commands_for_the_telephone(daemon, tmp_path):
+    daemon.clock.set(SystemClock().now())
+    ask(daemon, recipient="bob@example.net")
+    done = in_a_shell(daemon, tmp_path, example("phone"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"waiting for" in done.stdout
+    assert b"expected: bob@example.net from example.org until" in done.stdout
+    assert ask(daemon, recipient="bob@example.net") == "action=DUNNO"

@@ -8,16 +8,18 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from multigrey.analysis.figures import Due, Outlook, Target
 from multigrey.analysis.report import make_report
-from multigrey.cli.report_page import report_page
+from multigrey.cli.report_page import _round_up, report_page
 from multigrey.model import Match, Reason
 from tests.support.clocks import START
 from tests.support.decisions import decision
 
 EVIL = "<script src=//example.com/x>\"'&\udcff\n"
-VOID = {"meta", "link", "img", "br", "hr", "input"}
+VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 
 class Page(HTMLParser):
@@ -79,16 +81,51 @@ def test_the_page_stands_by_itself(count, text):
     assert found.all("html") == [{"lang": "en"}]
 
 
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "x"), (40, "x"), (3, "&" * 900), (3, "\N{GRINNING FACE}" * 500), (3, EVIL * 99)]
+)
+def test_it_can_be_mailed_as_it_is(count, text):
+    page = report_page(told(count, text))
+    assert max(map(len, page.encode().split(b"\n"))) <= 998
+
+
+def test_a_long_text_is_shown_whole():
+    name = "".join(f"part{number}." for number in range(60))
+    page = report_page(told(1, name))
+    assert f">{name}.example.org<" in page.replace("<wbr\n>", "")
+
+
 def test_tables_can_be_read_aloud():
     page = report_page(told(3))
     found = Page(page)
     tables = page.count("<table>")
     assert tables >= 8
-    assert page.count("<caption>") == tables
+    assert page.count("<caption") == tables
     assert all(attrs.get("scope") in {"col", "row"} for attrs in found.all("th"))
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in found.all("svg"))
     assert all(region["tabindex"] == "0" for region in found.all("div") if region.get("role") == "region")
     assert '<td class="number over">3</td>' in page
+
+
+@pytest.mark.parametrize(
+    ("most", "end"),
+    [(0, 4), (4, 4), (5, 8), (13, 16), (20, 20), (29, 40), (99, 100), (101, 120), (201, 240), (1300, 1600)],
+)
+def test_a_scale_ends_close_above_and_has_whole_numbers(most, end):
+    assert _round_up(most) == end
+
+
+@given(st.integers(0, 10**9))
+def test_every_scale_has_four_whole_parts(most):
+    end = _round_up(most)
+    assert end % 4 == 0
+    assert most <= end <= max(2 * most, 4)
+
+
+def test_a_caption_that_only_repeats_the_heading_is_read_aloud_but_not_shown():
+    page = report_page(told(3))
+    assert '<caption class="again">Delay by kind of origin</caption>' in page
+    assert "<caption>Only domains whose mail came back" in page
 
 
 def test_pictures():

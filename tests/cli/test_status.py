@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
+import pwd
+import socket
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -29,24 +29,21 @@ owner = "mail desk"
 """
 
 
-@pytest.fixture(scope="module")
-def directory():
-    """One that the daemon's user can pass through."""
-    with tempfile.TemporaryDirectory(prefix="mg-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
+PLUGIN = {"name": "geo", "distribution": "geo 1", "calls": 9, "failures": 5, "timeouts": 2}
 
 
 @pytest.fixture(scope="module")
-def stopped(directory):
+def stopped(module_directory):
     """A daemon that ran; what it said of itself as JSON, and in words before and after a list changed."""
-    (directory / "clients").write_text("192.0.2.1\n192.0.2.2\n")
-    with Daemon(directory, CONFIG, user="nobody") as daemon:
-        told = json.loads(_status(daemon, "--json").stdout)
-        before = _status(daemon)
-        (directory / "clients").write_text("192.0.2.1\n")
-        os.utime(directory / "clients", (2_000_000_000, 2_000_000_000))
+    clients = module_directory / "clients"
+    clients.write_text("192.0.2.1\n192.0.2.2\n")
+    with Daemon(module_directory, CONFIG, user="nobody") as daemon:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(module_directory / "p.sock"))
+            told = json.loads(_status(daemon, "--json").stdout)
+            before = _status(daemon)
+        clients.write_text("192.0.2.1\n")
+        os.utime(clients, (2_000_000_000, 2_000_000_000))
         after = _status(daemon)
     return daemon, told, before, after
 
@@ -74,11 +71,17 @@ def test_of_a_daemon_that_runs(stopped):
             "protocol": "postfix",
             "address": f"unix:{daemon.directory}/p.sock",
             "on_error": "pass",
-            "connections": 0,
+            "connections": 1,
+            "peers": [{"peer": f"uid {os.getuid()}", "connections": 1}],
         }
     ]
     assert told["config"] == str(daemon.config)
     assert told["control"]["connections"] == 1
+    assert told["needs_restart"] == []
+    assert told["history"]["trouble"] == ""
+    (row,) = [line for line in before.stdout.splitlines() if line.startswith("postfix@")]
+    assert row.split()[-2:] == ["user", pwd.getpwuid(os.getuid()).pw_name]
+    assert "decisions remembered" in before.stdout
 
 
 def test_a_list_that_changed_is_not_read_yet(stopped):
@@ -95,6 +98,13 @@ def test_of_a_stopped_one(stopped):
     assert "known" in result.stdout
 
 
+def test_the_mode_of_a_stopped_one(stopped):
+    daemon, *_ = stopped
+    result = CliRunner().invoke(main, ["mode", "-c", str(daemon.config)])
+    assert (result.exit_code, result.stdout) == (3, "mode: enforce, as configured\n")
+    assert CliRunner().invoke(main, ["mode", "off", "-c", str(daemon.config)]).exit_code == 3
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -108,7 +118,14 @@ def test_of_a_stopped_one(stopped):
         ({"connections": {"open": 9, "most": 9}}, "no more connections"),
         ({"internal_errors": 1}, "ended by a bug"),
         ({"log_lines_lost": 2}, "2 decision lines"),
-        ({"plugins": [{"name": "geo", "distribution": "geo 1", "failures": 5}]}, "plugin geo failed 5 times"),
+        (
+            {"history": {"decisions": 3, "lost": 9, "trouble": "disk full"}},
+            "! decisions are made as ever, but",
+        ),
+        ({"history": {"decisions": 3, "lost": 9, "trouble": ""}}, "9 since the start"),
+        ({"history": None}, "none: [history] enabled is false"),
+        ({"needs_restart": ["user", "store"]}, "! store has changed in the configuration"),
+        ({"plugins": [PLUGIN]}, "plugin geo failed 5 times"),
         ({"warnings": ["a\x1b[31mb"]}, "! a\\x1b[31mb"),
         ({"records": {"known": 7, "waiting": 1, "estimated": True}}, "about 7"),
         ({"overrides": [{"slot": "mode", "word": "off", "until": 2**31, "by": "root"}]}, "(asked by root)"),

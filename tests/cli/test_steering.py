@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -24,18 +22,9 @@ path = "{dir}/clients"
 
 
 @pytest.fixture(scope="module")
-def directory():
-    """One that the daemon's user can pass through."""
-    with tempfile.TemporaryDirectory(prefix="mg-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
-
-
-@pytest.fixture(scope="module")
-def daemon(directory):
-    (directory / "clients").write_text("192.0.2.1\n")
-    with Daemon(directory, CONFIG, user="nobody") as running:
+def daemon(module_directory):
+    (module_directory / "clients").write_text("192.0.2.1\n")
+    with Daemon(module_directory, CONFIG, user="nobody") as running:
         yield running
 
 
@@ -66,14 +55,33 @@ def test_reload_says_what_changed_or_why_it_was_refused(daemon):
         result = _run(daemon, "reload")
         assert result.exit_code == 1
         assert "greylist.delay" in result.stderr
+        assert result.stderr.endswith("refused: the daemon goes on with what it had\n")
         assert _json(daemon, "status")["delays"]["named"] == 300
     finally:
         daemon.config.write_text(text)
         assert _run(daemon, "reload").exit_code == 0
 
 
+def test_what_waits_for_a_restart_is_told_until_it_is_taken_back(daemon):
+    text = daemon.config.read_text()
+    try:
+        daemon.config.write_text(text + '[history]\nmap_size = "64MiB"\n')
+        assert _json(daemon, "reload")["needs_restart"] == ["history.map_size"]
+        assert _json(daemon, "reload")["needs_restart"] == ["history.map_size"]
+        assert "! history.map_size has changed" in _run(daemon, "status").stdout
+    finally:
+        daemon.config.write_text(text)
+    assert _json(daemon, "reload")["needs_restart"] == []
+    assert _json(daemon, "status")["needs_restart"] == []
+
+
 def test_another_mode_for_a_while(daemon):
+    assert _run(daemon, "mode").stdout == "mode: enforce, as configured\n"
     assert "mode: observe until" in _run(daemon, "mode", "observe", "--for", "7d").stdout
+    now = _run(daemon, "mode").stdout
+    assert now.startswith("mode: observe until ")
+    assert now.endswith("\nconfigured: enforce\n")
+    assert ", asked by " in now
     told = _json(daemon, "status")
     assert told["mode"] == {"configured": "enforce", "in_effect": "observe"}
     (override,) = told["overrides"]
@@ -98,7 +106,6 @@ def test_tighten_takes_the_place_of_relax_and_ends(daemon):
     ("arguments", "code"),
     [
         (["mode", "loud"], 2),
-        (["mode"], 2),
         (["mode", "off", "--for", "7"], 2),
         (["mode", "off", "--for", "500ms"], 2),
         (["tighten", "--for", "0s"], 2),
@@ -118,6 +125,10 @@ def test_the_store_is_looked_after(daemon):
     assert (result.exit_code, "site.key" in result.stdout) == (0, True)
     assert copy.stat().st_size
     assert _run(daemon, "backup", str(copy)).exit_code == 1
+    for path, words in (("/nonexistent/x", "no such directory"), ("/proc/x", "may not write there")):
+        elsewhere = _run(daemon, "backup", path)
+        assert (elsewhere.exit_code, words in elsewhere.stderr) == (1, True), elsewhere.stderr
+        assert f"below {daemon.directory}/state it can be written" in elsewhere.stderr
     assert _run(daemon, "backup", "--replace", str(copy)).exit_code == 0
     result = _run(daemon, "verify")
     assert (result.exit_code, "none cannot be read" in result.stdout) == (0, True)

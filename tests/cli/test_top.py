@@ -39,6 +39,9 @@ def test_top_shows_a_table(monkeypatch):
     assert ["(others)", "1", "1", "0", "1", "1", "0", "1", "1", "0"] in rows
     assert ["all", "3", "2", "1", "4", "3", "1", "5", "3", "2"] in rows
     assert "2 origins in the last 15m, counted for 1m40s" in done.stdout
+    narrow = CliRunner(env={"COLUMNS": "80"}).invoke(top, ["--once"]).stdout.splitlines()
+    assert ["example.org", "2", "1", "1", "4", "2", "2"] in [line.split() for line in narrow]
+    assert all(len(line.rstrip()) <= 80 for line in narrow)
     assert json.loads(CliRunner().invoke(top, ["--once", "--json"]).stdout) == PICTURE
     lines = CliRunner().invoke(top, ["--json"]).stdout.splitlines()
     assert [json.loads(line) for line in lines] == [PICTURE, PICTURE]

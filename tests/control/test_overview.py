@@ -38,7 +38,7 @@ async def test_records_by_state():
         "known": 1,
         "waiting": 2,
         "observed": 1,
-        "lapsed": 1,
+        "expired": 1,
         "unreadable": 1,
         "total": 6,
         "estimated": False,

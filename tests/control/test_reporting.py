@@ -15,11 +15,13 @@ from multigrey.control.reporting import operations, origin_class_of
 from multigrey.history import History, PastHistory
 from multigrey.hits import HitCounter
 from multigrey.model import Reason
+from multigrey.redaction import Redactor
 from multigrey.whitelists.lists import match_of
 from multigrey.whitelists.reading import read_lists
 from tests.support.clocks import START, FakeClock
 from tests.support.control import answer, collected, make_settings, parts
 from tests.support.decisions import decision
+from tests.support.engines import SITE_KEY
 
 CONFIG = """
 [[whitelist]]
@@ -57,6 +59,17 @@ async def site(directory, text=""):
         await trio.testing.wait_all_tasks_blocked()
         yield house, history, collected(operations, made)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_sender_with_many_clients_is_advised_on_where_they_are_redacted(tmp_path):
+    async with site(tmp_path) as (_, history, ops):
+        history.redactor, history.redact = Redactor(SITE_KEY), True
+        for number in range(7):
+            reason = Reason.EARLY if number else Reason.NEW
+            client = f"198.51.{number}.1"
+            history(decision(reason, START - 400 + number, client=client, origin=f"198.51.{number}.0/24"))
+        found = await answer(ops, "report")
+        assert any("retried from 7 addresses of 7 origins" in advice for advice in found["advice"])
 
 
 async def test_a_report(tmp_path):

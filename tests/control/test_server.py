@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from multigrey.control import server as server_module
 from multigrey.control.operations import BY, Level, Operation, OperationError, Operations
@@ -220,6 +222,56 @@ async def test_changes_are_logged_with_who_asked(tmp_path, caplog):
     assert "uid" in record.getMessage()
     assert "what=this\\x0aand that" in record.getMessage()
     assert "quiet" not in caplog.text
+
+
+async def test_a_stranger_who_comes_again_and_again_is_looked_up_and_told_of_once(
+    tmp_path, monkeypatch, caplog
+):
+    looked = []
+
+    def nobody(*arguments):
+        looked.append(arguments)
+
+    monkeypatch.setattr(server_module, "level_of", nobody)
+    async with _house(tmp_path, strangers=60.0) as house:
+        for _ in range(30):
+            (said,) = await house.ask(end=False)
+            assert said["code"] == "not-allowed"
+        assert house.server.figures()["refused"] == 30
+    assert len(looked) == 1
+    assert caplog.text.count("is not let in") == 1
+
+
+async def test_a_stranger_who_was_added_to_a_group_is_let_in(tmp_path, level):
+    level(None)
+    async with _house(tmp_path, strangers=0.0) as house:
+        (said,) = await house.ask(end=False)
+        assert said["code"] == "not-allowed"
+        level(Level.READ)
+        (said,) = await house.ask(_line("echo"))
+        assert "answer" in said
+
+
+async def test_only_so_many_are_looked_up_at_a_time(tmp_path, monkeypatch):
+    """The others wait in the kernel, and take no descriptor from mail servers."""
+    looking, go_on = [], threading.Event()
+
+    def slow(*arguments):
+        looking.append(arguments)
+        go_on.wait(20)
+        return Level.ADMIN
+
+    monkeypatch.setattr(server_module, "level_of", slow)
+    async with _house(tmp_path, arriving=2) as house, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await trio.open_unix_socket(house.path)) for _ in range(5)]
+        while len(looking) < 2:
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(looking) == 2
+        go_on.set()
+        for stream in streams:
+            await stream.send_all(_line("echo"))
+            assert "answer" in await _receive_line(stream)
 
 
 async def test_readers_leave_room_for_administrators(tmp_path, level):

@@ -14,7 +14,7 @@ PLUGIN = Path(__file__).parents[2] / "integrations/munin/multigrey"
 STATUS = {
     "decisions": {"defer new": 7, "defer early": 1, "pass known": 90, "pass same-message": 2},
     "store": {"used": 123, "map_size": 1000},
-    "records": {"known": 5, "waiting": 3, "observed": 0, "lapsed": 1, "unreadable": 0, "total": 9},
+    "records": {"known": 5, "waiting": 3, "observed": 0, "expired": 1, "unreadable": 0, "total": 9},
     "loop_lag": {"latest": 0.001, "worst": 0.0123456},
 }
 
@@ -68,7 +68,7 @@ def test_values(munin):
         "multigrey_records": {
             "known.value": "5",
             "waiting.value": "3",
-            "lapsed.value": "1",
+            "expired.value": "1",
             "observed.value": "0",
         },
         "multigrey_store": {"used.value": "12.3"},

@@ -41,6 +41,7 @@ def figures(**changes):
         "targets": {"partners": 300},
         "lists": {'list "a\\b"\n': {"active": 2}},
         "health": HEALTH,
+        "history": {"decisions": 40, "lost": 2, "trouble": ""},
     }
     return Figures(**{**values, **changes})
 
@@ -104,6 +105,19 @@ def test_a_store_that_does_not_tell():
     found = samples(exposition(sources(), figures(health=None), "")[0].decode())
     assert found["multigrey_store_up",] == 0
     assert not [name for name, *_ in found if name == "multigrey_store_records"]
+
+
+@pytest.mark.parametrize(("trouble", "up"), [("", 1), ("the disk is full", 0)])
+def test_the_history_tells_how_it_is(trouble, up):
+    told = {"decisions": 40, "lost": 2, "trouble": trouble}
+    found = samples(exposition(sources(), figures(history=told), "")[0].decode())
+    assert found["multigrey_history_up",] == up
+    assert (found["multigrey_history_decisions",], found["multigrey_history_lost_total",]) == (40, 2)
+
+
+def test_without_a_history_nothing_is_told_of_it():
+    text = exposition(sources(), figures(history=None), "")[0].decode()
+    assert "multigrey_history" not in text
 
 
 def test_a_store_that_tells_little():

@@ -13,6 +13,7 @@ from multigrey.config.load import load
 from multigrey.errors import StoreError
 from multigrey.listeners.connection import ConnectionLimits
 from multigrey.listeners.connections import Server
+from multigrey.metrics.measures import LoopLag
 from multigrey.metrics.responder import Request
 from multigrey.metrics.service import PATHS, Metrics, Running
 from multigrey.metrics.tally import UNNAMED
@@ -40,6 +41,8 @@ def metrics(h, sock, tmp_path, **changes) -> Metrics:
         server=Server(h.engine, None, ConnectionLimits(10, 60.0, 3.0)),
         bounding=Bounding(h.clock, h.store, 0),
         log_lines_lost=lambda: 0,
+        lag=LoopLag(),
+        history=lambda: {"decisions": 1, "lost": 0, "trouble": "the disk is full"},
         ready=lambda: "",
     )
     made = Metrics(replace(running, **changes), sock)
@@ -63,6 +66,7 @@ async def test_paths(sock, tmp_path):
             in text
         )
         assert 'reason="error"} 0.0' in text
+        assert "multigrey_history_up 0.0" in text
         assert (await fetch(made, "/healthz"))[0] == 200
         assert await fetch(made, "/readyz") == (200, "ready\n")
         assert await fetch(made, "/") == (404, f"There is: {' '.join(PATHS)}\n")

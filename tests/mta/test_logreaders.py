@@ -24,7 +24,7 @@ from multigrey.model import Action, Match, Reason, Verdict
 from tests.mta import shipped
 from tests.mta.harness import GID, UID, folder, place, until, wrapped
 from tests.mta.postfix import Postfix
-from tests.support.daemon import Daemon
+from tests.support.daemon import ROOT, Daemon
 from tests.support.debian import library_path, unpack_or_skip
 from tests.test_logline import PLAIN
 
@@ -328,6 +328,18 @@ def test_postgreys_report_finds_who_never_came_back(readers: Path, logs: Logs, t
         **made,
     )
     assert [line.split()[0] for line in report.splitlines() if line.strip()] == [FORGER]
+
+
+def test_the_manual_says_what_has_become_of_each_option_of_postgreys_report(readers: Path) -> None:
+    made = {"PERL5LIB": perl_library(readers), "LD_LIBRARY_PATH": library_path(readers)}
+    command = ["perl", str(readers / "usr/bin/postgreyreport"), "--help"]
+    done = subprocess.run(command, env={**os.environ, **made}, capture_output=True, text=True, check=False)
+    options = set(re.findall(r"(?m)^\s+(?:-h, )?--([\w-]+)", done.stdout + done.stderr))
+    assert {"delay", "skip_dnsbl", "separate_by_ip"} <= options
+    page = (ROOT / "man/multigrey.8").read_text()
+    section = page.partition(".Ss From postgreyreport\n")[2].partition(".Ss ")[0]
+    tags = re.findall(r"(?m)^\.It Fl (.*)$", section)
+    assert {name for tag in tags for name in re.findall(r"-([a-z][\w-]*)", tag)} == options
 
 
 def perl_library(root: Path) -> str:

@@ -148,3 +148,21 @@ def test_the_shipped_list_is_clean():
 def test_whom_the_shipped_list_lets_in(name, sender, passes):
     source = entry_list(SourceOptions(CRITICAL))
     assert bool(source.match(attempt(client_name=name, sender=sender))) is passes
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", ""),
+        ('reason = "orders"', "orders"),
+        (
+            'reason = "orders"\nticket = "42"\nreview_by = 2027-01-31\nexpires = 2027-02-28',
+            "orders; ticket 42; review by 2027-01-31; expires 2027-02-28",
+        ),
+    ],
+)
+def test_an_entry_says_why_it_is_there(make, text, why):
+    source = make(f'[[entry]]\nclient = "192.0.2.1"\n{text}\n')
+    match = source.match(attempt(client_address=ip_address("192.0.2.1")))
+    assert source.why(match) == why
+    assert source.why(Match("list", "another.toml:1 client=192.0.2.1")) == ""
