@@ -104,10 +104,9 @@ class Steps:
                 else:
                     needs.append((connection, need))
             if asked:
-                begun = self._engine.begin_all(
-                    [(connection.attempt, connection.listening.on_error) for connection in asked]
-                )
-                for connection, need in self.all(self._take_begun, zip(asked, begun, strict=True)):
+                for connection, need in self.all(
+                    self._take_begun, zip(asked, self._begin(asked), strict=True)
+                ):
                     if need is Need.TURN:
                         going_on.append(connection)
                     else:
@@ -116,6 +115,15 @@ class Steps:
                 return needs
             connections = going_on
         return [*needs, *[(connection, Need.TURN) for connection in connections]]
+
+    def _begin(self, asked: Sequence[Connection]) -> Sequence[Begun | Exception]:
+        """What the engine makes of the attempts of each, or what went wrong."""
+        try:
+            return self._engine.begin_all(
+                [(connection.attempt, connection.listening.on_error) for connection in asked]
+            )
+        except Exception as error:  # noqa: BLE001  (a bug that met all of them: reported for each)
+            return [error] * len(asked)
 
     def _next(self, connection: Connection) -> Need:
         """Take the next request; DECISION: it is an attempt, to be begun; TURN: it is dealt with."""

@@ -411,6 +411,29 @@ async def test_a_peer_that_cannot_be_watched_is_closed(monkeypatch: pytest.Monke
         assert await ask(good, QUESTION % 1) == DEFERRED
 
 
+async def test_a_bug_that_meets_a_whole_round_ends_its_connections_and_nothing_else():
+    async with bench() as b, await b.connect() as bad:
+        whole = b.engine.store
+
+        class Broken:
+            def peek(self, keys):
+                raise RuntimeError("bug")
+
+        b.engine.store = Broken()
+        assert await ask(bad, QUESTION % 1) == b""
+        assert b.server.internal_errors == 1
+        b.engine.store = whole
+        async with await b.connect() as good:
+            assert await ask(good, QUESTION % 1) == DEFERRED
+
+
+async def test_questions_nobody_judges_are_answered_and_give_way():
+    async with bench() as b, await b.connect() as stream:
+        ignored = b"request=smtpd_access_policy\nprotocol_state=VRFY\nrecipient=b@example.net\n\n"
+        data = await ask(stream, ignored * 40 + QUESTION % 1, answers=41)
+        assert data == DUNNO * 40 + DEFERRED
+
+
 async def test_a_dialogue_that_breaks_while_it_breaks_off_harms_nobody_else():
     class Breaks(PostfixDialogue):
         broken = False
