@@ -69,6 +69,9 @@ class StreamSink:
         if self._torn:
             data = b"\n" + data
         written = self._write_some(data)
+        if written == len(data):
+            self._torn = False
+            return len(lines)
         whole = data.count(b"\n", 0, written) - self._torn
         self._torn = written > 0 and not data.startswith(b"\n", written - 1)
         return max(whole, 0)
