@@ -57,7 +57,10 @@ class Site:
     """Renders pages from what is known."""
 
     def __init__(self, answers: Answers, *, refresh: float, decisions: int) -> None:
-        """`refresh` in seconds; `decisions`: how many of the history are looked at, at most."""
+        """`refresh` in seconds; `decisions`: how many of the history are looked at, at most.
+
+        Compiles every template, which takes a tenth of a second: not for the event loop.
+        """
         self._answers = answers
         self._refresh = refresh
         self._decisions = decisions
@@ -71,6 +74,8 @@ class Site:
             lstrip_blocks=True,
         )
         self._templates.filters.update(FILTERS)
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)
 
     async def page(self, name: str, wants: Wants, fill: Fill, request: Request) -> Response:
         """One page, or only its inside for a page that is open already."""

@@ -32,6 +32,7 @@ class Chart:
     """`kind`: "lines" over times in seconds since 1970, or "bars" over the texts of `labels`."""
 
     name: str
+    """What is counted, or what it is about."""
     kind: str
     times: Sequence[int]
     lines: Sequence[Line]
@@ -62,10 +63,13 @@ class Chart:
 
 
 def traffic(report: Mapping[str, Any]) -> Chart:
-    """What came of mail over time, by the history."""
-    slots = [slot for slot in report["slots"] if slot["begin"] >= report["since"]]
+    """What came of mail over time, by the history; only the time that is looked at as a whole."""
+    begin = report["since"]
+    if report["more"]:
+        begin = max(begin, report["traffic"]["first"] or 0)
+    slots = [slot for slot in report["slots"] if slot["begin"] >= begin]
     return Chart(
-        "traffic",
+        "mails",
         "lines",
         [slot["begin"] for slot in slots],
         [
@@ -77,10 +81,10 @@ def traffic(report: Mapping[str, Any]) -> Chart:
 
 
 def decided(told: Mapping[str, Any], since: int) -> Chart:
-    """Attempts that passed and were deferred, by the samples: where there is no history."""
+    """Attempts that passed and were deferred, by the samples: where the history does not tell."""
     samples = [sample for sample in _samples(told) if sample["hour"] >= since - told["every"]]
     return Chart(
-        "traffic",
+        "attempts",
         "lines",
         [sample["hour"] for sample in samples],
         [

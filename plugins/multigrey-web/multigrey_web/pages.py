@@ -37,11 +37,10 @@ def overview(answers: Answered, query: Query) -> Context:
     """The first page."""
     report, told = answers["report"].value, answers["growth"].value
     status, waits = answers["status"].value, answers["waiting"].value
-    chart = None
-    if report is not None:
-        chart = traffic(report)
-    elif told is not None and answers["report"].trouble:
-        chart = decided(told, told["time"] - int(days_of(query)) * DAY)
+    chart = None if report is None else traffic(report)
+    if told is not None and (report["more"] if report is not None else answers["report"].trouble):
+        sampled = decided(told, told["time"] - int(days_of(query)) * DAY)
+        chart = chart if sampled.is_empty else sampled
     grown = None if told is None else growth(told)
     return {
         **_common(answers),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -20,7 +21,7 @@ __all__ = ["Page", "hosts_of"]
 
 logger = logging.getLogger(__name__)
 
-_PAUSE = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 """Seconds between two tries to open the address."""
 
 
@@ -46,7 +47,8 @@ class Page:
         """Serve until cancelled."""
         settings = self._settings
         answers = Answers(asking(self._control), settings.refresh)
-        site = Site(answers, refresh=settings.refresh, decisions=settings.decisions)
+        make = partial(Site, answers, refresh=settings.refresh, decisions=settings.decisions)
+        site = await trio.to_thread.run_sync(make)
         guard = Guard(make_app(site), hosts_of(settings))
         sock = await self._opened()
         async with trio.open_nursery() as nursery:
@@ -57,9 +59,11 @@ class Page:
 
     async def _opened(self) -> socket.socket:
         """A listening socket, as soon as it can be opened."""
+        pause = _FIRST_PAUSE
         while True:
             try:
                 return open_socket(self._settings)
             except OSError as error:
                 logger.error("[plugins.web]: %s: %s", self._settings.address, error.strerror or error)  # noqa: TRY400  (no bug)
-                await trio.sleep(_PAUSE)
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)

@@ -161,7 +161,10 @@ class _Stream(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with trio.move_on_after(_READING) as reading:
-            await self._stream.send_all(data)
+            try:
+                await self._stream.send_all(data)
+            except trio.BusyResourceError:  # it is being closed
+                raise trio.BrokenResourceError from None
         if reading.cancelled_caught:
             self._scope.cancel()
             self.socket.close()

@@ -69,13 +69,16 @@ ANSWERS = {
         "since": 0,
         "every": 3600,
         "columns": ["hour", "records", "origins", "octets", "deferred", "passed", "refused"],
-        "samples": [[NOW - NOW % 3600, 12, 2, 4096, 5, 6, 0]],
+        "samples": [
+            [NOW - NOW % 3600 - 3600, 11, 2, 4096, 1, 2, 0],
+            [NOW - NOW % 3600, 12, 2, 4096, 5, 6, 0],
+        ],
     },
     "report": {
         "time": NOW,
         "since": NOW - 86_400,
         "more": False,
-        "traffic": {"decisions": 20, "passed_at_once": 7},
+        "traffic": {"decisions": 20, "passed_at_once": 7, "first": NOW - 80_000},
         "delays": delays(),
         "slot": 3600,
         "slots": [{"begin": NOW - 3600, "deferred": 5, "returned": 3, "passed": 7}],

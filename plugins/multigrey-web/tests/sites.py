@@ -5,6 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
+import socket
+import tempfile
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,7 +25,7 @@ from multigrey.growth import DAY, GROWTH_PREFIX, HOUR
 from multigrey.history import History
 from multigrey.model import Action, Attempt, DecisionEvent, Entry, Reason, Record, Table, Verdict
 from multigrey.stores.lmdb import LmdbStore
-from tests.mta.harness import free_port
+from tests.mta.harness import free_port, until
 from tests.support.clocks import FakeClock
 from tests.support.daemon import Daemon
 
@@ -207,4 +211,34 @@ def serving(directory, *, config="", address=None):
     address = f"tcp:127.0.0.1:{free_port()}" if address is None else address
     text = CONFIG.replace("ADDRESS", address) + config
     with Daemon(directory, text, now=NOW, env=installed(directory), user=_USER) as daemon:
-        yield f"http://{address.removeprefix('tcp:')}", daemon
+        url = f"http://{address.removeprefix('tcp:')}"
+        until(lambda: fetched(f"{url}/static/page.css"), "the page is there")
+        yield url, daemon
+
+
+def fetched(url):
+    """A page; "" when there is none."""
+    try:
+        with urllib.request.urlopen(url, timeout=20) as reply:
+            return reply.read().decode()
+    except (urllib.error.URLError, ConnectionError):
+        return ""
+
+
+def open_directory():
+    """One that another user can enter; pytest's own are closed."""
+    directory = Path(tempfile.mkdtemp(prefix="mg-web-"))
+    directory.chmod(0o755)
+    return directory
+
+
+def asked_by(directory, sender):
+    """A mail server asks about one recipient."""
+    request = (
+        "request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=192.0.2.77\nclient_name=unknown\n"
+        f"helo_name=mx\nsender={sender}\nrecipient=bob@example.net\n\n"
+    )
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(directory / "p.sock"))
+        sock.sendall(request.encode())
+        assert b"DEFER_IF_PERMIT" in sock.recv(1000)

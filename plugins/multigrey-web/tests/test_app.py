@@ -254,6 +254,17 @@ async def test_trouble_is_told_and_the_rest_is_shown():
     assert "s0@example.org" in text
 
 
+async def test_where_not_everything_was_looked_at_samples_are_drawn():
+    report = {**ANSWERS["report"], "more": True}
+    async with browsing(Asked(report=report)) as fetch:
+        text = (await fetch("/")).tree.words
+    assert "Attempts, by the beginning" in text
+    assert "told from the latest 20, which go back to 2026-09-20 16:00" in text
+    nothing = {**ANSWERS["growth"], "samples": []}
+    async with browsing(Asked(report=report, growth=nothing)) as fetch:
+        assert "Mails, by the beginning" in (await fetch("/")).tree.words
+
+
 @pytest.mark.parametrize("address", PAGES)
 async def test_without_a_daemon_every_page_says_so(address):
     async with browsing(Asked(**{name.replace(".", "_"): TROUBLE for name in ANSWERS})) as fetch:

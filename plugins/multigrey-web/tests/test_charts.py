@@ -17,14 +17,24 @@ def slot(begin, deferred, returned, passed):
 
 
 def test_traffic_begins_with_the_first_whole_stretch():
-    chart = traffic({"since": 100, "slots": [slot(50, 9, 9, 9), slot(100, 1, 2, 3), slot(200, 4, 5, 6)]})
+    chart = traffic(
+        {"since": 100, "more": False, "slots": [slot(50, 9, 9, 9), slot(100, 1, 2, 3), slot(200, 4, 5, 6)]}
+    )
     assert chart.rows == [(100, 1, 2, 3), (200, 4, 5, 6)]
     assert not chart.is_empty
     assert [line["look"] for line in chart.as_json()["lines"]] == ["wait", "back", "pass"]
 
 
+def test_what_was_not_looked_at_is_not_drawn_as_nothing():
+    slots = [slot(100, 0, 0, 0), slot(200, 1, 0, 0), slot(300, 1, 2, 3)]
+    assert traffic({"since": 100, "more": True, "traffic": {"first": 250}, "slots": slots}).rows == [
+        (300, 1, 2, 3)
+    ]
+    assert len(traffic({"since": 100, "more": False, "traffic": {"first": 250}, "slots": slots}).rows) == 3
+
+
 def test_nothing_is_empty():
-    assert traffic({"since": 0, "slots": [slot(0, 0, 0, 0)]}).is_empty
+    assert traffic({"since": 0, "more": False, "slots": [slot(0, 0, 0, 0)]}).is_empty
     assert growth(told()).is_empty
     assert growth(told()).rows == []
 

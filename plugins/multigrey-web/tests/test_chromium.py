@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import tempfile
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from sites import HOSTILE, NOW, decisions, fill, growing, lost, many, serving, waits
+from sites import HOSTILE, NOW, asked_by, decisions, fill, growing, lost, many, open_directory, serving, waits
 
 from multigrey.growth import DAY
 from tests.mta.harness import until
@@ -60,13 +57,6 @@ return found;
 def browser():
     with browser_module.chromium() as browser:
         yield browser
-
-
-def open_directory():
-    """One that another user can enter; pytest's own are closed."""
-    directory = Path(tempfile.mkdtemp(prefix="mg-web-"))
-    directory.chmod(0o755)
-    return directory
 
 
 @pytest.fixture(scope="module")
@@ -250,18 +240,6 @@ def test_a_refresh_replaces_numbers_and_leaves_the_rest(browser, empty):
     browser.forget()
     browser.run("htmx.trigger('#inside', 'every')")
     assert [each for each in browser.requested() if each.endswith("/")] == []
-
-
-def asked_by(directory, sender):
-    """A mail server asks about one recipient."""
-    request = (
-        "request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=192.0.2.77\nclient_name=unknown\n"
-        f"helo_name=mx\nsender={sender}\nrecipient=bob@example.net\n\n"
-    )
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(str(directory / "p.sock"))
-        sock.sendall(request.encode())
-        assert b"DEFER_IF_PERMIT" in sock.recv(1000)
 
 
 def test_nothing_yet(browser, empty):

@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 from multigrey_web.__main__ import main, page_of
 from multigrey_web.settings import USUAL_ADDRESS
+from sites import fetched
 
 from multigrey.errors import ConfigError
 from tests.mta.harness import free_port, until
@@ -58,23 +57,16 @@ def test_a_wrong_configuration_is_refused_by_file_and_line(tmp_path, capsys, tex
 
 def test_it_serves_until_it_is_told_to_end(tmp_path):
     port = free_port()
+    url = f"http://127.0.0.1:{port}/"
     config = written(tmp_path, f'[plugins.web]\naddress = "tcp:127.0.0.1:{port}"\n')
     environment = {**os.environ, "PYTHONPATH": f"{PACKAGE}:{PACKAGE.parents[1]}"}
     command = [sys.executable, "-m", "multigrey_web", "--config", str(config)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
-            until(lambda: fetched(port), "the page is there")
-            assert "no daemon answers at unix:" in fetched(port)
+            until(lambda: fetched(url), "the page is there")
+            assert "no daemon answers at unix:" in fetched(url)
         finally:
             process.send_signal(signal.SIGTERM)
             said = process.communicate(timeout=20)[1]
     assert process.returncode == 0
     assert said == f"multigrey-web: [plugins.web]: the page is at tcp:127.0.0.1:{port}\n"
-
-
-def fetched(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as reply:
-            return reply.read().decode()
-    except urllib.error.URLError:
-        return ""

@@ -11,7 +11,7 @@ from tests.mta.harness import free_port
 
 
 async def test_an_address_that_is_taken_is_tried_again(monkeypatch, caplog):
-    monkeypatch.setattr(service, "_PAUSE", 0)
+    monkeypatch.setattr(service, "_FIRST_PAUSE", 0)
     opened, tries = service.open_socket, []
 
     def taken_at_first(settings):

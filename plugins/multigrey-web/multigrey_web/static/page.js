@@ -21,6 +21,8 @@
     return isDay ? `${time.getUTCDate()} ${months[time.getUTCMonth()]}` : time.toISOString().slice(11, 16);
   }
 
+  const whole = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+
   function axes(chart, narrow) {
     const ink = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
     const font = "12px system-ui, sans-serif";
@@ -34,7 +36,7 @@
       x.values = (_, splits, axis, space, step) => splits.map((seconds) => moment(seconds, step));
       x.space = 64;
     }
-    const y = { ...ink, font, size: narrow ? 44 : 64, values: (_, splits) => splits.map(count) };
+    const y = { ...ink, font, size: narrow ? 44 : 64, incrs: whole, values: (_, splits) => splits.map(count) };
     const found = [x, y];
     if (chart.lines.some((line) => line.unit === "octets")) {
       found.push({ ...ink, font, side: 1, scale: "octets", size: narrow ? 56 : 76, grid: { show: false },
