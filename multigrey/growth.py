@@ -30,6 +30,8 @@ WRITE_EVERY = 600.0
 GROWTH_PREFIX = b"growth"
 
 _SLICE = 200
+_DAYS_AT_ONCE = 20
+"""Days that are read in one go: a millisecond, then the loop has its turn."""
 _HOURS = 24
 
 Counts = Mapping[Action, int]
@@ -118,10 +120,11 @@ async def samples_since(store: Store, since: int, now: int) -> list[Sample]:
     """The samples of hours that ended after `since`, the oldest first.  Raises StoreError."""
     first = max(since // DAY, now // DAY - DAYS_KEPT)
     found: list[Sample] = []
-    for start in range(first, now // DAY + 1, _SLICE):
-        days = range(start, min(start + _SLICE, now // DAY + 1))
+    for start in range(first, now // DAY + 1, _DAYS_AT_ONCE):
+        days = range(start, min(start + _DAYS_AT_ONCE, now // DAY + 1))
         for value in await store.read([_key(day) for day in days]):
             found += _readable(value)
+        await trio.lowlevel.checkpoint()
     return [sample for sample in found if sample.hour + HOUR > since]
 
 
