@@ -32,6 +32,7 @@ from multigrey import daemon, hookspecs, logline
 from multigrey.builtins import BuiltIns
 from multigrey.cli import COMMANDS
 from multigrey.cli import main as multigrey
+from multigrey.config import show
 from multigrey.config.conditions import CONDITIONS
 from multigrey.config.explain import table_model
 from multigrey.config.settings import Settings
@@ -41,10 +42,12 @@ from multigrey.origin import Naming
 from tests.support.origin_table import MAN_ROWS
 from tests.support.sender_shapes import SHAPES
 
-__all__ = ["ACTIONS", "PAGES", "REGIONS", "generate", "leaf_commands", "main", "registered"]
+__all__ = ["ACTIONS", "PAGES", "PLUGIN_PAGES", "REGIONS", "generate", "leaf_commands", "main", "registered"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(sorted(path for path in (ROOT / "man").iterdir() if path.suffix in {".5", ".7", ".8"}))
+PLUGIN_PAGES = tuple(sorted(ROOT.glob("plugins/*/man/*.[1-9]")))
+"""Those that plugins bring along; their own tests look after them."""
 
 ACTIONS: Mapping[str, Sequence[str]] = {
     "new": ["defer"],
@@ -178,6 +181,19 @@ def keys(table: str = "") -> list[str]:
             body += prose(f"Default: {option.default}")
         items.append((f"{tag} Pq required" if option.required else tag, body))
     return [*lines, *tagged(items)]
+
+
+def model(module: str, name: str) -> list[str]:
+    """The same for the settings of a plugin."""
+    found = getattr(import_module(module), name)
+    items = []
+    for option in show._options("", found):  # noqa: SLF001  (as for our own tables)
+        body = prose(option.description)
+        if option.default:
+            body += prose(f"Default: {option.default}")
+        tag = f"Ic {option.key} Ar {quoted(option.kind)}"
+        items.append((f"{tag} Pq required" if option.required else tag, body))
+    return tagged(items)
 
 
 def _about(table: str) -> str:
@@ -371,6 +387,7 @@ REGIONS: Mapping[str, Callable[..., Sequence[str]]] = {
     "grammar": grammar,
     "hooks": hooks,
     "keys": keys,
+    "model": model,
     "namings": namings,
     "needs-restart": needs_restart,
     "origin-examples": origin_examples,
@@ -395,7 +412,8 @@ def _region(found: re.Match[str]) -> str:
 
 def main() -> int:
     """Write every page anew and say which ones changed."""
-    for page in PAGES:
+    sys.path += [str(page.parents[1]) for page in PLUGIN_PAGES]
+    for page in (*PAGES, *PLUGIN_PAGES):
         before = page.read_text()
         after = generate(before)
         if after != before:

@@ -15,12 +15,14 @@ from itertools import starmap
 from pydantic import BaseModel
 
 from multigrey.clock import Clock, SystemClock
+from multigrey.config.connecting import Control, NoEndpoint
 from multigrey.config.load import Loaded
 from multigrey.config.origins import load_origins
 from multigrey.config.rules import zone_of
 from multigrey.config.settings import Greylist, Settings
-from multigrey.config.types import format_duration
+from multigrey.config.types import UnixEndpoint, format_duration
 from multigrey.contracts import SourceOptions
+from multigrey.control.endpoint import control_path
 from multigrey.decision import Policy
 from multigrey.errors import ConfigError, PluginError, Problem
 from multigrey.guards import Kind, ask_all, guarded_match
@@ -69,9 +71,8 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
     plugins = load_plugins(settings.plugins.dir, origins=origins)
     _refuse(_unknown_tables(loaded, plugins))
     tables = loaded.plugin_tables(plugins.settings_models())
-    registry = plugins.register(
-        {**tables, "greylist": settings.greylist}, configured=settings.plugins.tables, clock=clock
-    )
+    shared = {"greylist": settings.greylist, "control": _control(settings)}
+    registry = plugins.register({**tables, **shared}, configured=settings.plugins.tables, clock=clock)
     _refuse([*_unknown_words(loaded, registry), *_wrong_rules(loaded, registry)])
     network = ClientNetwork(settings.greylist.ipv4_prefix, settings.greylist.ipv6_prefix)
 
@@ -100,6 +101,13 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
     setup = _setup(settings, registry, site_key, origins, tuple(sources))
     setup = replace(setup, about_sources=tuple(about_sources))
     return Assembly(settings, registry, setup, summary, tuple(warnings))
+
+
+def _control(settings: Settings) -> Control:
+    """`[control]` with the address that is used."""
+    path = control_path(settings.control, settings.state_dir)
+    address = NoEndpoint() if path is None else UnixEndpoint(path)
+    return settings.control.model_copy(update={"address": address})
 
 
 def _refuse(problems: Sequence[Problem]) -> None:

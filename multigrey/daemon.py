@@ -178,6 +178,7 @@ class Daemon:
             await self._serve(task_status)
             with trio.move_on_after(_LAST_WORDS):
                 await self.hits.flush(self.store)
+                await self.desk.finish()
                 if self.history is not None:
                     await self.history.finish()
                 if self._metrics is not None:

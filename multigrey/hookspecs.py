@@ -52,7 +52,7 @@ def multigrey_settings() -> tuple[str, type[BaseModel]]:  # type: ignore[empty-b
 
     `("example", ExampleSettings)` gives it the table `[plugins.example]`.  The name should be that
     of the plugin's entry point, so that a configured plugin that is not installed can be named; no
-    two plugins may have the same, and `greylist` is taken.  The model should forbid unknown keys
+    two plugins may have the same; `greylist` and `control` are taken.  The model should forbid unknown keys
     (`extra="forbid"`).  Errors in the table are told with file, line and key, together with every
     other error of the configuration, before anything is registered.
 
@@ -64,9 +64,11 @@ def multigrey_settings() -> tuple[str, type[BaseModel]]:  # type: ignore[empty-b
 def multigrey_register(registry: Registry, settings: Mapping[str, BaseModel]) -> None:
     """Add what the plugin has to offer to `registry`.
 
-    `settings` holds the checked table of each plugin under its name, and `greylist`: the
-    `[greylist]` table.  A plugin without a table in the configuration finds its defaults, or
-    nothing if its model has required fields; then it should register nothing, and not complain.
+    `settings` holds the checked table of each plugin under its name, `greylist`: the `[greylist]`
+    table, and `control`: the `[control]` table, whose `address` has the `path` of the socket that is
+    used (and is no UnixEndpoint when there is none).  A plugin without a table in the configuration
+    finds its defaults, or nothing if its model has required fields; then it should register nothing,
+    and not complain.
 
     A word is registered once: PluginError, naming the plugin that has it, is raised when it is
     taken, and also when the object lacks a method, or has one of the wrong kind (`async def` or

@@ -42,7 +42,9 @@ from multigrey.registry import BuiltRegistry, PluginRegistry
 __all__ = ["Plugins", "load_plugins"]
 
 GREYLIST = "greylist"
-"""The table every plugin gets; none may have it as its own."""
+CONTROL = "control"
+_EVERYBODYS = frozenset({GREYLIST, CONTROL})
+"""The tables every plugin gets; none may have one of them as its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Plugins:
         Raises PluginError, one line for each, for configured plugins that are missing or failed.
         """
         wanted = settings if configured is None else configured
-        known = {GREYLIST, *self.settings_models()}
+        known = {*_EVERYBODYS, *self.settings_models()}
         errors = [f"[plugins.{name}]: {self.why_missing(name)}" for name in settings if name not in known]
         built = BuiltRegistry(SystemClock() if clock is None else clock)
         built.warnings += [f"{info} could not be loaded: {error}" for info, error in self.broken.items()]
@@ -276,7 +278,7 @@ class _Loader:
             case _:
                 discard(result)
                 raise PluginError("multigrey_settings must return a name and a class made from BaseModel")
-        if table == GREYLIST:
+        if table in _EVERYBODYS:
             raise PluginError(f"[plugins.{table}]: that name is taken")
         for member in self._members:
             if member.table == table:

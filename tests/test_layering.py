@@ -66,7 +66,7 @@ LAYERS: dict[str, int] = {
         3,
     ),
     **dict.fromkeys(
-        ["expectations", "following", "history", "overrides", "reasons", "recall", "remembered"], 3
+        ["expectations", "following", "growth", "history", "overrides", "reasons", "recall", "remembered"], 3
     ),
     # 4 shell: whoever asks or commands the engine
     **dict.fromkeys(["listeners", "commands", "supervise", "privileges", "metrics", "control"], 4),

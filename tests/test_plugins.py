@@ -492,3 +492,7 @@ def test_a_directory_that_is_not_there_is_an_error(tmp_path):
         mistake_of(directory=tmp_path / "gone")
         == f"{tmp_path}/gone: cannot be read: No such file or directory"
     )
+
+
+def test_the_table_of_the_control_socket_is_everybodys():
+    assert "[plugins.control]: that name is taken" in mistake_of(point("a", plugin(table="control")))

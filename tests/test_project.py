@@ -49,13 +49,13 @@ def foreign_imports(*folders: Path) -> Iterator[tuple[str, Path]]:
 
 def undeclared(declared: set[str], *folders: Path) -> list[str]:
     known = {
-        module: [name.replace("_", "-") for name in found]
+        module: [name.replace("_", "-").lower() for name in found]
         for module, found in packages_distributions().items()
     }
     return [
         f"{path.relative_to(ROOT)}: {module}"
         for module, path in foreign_imports(*folders)
-        if not {name.replace("_", "-") for name in declared} & set(known[module])
+        if not {name.replace("_", "-").lower() for name in declared} & set(known[module])
     ]
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "Delays",
     "Due",
     "Hit",
+    "Lost",
     "Outlook",
     "Report",
     "Sender",
@@ -142,6 +143,20 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Mail that was deferred and never came back."""
+
+    sender: str
+    recipient: str
+    origin: str
+    first: int
+    last: int
+    attempts: int
+    id: str
+    """Of the last decision, for `multigrey explain`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """A stretch of time: mails that were deferred at first in it, that were let in, that passed at once.
 
@@ -190,6 +205,8 @@ class Report:
     domains: Sequence[Sender]
     """Senders' domains whose mail came back, those that waited longest in all first."""
     top_origins: Sequence[Sender]
+    lost: Sequence[Lost]
+    """Those that were deferred last first."""
     hits: Sequence[Hit]
     due: Sequence[Due]
     advice: Sequence[str]

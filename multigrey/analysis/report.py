@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from heapq import nlargest
 
 from multigrey.analysis.advice import advice_on
 from multigrey.analysis.figures import (
@@ -17,6 +18,7 @@ from multigrey.analysis.figures import (
     ClassRow,
     Delays,
     Hit,
+    Lost,
     Outlook,
     Report,
     Sender,
@@ -58,6 +60,7 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
         histogram=_histogram(waited),
         domains=domains[: outlook.most],
         top_origins=_origins(told, outlook),
+        lost=_lost(waited, outlook),
         hits=_hits(looked_at, outlook),
         due=due,
         advice=advice_on(looked_at, waited, classes, domains, due),
@@ -209,6 +212,20 @@ def _sender(name: str, theirs: Sequence[Story], outlook: Outlook) -> Sender:
         sum(story.delay for story in theirs),
         _delays([story for story in theirs if _was_deferred(story)]),
     )
+
+
+def _lost(waited: Sequence[Story], outlook: Outlook) -> list[Lost]:
+    """Mail that never came back."""
+    never = [story for story in waited if story.ending is Ending.NEVER]
+    return [_lost_row(story) for story in nlargest(outlook.most, never, key=lambda story: story.last)]
+
+
+def _lost_row(story: Story) -> Lost:
+    latest = story.events[-1]
+    attempt = latest.attempt
+    recipient = attempt.raw or attempt.recipient
+    times = (story.first, story.last, len(story.events))
+    return Lost(attempt.sender, recipient, latest.origin, *times, latest.id)
 
 
 def _hits(events: Sequence[DecisionEvent], outlook: Outlook) -> list[Hit]:

@@ -111,7 +111,8 @@ def stream(
 ) -> Iterator[Mapping[str, Any]]:
     """What a streaming operation tells, one mapping after the other.  Raises AskError."""
     place = _Place(config)
-    question = {"multigrey": 1, "id": 1, "ask": name, "with": dict(options)}
+    from multigrey.control.answers import question
+
     try:
         sock = _connected(place, timeout)
     except _NobodyThereError as nobody:
@@ -120,7 +121,7 @@ def stream(
     with sock:
         try:
             with suppress(BrokenPipeError):  # whoever may not ask is told so before the question is read
-                sock.sendall(json.dumps(question).encode() + b"\n")
+                sock.sendall(question(name, options))
             yield from _results(_lines(sock))
         except TimeoutError:
             raise AskError(f"the daemon did not answer within {timeout:g} s", EXIT_NO_DAEMON) from None
@@ -147,9 +148,9 @@ class _Place:
             self.problem = error.message
             self.path = _guessed(config)
         else:
-            from multigrey.control.endpoint import control_path
+            from multigrey.control.finding import socket_of
 
-            self.path = control_path(loaded.settings.control, loaded.settings.state_dir)
+            self.path = socket_of(loaded.settings)
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
@@ -157,34 +158,20 @@ class _Place:
 
 def load_for_asking(config: Path | None) -> Loaded:
     """As the daemon does; for the system's configuration, with the system's places for what it leaves out."""
-    from multigrey.config.defaults import SYSTEM_CONFIG, find_config
-    from multigrey.config.load import load
+    from multigrey.control.finding import load_as_daemon
     from multigrey.errors import ConfigError
 
-    path = find_config(os.environ, os.path.exists) if config is None else config
-    overrides = {}
     try:
-        loaded = load(path, os.environ)
-        if path == SYSTEM_CONFIG and loaded.origin_of("state_dir") in {"default", "environment"}:
-            overrides = {"state_dir": str(_system_state_dir())}
-            loaded = load(path, os.environ, overrides)
+        return load_as_daemon(config, os.environ)
     except ConfigError as error:
         raise AskError(str(error), EXIT_CONFIG) from error
-    return loaded
-
-
-def _system_state_dir() -> Path:
-    from multigrey.config.defaults import state_dir_default
-
-    found = state_dir_default({}, 0)
-    assert found is not None
-    return Path(found.value)
 
 
 def _guessed(config: Path | None) -> Path | None:
     """The socket according to whatever can be read of a configuration that is wrong."""
     from multigrey.config.defaults import SYSTEM_CONFIG, find_config, state_dir_default
     from multigrey.control.endpoint import SOCKET_NAME
+    from multigrey.control.finding import system_state_dir
 
     path = find_config(os.environ, os.path.exists) if config is None else config
     data: Mapping[str, Any] = {}
@@ -198,7 +185,7 @@ def _guessed(config: Path | None) -> Path | None:
         return Path(address.removeprefix("unix:"))
     default = state_dir_default(os.environ, 0 if path == SYSTEM_CONFIG else os.geteuid())
     given = data.get("state_dir", default.value if default is not None else None)
-    directory = given if isinstance(given, str) else str(_system_state_dir())
+    directory = given if isinstance(given, str) else str(system_state_dir())
     return (Path() if path is None else path.absolute().parent) / directory / SOCKET_NAME
 
 
@@ -261,20 +248,17 @@ def _lines(sock: socket.socket) -> Iterator[bytes]:
 
 def _results(lines: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
     """What comes in answer to one question."""
+    from multigrey.control.answers import ControlError, read_told
+
     for line in lines:
         try:
-            message = json.loads(line)
-            if "error" in message:
-                code = _EXIT_CODES.get(message.get("code"), EXIT_NO)
-                raise AskError(str(message["error"]), code)
-            if "answer" in message:
-                yield message["answer"]
-                return
-            if "end" in message:
-                return
-            yield message["item"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise AskError("what answers there is no multigrey of this version", EXIT_NO_DAEMON) from error
+            told = read_told(line)
+        except ControlError as error:
+            raise AskError(str(error), _EXIT_CODES.get(error.code.value, EXIT_NO)) from error
+        if told.value is not None:
+            yield told.value
+        if told.is_last:
+            return
     raise AskError("the daemon broke off: its log says why", EXIT_NO_DAEMON)
 
 

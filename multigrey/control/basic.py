@@ -14,6 +14,7 @@ from multigrey.contracts import LocalStore
 from multigrey.control.operations import BY, Level, Operation, OperationError, Options, Result
 from multigrey.control.parts import Parts, Steering
 from multigrey.errors import CodecError, NewerFormatError, StoreError
+from multigrey.growth import decode_samples
 from multigrey.model import Table
 from multigrey.overrides import SLOTS
 
@@ -195,6 +196,7 @@ def _anything(value: bytes) -> None:
 
 _META: Mapping[bytes, Callable[[bytes], object]] = {
     b"blocked": decode_text,
+    b"growth": decode_samples,
     b"hits": decode_hits,
     b"hits-since": decode_text,
     b"override": decode_text,

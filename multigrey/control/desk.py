@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -25,12 +27,14 @@ from multigrey.control.running import Running
 from multigrey.control.server import ControlServer
 from multigrey.control.steering import Helm, differences
 from multigrey.engine import Engine
+from multigrey.errors import StoreError
 from multigrey.expectations import Expectations
 from multigrey.following import Followers, Rates
+from multigrey.growth import Growth
 from multigrey.judging import Setup
 from multigrey.listeners.sockets import OpenSocket
 from multigrey.metrics.measures import LoopLag
-from multigrey.model import DecisionEvent
+from multigrey.model import Action, DecisionEvent
 from multigrey.overrides import Overrides, overridden
 from multigrey.registry import BuiltRegistry
 from multigrey.supervise import supervise
@@ -72,6 +76,7 @@ class Desk:
         self.expectations = Expectations(engine.store, clock.now)
         self.lag = LoopLag()
         """Measured here for everybody who tells of it."""
+        self.growth = Growth(engine.store, clock.now, self._decided)
         self._helm = Helm(self.overrides, self.reload, self.apply)
         followers, rates = Followers(), Rates(clock)
         self.listeners: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates)
@@ -114,6 +119,18 @@ class Desk:
         values = [(name, attrgetter(name)) for name in self._needs_restart]
         return [name for name, value in values if value(began_with) != value(loaded)]
 
+    def _decided(self) -> Mapping[Action, int]:
+        """Decisions since the start, by action."""
+        counts = Counter[Action]()
+        for words, number in self._engine.figures().items():
+            counts[Action(words.partition(" ")[0])] += number
+        return counts
+
+    async def finish(self) -> None:
+        """Write at the end what may also be lost."""
+        with suppress(StoreError):
+            await self.growth.note()
+
     async def start(self) -> None:
         """Take up what earlier runs left; the store must be running.  Raises StoreError."""
         await self.expectations.load()
@@ -149,6 +166,7 @@ class Desk:
         """Begin to answer whoever asks at `endpoint` (None: nobody can), and what goes on beside."""
         nursery.start_soon(supervise, "overrides", self._helm.run)
         nursery.start_soon(supervise, "loop lag", self.lag.run)
+        nursery.start_soon(supervise, "growth", self.growth.run)
         if endpoint is not None:
             groups = Groups(control.read_group, control.admin_group)
             self._server = ControlServer(endpoint.socket, all_operations(self.parts), groups)

@@ -6,11 +6,13 @@ from multigrey.control import (
     basic,
     explaining,
     exporting,
+    growing,
     histories,
     origins,
     overview,
     records,
     reporting,
+    waiting,
     watching,
     whitelisting,
 )
@@ -30,6 +32,8 @@ _MODULES = (
     explaining,
     whitelisting,
     reporting,
+    growing,
+    waiting,
     # one line for each module with `operations(parts)`
 )
 

@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 _TOGETHER = 100
 """Records in one message."""
 _USUAL = 1_000
+_WHOLE_KEY = 32
+"""Hexadecimal digits."""
 _COUNTED = 200_000
 """Records told apart while counting; beyond that each key counts."""
 
@@ -137,14 +139,25 @@ async def _show(parts: Parts, options: Options) -> Result:
 
 async def _show_key(parts: Parts, options: Options) -> Result:
     choice = Choice.of(parts, _without(options))
+    if len(choice.key) == _WHOLE_KEY:
+        own = (Table.RECORD, bytes.fromhex(choice.key))
+        (value,) = await parts.engine.store.read([own])
+        record = None if value is None else decode_record(value)
+        if record is None or not choice.fits(own[1], record):
+            raise OperationError("no record has such a key")
+        return await _shown_with(parts, own, record)
     async with aclosing(rows_of(parts)) as slices:
         async for rows in slices:
             for digest, record in rows:
                 if choice.fits(digest, record):
-                    keys = keys_of(parts, record)
-                    own = (Table.RECORD, digest)
-                    return await _shown_keys(parts, keys if own in keys else (own, *keys), attempt_of(record))
+                    return await _shown_with(parts, (Table.RECORD, digest), record)
     raise OperationError("no record has such a key")
+
+
+async def _shown_with(parts: Parts, own: Key, record: Record) -> Result:
+    """A record that lies under `own`, and its other keys."""
+    keys = keys_of(parts, record)
+    return await _shown_keys(parts, keys if own in keys else (own, *keys), attempt_of(record))
 
 
 async def _shown_keys(parts: Parts, keys: Sequence[Key], attempt: Attempt | None) -> Result:

@@ -172,6 +172,26 @@ def test_hits_and_what_is_due():
     assert [each.kind for each in found.due] == ["stale"]
 
 
+def test_what_never_came_back():
+    found = report(
+        event(0, N),
+        event(60, E),
+        event(10, N, "b", sender="z@example.com", origin="example.com"),
+        event(20, N, "c"),
+        event(300, R, "c"),
+        event(WINDOW + 100, N, "d"),
+        at=WINDOW + 200,
+    )
+    assert [(row.recipient, row.first, row.last, row.attempts, row.id) for row in found.lost] == [
+        ("a@example.net", START, START + 60, 2, "abcdef"),
+        ("b@example.net", START + 10, START + 10, 1, "abcdef"),
+    ]
+    assert (found.lost[1].sender, found.lost[1].origin) == ("z@example.com", "example.com")
+    assert [row.recipient for row in report(event(0, N), event(1, N, "b"), at=WINDOW + 9, most=1).lost] == [
+        "b@example.net"
+    ]
+
+
 def test_over_time():
     events = [event(60, N), event(700, R, age=640), event(2 * HOUR, K), event(2 * HOUR + 1, N, "b")]
     found = report(*events, at=3 * HOUR)

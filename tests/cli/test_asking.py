@@ -192,8 +192,8 @@ def test_a_configuration_that_cannot_be_parsed(tmp_path):
 
 def test_the_system_configuration_means_the_systems_state_whoever_asks(tmp_path, monkeypatch):
     config = _config(tmp_path, "")
-    monkeypatch.setattr("multigrey.config.defaults.SYSTEM_CONFIG", config)
-    monkeypatch.setattr("multigrey.config.defaults.find_config", lambda *_: config)
+    monkeypatch.setattr("multigrey.control.finding.SYSTEM_CONFIG", config)
+    monkeypatch.setattr("multigrey.control.finding.find_config", lambda *_: config)
     monkeypatch.setattr("multigrey.config.defaults._SYSTEM_STATE", tmp_path / "system")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -143,18 +143,20 @@ async def test_verify_reads_every_row_and_names_those_it_cannot():
         (Table.ORIGIN, b"\1" * 16): encode_standing(Standing()),
         (Table.ORIGIN, b"\2" * 16): record,
         (Table.META, b"blocked/" + bytes(16)): encode_text("192.0.2.1"),
+        (Table.META, b"growth/00011574"): encode_text("[[1, 2]]"),
         (Table.META, b"hits/" + bytes(16)): b"rubbish",
         (Table.META, b"of-somebody-else"): b"rubbish",
     }
     async with parts() as (house, made):
         await _write(house.store, rows)
         (told,) = await items(collected(operations, made), "verify")
-    assert told["rows"] == {"records": 3, "origins": 3, "meta": 3}
-    assert told["unreadable"] == 4
+    assert told["rows"] == {"records": 3, "origins": 3, "meta": 4}
+    assert told["unreadable"] == 5
     assert [(finding["table"], finding["key"]) for finding in told["findings"]] == [
         ("records", "01" * 16),
         ("records", "02" * 16),
         ("origins", "02" * 16),
+        ("meta", "growth/" + b"00011574".hex()),
         ("meta", "hits/" + "00" * 16),
     ]
     assert "has version 99" in told["findings"][1]["problem"]

@@ -6,7 +6,7 @@ from multigrey.control.everything import all_operations
 from multigrey.control.operations import Level
 from tests.support.control import parts
 
-ONLY_READING = {"status", "verify"}
+ONLY_READING = {"status", "verify", "growth", "waiting"}
 CHANGING = {"reload", "override", "backup", "compact"}
 
 

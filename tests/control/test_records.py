@@ -220,6 +220,20 @@ async def test_show_a_key():
             await answer(ops, "records.show", key="00" * 16)
 
 
+async def test_a_whole_key_is_looked_up_without_a_walk(monkeypatch):
+    async with site() as (house, ops):
+        await judge(house, attempt(name="mx1.example.org"))
+        row, *_ = await listed(ops, every_key=True)
+
+        async def walks(*_):
+            raise AssertionError("the store is walked")
+
+        monkeypatch.setattr(house.store, "scan", walks)
+        told = await answer(ops, "records.show", key=row["key"])
+        assert row["key"] in {key["key"] for key in told["keys"] if key["record"]}
+        assert told["record"]["sender"] == row["sender"]
+
+
 async def test_forgetting_takes_every_key_and_nothing_else():
     async with site() as (house, ops):
         bob = attempt(recipient="bob@example.net", name="mx1.example.org")

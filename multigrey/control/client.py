@@ -1,0 +1,99 @@
+"""Asking a daemon over its control socket, from a trio program such as a plugin's service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from multigrey.control.answers import ControlError, question, read_told
+from multigrey.control.dialogue import Code
+
+__all__ = ["ControlError", "ask", "items"]
+
+_READ_SIZE = 65_536
+_MOST_OCTETS = 64 * 1024 * 1024
+"""Of everything that is told in answer to one question."""
+
+
+async def ask(path: Path, name: str, options: Mapping[str, Any], *, patience: float) -> Mapping[str, Any]:
+    """The answer of the daemon at a socket; `patience` in seconds.  Raises ControlError."""
+    async with aclosing(items(path, name, options, patience=patience)) as told:
+        async for value in told:
+            return value
+    raise ControlError("the daemon did not answer", Code.NO_DAEMON)
+
+
+async def items(
+    path: Path, name: str, options: Mapping[str, Any], *, patience: float
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    """What a streaming operation tells; `patience`: seconds for each item.  Raises ControlError."""
+    try:
+        with trio.fail_after(patience):
+            stream = await trio.open_unix_socket(path)
+    except trio.TooSlowError:
+        raise ControlError(f"unix:{path}: does not answer", Code.NO_DAEMON) from None
+    except PermissionError as error:
+        raise ControlError(f"unix:{path}: {error.strerror}", Code.NOT_ALLOWED) from None
+    except OSError as error:
+        text = f"no daemon answers at unix:{path}: {error.strerror or error}"
+        raise ControlError(text, Code.NO_DAEMON) from None
+    async with stream:
+        lines = _Lines(stream, patience)
+        await lines.send(question(name, options))
+        while True:
+            told = read_told(await lines.next())
+            if told.value is not None:
+                yield told.value
+            if told.is_last:
+                return
+
+
+class _Lines:
+    """What comes over a connection, line by line."""
+
+    def __init__(self, stream: trio.SocketStream, patience: float) -> None:
+        self._stream = stream
+        self._patience = patience
+        self._buffer = bytearray()
+        self._read = 0
+
+    async def send(self, data: bytes) -> None:
+        """Whoever is not let in is told so, and not read: that answer is there to be read all the same."""
+        try:
+            with trio.fail_after(self._patience):
+                await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            return
+        except trio.TooSlowError:
+            raise self._too_slow() from None
+
+    async def next(self) -> bytes:
+        """Raises ControlError."""
+        try:
+            with trio.fail_after(self._patience):
+                while (end := self._buffer.find(b"\n")) < 0:
+                    await self._more()
+        except trio.TooSlowError:
+            raise self._too_slow() from None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+    async def _more(self) -> None:
+        try:
+            data = await self._stream.receive_some(_READ_SIZE)
+        except trio.BrokenResourceError:
+            data = b""
+        self._read += len(data)
+        if not data:
+            raise ControlError("the daemon broke off: its log says why", Code.NO_DAEMON)
+        if self._read > _MOST_OCTETS:
+            raise ControlError("the daemon tells more than anybody can use", Code.NO_DAEMON)
+        self._buffer += data
+
+    def _too_slow(self) -> ControlError:
+        return ControlError(f"the daemon did not answer within {self._patience:g} s", Code.NO_DAEMON)

@@ -1,0 +1,65 @@
+"""`multigrey-web`: the page in a process of its own, beside the daemon it asks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+from pydantic import BaseModel
+
+from multigrey.control.finding import load_as_daemon, socket_of
+from multigrey.errors import ConfigError
+from multigrey_web.service import Page
+from multigrey_web.settings import WebSettings
+
+__all__ = ["main"]
+
+_EXIT_CONFIG = 2
+
+
+class _Others(BaseModel):
+    """A table of another plugin, which need not be installed here."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; 2 when the configuration is wrong."""
+    parser = argparse.ArgumentParser(prog="multigrey-web", description="Shows what a multigrey daemon does.")
+    parser.add_argument("--config", "-c", type=Path, help="the configuration of the daemon to show")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="multigrey-web: %(message)s", level=logging.INFO, stream=sys.stderr)
+    try:
+        page = page_of(options.config)
+    except ConfigError as error:
+        sys.stderr.write(f"multigrey-web: {error}\n")
+        return _EXIT_CONFIG
+    trio.run(_serve, page)
+    return 0
+
+
+def page_of(config: Path | None) -> Page:
+    """The page of a configuration (None: the one in use on this machine).  Raises ConfigError."""
+    loaded = load_as_daemon(config, os.environ)
+    models: dict[str, type[BaseModel]] = dict.fromkeys(loaded.settings.plugins.tables, _Others)
+    models["web"] = WebSettings
+    wanted = loaded.plugin_tables(models).get("web", WebSettings.usual())
+    assert isinstance(wanted, WebSettings)
+    return Page(wanted, wanted.socket(socket_of(loaded.settings)))
+
+
+async def _serve(page: Page) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(page.run)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""What the daemon answered lately, shared by everybody who looks.
+
+A question is asked once, however many wait for its answer, and again when the answer is old and somebody
+wants it: while nobody looks, nothing is asked.  Whoever waits gets what is there after a moment: the new
+answer, else the old one, else none yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from multigrey.control.client import ControlError
+
+__all__ = ["Answer", "Answers", "Ask"]
+
+_KEPT = 64
+"""Answers."""
+_UNDER_WAY = 8
+"""Questions at a time; the control socket itself has room for more."""
+_SHARE = 10
+"""An answer is good for this many times as long as it took."""
+_AFTER_TROUBLE = 5.0
+
+Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What there is to show."""
+
+    value: Mapping[str, Any] | None = None
+    trouble: str = ""
+    """Why there is no (new) value."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the first answer is still being waited for."""
+        return self.value is None and not self.trouble
+
+
+class _Asked:
+    """A question, the answer to it, and until when that is good."""
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+        self.until = -1.0
+        self.done: trio.Event | None = None
+        """Set when the answer that is under way is there; None: none is."""
+
+
+class Answers:
+    """Asks with `ask`; `fresh`: seconds for which an answer is good."""
+
+    def __init__(self, ask: Ask, fresh: float, now: Callable[[], float] = trio.current_time) -> None:
+        self._ask = ask
+        self._fresh = fresh
+        self._now = now
+        self._asked: OrderedDict[str, _Asked] = OrderedDict()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Ask what is wanted, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    async def get(self, name: str, options: Mapping[str, Any], *, patience: float) -> Answer:
+        """The answer as far as it is there within `patience` seconds."""
+        key = json.dumps([name, options], sort_keys=True)
+        asked = self._asked.get(key)
+        if asked is None:
+            asked = self._asked[key] = _Asked()
+            self._drop_old()
+        self._asked.move_to_end(key)
+        if asked.done is None and self._now() >= asked.until and not self._begin(asked, name, options):
+            return Answer(asked.answer.value, "too many questions at a time")
+        if asked.done is not None:
+            with trio.move_on_after(patience):
+                await asked.done.wait()
+        return asked.answer
+
+    def _begin(self, asked: _Asked, name: str, options: Mapping[str, Any]) -> bool:
+        under_way = sum(each.done is not None for each in self._asked.values())
+        if self._nursery is None or under_way >= _UNDER_WAY:
+            return False
+        asked.done = trio.Event()
+        self._nursery.start_soon(self._carry_out, asked, asked.done, name, options)
+        return True
+
+    async def _carry_out(
+        self, asked: _Asked, done: trio.Event, name: str, options: Mapping[str, Any]
+    ) -> None:
+        began = self._now()
+        try:
+            value = await self._ask(name, options)
+        except ControlError as error:
+            asked.answer = Answer(asked.answer.value, str(error) or "the daemon does not answer")
+            asked.until = self._now() + _AFTER_TROUBLE
+        else:
+            asked.answer = Answer(value)
+            took = self._now() - began
+            asked.until = self._now() + max(self._fresh, _SHARE * took)
+        finally:
+            asked.done = None
+            done.set()
+
+    def _drop_old(self) -> None:
+        """Those asked for longest ago; one that is under way stays."""
+        for key in [key for key, each in self._asked.items() if each.done is None]:
+            if len(self._asked) <= _KEPT:
+                return
+            del self._asked[key]

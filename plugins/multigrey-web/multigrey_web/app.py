@@ -1,0 +1,202 @@
+"""The pages: which there are, what each asks for, and how it is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import jinja2
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from multigrey_web import pages
+from multigrey_web.answers import Answer, Answers
+from multigrey_web.words import FILTERS
+
+__all__ = ["Site", "make_app", "static_files"]
+
+DAY = 86_400
+_HOUR = 3600
+_PATIENCE = 2.0
+"""Seconds a page waits for answers; what is not there by then comes with the next look."""
+_ROWS = 100
+"""Rows of each table."""
+_LONGEST_NAME = 300
+_MOST_WORDS = 10
+_KEY, _KEY_LENGTH = frozenset("0123456789abcdef"), 32
+
+_KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+Wanted = Mapping[str, tuple[str, Mapping[str, Any]]]
+"""Operation and options, under the name by which a page knows the answer."""
+Wants = Callable[[Request], Awaitable[Wanted]]
+Fill = Callable[[Mapping[str, Answer], Mapping[str, str]], dict[str, Any]]
+
+
+def static_files() -> dict[str, tuple[bytes, str]]:
+    """Everything a browser fetches besides pages, by name: what it holds and its media type."""
+    found = {}
+    top = files("multigrey_web") / "static"
+    for folder in (top, top / "vendor"):
+        for file in folder.iterdir():
+            kind = _KINDS.get(file.name.rpartition(".")[2])
+            if kind is not None:
+                found[file.name] = (file.read_bytes(), kind)
+    return found
+
+
+class Site:
+    """Renders pages from what is known."""
+
+    def __init__(self, answers: Answers, *, refresh: float, decisions: int) -> None:
+        """`refresh` in seconds; `decisions`: how many of the history are looked at, at most.
+
+        Compiles every template, which takes a tenth of a second: not for the event loop.
+        """
+        self._answers = answers
+        self._refresh = refresh
+        self._decisions = decisions
+        self.static = static_files()
+        self._versions = {name: sha256(data).hexdigest()[:12] for name, (data, _) in self.static.items()}
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("multigrey_web"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(FILTERS)
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)
+
+    async def page(self, name: str, wants: Wants, fill: Fill, request: Request) -> Response:
+        """One page, or only its inside for a page that is open already."""
+        query = _query(request)
+        answers = await self._gather(await wants(request))
+        is_fragment = request.headers.get("hx-request") == "true"
+        text = self._templates.get_template(f"{name}.html").render(
+            **fill(answers, query),
+            is_fragment=is_fragment,
+            page=name,
+            days=pages.days_of(query),
+            periods=pages.DAYS,
+            refresh=round(self._refresh),
+            here=_here(request.url.path, query),
+            static=self._static_link,
+        )
+        body = text.encode("utf-8", "backslashreplace")
+        return Response(body, media_type="text/html", headers={"vary": "HX-Request"})
+
+    async def file(self, request: Request) -> Response:
+        """A style sheet, a script, a picture."""
+        name = request.path_params["name"]
+        if name not in self.static:
+            raise HTTPException(404)
+        data, kind = self.static[name]
+        is_known = _query(request).get("v") == self._versions[name]
+        kept = "public, max-age=31536000, immutable" if is_known else "no-store"
+        return Response(data, media_type=kind, headers={"cache-control": kept})
+
+    async def missing(self, request: Request, error: Exception) -> Response:
+        """There is no such page."""
+        del request
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        text = self._templates.get_template("missing.html").render(static=self._static_link)
+        return Response(text, status, media_type="text/html")
+
+    def _static_link(self, name: str) -> str:
+        return f"/static/{name}?v={self._versions[name]}"
+
+    async def _gather(self, wanted: Wanted) -> dict[str, Answer]:
+        found: dict[str, Answer] = {}
+
+        async def get(name: str, operation: str, options: Mapping[str, Any]) -> None:
+            answer = await self._answers.get(operation, options, patience=_PATIENCE)
+            found[name] = Answer(trouble=answer.trouble) if name == "report" != operation else answer
+
+        async with trio.open_nursery() as nursery:
+            for name, (operation, options) in wanted.items():
+                nursery.start_soon(get, name, operation, options)
+        return found
+
+    # What each page wants
+
+    async def report(self, request: Request) -> Wanted:
+        """The period begins at a full hour of the daemon's clock: everybody who looks asks the same."""
+        days = int(pages.days_of(_query(request)))
+        told = (await self._answers.get("growth", {}, patience=_PATIENCE)).value
+        if told is None:
+            return {"report": ("growth", {})}  # which says why; there is nothing else to be had
+        since = max(told["time"] - told["time"] % _HOUR - days * DAY, 0)
+        return {"report": ("report", {"since": since, "limit": self._decisions, "rows": _ROWS})}
+
+    async def waiting(self, request: Request) -> Wanted:
+        """See `multigrey.control.waiting`."""
+        del request
+        return {"waiting": ("waiting", {"limit": _ROWS})}
+
+    async def overview(self, request: Request) -> Wanted:
+        """Everything but details."""
+        rest: Wanted = {"status": ("status", {}), "growth": ("growth", {})}
+        return {**await self.report(request), **await self.waiting(request), **rest}
+
+    async def record(self, request: Request) -> Wanted:
+        """A whole key, so that the store need not be walked."""
+        key = _query(request).get("key", "")
+        if len(key) != _KEY_LENGTH or not set(key) <= _KEY:
+            raise HTTPException(404)
+        return {"record": ("records.show", {"key": key})}
+
+    async def origin(self, request: Request) -> Wanted:
+        """Its latest decisions, and its row among the others."""
+        name = _query(request).get("name", "")
+        if not name:
+            raise HTTPException(404)
+        return {**await self.report(request), "history": ("history", {"origin": name, "limit": _ROWS})}
+
+
+def _query(request: Request) -> dict[str, str]:
+    """What stands behind the question mark; bytes that are no UTF-8 as links write them (see `in_link`)."""
+    text = request.url.query
+    try:
+        pairs = parse_qsl(text, errors="surrogatepass", max_num_fields=_MOST_WORDS)
+    except UnicodeDecodeError:
+        pairs = parse_qsl(text, errors="replace", max_num_fields=_MOST_WORDS)
+    except ValueError:
+        raise HTTPException(404) from None
+    return {name: value[:_LONGEST_NAME] for name, value in pairs}
+
+
+def _here(path: str, query: Mapping[str, str]) -> str:
+    return f"{path}?{urlencode(query, errors='surrogatepass')}" if query else path
+
+
+def make_app(site: Site) -> Starlette:
+    """The application."""
+
+    def page(name: str, wants: Wants, fill: Fill) -> Callable[..., Any]:
+        async def endpoint(request: Request) -> Response:
+            return await site.page(name, wants, fill, request)
+
+        return endpoint
+
+    shown = (
+        ("/", page("overview", site.overview, pages.overview)),
+        ("/waiting", page("waiting", site.waiting, pages.waiting)),
+        ("/origins", page("origins", site.report, pages.origins)),
+        ("/lost", page("lost", site.report, pages.lost)),
+        ("/review", page("review", site.report, pages.review)),
+        ("/record", page("record", site.record, pages.record)),
+        ("/origin", page("origin", site.origin, pages.origin)),
+        ("/static/{name}", partial(site.file)),
+    )
+    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in shown]
+    return Starlette(routes=routes, exception_handlers={404: site.missing, 405: site.missing})

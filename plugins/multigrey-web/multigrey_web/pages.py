@@ -1,0 +1,190 @@
+"""What stands on each page, from what the daemon answered.  Pure: answers in, values for a template out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from multigrey_web.answers import Answer
+from multigrey_web.charts import by_day, decided, delays, growth, traffic
+from multigrey_web.tables import Column, sorted_table
+
+__all__ = ["DAYS", "days_of", "lost", "origin", "origins", "overview", "record", "review", "waiting"]
+
+DAY = 86_400
+DAYS = {"1": "24 hours", "7": "7 days", "30": "30 days"}
+"""Periods that can be chosen."""
+_SHORT = 8
+"""Rows of a table on the first page."""
+_MOST_DECISIONS = 100
+_MODES = {
+    "observe": "Greylisting is only observed: nobody is deferred.",
+    "off": "Greylisting is switched off: everybody passes.",
+}
+
+Context = dict[str, Any]
+Answered = Mapping[str, Answer]
+Query = Mapping[str, str]
+
+
+def days_of(query: Query) -> str:
+    """The chosen period, in days."""
+    days = query.get("days", "")
+    return days if days in DAYS else "1"
+
+
+def overview(answers: Answered, query: Query) -> Context:
+    """The first page."""
+    report, told = answers["report"].value, answers["growth"].value
+    status, waits = answers["status"].value, answers["waiting"].value
+    chart = None if report is None else traffic(report)
+    if told is not None and (report["more"] if report is not None else answers["report"].trouble):
+        sampled = decided(told, told["time"] - int(days_of(query)) * DAY)
+        chart = chart if sampled.is_empty else sampled
+    grown = None if told is None else growth(told)
+    return {
+        **_common(answers),
+        "status": status,
+        "notices": [] if status is None else _notices(status),
+        "report": report,
+        "traffic": chart,
+        "delays": None if report is None else delays(report),
+        "growth": grown,
+        "growth_days": [] if grown is None else by_day(grown),
+        "waits": waits,
+        "waiting": [] if waits is None else waits["waiting"][:_SHORT],
+        "origins": [] if report is None else report["top_origins"][:_SHORT],
+        "lost": [] if report is None else report["lost"][:_SHORT],
+        "due": _due(report)[:_SHORT],
+        "due_number": len(_due(report)),
+    }
+
+
+def _common(answers: Answered) -> Context:
+    """Whatever the page: troubles in words, what is still under way, and the time of the oldest answer."""
+    troubles = sorted({answer.trouble for answer in answers.values() if answer.trouble})
+    times = [answer.value["time"] for answer in answers.values() if answer.value and "time" in answer.value]
+    return {
+        "troubles": troubles,
+        "pending": any(answer.is_pending for answer in answers.values()),
+        "as_of": min(times, default=None),
+    }
+
+
+def _notices(status: Mapping[str, Any]) -> list[str]:
+    """What somebody should know before anything else."""
+    found = []
+    mode = status["mode"]["in_effect"]
+    if mode in _MODES:
+        found.append(_MODES[mode])
+    found += [
+        f"Until somebody ends it: {each['slot']} {each['word']}, set by {each['by'] or 'somebody'}."
+        for each in status["overrides"]
+    ]
+    if "error" in status["store"]:
+        found.append(f"The store does not answer: {status['store']['error']}")
+    elif status["store"].get("failing"):
+        found.append("The store cannot be written.")
+    if status.get("limits", {}).get("full"):
+        found.append("The store is full: new senders are remembered only roughly.")
+    failures = sum(plugin["failures"] for plugin in status["plugins"])
+    if failures:
+        found.append(f"Plugins failed {failures} times: multigrey status names them.")
+    return found
+
+
+def _due(report: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """Entries that are due for review, each with its owner."""
+    groups = [] if report is None else report["due"]
+    return [{**entry, "owner": group["owner"]} for group in groups for entry in group["entries"]]
+
+
+WAITING = (
+    Column("left", "Time left", lambda row: row["ready"], is_number=True),
+    Column("sender", "Sender", lambda row: row["sender"]),
+    Column("recipient", "Recipient", lambda row: row["recipient"]),
+    Column("origin", "Origin", lambda row: row["origin"]),
+    Column("first", "First seen", lambda row: row["first_seen"], is_number=True),
+    Column("attempts", "Attempts", lambda row: row["attempts"], is_number=True),
+)
+ORIGINS = (
+    Column("name", "Origin", lambda row: row["name"]),
+    Column("kind", "Kind", lambda row: row["kind"]),
+    Column("attempts", "Attempts", lambda row: row["attempts"], is_number=True),
+    Column("deferred", "Deferred mails", lambda row: row["delays"]["deferred"], is_number=True),
+    Column("returned", "Came back", lambda row: row["delays"]["returned"], is_number=True),
+    Column("never", "Never came back", lambda row: row["delays"]["never"], is_number=True),
+    Column("p50", "Median delay", lambda row: row["delays"]["p50"] or 0, is_number=True),
+    Column("p95", "95 % within", lambda row: row["delays"]["p95"] or 0, is_number=True),
+)
+LOST = (
+    Column("sender", "Sender", lambda row: row["sender"]),
+    Column("recipient", "Recipient", lambda row: row["recipient"]),
+    Column("origin", "Origin", lambda row: row["origin"]),
+    Column("attempts", "Attempts", lambda row: row["attempts"], is_number=True),
+    Column("first", "First attempt", lambda row: row["first"], is_number=True),
+    Column("last", "Last attempt", lambda row: row["last"], is_number=True),
+)
+DUE = (
+    Column("owner", "Owner", lambda row: row["owner"]),
+    Column("kind", "What", lambda row: row["kind"]),
+    Column("entry", "Entry", lambda row: row["entry"]),
+    Column("place", "Where", lambda row: row["place"]),
+    Column("message", "Why", lambda row: row["message"]),
+)
+
+
+def waiting(answers: Answered, query: Query) -> Context:
+    """Everybody who waits."""
+    waits = answers["waiting"].value
+    rows = [] if waits is None else waits["waiting"]
+    return {**_common(answers), "waits": waits, "table": sorted_table(WAITING, rows, "/waiting", query)}
+
+
+def origins(answers: Answered, query: Query) -> Context:
+    """The origins with most attempts."""
+    return _of_report(answers, "top_origins", ORIGINS, "/origins", query)
+
+
+def lost(answers: Answered, query: Query) -> Context:
+    """Mail that was deferred and never came back."""
+    return _of_report(answers, "lost", LOST, "/lost", query)
+
+
+def _of_report(answers: Answered, name: str, columns: Sequence[Column], path: str, query: Query) -> Context:
+    report = answers["report"].value
+    rows = [] if report is None else report[name]
+    return {**_common(answers), "report": report, "table": sorted_table(columns, rows, path, query)}
+
+
+def review(answers: Answered, query: Query) -> Context:
+    """Entries of whitelists that are due for review."""
+    report = answers["report"].value
+    return {
+        **_common(answers),
+        "report": report,
+        "table": sorted_table(DUE, _due(report), "/review", query),
+    }
+
+
+def record(answers: Answered, query: Query) -> Context:
+    """One record and its keys."""
+    del query
+    return {**_common(answers), "told": answers["record"].value}
+
+
+def origin(answers: Answered, query: Query) -> Context:
+    """The latest decisions about one origin."""
+    items = (answers["history"].value or {}).get("items", ())
+    stories = [story for item in items for story in item.get("stories", ())]
+    decisions = [decision for story in stories for decision in story["decisions"]]
+    decisions.sort(key=lambda each: each["time"], reverse=True)
+    report = answers["report"].value or {"top_origins": ()}
+    name = query.get("name", "")
+    return {
+        **_common(answers),
+        "name": name,
+        "row": next((row for row in report["top_origins"] if row["name"] == name), None),
+        "decisions": decisions[:_MOST_DECISIONS],
+        "more": len(decisions) > _MOST_DECISIONS or any(item.get("more") for item in items),
+    }

@@ -1,0 +1,69 @@
+"""The page as a service: in the daemon, or in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from multigrey.config.types import TcpEndpoint, UnixEndpoint
+from multigrey_web.answers import Answers
+from multigrey_web.app import Site, make_app
+from multigrey_web.guard import LOOPBACK, Guard
+from multigrey_web.serving import Server, config_of, open_socket
+from multigrey_web.settings import WebSettings
+from multigrey_web.source import asking
+
+__all__ = ["Page", "hosts_of"]
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+"""Seconds between two tries to open the address."""
+
+
+def hosts_of(settings: WebSettings) -> frozenset[str] | None:
+    """The names under which the page is answered; None: all."""
+    address = settings.address
+    if isinstance(address, UnixEndpoint):
+        return frozenset(settings.hosts) or None
+    assert isinstance(address, TcpEndpoint)
+    own = f"[{address.host}]" if ":" in address.host else address.host.lower()
+    return LOOPBACK | {own, *settings.hosts}
+
+
+class Page:
+    """The service `web`."""
+
+    def __init__(self, settings: WebSettings, control: Path | None) -> None:
+        """`control`: the control socket to ask; None: there is none, which the page then says."""
+        self._settings = settings
+        self._control = control
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        settings = self._settings
+        answers = Answers(asking(self._control), settings.refresh)
+        make = partial(Site, answers, refresh=settings.refresh, decisions=settings.decisions)
+        site = await trio.to_thread.run_sync(make)
+        guard = Guard(make_app(site), hosts_of(settings))
+        sock = await self._opened()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(answers.run)
+            server = Server(guard, config_of(), settings.connections)
+            logger.info("[plugins.web]: the page is at %s", settings.address)
+            await server.run(sock, task_status=task_status)
+
+    async def _opened(self) -> socket.socket:
+        """A listening socket, as soon as it can be opened."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return open_socket(self._settings)
+            except OSError as error:
+                logger.error("[plugins.web]: %s: %s", self._settings.address, error.strerror or error)  # noqa: TRY400  (no bug)
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,0 +1,187 @@
+"""Connections of browsers, on hypercorn's trio worker, within bounds of their own.
+
+hypercorn bounds what a connection may send and how long it may be idle.  Here are bounded: how many
+there are, how long each may last, and how long somebody may take to read, so that nobody keeps the
+daemon from ending.  A connection that fails by a bug costs nobody but its browser.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+
+from multigrey.config.types import TcpEndpoint, UnixEndpoint
+from multigrey_web.guard import App
+from multigrey_web.settings import WebSettings
+
+__all__ = ["Server", "config_of", "open_socket"]
+
+logger = logging.getLogger(__name__)
+
+_LASTS = 120.0
+"""Seconds a connection may last; a page that is open makes new ones."""
+_READING = 10.0
+"""Seconds somebody may take to read what was sent."""
+_GONE = 5.0
+"""Seconds for an answer to somebody who will ask no more."""
+_PAUSE = 1.0
+_BACKLOG = 64
+_LISTENER_GONE = 5
+"""Failures of accept one after the other until the sockets are opened anew."""
+
+
+def config_of() -> Config:
+    """What hypercorn is told."""
+    config = Config()
+    config.accesslog = None
+    config.errorlog = logger
+    config.include_server_header = False
+    config.h11_max_incomplete_size = 8 * 1024
+    config.h2_max_concurrent_streams = 4
+    config.h2_max_header_list_size = 8 * 1024
+    config.keep_alive_timeout = 15
+    config.read_timeout = 30
+    config.graceful_timeout = 1
+    config.max_app_queue_size = 4
+    return config
+
+
+def open_socket(settings: WebSettings) -> socket.socket:
+    """A listening socket at the address of the page.  Raises OSError."""
+    address = settings.address
+    if isinstance(address, UnixEndpoint):
+        return _open_unix(address.path, settings.mode)
+    assert isinstance(address, TcpEndpoint)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+
+
+def _open_unix(path: Path, mode: int) -> socket.socket:
+    """In place of a socket that an earlier run left; nothing else is removed."""
+    if path.is_socket():
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o777 & ~mode)
+    try:
+        sock.bind(str(path))
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    return sock
+
+
+class Server:
+    """Serves `app` on a listening socket, which it takes over."""
+
+    def __init__(self, app: App, config: Config, most: int) -> None:
+        self._app = wrap_app(app, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # (ours is one)
+        self._config = config
+        self._room = trio.Semaphore(most)
+        self._open: set[_Stream] = set()
+
+    async def run(self, sock: socket.socket, *, task_status: trio.TaskStatus[None]) -> None:
+        """Until cancelled; then every connection is closed at once."""
+        context = WorkerContext(None)
+        sock.setblocking(False)
+        listening = trio.socket.from_stdlib_socket(sock)
+        async with trio.open_nursery() as nursery:
+            try:
+                nursery.start_soon(self._accept, listening, context, nursery)
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                for stream in [*self._open]:
+                    stream.socket.close()
+                listening.close()
+
+    async def _accept(
+        self, listening: trio.socket.SocketType, context: WorkerContext, nursery: trio.Nursery
+    ) -> None:
+        failures = 0
+        while True:
+            await self._room.acquire()
+            try:
+                sock, _ = await listening.accept()
+            except OSError as error:
+                self._room.release()
+                failures += 1
+                if failures >= _LISTENER_GONE:
+                    raise
+                logger.warning("cannot accept: %s", error.strerror)
+                await trio.sleep(_PAUSE)
+                continue
+            except BaseException:
+                self._room.release()
+                raise
+            failures = 0
+            nursery.start_soon(self._connection, sock, context)
+
+    async def _connection(self, sock: trio.socket.SocketType, context: WorkerContext) -> None:
+        """One browser; its error boundary."""
+        scope = trio.CancelScope(deadline=trio.current_time() + _LASTS)
+        stream = _Stream(sock, scope)
+        self._open.add(stream)
+        try:
+            with scope:
+                server = TCPServer(self._app, self._config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # (a stream is all it needs)
+                await server.run()
+        except Exception:
+            logger.exception("a connection failed by a bug")
+        finally:
+            self._open.discard(stream)
+            self._room.release()
+            stream.socket.close()
+
+
+class _Stream(trio.abc.HalfCloseableStream):
+    """A connection that ends when nobody is there any more.
+
+    hypercorn shields what it sends from being cancelled, and keeps a connection whose browser has gone
+    until it has been idle for long enough.
+    """
+
+    def __init__(self, sock: trio.socket.SocketType, scope: trio.CancelScope) -> None:
+        """`scope`: what serves it."""
+        self._stream = trio.SocketStream(sock)
+        self._scope = scope
+        self.socket = sock
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        with trio.move_on_after(_READING) as reading:
+            try:
+                await self._stream.send_all(data)
+            except trio.BusyResourceError:  # it is being closed
+                raise trio.BrokenResourceError from None
+        if reading.cancelled_caught:
+            self._scope.cancel()
+            self.socket.close()
+            raise trio.BrokenResourceError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        with suppress(OSError):
+            await self._stream.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data = bytes(await self._stream.receive_some(max_bytes))
+        if not data:
+            self._scope.deadline = min(self._scope.deadline, trio.current_time() + _GONE)
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -1,0 +1,101 @@
+"""`[plugins.web]`."""
+
+# ruff: noqa: TRY004  (pydantic collects ValueError; a TypeError would end the whole check)
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from multigrey.config.types import (
+    EndpointText,
+    FilePath,
+    Mode,
+    TcpEndpoint,
+    UnixEndpoint,
+    fractional_duration,
+)
+
+__all__ = ["USUAL_ADDRESS", "WebSettings"]
+
+USUAL_ADDRESS = "tcp:127.0.0.1:10080"
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]+\]")
+
+
+def _lower(host: str) -> str:
+    name = host.lower()
+    if not _HOST.fullmatch(name):
+        raise ValueError(f"{host!r} is no host name; expected one without a port, as in mx.example.org")
+    return name
+
+
+class WebSettings(BaseModel):
+    """`[plugins.web]`: a page for the browser that shows what the daemon does, and changes nothing.
+
+    Whoever reaches it sees the mail addresses of those who wait, and there is no password: beyond
+    loopback it belongs behind a proxy that asks for one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: EndpointText = Field(
+        description="Where the page is: tcp:HOST:PORT, as in tcp:127.0.0.1:10080, or unix:PATH for a proxy "
+        "beside it.  On a machine that others have accounts on, loopback is theirs too: use unix:PATH."
+    )
+    hosts: tuple[Annotated[str, AfterValidator(_lower)], ...] = Field(
+        default=(),
+        description='Names under which browsers may ask, without a port, as in ["mx.example.org"].  '
+        "At a TCP address localhost and the loopback addresses are always among them and every other name is "
+        "refused, so that no page of somebody else can read this one through the browser (DNS rebinding).  A "
+        "unix socket takes every name while there is none here.  What other hosts reach needs one.",
+    )
+    mode: Mode = Field(
+        default=0o660,
+        description="Permission bits of the unix socket, in octal; the proxy needs to write to it.",
+    )
+    refresh: Annotated[float, fractional_duration("5s", "1h")] = Field(
+        default=30.0,
+        description="How often a page that is open looks again, and how long everybody who looks gets the "
+        "same figures.  What took the daemon long is kept ten times as long as it took.",
+    )
+    decisions: int = Field(
+        default=20_000,
+        ge=100,
+        le=300_000,
+        strict=True,
+        description="Most decisions of the history that delays, origins and lost mail are told from, the "
+        "latest ones; ten thousand take the daemon about half a second in a thread beside its answers.",
+    )
+    connections: int = Field(
+        default=32, ge=1, le=1000, strict=True, description="Most connections of browsers open at a time."
+    )
+    control: FilePath | None = Field(
+        default=None,
+        description="The control socket to ask, an absolute path; by default the one of the daemon that runs "
+        "the page, or that --config names.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not isinstance(self.address, TcpEndpoint | UnixEndpoint):
+            raise ValueError("address: expected tcp:HOST:PORT or unix:PATH")
+        if isinstance(self.address, TcpEndpoint) and not self.address.loopback and not self.hosts:
+            raise ValueError(
+                f"address: other hosts can reach {self.address}, and whoever does sees mail addresses "
+                "without a password; put a proxy that asks for one in front of a loopback address, or say "
+                "with hosts under which names browsers may ask"
+            )
+        return self
+
+    @classmethod
+    def usual(cls) -> WebSettings:
+        """Those of a process of its own when nothing is configured."""
+        values: dict[str, Any] = {"address": USUAL_ADDRESS}
+        return cls(**values)
+
+    def socket(self, found: Path | None) -> Path | None:
+        """The control socket to ask: the one that is named, else the one that was found."""
+        return found if self.control is None else self.control

@@ -1,0 +1,42 @@
+"""What the page asks the daemon: these operations, which change nothing, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from multigrey.control.client import ControlError, ask, items
+from multigrey_web.answers import Ask
+
+__all__ = ["OPERATIONS", "asking"]
+
+OPERATIONS = frozenset({"status", "growth", "report", "waiting", "records.show", "history"})
+_STREAMING = frozenset({"history"})
+_MOST_ITEMS = 100
+_PATIENCE = 60.0
+"""Seconds for an answer, or the next piece of one."""
+
+
+def asking(path: Path | None) -> Ask:
+    """Asks at this control socket; None: there is none."""
+    return partial(_asked, path)
+
+
+async def _asked(path: Path | None, name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Raises ControlError.  What streams comes as `{"items": [...]}`, up to a bound."""
+    if path is None:
+        raise ControlError('the daemon has no control socket: [control] address is "off"')
+    if name not in OPERATIONS:
+        raise ControlError(f"the page does not ask for {name}")
+    if name not in _STREAMING:
+        return await ask(path, name, options, patience=_PATIENCE)
+    found: list[Mapping[str, Any]] = []
+    async with aclosing(items(path, name, options, patience=_PATIENCE)) as told:
+        async for item in told:
+            found.append(item)
+            if len(found) >= _MOST_ITEMS:
+                break
+    return {"items": found}

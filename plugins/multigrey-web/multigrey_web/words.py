@@ -1,0 +1,115 @@
+"""Numbers, times and strangers' texts as a page shows them.  Times in seconds since 1970, shown in UTC."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote
+
+__all__ = [
+    "FILTERS",
+    "clock_time",
+    "cut",
+    "duration",
+    "in_link",
+    "machine_time",
+    "moment",
+    "number",
+    "octets",
+    "visible",
+]
+
+_LONGEST = 80
+_LONGEST_TITLE = 400
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Categories of characters that are not seen, or turn the text around them."""
+_LATEST = 253_402_300_799
+
+
+def number(value: float | None) -> str:
+    """`1,234,567`; a dash for None."""
+    return "–" if value is None else f"{value:,}"  # noqa: RUF001  (a dash, as typed for "none")
+
+
+def duration(seconds: int | None) -> str:
+    """The two largest units: `2m 5s`, `3h`, `12d 4h`; a dash for None."""
+    if seconds is None:
+        return number(None)
+    rest, parts = abs(int(seconds)), list[str]()
+    for size, unit in _UNITS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+        if parts and (len(parts) == 2 or not count):
+            break
+    text = " ".join(parts) or "0s"
+    return f"−{text}" if seconds < 0 else text  # noqa: RUF001  (a minus sign)
+
+
+def octets(value: int) -> str:
+    """`271.7 MiB`."""
+    size = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def moment(seconds: int) -> str:
+    """`2026-11-29 20:25`."""
+    return _utc(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def clock_time(seconds: int) -> str:
+    """`20:25:07`."""
+    return _utc(seconds).strftime("%H:%M:%S")
+
+
+def machine_time(seconds: int) -> str:
+    """For the attribute `datetime`."""
+    return _utc(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _utc(seconds: int) -> datetime:
+    return datetime.fromtimestamp(min(max(int(seconds), 0), _LATEST), UTC)
+
+
+def visible(text: object) -> str:
+    """A text with everything unseen in it written out in hexadecimal; the page escapes the rest."""
+    return "".join(_seen(character) for character in str(text)[:_LONGEST_TITLE])
+
+
+def _seen(character: str) -> str:
+    if unicodedata.category(character) not in _HIDDEN:
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def cut(text: object) -> str:
+    """The beginning of what `visible` gives."""
+    seen = visible(text)
+    return seen if len(seen) <= _LONGEST else seen[: _LONGEST - 1] + "…"
+
+
+def in_link(text: object) -> str:
+    """A text as the value of a query in a link, whatever is in it."""
+    return quote(str(text), safe="", errors="surrogatepass")
+
+
+FILTERS: Final = {
+    "clock_time": clock_time,
+    "cut": cut,
+    "duration": duration,
+    "in_link": in_link,
+    "machine_time": machine_time,
+    "moment": moment,
+    "number": number,
+    "octets": octets,
+    "visible": visible,
+}

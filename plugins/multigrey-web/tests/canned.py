@@ -1,0 +1,163 @@
+"""Answers as a daemon gives them, for pages without one."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from multigrey.control.client import ControlError
+
+NOW = 1_790_000_000
+KEY = "0123456789abcdef" * 2
+
+
+def delays(**changes):
+    return {
+        "deferred": 5,
+        "returned": 3,
+        "waiting": 1,
+        "never": 1,
+        "p50": 150,
+        "p95": 900,
+        "longest": 901,
+        **changes,
+    }
+
+
+def waits(number=0, **changes):
+    return {
+        "key": KEY,
+        "state": "waiting",
+        "client": "192.0.2.1",
+        "sender": f"s{number}@example.org",
+        "recipient": "r@example.net",
+        "origin": "example.org",
+        "named": True,
+        "first_seen": NOW - 60,
+        "last_seen": NOW - 60,
+        "delay": 120,
+        "attempts": 1,
+        "early": 0,
+        "passed_at": None,
+        "passes": 0,
+        "observed": False,
+        "ready": NOW + 60,
+        "until": NOW + 86_400,
+        **changes,
+    }
+
+
+def origin(name="example.org", **changes):
+    return {"name": name, "kind": "named", "attempts": 9, "waited": 4, "delays": delays(), **changes}
+
+
+def lost(**changes):
+    row = {"sender": "l@example.org", "recipient": "r@example.net", "origin": "192.0.2.0/24"}
+    return {**row, "first": NOW - 9, "last": NOW - 8, "attempts": 2, "id": "abcdef", **changes}
+
+
+ANSWERS = {
+    "status": {
+        "now": NOW,
+        "mode": {"configured": "enforce", "in_effect": "enforce"},
+        "overrides": [],
+        "store": {"records": 12, "used": 4096},
+        "limits": {"full": False},
+        "plugins": [{"name": "web", "failures": 0}],
+    },
+    "growth": {
+        "time": NOW,
+        "since": 0,
+        "every": 3600,
+        "columns": ["hour", "records", "origins", "octets", "deferred", "passed", "refused"],
+        "samples": [
+            [NOW - NOW % 3600 - 3600, 11, 2, 4096, 1, 2, 0],
+            [NOW - NOW % 3600, 12, 2, 4096, 5, 6, 0],
+        ],
+    },
+    "report": {
+        "time": NOW,
+        "since": NOW - 86_400,
+        "more": False,
+        "traffic": {"decisions": 20, "passed_at_once": 7, "first": NOW - 80_000},
+        "delays": delays(),
+        "slot": 3600,
+        "slots": [{"begin": NOW - 3600, "deferred": 5, "returned": 3, "passed": 7}],
+        "histogram": [1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
+        "delay_bounds": [300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400],
+        "top_origins": [origin()],
+        "lost": [lost()],
+        "due": [
+            {
+                "owner": "",
+                "entries": [
+                    {
+                        "owner": "",
+                        "kind": "stale",
+                        "place": "/etc/list:2",
+                        "entry": "client=x",
+                        "message": "look",
+                    }
+                ],
+            }
+        ],
+    },
+    "waiting": {
+        "time": NOW,
+        "waiting": [waits()],
+        "delayed": 1,
+        "ready": 0,
+        "looked": 1,
+        "total": 1,
+        "complete": True,
+        "more": False,
+    },
+    "records.show": {
+        "time": NOW,
+        "record": waits(),
+        "keys": [{"key": KEY, "record": waits()}, {"key": KEY[::-1], "record": None}],
+        "trust": None,
+    },
+    "history": {
+        "items": [
+            {"time": NOW, "decisions": 1, "more": False},
+            {
+                "stories": [
+                    {
+                        "decisions": [
+                            {
+                                "time": NOW,
+                                "id": "abcdef",
+                                "action": "defer",
+                                "reason": "new",
+                                "sender": "s@example.org",
+                                "recipient": "r@example.net",
+                                "raw": "",
+                                "client_name": None,
+                                "client_address": "192.0.2.1",
+                                "observed": False,
+                            }
+                        ]
+                    }
+                ]
+            },
+        ]
+    },
+}
+
+
+class Asked:
+    """A daemon that gives these answers; an answer that is an exception is raised."""
+
+    def __init__(self, **changes):
+        self.answers = {
+            **deepcopy(ANSWERS),
+            **{name.replace("_", "."): value for name, value in changes.items()},
+        }
+        self.questions = []
+
+    async def __call__(self, name, options):
+        self.questions.append((name, dict(options)))
+        found = self.answers[name]
+        if isinstance(found, ControlError):
+            raise found
+        return found

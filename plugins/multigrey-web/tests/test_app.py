@@ -1,0 +1,351 @@
+"""Every page, from canned answers: what it holds, what it asks for, and that nobody's words become markup."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from html.parser import HTMLParser
+from urllib.parse import quote
+
+import pytest
+import trio
+from canned import ANSWERS, KEY, NOW, Asked, lost, origin, waits
+from multigrey_web.answers import Answers
+from multigrey_web.app import Site, make_app
+from multigrey_web.guard import LOOPBACK, Guard
+from multigrey_web.source import OPERATIONS
+from sites import HOSTILE
+
+from multigrey.control.client import ControlError
+
+PAGES = ["/", "/waiting", "/origins", "/lost", "/review", f"/record?key={KEY}", "/origin?name=example.org"]
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Tree(HTMLParser):
+    """Checks that elements nest, and gathers what is asked about."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.ids, self.text = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.elements.append((tag, found))
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+class Reply:
+    def __init__(self, sent):
+        self.status = sent[0]["status"]
+        self.headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        self.text = b"".join(message.get("body", b"") for message in sent[1:]).decode()
+
+    @property
+    def tree(self):
+        return Tree(self.text)
+
+
+@asynccontextmanager
+async def browsing(daemon=None):
+    """Gives a function that fetches a page."""
+    daemon = Asked() if daemon is None else daemon
+    answers = Answers(daemon, 30.0)
+    guard = Guard(make_app(Site(answers, refresh=30.0, decisions=20_000)), LOOPBACK)
+
+    async def fetch(address, method="GET", **headers):
+        path, _, query = address.partition("?")
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        pairs = {"host": "localhost", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        scope = {
+            "type": "http", "method": method, "path": path, "raw_path": path.encode(), "scheme": "http",
+            "query_string": query.encode(), "root_path": "", "http_version": "1.1", "server": None,
+            "client": None,
+            "headers": [(name.encode(), value.encode()) for name, value in pairs.items()],
+        }  # fmt: skip
+        await guard(scope, trio.sleep_forever, send)
+        return Reply(sent)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(answers.run)
+        yield fetch
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("address", PAGES)
+async def test_a_page_is_sound(address):
+    async with browsing() as fetch:
+        found = await fetch(address)
+    assert (found.status, found.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    tree = found.tree
+    assert len(tree.ids) == len(set(tree.ids))
+    assert len(tree.all("h1")) == len(tree.all("main")) == len(tree.all("title")) == 1
+    assert tree.all("html") == [{"lang": "en"}]
+    assert tree.all("a")[0] == {"class": "skip", "href": "#main"}
+    assert len(tree.all("caption")) == len(tree.all("table"))
+    assert all(attributes.get("scope") in {"col", "row"} for attributes in tree.all("th"))
+    for _, attributes in tree.elements:
+        assert not {"style", "onclick", "onload", "srcdoc"} & attributes.keys()
+        assert attributes.get("aria-labelledby", tree.ids[0]) in tree.ids
+    for attributes in tree.all("script"):
+        assert attributes["src"].startswith("/static/")
+    assert "style" not in {tag for tag, _ in tree.elements}
+    for attributes in (*tree.all("a"), *tree.all("link")):
+        assert attributes["href"].startswith(("/", "#"))
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (
+            "/",
+            [
+                "Waiting now 1",
+                "Median delay 2m 30s",
+                "95 % within 15m",
+                "Never came back 1",
+                "Records 12",
+                "4.0 KiB",
+            ],
+        ),
+        (
+            "/",
+            [
+                "s0@example.org r@example.net example.org",
+                "l@example.org",
+                "up to 5m 1",
+                "client=x",
+                "2026-09-21",
+            ],
+        ),
+        ("/waiting", ["1 have to wait still; 0 more", "1m – record s0@example.org"]),
+        ("/origins", ["example.org named 9 5 3 1 2m 30s 15m"]),
+        ("/lost", ["l@example.org r@example.net 192.0.2.0/24 2"]),
+        ("/review", ["nobody stale client=x /etc/list:2 look"]),
+        (f"/record?key={KEY}", ["waiting, 1m left", "1, 0 too early", KEY, "nothing"]),
+        ("/origin?name=example.org", ["defer: new s@example.org r@example.net 192.0.2.1 abcdef"]),
+    ],
+)
+async def test_what_stands_there(address, words):
+    async with browsing() as fetch:
+        text = (await fetch(address)).tree.words
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize("address", PAGES)
+async def test_an_open_page_gets_only_its_inside(address):
+    async with browsing() as fetch:
+        whole, inside = await fetch(address), await fetch(address, hx_request="true")
+    assert inside.status == 200
+    assert inside.headers["vary"] == "HX-Request"
+    assert "<html" not in inside.text
+    assert inside.text.strip() in whole.text
+
+
+async def test_a_page_refreshes_itself_with_what_was_chosen():
+    async with browsing() as fetch:
+        tree = (await fetch("/lost?days=7&sort=last&dir=desc")).tree
+    (inside,) = (each for each in tree.all("div") if each.get("id") == "inside")
+    assert inside["hx-get"] == "/lost?days=7&sort=last&dir=desc"
+    assert inside["hx-trigger"] == "every 30s"
+
+
+def told_of(text):
+    """A daemon in whose answers a stranger's words are everywhere."""
+    row = waits(sender=text, recipient=text, origin=text, client=text)
+    report = {
+        **ANSWERS["report"],
+        "top_origins": [origin(text)],
+        "lost": [lost(sender=text, recipient=text, origin=text)],
+        "due": [{"owner": text, "entries": [dict.fromkeys(["kind", "place", "entry", "message"], text)]}],
+    }
+    return Asked(
+        report=report,
+        waiting={**ANSWERS["waiting"], "waiting": [row]},
+        records_show={**ANSWERS["records.show"], "record": row},
+    )
+
+
+@pytest.mark.parametrize("hostile", [*HOSTILE, "\ud800", "'; DROP", "</title></div>", "{% raw %}"])
+async def test_what_strangers_chose_stays_words(hostile):
+    hostile = hostile[:300]
+    for address in [*PAGES, "/origin?name={}", "/lost?days={}", "/waiting?sort={}&dir={}"]:
+        shapes = []
+        for text in ("harmless", hostile):
+            word = quote(text, errors="surrogatepass")
+            async with browsing(told_of(text)) as fetch:
+                found = await fetch(address.format(word, word))
+            assert found.status == 200
+            assert not {"\u202e", "\u200b", "\u0007"} & set(found.text)
+            shapes.append([(tag, sorted(attributes)) for tag, attributes in found.tree.elements])
+        assert shapes[0] == shapes[1], address
+
+
+async def test_only_operations_that_read_are_asked():
+    daemon = Asked()
+    async with browsing(daemon) as fetch:
+        for address in PAGES:
+            await fetch(address)
+    asked = {name for name, _ in daemon.questions}
+    assert asked == OPERATIONS
+    reports = {tuple(options.items()) for name, options in daemon.questions if name == "report"}
+    assert reports == {(("since", NOW - NOW % 3600 - 86_400), ("limit", 20_000), ("rows", 100))}
+
+
+@pytest.mark.parametrize(
+    ("query", "days"),
+    [("", 1), ("?days=7", 7), ("?days=30", 30), ("?days=31", 1), ("?days=-1", 1), ("?days=x", 1)],
+)
+async def test_periods(query, days):
+    daemon = Asked()
+    async with browsing(daemon) as fetch:
+        await fetch(f"/lost{query}")
+    (options,) = (options for name, options in daemon.questions if name == "report")
+    assert options["since"] == NOW - NOW % 3600 - days * 86_400
+
+
+async def test_tables_are_sorted_by_links():
+    rows = [waits(1), waits(3), waits(2)]
+    daemon = Asked(waiting={**ANSWERS["waiting"], "waiting": rows})
+    async with browsing(daemon) as fetch:
+        found = await fetch("/waiting?sort=sender&dir=desc")
+    assert re.findall(r">(s\d)@", found.text) == ["s3", "s2", "s1"]
+    assert [each.get("aria-sort") for each in found.tree.all("th")] == [
+        None,
+        "descending",
+        None,
+        None,
+        None,
+        None,
+    ]
+
+
+TROUBLE = ControlError("no daemon answers at unix:/run/x: Connection refused")
+
+
+async def test_trouble_is_told_and_the_rest_is_shown():
+    async with browsing(Asked(report=ControlError("[history] enabled is false"))) as fetch:
+        text = (await fetch("/")).tree.words
+    assert "[history] enabled is false" in text
+    assert "Attempts, by the beginning" in text  # from the samples
+    assert "s0@example.org" in text
+
+
+async def test_where_not_everything_was_looked_at_samples_are_drawn():
+    report = {**ANSWERS["report"], "more": True}
+    async with browsing(Asked(report=report)) as fetch:
+        text = (await fetch("/")).tree.words
+    assert "Attempts, by the beginning" in text
+    assert "told from the latest 20, which go back to 2026-09-20 16:00" in text
+    nothing = {**ANSWERS["growth"], "samples": []}
+    async with browsing(Asked(report=report, growth=nothing)) as fetch:
+        assert "Mails, by the beginning" in (await fetch("/")).tree.words
+
+
+@pytest.mark.parametrize("address", PAGES)
+async def test_without_a_daemon_every_page_says_so(address):
+    async with browsing(Asked(**{name.replace(".", "_"): TROUBLE for name in ANSWERS})) as fetch:
+        found = await fetch(address)
+    assert found.status == 200
+    assert "no daemon answers at unix:/run/x" in found.tree.words
+
+
+async def test_what_takes_long_comes_later(autojump_clock):
+    async def slow(name, options):
+        await trio.sleep(60)
+        return ANSWERS[name]
+
+    async with browsing(slow) as fetch:
+        for address in PAGES:
+            found = await fetch(address)
+            assert found.status == 200
+            assert "still being gathered" in found.tree.words
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mode": {"in_effect": "observe"}}, "only observed"),
+        ({"mode": {"in_effect": "off"}}, "switched off"),
+        (
+            {"overrides": [{"slot": "mode", "word": "off", "by": "root (uid 0)"}]},
+            "mode off, set by root (uid 0)",
+        ),
+        ({"store": {"error": "gone"}}, "The store does not answer: gone"),
+        ({"store": {"records": 1, "failing": 3.0}}, "cannot be written"),
+        ({"limits": {"full": True}}, "The store is full"),
+        ({"plugins": [{"name": "x", "failures": 3}]}, "Plugins failed 3 times"),
+    ],
+)
+async def test_what_somebody_should_know_first(change, words):
+    async with browsing(Asked(status={**ANSWERS["status"], **change})) as fetch:
+        assert words in (await fetch("/")).tree.words
+    async with browsing() as fetch:
+        assert words not in (await fetch("/")).tree.words
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/nope",
+        "/record",
+        "/record?key=abc",
+        f"/record?key={'G' * 32}",
+        "/origin",
+        "/waiting?" + "a=1&" * 11,
+        "/static/nope.js",
+        "/static/../app.py",
+        "/static/vendor/htmx.min.js",
+        "//",
+    ],
+)
+async def test_there_is_no_such_page(address):
+    async with browsing() as fetch:
+        found = await fetch(address)
+    assert (found.status, found.tree.words.endswith("To the overview")) == (404, True)
+
+
+@pytest.mark.parametrize("query", ["%ff%fe", "name=%ff", "=&=&", "%", "name", "name=" + "x" * 2_000])
+async def test_whatever_a_query_is_there_is_an_answer(query):
+    async with browsing() as fetch:
+        for path in ("/", "/waiting", "/origin"):
+            assert (await fetch(f"{path}?{query}")).status in {200, 404}
+
+
+async def test_static_files_are_kept_under_the_address_of_their_version():
+    async with browsing() as fetch:
+        (address, *_) = [each["src"] for each in (await fetch("/")).tree.all("script")]
+        found, unversioned = await fetch(address), await fetch(address.partition("?")[0])
+    assert "immutable" in found.headers["cache-control"]
+    assert unversioned.headers["cache-control"] == "no-store"
+    assert found.text == unversioned.text
+    assert found.headers["content-type"].startswith("text/javascript")
+
+
+async def test_only_the_head():
+    async with browsing() as fetch:
+        found = await fetch("/", "HEAD")
+    assert found.status == 200

@@ -1,0 +1,56 @@
+"""The plugin under multigrey's contract: what it registers, and the settings it gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from multigrey_web.service import Page
+from multigrey_web.settings import WebSettings
+
+from multigrey.config.connecting import Control, NoEndpoint
+from multigrey.config.settings import Greylist
+from multigrey.config.types import UnixEndpoint
+from multigrey.plugins import load_plugins
+
+SHARED = {"greylist": Greylist()}
+
+
+@pytest.fixture
+def register(entry_point):
+    def register(table=None, control=None):
+        plugins = load_plugins(None, entry_points=[entry_point])
+        assert plugins.settings_models()["web"] is WebSettings
+        settings = dict(SHARED)
+        if table is not None:
+            settings["web"] = WebSettings.model_validate(table)
+        if control is not None:
+            settings["control"] = Control.model_construct(address=control)
+        return plugins.register(settings, configured={name: {} for name in settings if name == "web"})
+
+    return register
+
+
+def test_nothing_is_registered_without_a_table(register):
+    assert register().services == {}
+
+
+@pytest.mark.parametrize(
+    ("control", "path"),
+    [
+        (UnixEndpoint(Path("/run/control.sock")), Path("/run/control.sock")),
+        (NoEndpoint(), None),
+        (None, None),
+    ],
+)
+def test_the_page_asks_at_the_socket_of_its_daemon(register, control, path):
+    page = register({"address": "tcp:127.0.0.1:10080"}, control).services["web"]
+    assert isinstance(page, Page)
+    assert page._control == path
+
+
+def test_another_socket_can_be_named(register):
+    page = register({"address": "tcp:127.0.0.1:10080", "control": "/b"}, UnixEndpoint(Path("/a"))).services[
+        "web"
+    ]
+    assert page._control == Path("/b")
