@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.generator import Generator, Load
-from benchmarks.machine import BenchmarkError, Server, connect, pause, rss_anon
+from benchmarks.machine import BenchmarkError, Server, connect, pause, rss_anon, spawn
 from benchmarks.ours import CHECKOUT, start_multigrey, write_config
 
 __all__ = ["Capacity", "Stall"]
@@ -126,18 +125,32 @@ class Capacity:
         return Stall(longest, quiet, f"{gone} records forgotten")
 
     def backup_stall(self, config: Path) -> Stall:
-        """The store's own backup beside a reader, in one process; the quiet time is another daemon's."""
-        copy = self.directory / "copy"
-        waits = json.loads(_fill(config.parent / "state", "backup", str(copy)))
-        size = sum(path.stat().st_size for path in (copy.rglob("*") if copy.is_dir() else [copy]))
-        return Stall(waits["longest"] * 1000, 0.0, f"{size // MEGABYTE} MB copied, {waits['reads']} reads")
+        """`multigrey backup`, which has the daemon copy its store."""
+        copy = config.parent / "state" / "copy"
+        command = [sys.executable, "-m", "multigrey", "backup", "--config", config, copy]
+        with self._daemon(config) as server:
+            load = self._probed(server)
+            quiet = self._probe(server, load, lambda: pause(self.seconds))
+
+            def backup() -> None:
+                asking = spawn(
+                    command,
+                    core=self.generator.cores.generator,
+                    log=config.parent / "backup.log",
+                    cwd=CHECKOUT,
+                )
+                if asking.wait():
+                    raise BenchmarkError(f"no backup: {(config.parent / 'backup.log').read_text()[-300:]}")
+
+            longest = self._probe(server, load, backup)
+        return Stall(longest, quiet, f"{copy.stat().st_size // MEGABYTE} MB copied")
 
     def _store(self, name: str, records: int, *, due: bool = False, lists: bool = False) -> Path:
         directory = self.directory / name
         config = write_config(directory, lists=_write_lists(directory) if lists else ())
         if records:
             self.tell(f"writing {records} records")
-            _fill(directory / "state", "records", str(records), *(["due"] if due else []))
+            _fill(directory / "state", str(records), *(["due"] if due else []))
         return config
 
     @contextlib.contextmanager

@@ -1,16 +1,12 @@
-"""Filling a store with records, and copying one while somebody reads it; runs in a process of its own.
+"""Filling a store with records; runs in a process of its own.
 
-python -m benchmarks.fill STATE_DIR records COUNT [due]   write records; `due`: all but one may be forgotten
-python -m benchmarks.fill STATE_DIR backup PATH           the longest time a reader waits during a backup
+python -m benchmarks.fill STATE_DIR COUNT [due]   `due`: all but one may be forgotten
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -21,21 +17,12 @@ import trio
 from multigrey.clock import SystemClock
 from multigrey.codec import encode_record
 from multigrey.contracts import StoreOptions
-from multigrey.model import Change, Entry, Key, Record, Table
+from multigrey.model import Entry, Key, Record, Table
 from multigrey.stores.lmdb import LmdbStore
 
 _BATCH = 10_000
 _MAP_SIZE = 4 << 30
 _DAY = 86_400
-_BEAT = 0.001
-
-
-@dataclass
-class Waits:
-    """How long a reader waited, in seconds."""
-
-    longest: float = 0.0
-    count: int = 0
 
 
 def entries(count: int, *, due: bool, now: int) -> Iterator[tuple[Key, Entry]]:
@@ -70,40 +57,12 @@ async def fill(store: LmdbStore, count: int, *, due: bool) -> None:
         await store.load(batch, lambda _old, new: new)
 
 
-async def backup(store: LmdbStore, path: str) -> Waits:
-    """Copy the store while a reader asks every millisecond."""
-    waits = Waits()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(read_on, store, waits)
-        await store.backup(path)
-        nursery.cancel_scope.cancel()
-    return waits
-
-
-async def read_on(store: LmdbStore, waits: Waits) -> None:
-    """Ask for one record after the other, noting how late each answer is."""
-
-    def decide(values: Sequence[bytes | None]) -> Change[bytes | None]:
-        return Change(values[0], {}, durable=False)
-
-    while True:
-        asked = time.perf_counter()
-        await trio.sleep(_BEAT)
-        await store.apply([(Table.RECORD, digest(waits.count))], decide)
-        waits.longest = max(waits.longest, time.perf_counter() - asked - _BEAT)
-        waits.count += 1
-
-
-async def main(state_dir: str, work: str, argument: str, *more: str) -> None:
-    """Open the store, do the work, close it."""
+async def main(state_dir: str, count: str, *more: str) -> None:
+    """Open the store, fill it, close it."""
     store = LmdbStore(StoreOptions(Path(state_dir), _MAP_SIZE))
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
-        if work == "records":
-            await fill(store, int(argument), due="due" in more)
-        else:
-            waits = await backup(store, argument)
-            print(json.dumps({"longest": waits.longest, "reads": waits.count}))
+        await fill(store, int(count), due="due" in more)
         nursery.cancel_scope.cancel()
 
 

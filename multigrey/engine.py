@@ -229,6 +229,8 @@ class Engine:
 
     def _look(self, ways: Sequence[Way]) -> Sequence[Way]:
         """See what is stored under the keys of all, at once; returns those that go on."""
+        if not ways:
+            return ways
         try:
             found = self.store.peek([key for way in ways for key in way.keys])
         except StoreError as error:

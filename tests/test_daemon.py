@@ -369,3 +369,13 @@ def test_check_config_and_show_config_agree_with_the_daemon(directory: Path):
         [*command, "show-config", "--json", "-c", d.config], cwd=ROOT, capture_output=True, check=True
     )
     assert json.loads(shown.stdout)["settings"]["greylist"]["delay"] == "2m"
+
+
+def test_what_tells_of_trouble_is_loaded_before_root_is_given_up():
+    """Python itself may lie where only root can read."""
+    code = (
+        "import sys; from multigrey.cli.serve import import_late_comers; import_late_comers(); "
+        "names = {*sys.modules}; 'é'.encode('unicode_escape'); print({*sys.modules} - names)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -41,7 +41,7 @@ wait for the thread that writes a checkpoint: measured, p95 under new load was a
 _KEPT = 1 << 20
 _MALLOPT = {-1: _KEPT, -3: _KEPT}
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h, in bytes."""
-_LATE_COMERS = ("lmdb._envid",)
+_LATE_COMERS = ("lmdb._envid", "encodings.unicode_escape")
 
 
 @click.command()
@@ -115,7 +115,10 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
 
 
 def import_late_comers() -> None:
-    """Import what libraries would import at its first use: later we may not be able to read it any more."""
+    """Import what would be imported at its first use: later we may not be able to read it any more.
+
+    Among it what tells of plugins that cannot be imported for that reason.
+    """
     for name in _LATE_COMERS:
         if find_spec(name) is not None:
             import_module(name)
