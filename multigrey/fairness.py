@@ -90,7 +90,8 @@ class NewRecords:
             version: [(key + kind, spare) for kind, spare in levels] for version, levels in _LEVELS.items()
         }
         self._now = self._zeros()
-        self._before = self._zeros()
+        self._before: array[int] | None = None
+        """None: nothing was counted in the hour before."""
         self._start: int | None = None
         self._last: tuple[object, object, tuple[int, ...]] = (None, None, ())
         """Whose marks were made last: `note` follows `over` for the same attempt."""
@@ -112,7 +113,8 @@ class NewRecords:
         for mark, (prefix, factor) in zip(self._marks_of(origin, client_address), levels, strict=False):
             # One look shows nearly always that it is not: the least of its cells is what counts.
             first = mark & mask
-            if present[first] + before[first] >= limit * factor and self._count(mark, now) >= limit * factor:
+            least = present[first] if before is None else present[first] + before[first]
+            if least >= limit * factor and self._count(mark, now) >= limit * factor:
                 if origin.named:
                     return origin
                 assert client_address is not None
@@ -165,6 +167,8 @@ class NewRecords:
         weight = 1 - (now - start) / HOUR
         present, before, mask = self._now, self._before, self._mask
         cells = [row * self._width + (mark >> 16 * row & mask) for row in range(_ROWS)]
+        if before is None:
+            return min([present[cell] for cell in cells])
         return min([present[cell] + weight * before[cell] for cell in cells])
 
     def _turned(self, now: int) -> int:
@@ -174,7 +178,7 @@ class NewRecords:
             start = now
         elif now - start >= HOUR:
             follows = now - start < 2 * HOUR
-            self._before = self._now if follows else self._zeros()
+            self._before = self._now if follows else None
             self._now = self._zeros()
             start = start + HOUR if follows else now
         self._start = start

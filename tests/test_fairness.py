@@ -189,11 +189,13 @@ def test_memory_is_fixed():
         return sum(sys.getsizeof(getattr(counts, name)) for name in counts.__slots__)
 
     note(counts, "192.0.2.1")
+    assert 4 * 4 * 1024 < octets() < 4 * 4 * 1024 + 4000  # there is no hour before
+    note(counts, "192.0.2.1", now=NOW + HOUR)
     before = octets()
     assert 2 * 4 * 4 * 1024 < before < 2 * 4 * 4 * 1024 + 4000
     for number in range(5000):
-        counts.note(Origin(f"host{number}.example", named=True), None, NOW + number)
-        counts.note(unnamed("x"), IPv6Address(number << 64), NOW + number)
+        counts.note(Origin(f"host{number}.example", named=True), None, NOW + HOUR + number)
+        counts.note(unnamed("x"), IPv6Address(number << 64), NOW + HOUR + number)
     assert octets() == before
     assert NewRecords(NewRecordLimits(), 4)._width == 4
     assert NewRecords(NewRecordLimits(), 65_537)._width == 1 << 16
