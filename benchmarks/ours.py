@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.machine import Server, spawn
 
-__all__ = ["CHECKOUT", "SERVICE_USER", "start_echo", "start_multigrey", "write_config"]
+__all__ = ["CHECKOUT", "SERVICE_USER", "start_echo", "start_multigrey", "start_watching", "write_config"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SERVICE_USER = "nobody"
@@ -18,10 +18,12 @@ PROTOCOLS = ("postfix", "exim", "greylistd")
 SERVE = ("-m", "multigrey")
 
 
-def write_config(directory: Path, *, lists: Sequence[tuple[str, Path]] = ()) -> Path:
+def write_config(
+    directory: Path, *, lists: Sequence[tuple[str, Path]] = (), more: Sequence[str] = ()
+) -> Path:
     """A configuration with everything as shipped, but for a delay of one second.
 
-    `lists` are whitelists: (source, path).  The decision log goes to a file.
+    `lists` are whitelists: (source, path); `more` are further lines.  The decision log goes to a file.
     """
     directory.mkdir(exist_ok=True)
     directory.chmod(0o755)
@@ -40,6 +42,7 @@ def write_config(directory: Path, *, lists: Sequence[tuple[str, Path]] = ()) -> 
         lines += ["[[listen]]", f'protocol = "{protocol}"', f'address = "unix:{run / protocol}"']
     for source, path in lists:
         lines += ["[[whitelist]]", f'source = "{source}"', f'path = "{path}"']
+    lines += more
     config = directory / "multigrey.toml"
     config.write_text("\n".join([*lines, ""]))
     return config
@@ -52,6 +55,13 @@ def start_multigrey(config: Path, core: int | None, *, serve: Sequence[str] = SE
     process = spawn([sys.executable, *serve, "serve", "--config", config], core=core, log=log, cwd=CHECKOUT)
     addresses = {protocol: f"unix:{directory / 'run' / protocol}" for protocol in PROTOCOLS}
     return Server("multigrey", process, addresses, log)
+
+
+def start_watching(config: Path, core: int | None) -> Server:
+    """An administrator who looks at every decision (`multigrey watch`)."""
+    log = config.parent / "watch.log"
+    command = [sys.executable, "-m", "multigrey", "watch", "--json", "--config", config]
+    return Server("watch", spawn(command, core=core, log=log, cwd=CHECKOUT), {}, log)
 
 
 def start_echo(directory: Path, core: int | None) -> Server:

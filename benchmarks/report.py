@@ -13,7 +13,7 @@ from benchmarks.capacity import Capacity, Stall
 from benchmarks.generator import Generator, Load, Measured
 from benchmarks.goals import Outcome, at_least, at_most, table
 from benchmarks.machine import Server
-from benchmarks.ours import start_echo, start_multigrey, write_config
+from benchmarks.ours import start_echo, start_multigrey, start_watching, write_config
 from benchmarks.pairs import Comparison, Ratio, Side, compare, ratio
 from benchmarks.peers import start_greylistd, start_postgrey
 
@@ -22,6 +22,8 @@ __all__ = ["PARTS", "Report", "Scale"]
 OURS = "multigrey"
 THIRD_DOOR = "multigrey, greylistd's words"
 ECHO = "bare trio"
+UNSEEN = "multigrey, unseen"
+METRICS = "tcp:127.0.0.1:10971"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,23 @@ class Report:
             )
         )
 
+    def watched(self) -> None:
+        """With history, metrics and somebody who watches, beside the same without all three."""
+        seen = write_config(self.directory / "seen", more=("[metrics]", f'address = "{METRICS}"'))
+        unseen = write_config(self.directory / "unseen", more=("[history]", "enabled = false"))
+        with ExitStack() as running:
+            servers = [start_multigrey(config, self._core) for config in (seen, unseen)]
+            for server in servers:
+                running.enter_context(server).wait_ready()
+            running.enter_context(start_watching(seen, self.generator.cores.generator))
+            known, new = self._known_and_new(
+                [Side(name, server, "postfix") for name, server in zip((OURS, UNSEEN), servers, strict=True)]
+            )
+        for comparison in (known, new):
+            rate = ratio(comparison, OURS, UNSEEN)
+            goal = f"watched, {comparison.workload}: rate / unseen"
+            self._add(at_least(goal, 0.9, "x", rate.middle, _extremes(rate)))
+
     def memory(self) -> None:
         """Anonymous memory over a store of ordinary size."""
         records = self.scale.memory_records
@@ -165,6 +184,7 @@ class Report:
 PARTS: dict[str, Callable[[Report], None]] = {
     "policy": Report.policy,
     "one-shot": Report.one_shot,
+    "watched": Report.watched,
     "memory": Report.memory,
     "large": Report.large,
     "forgetting": Report.forgetting,

@@ -83,7 +83,7 @@ def library_path(root: Path) -> str:
     found = {
         library.parent
         for top in ("usr/lib", "lib")
-        for pattern in ("*.so*", "*/*.so*")
+        for pattern in ("*.so*", "*/*.so*", "*/*/*.so*")
         for library in (root / top).glob(pattern)
     }
     return ":".join(str(directory) for directory in sorted(found))
