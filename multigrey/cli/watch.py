@@ -35,7 +35,7 @@ def watch(config: Path | None, *, json_: bool, **filters: tuple[str, ...]) -> No
 
     Each option may be given several times: one of its values has to match, and so has each option.  Values
     are written as in rules, see multigrey-rules(5): example.org, .example.org for its sub-domains, or
-    /regex/.  When there are more than 2000 in a second, or more than are read here, the oldest are left
+    /regex/.  When there are more than 1000 in a second, or more than are read here, the oldest are left
     out and counted.
 
     Exit status: 0 when interrupted, 1 when the daemon refuses, 3 without a daemon, 4 when not allowed.

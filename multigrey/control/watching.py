@@ -42,8 +42,8 @@ _LONGEST_VALUE = 1_000
 
 _PACE = 0.05
 """Seconds between two looks at what was decided."""
-_MOST_TOLD = 100
-"""Decisions told each time: 2,000 in a second are more than anybody reads, and cost the daemon 5 %."""
+_MOST_TOLD = 50
+"""Decisions told each time: 1,000 in a second are more than anybody reads."""
 _TOGETHER = 16
 """Decisions in one message; each takes 4 KiB at most."""
 

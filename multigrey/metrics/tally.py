@@ -98,10 +98,10 @@ class Tally:
             self.over_target[class_] = self.over_target.get(class_, 0) + 1
 
     def _origin_class(self, event: DecisionEvent) -> str:
-        attempt, setup = event.attempt, self._setup()
-        if attempt.raw or event.origin == setup.network(attempt):
+        attempt, origin = event.attempt, event.origin
+        if attempt.raw or not origin or "/" in origin:  # only a network has one
             return UNNAMED
-        return PROVIDER if setup.provider_of(attempt) else NAMED
+        return PROVIDER if self._setup().provider_of(attempt) else NAMED
 
     def settle(self, now: int) -> None:
         """Close the hours whose retry window is over: what has not returned by then never does.

@@ -141,9 +141,9 @@ class TestWatch:
             event = DecisionEvent(0, "x", attempt(), EVENT.verdict)
             for _ in range(1_000):
                 followers(event)
-            told = [await anext(items) for _ in range(7)]
-            assert [len(each["decisions"]) for each in told] == [16] * 6 + [4]
-            assert [each["lost"] for each in told] == [900] + [0] * 6
+            told = [await anext(items) for _ in range(4)]
+            assert [len(each["decisions"]) for each in told] == [16] * 3 + [2]
+            assert [each["lost"] for each in told] == [950] + [0] * 3
 
     async def test_losses_among_what_was_not_wanted_are_told_too(self, autojump_clock):
         async with watched(action=["pass"]) as (_, items, followers):
