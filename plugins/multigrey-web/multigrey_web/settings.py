@@ -21,7 +21,17 @@ from multigrey.config.types import (
 
 __all__ = ["USUAL_ADDRESS", "WebSettings"]
 
-USUAL_ADDRESS = "tcp:127.0.0.1:10080"
+USUAL_ADDRESS = "tcp:127.0.0.1:10030"
+BAD_PORTS = frozenset(
+    [
+        *[0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95],
+        *[101, 102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179],
+        *[389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636],
+        *[989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 5060, 5061, 6000, 6566],
+        *[6665, 6666, 6667, 6668, 6669, 6697, 10080],
+    ]
+)
+"""Ports that no browser asks at, because other protocols live there (Fetch standard, "port blocking")."""
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]+\]")
 
 
@@ -42,7 +52,7 @@ class WebSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: EndpointText = Field(
-        description="Where the page is: tcp:HOST:PORT, as in tcp:127.0.0.1:10080, or unix:PATH for a proxy "
+        description="Where the page is: tcp:HOST:PORT, as in tcp:127.0.0.1:10030, or unix:PATH for a proxy "
         "beside it.  On a machine that others have accounts on, loopback is theirs too: use unix:PATH."
     )
     hosts: tuple[Annotated[str, AfterValidator(_lower)], ...] = Field(
@@ -82,6 +92,8 @@ class WebSettings(BaseModel):
     def _check(self) -> Self:
         if not isinstance(self.address, TcpEndpoint | UnixEndpoint):
             raise ValueError("address: expected tcp:HOST:PORT or unix:PATH")
+        if isinstance(self.address, TcpEndpoint) and self.address.port in BAD_PORTS:
+            raise ValueError(f"address: no browser asks at port {self.address.port}; expected another one")
         if isinstance(self.address, TcpEndpoint) and not self.address.loopback and not self.hosts:
             raise ValueError(
                 f"address: other hosts can reach {self.address}, and whoever does sees mail addresses "

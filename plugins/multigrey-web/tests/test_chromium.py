@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from multigrey_web.settings import BAD_PORTS, USUAL_ADDRESS
 from sites import HOSTILE, NOW, asked_by, decisions, fill, growing, lost, many, open_directory, serving, waits
 
 from multigrey.growth import DAY
@@ -14,6 +15,7 @@ from tests.mta.harness import until
 
 browser_module = pytest.importorskip("browser", reason="selenium is not installed")
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+WebDriverException = pytest.importorskip("selenium.common.exceptions").WebDriverException
 
 pytestmark = [pytest.mark.mta, pytest.mark.timeout(180)]
 
@@ -307,3 +309,19 @@ def test_the_days_of_the_samples_are_days(browser, url):
     assert days[0] == datetime.fromtimestamp(NOW, UTC).strftime("%Y-%m-%d")
     assert days[1] == datetime.fromtimestamp(NOW - DAY, UTC).strftime("%Y-%m-%d")
     assert len(days) == 36
+
+
+def trouble_at(browser, port):
+    """What the browser says of a port where nobody listens, or of one it does not ask at."""
+    try:
+        browser.driver.get(f"http://127.0.0.1:{port}/")
+    except WebDriverException as error:
+        return error.msg
+    return browser.driver.page_source
+
+
+def test_the_usual_port_is_one_that_browsers_ask_at(browser):
+    usual = int(USUAL_ADDRESS.rpartition(":")[2])
+    assert "ERR_UNSAFE_PORT" not in trouble_at(browser, usual)
+    refused = {port for port in BAD_PORTS if "ERR_UNSAFE_PORT" in trouble_at(browser, port)}
+    assert BAD_PORTS - refused == set()

@@ -51,9 +51,9 @@ async def broken_late(scope, receive, send):
 @pytest.mark.parametrize(
     ("headers", "host"),
     [
-        ([("host", "localhost:10080")], "localhost"),
+        ([("host", "localhost:10030")], "localhost"),
         ([("Host", "LOCALHOST")], "localhost"),
-        ([("host", "[::1]:10080")], "[::1]"),
+        ([("host", "[::1]:10030")], "[::1]"),
         ([("host", "[::1]")], "[::1]"),
         ([("host", "mx.example.org.")], "mx.example.org"),
         ([("host", "")], None),
@@ -66,7 +66,7 @@ def test_hosts(headers, host):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:10080", "[::1]:10080"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:10030", "[::1]:10030"])
 async def test_who_is_answered(method, host):
     told = await Conversation(method, headers=[("host", host)]).with_(page)
     assert told.status == 200
@@ -87,7 +87,7 @@ HOST = ("host", "localhost")
         ("GET", [("host", "rebound.example")], 421),
         ("GET", [("host", "localhost.evil.example")], 421),
         ("GET", [("host", "localhost@evil.example")], 421),
-        ("GET", [("host", "127.0.0.1.nip.example:10080")], 421),
+        ("GET", [("host", "127.0.0.1.nip.example:10030")], 421),
         ("GET", [HOST, HOST], 421),
         ("GET", [], 421),
     ],

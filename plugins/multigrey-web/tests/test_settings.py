@@ -27,6 +27,7 @@ def test_what_holds_when_only_an_address_is_given():
         ({"address": "tcp:0.0.0.0:80"}, "without a password"),
         ({"address": "tcp:192.0.2.1:80"}, "without a password"),
         ({"address": "tcp:[::]:80"}, "without a password"),
+        ({"address": "tcp:127.0.0.1:10080"}, "no browser asks at port 10080"),
         ({"address": "systemd:web"}, "expected tcp:HOST:PORT or unix:PATH"),
         ({"address": "localhost:80"}, "address"),
         ({"hosts": ["mx.example.org:80"]}, "without a port"),

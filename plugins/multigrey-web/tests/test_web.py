@@ -44,13 +44,13 @@ def test_nothing_is_registered_without_a_table(register):
     ],
 )
 def test_the_page_asks_at_the_socket_of_its_daemon(register, control, path):
-    page = register({"address": "tcp:127.0.0.1:10080"}, control).services["web"]
+    page = register({"address": "tcp:127.0.0.1:10030"}, control).services["web"]
     assert isinstance(page, Page)
     assert page._control == path
 
 
 def test_another_socket_can_be_named(register):
-    page = register({"address": "tcp:127.0.0.1:10080", "control": "/b"}, UnixEndpoint(Path("/a"))).services[
+    page = register({"address": "tcp:127.0.0.1:10030", "control": "/b"}, UnixEndpoint(Path("/a"))).services[
         "web"
     ]
     assert page._control == Path("/b")
