@@ -57,6 +57,9 @@
       points: { show: chart.kind !== "bars" && chart.times.length < 3 },
       paths: chart.kind === "bars" ? uPlot.paths.bars({ size: [0.7, 80] }) : undefined,
     }));
+    const [first, last] = [chart.times[0], chart.times[chart.times.length - 1]];
+    const around = (_, low, high) => // uPlot gives a single point some years
+      last - first < 7200 ? [first - 3600, last + 3600] : [low, high];
     const from = (_, low, high) => [0, Math.max(high, 1) * 1.1];
     return {
       width,
@@ -65,7 +68,7 @@
       cursor: { show: false },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: {
-        x: chart.kind === "bars" ? { time: false, range: [-0.6, chart.labels.length - 0.4] } : { time: true },
+        x: chart.kind === "bars" ? { time: false, range: [-0.6, chart.labels.length - 0.4] } : { time: true, range: around },
         y: { range: from },
         octets: { range: from },
       },
