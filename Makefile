@@ -1,6 +1,6 @@
 # make serve      set everything up and run the daemon on the embedded store, no configuration needed
 # make test       set everything up and run all tests (real Exim and Postfix included)
-# make fast-test  the tests that need no mail server: under a minute
+# make fast-test  the tests that need no mail server and no browser
 # make cover      branch coverage of everything pure has to be complete
 # make lint       ruff and mypy
 # make man        bring the generated parts of the manual pages up to date
