@@ -75,15 +75,8 @@ class Browser:
     def open(self, url, *, width=1200, height=900, dark=False, scripts=True):
         """Load a page into a window of this size."""
         self._tell("Emulation.setScriptExecutionDisabled", value=not scripts)
-        self._tell(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
-        scheme = "dark" if dark else "light"
-        self._tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.resize(width, height)
+        self.scheme("dark" if dark else "light")
         self.forget()
         self.driver.get(url)
 
