@@ -180,7 +180,7 @@ class Engine:
             origin=origin,
             key=pending.keys[0][1],
             null_sender=not attempt.sender,
-            same_message=setup.message_pass and self._messages.has_passed(attempt, origin),
+            same_message=self._is_same_message(pending),
             domain=b"" if origin_key is None else origin_key[1],
             client=attempt.client_address or "",
             sender=told.shown[:_SHOWN],
@@ -300,10 +300,13 @@ class Engine:
 
     def _submit(self, way: Way) -> bool:
         """Decide and hand over to the store."""
-        pending, question, seen = way.pending, way.question, way.values
-        if coarse := self._over_limit(pending):
-            question, seen = self.question(pending, coarse), None
-        submitted = self.store.submit(way.keys if seen else question.keys, question, seen or ())
+        pending, question = way.pending, way.question
+        coarse = self._over_limit(pending)
+        # Another recipient may have passed in this very round.
+        if coarse is not None or self._is_same_message(pending) is not question.case.same_message:
+            question = self.question(pending, coarse)
+            way.keys, way.values = question.keys, None
+        submitted = self.store.submit(way.keys, question, way.values or ())
         if submitted is None:
             way.begun = pending
             return False
@@ -354,6 +357,10 @@ class Engine:
     def limited(self, pending: Pending) -> Question:
         """The question, with a coarse record where the origin may have no more of its own."""
         return self.question(pending, self._over_limit(pending))
+
+    def _is_same_message(self, pending: Pending) -> bool:
+        """Whether another recipient of its message has passed as a retry."""
+        return pending.setup.message_pass and self._messages.has_passed(pending.attempt, pending.origin)
 
     def _over_limit(self, pending: Pending) -> Origin | None:
         """The origin to keep a coarse record under; None: it may have one of its own."""

@@ -39,7 +39,13 @@ def attempt(person: str = PEOPLE[0], recipient: str = RECIPIENTS[0], client=CLIE
     )
 
 
-ATTEMPTS = st.builds(attempt, st.sampled_from(PEOPLE), st.sampled_from(RECIPIENTS), st.sampled_from(CLIENTS))
+ATTEMPTS = st.builds(
+    attempt,
+    st.sampled_from(PEOPLE),
+    st.sampled_from(RECIPIENTS),
+    st.sampled_from(CLIENTS),
+    message=st.sampled_from(["", "one", "two"]),
+)
 
 
 def seen_of(reply):
@@ -84,6 +90,17 @@ async def test_the_second_of_a_round_sees_what_the_first_wrote(tmp_path):
         parts.clock.advance(DELAY)
         replies = await together(parts, [attempt(), attempt()])
         assert [reply.reason for reply in replies] == [Reason.RETRY, Reason.KNOWN]
+
+
+async def test_a_retry_lets_in_the_rest_of_its_message_in_the_same_round():
+    """As it does when the recipients are asked about one after the other."""
+    retried = attempt(message="4e1f.0001")
+    another = attempt(recipient="dave@example.net", message="4e1f.0001")
+    async with harness() as parts:
+        await together(parts, [retried])
+        parts.clock.advance(DELAY)
+        replies = await together(parts, [retried, another])
+        assert [reply.reason for reply in replies] == [Reason.RETRY, Reason.SAME_MESSAGE]
 
 
 class _Broken:
