@@ -98,7 +98,7 @@ class Commands:
             last_seen=now,
             delay=question.policy.delay,
             passed_at=now if wanted == WHITE else 0,
-            client=str(case.client),
+            client=case.client_shown,
             sender=case.sender,
             recipient=case.recipient,
             origin=case.origin.text,
@@ -203,7 +203,7 @@ class Commands:
 
     async def _block(self, question: Question) -> None:
         case = question.case
-        text = " ".join(part for part in (str(case.client), case.sender, case.recipient) if part)
+        text = " ".join(part for part in (case.client_shown, case.sender, case.recipient) if part)
         entry = Entry(encode_text(text), None)
         await self._write(
             {

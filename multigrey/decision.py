@@ -96,6 +96,11 @@ class Case:
     sender: str = ""
     recipient: str = ""
 
+    @property
+    def client_shown(self) -> str:
+        """The client as a record shows it."""
+        return self.client if isinstance(self.client, str) else client_text(self.client)
+
 
 @value
 class Decision:
@@ -420,7 +425,7 @@ def _new_record(policy: Policy, now: int, case: Case) -> Record:
         first_seen=now,
         last_seen=now,
         delay=policy.delay,
-        client=case.client if isinstance(case.client, str) else client_text(case.client),
+        client=case.client_shown,
         sender=case.sender,
         recipient=case.recipient,
         origin=case.origin.text,

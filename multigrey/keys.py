@@ -136,10 +136,7 @@ def _envelope(sender: str, recipient: str, delimiters: str) -> Envelope:
     text = shown
     if domain is None:
         text, domain = _sender(sender, recipient)
-    tail = b""
-    if to:
-        plain = f"sender={len(text)}:{text};recipient={len(to)}:{to};"
-        tail = plain.encode("ascii") if plain.isascii() else _told(_TAIL, (text, to))
+    tail = _told(_TAIL, (text, to)) if to else b""
     return Envelope(text, domain, shown, to, tail)
 
 
@@ -387,7 +384,7 @@ class KeyScheme:
 
 
 def _told(template: str, texts: Sequence[str]) -> bytes:
-    """A template filled in."""
+    """A template filled in.  One and two texts are written out, because strangers need them three times."""
     if len(texts) == 1:
         told = template % (len(texts[0]), texts[0])
     elif len(texts) == 2:
@@ -396,9 +393,8 @@ def _told(template: str, texts: Sequence[str]) -> bytes:
         told = template % tuple([part for text in texts for part in (len(text), text)])
     if told.isascii():
         return told.encode("ascii")
-    sizes = [
-        len(text.encode("utf-8", "surrogateescape")) for text in texts
-    ]  # the length is that of the bytes
+    # The length is that of the bytes.
+    sizes = [len(text.encode("utf-8", "surrogateescape")) for text in texts]
     parts = [part for pair in zip(sizes, texts, strict=True) for part in pair]
     return (template % tuple(parts)).encode("utf-8", "surrogateescape")
 

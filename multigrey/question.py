@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from multigrey.addresses import client_text
 from multigrey.codec import (
     Times,
     decode_origin,
@@ -72,8 +71,9 @@ class Question:
         In a flood nearly every attempt is this one.
         """
         policy, case, now = self.policy, self.case, self.now
-        client = case.client if isinstance(case.client, str) else client_text(case.client)
-        record = encode_first_record(now, policy.delay, client, case.sender, case.recipient, case.origin.text)
+        record = encode_first_record(
+            now, policy.delay, case.client_shown, case.sender, case.recipient, case.origin.text
+        )
         entry = Entry(record, now + policy.retry_window)
         puts: dict[Key, Entry | None] = dict.fromkeys(self.record_keys, entry)
         if self.standing_key is not None and is_measured(policy, case):

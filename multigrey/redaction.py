@@ -105,7 +105,7 @@ class Redactor:
         return replace(
             case,
             origin=case.origin if case.origin.named else Origin(self.origin(case.origin), named=False),
-            client=self.client(str(case.client)),
+            client=self.client(case.client_shown),
             sender=self.address(case.sender),
             recipient=self.address(case.recipient),
         )

@@ -102,7 +102,6 @@ BOUNDARIES: dict[str, str] = {
     "listeners.connections:Server.welcome": "a protocol that cannot make a dialogue costs that connection",
     "listeners.troubles:Troubles._protocol_error": "the same boundary, for a dialogue's last words",
     "listeners.connections:Server._connection": "one connection's trouble never reaches another's",
-    "listeners.steps:Steps.each": "the same boundary, for what happens without a task",
     "listeners.steps:Steps._begin": "the same, for a bug that a whole round met",
     "listeners.steps:Steps.all": "the same boundary, for what happens without a task",
     "control.server:ControlServer._connection": "one connection's trouble never reaches another's",

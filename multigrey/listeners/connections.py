@@ -15,7 +15,7 @@ question as the whole decision, and trio's streams three times greylistd's whole
   - a peer that pipelines gives way to the others every few requests.
 
 What is done at once stands in `steps`.  Each step of a connection runs inside one error boundary
-(`Steps.each`, `_connection`): whatever goes wrong there ends that connection and no other.
+(`Steps.all`, `_connection`): whatever goes wrong there ends that connection and no other.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Server:
 
     def _serve(self, connections: Sequence[Connection]) -> None:
         """Read from all, then decide for all, then answer all (see `steps`)."""
-        heard = self._steps.each(self._steps.receive, connections)
+        heard = self._steps.all(self._steps.receive, zip(connections, strict=True))
         turn, needs = [], []
         for connection, need in heard:
             if need is Need.TURN:

@@ -4,8 +4,7 @@ Each step is made for all that are ready before the next one: first everybody is
 decided on, then all are answered.  A system call costs the interpreter what it has in the processor's
 caches, and so does other code: taking turns made every decision half as slow again.
 
-`Steps.each` and `Steps.all` are the error boundary: whatever goes wrong in a step ends that connection
-and no other.
+`Steps.all` is the error boundary: whatever goes wrong in a step ends that connection and no other.
 """
 
 from __future__ import annotations
@@ -37,24 +36,13 @@ class Steps:
         self.troubles = Troubles()
         self._engine = engine
 
-    def each(
-        self, do: Callable[[Connection], Need], connections: Iterable[Connection]
-    ) -> list[tuple[Connection, Need]]:
-        """The error boundary of everything that happens without a task."""
-        done = []
-        for connection in connections:
-            try:
-                need = do(connection)
-            except Exception as error:  # noqa: BLE001  (reported, and it ends here)
-                self.troubles.report(connection, error, self.tick)
-                need = Need.NOTHING
-            done.append((connection, need))
-        return done
-
     def all(
         self, do: Callable[..., Need], all_arguments: Iterable[tuple[Any, ...]]
     ) -> list[tuple[Connection, Need]]:
-        """The same for what takes more arguments; the connection comes first."""
+        """The error boundary of everything that happens without a task.
+
+        `all_arguments` are those of each call, the connection first.
+        """
         done = []
         for arguments in all_arguments:
             try:
@@ -96,7 +84,7 @@ class Steps:
         for _ in range(_REQUESTS_BEFORE_GIVING_WAY):
             asked: list[Connection] = []
             going_on: list[Connection] = []
-            for connection, need in self.each(self._next, connections):
+            for connection, need in self.all(self._next, zip(connections, strict=True)):
                 if need is Need.DECISION:
                     asked.append(connection)
                 elif need is Need.TURN:
