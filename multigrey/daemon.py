@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import trio
@@ -35,6 +34,7 @@ from multigrey.config.settings import Listen, Settings
 from multigrey.contracts import DialogueOptions, Service, Store, StoreOptions
 from multigrey.control.desk import Desk
 from multigrey.control.running import Running
+from multigrey.control.steering import changed_keys
 from multigrey.engine import Engine
 from multigrey.errors import ConfigError, MultigreyError, PluginError, StoreError
 from multigrey.events import DecisionLog, make_ids
@@ -395,9 +395,8 @@ class Daemon:
         logger.info("multigrey %s %s: %s", __version__, what, endpoints)
 
     def _report_restart(self, old: Settings, new: Settings) -> None:
-        for name in _NEEDS_RESTART:
-            if attrgetter(name)(old) != attrgetter(name)(new):
-                logger.warning("%s changed: needs restart", name)
+        for name in changed_keys(_NEEDS_RESTART, old, new):
+            logger.warning("%s changed: needs restart", name)
 
     async def _watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from multigrey.control.parts import Decisions, Parts
 from multigrey.control.peers import Groups, unknown_groups
 from multigrey.control.running import Running
 from multigrey.control.server import ControlServer
-from multigrey.control.steering import Helm, differences
+from multigrey.control.steering import Helm, changed_keys, differences
 from multigrey.engine import Engine
 from multigrey.errors import StoreError
 from multigrey.expectations import Expectations
@@ -115,15 +114,13 @@ class Desk:
 
     def _waiting_for_restart(self) -> list[str]:
         """What reloads have changed without effect on the daemon that runs."""
-        began_with, loaded = self._began_with.settings, self._running.loaded().settings
-        values = [(name, attrgetter(name)) for name in self._needs_restart]
-        return [name for name, value in values if value(began_with) != value(loaded)]
+        return changed_keys(self._needs_restart, self._began_with.settings, self._running.loaded().settings)
 
     def _decided(self) -> Mapping[Action, int]:
         """Decisions since the start, by action."""
         counts = Counter[Action]()
-        for words, number in self._engine.figures().items():
-            counts[Action(words.partition(" ")[0])] += number
+        for (action, _), number in self._engine.counts.items():
+            counts[action] += number
         return counts
 
     async def finish(self) -> None:

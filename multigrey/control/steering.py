@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import trio
 
+from multigrey.config.settings import Settings
 from multigrey.overrides import Override, Overrides
 
-__all__ = ["Helm", "differences"]
+__all__ = ["Helm", "changed_keys", "differences"]
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Mapping[
         if before.get(key) != after.get(key)
     ]
     return found[:_MOST]
+
+
+def changed_keys(names: Iterable[str], old: Settings, new: Settings) -> list[str]:
+    """Which of these keys (dotted) and tables are others."""
+    return [name for name in names if attrgetter(name)(old) != attrgetter(name)(new)]
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
