@@ -1,0 +1,133 @@
+"""The engine of the simulation: put together as the daemon does, with default settings.
+
+The one module that knows how an engine is made; everything else asks `Site.judge`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.resources import files
+from tempfile import TemporaryDirectory
+
+import trio
+
+from multigrey.addresses import split_address
+from multigrey.assemble import assemble
+from multigrey.bounding import Bounding
+from multigrey.config.load import load
+from multigrey.engine import Engine
+from multigrey.fairness import NewRecordLimits, NewRecords
+from multigrey.forgetting import ForgettingGuard
+from multigrey.model import Attempt, Findings, Origin, Reply, Table
+from tests.support.clocks import FakeClock
+from tests.support.engines import SITE_KEY, memory_store
+from tests.support.simulation.dns import Authorised, Spf, authorised
+
+__all__ = ["Site", "opened", "retrying_providers"]
+
+_SLICE = 500
+
+
+class Site:
+    """A mail server with greylisting, in a world with a clock and SPF records."""
+
+    def __init__(self, clock: FakeClock, directory: str, spf: Mapping[str, Spf] | None) -> None:
+        """`spf` None: no slow source, as without any plugin."""
+        self.clock = clock
+        self.store = memory_store()
+        assembly = assemble(load(None, {"STATE_DIRECTORY": directory}), SITE_KEY, clock)
+        self._settings = assembly.settings
+        self._setup = assembly.setup
+        if spf is not None:
+            self._setup = replace(self._setup, ask=_Source(spf).ask)
+        self._ids = (str(number) for number in itertools.count())
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again with the same store, as after a restart of the daemon."""
+        limits = self._settings.limits
+        self._bounding = Bounding(self.clock, self.store, limits.max_records, breath=0)
+        self._guard = ForgettingGuard.at_start(self.clock.now(), self.clock.monotonic(), 0)
+        self._engine = Engine(
+            clock=self.clock,
+            store=self.store,
+            setup=self._setup,
+            ids=self._ids,
+            host="mx.example.net",
+            version="0",
+            new_records=NewRecords(
+                NewRecordLimits(limits.new_records, limits.new_records_named), key=SITE_KEY
+            ),
+            is_full=lambda: self._bounding.full,
+        )
+
+    async def judge(self, attempt: Attempt) -> Reply:
+        """What the mail server is told."""
+        reply = await self._engine.judge(attempt, "pass")
+        assert reply is not None
+        return reply
+
+    async def upkeep(self) -> None:
+        """What the daemon does beside the answers: forget what is due, and keep the store bounded."""
+        while self._guard.look(self.clock.now(), self.clock.monotonic()):
+            if await self.store.forget(self.clock.now(), _SLICE) < _SLICE:
+                break
+        await self._bounding.bound()
+
+    async def size(self) -> int:
+        """Octets of all keys and values in the store."""
+        octets = 0
+        for table in Table:
+            cursor = b""
+            while True:
+                rows, cursor = await self.store.scan(table, cursor, 10_000)
+                octets += sum(len(digest) + len(value) for digest, value in rows)
+                if not cursor:
+                    break
+        return octets
+
+
+@asynccontextmanager
+async def opened(clock: FakeClock, spf: Mapping[str, Spf] | None) -> AsyncIterator[Site]:
+    """A site that runs."""
+    with TemporaryDirectory() as directory:
+        site = Site(clock, directory, spf)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(site.store.run)
+            yield site
+            nursery.cancel_scope.cancel()
+
+
+def retrying_providers() -> frozenset[str]:
+    """The words of the providers that are not delayed at all (`retries = true` in the table)."""
+    table = tomllib.loads(files("multigrey.data").joinpath("providers.toml").read_text("utf-8"))
+    return frozenset(entry["origin"] for entry in table["provider"] if entry.get("retries"))
+
+
+class _Source:
+    """The slow source."""
+
+    def __init__(self, spf: Mapping[str, Spf]) -> None:
+        self._spf = spf
+
+    async def ask(self, attempt: Attempt) -> Findings:
+        """What the shipped plugin would find."""
+        if attempt.client_address is None:
+            return Findings()
+        domain = split_address(attempt.sender)[1] if attempt.sender else attempt.helo
+        found = authorised(self._spf, domain.lower(), attempt.client_address)
+        if found is None:
+            return _NOTHING
+        return _findings(found, domain.lower())
+
+
+_NOTHING = Findings(traits=frozenset({"spf:none"}))
+_PASS = frozenset({"spf:pass"})
+
+
+def _findings(found: Authorised, domain: str) -> Findings:
+    return Findings(origin=Origin(f"spf:{domain}", named=True), traits=_PASS)
