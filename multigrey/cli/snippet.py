@@ -20,7 +20,7 @@ from multigrey.config.types import SystemdEndpoint, TcpEndpoint, UnixEndpoint
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["UNITS", "Snippet", "integrations", "snippet", "systemd_socket"]
+__all__ = ["UNITS", "Snippet", "greylistd_edit", "integrations", "snippet", "systemd_socket"]
 
 _SHARE = Path("share/multigrey/integrations")
 _QUEUE = Path("/var/spool/postfix")
@@ -263,20 +263,32 @@ def _exim(listen: Listen, found: Path) -> Snippet:
     )
 
 
+def greylistd_edit(path: str) -> str:
+    """The command (its files are to follow) that makes ACLs for greylistd ask at `path`, and twice.
+
+    Exim 4.94 and later must not be left alone with a unix socket it could not connect to, and an answer
+    that is neither true nor false would make it refuse mail.  A second time the command changes nothing.
+    """
+    asked = rf"\${{readsocket{{{path}${{1}}"
+    return (
+        rf"perl -0pi -e 's#\$\{{readsocket\{{{_GREYLISTD}(\}}.*?\{{)5s(\}}\{{\}}\{{)false\}}\}}"
+        rf"#\${{if eq{{{asked}5s$2{asked}1s$2false}}}}}}}}}}{{true}}}}#gs'"
+    )
+
+
 def _greylistd(listen: Listen, found: Path) -> Snippet:
     place = _place(listen, found)
     if not place.path:
         refuse(f"{listen.name} listens on TCP; ACLs made for greylistd ask on a unix socket", EXIT_NO)
-    change = f"sed -i 's|{_GREYLISTD}|{place.path}|g'"
     notes = [
-        "Only the socket's path in the ACL changes.  None does when the daemon listens on greylistd's own."
+        "The ACL gets the daemon's path, and asks again when nobody answers: multigrey-exim(7), CAVEATS."
     ]
     return Snippet(
         listen.name,
         {},
         [
             "systemctl disable --now greylistd",
-            f"grep -rl {_GREYLISTD} /etc/exim4 | xargs -r {change}",
+            f"grep -rl {_GREYLISTD} /etc/exim4 | xargs -r {greylistd_edit(place.path)}",
             "update-exim4.conf",
             "systemctl reload exim4",
         ],

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from click.testing import CliRunner
 
-from multigrey.cli.snippet import integrations, snippet, systemd_socket
+from multigrey.cli.snippet import greylistd_edit, integrations, snippet, systemd_socket
 from tests.mta.exim import PlainExim
 from tests.mta.harness import free_port, place, write
 from tests.mta.postfix import Postfix
@@ -147,7 +147,19 @@ class TestGreylistd:
             listen("greylistd", "unix:/run/multigrey/greylistd.sock", group="Debian-exim"), "greylistd"
         )
         assert done.exit_code == 0
-        assert "sed -i 's|/var/run/greylistd/socket|/run/multigrey/greylistd.sock|g'" in done.stdout
+        assert greylistd_edit("/run/multigrey/greylistd.sock") in done.stdout
+
+    @pytest.mark.parametrize("path", ["/run/multigrey/greylistd.sock", "/var/run/greylistd/socket"])
+    def test_asks_twice_and_wants_true(self, tmp_path, path):
+        before = "${readsocket{/var/run/greylistd/socket}\\\n  {--grey $x}\\\n  {5s}{}{false}}\n"
+        file = tmp_path / "acl"
+        file.write_text(f"accept\n{before}deny\n{before}")
+        for _ in range(2):
+            subprocess.run(["sh", "-c", f"{greylistd_edit(path)} {file}"], check=True)
+        first = f"${{readsocket{{{path}}}\\\n  {{--grey $x}}\\\n  {{5s}}{{}}{{"
+        second = first.replace("5s", "1s") + "false}}"
+        after = f"${{if eq{{{first}{second}}}}}}}{{true}}}}\n"
+        assert file.read_text() == f"accept\n{after}deny\n{after}"
 
     def test_tcp_will_not_do(self, run):
         assert run(listen("greylistd", "tcp:127.0.0.1:10025"), "greylistd").exit_code == 1

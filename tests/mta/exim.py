@@ -13,19 +13,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.mta.harness import Server, folder, write
+from multigrey.cli.snippet import greylistd_edit
+from tests.mta.harness import WRAPPERS, Server, folder, write
 from tests.mta.smtp import Session
 from tests.support.debian import unpack_or_skip
 
 _PRIVATE = """\
 log_file_path = {directory}/log/%slog
 pid_file_path = {directory}/exim.pid
-hosts_proxy = 127.0.0.0/8
 deliver_drop_privilege = true
 smtp_accept_max_nonmail = 1000
 tls_advertise_hosts =
 """
 """What makes either configuration run here; put before it."""
+_PROXY = "hosts_proxy = 127.0.0.0/8\n"
+HEAVY, LIGHT = "exim4-daemon-heavy", "exim4-daemon-light"
+"""Debian's two Exims, otherwise alike; the light one knows no PROXY line."""
 
 _DEBIAN_MACROS = """\
 SPOOLDIR = {directory}/spool
@@ -99,21 +102,50 @@ class _Exim(Server):
 
     name = "Exim"
 
-    def __init__(self, directory: Path, *, users: Sequence[str], hosts: Mapping[str, str]) -> None:
-        root = unpack_or_skip("exim", "exim4-daemon-heavy", "exim4-base", "exim4-config")
-        super().__init__(directory, root, users=["Debian-exim", "mail", "uucp", *users], hosts=hosts)
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        users: Sequence[str],
+        hosts: Mapping[str, str],
+        package: str = HEAVY,
+        suite: str = "",
+    ) -> None:
+        set_name = "exim" if package == HEAVY else package
+        packages = (package, "exim4-base", "exim4-config", *(WRAPPERS if suite else ()))
+        root = unpack_or_skip(f"{set_name}-{suite}".rstrip("-"), *packages, suite=suite)
+        users = ["Debian-exim", "mail", "uucp", *users]
+        super().__init__(directory, root, users=users, hosts=hosts, libraries=root if suite else None)
         self.etc = folder(directory / "etc")
         folder(directory / "spool")
-        self.binary = root / "usr/sbin/exim4"
+        self.binary = self._loaded(root) if suite else root / "usr/sbin/exim4"
         self.configuration = self.etc / "exim4.conf"
-        self.private = _PRIVATE.format(directory=directory)
+        self._proxy = package == HEAVY
+        self.private = _PRIVATE.format(directory=directory) + _PROXY * self._proxy
         self.command = [
             self.binary, "-C", self.configuration, "-bdf", "-oX", f"127.0.0.1:{self.port}"
         ]  # fmt: skip
 
     def session(self, client: str, *, name: str = "", helo: str = "") -> Session:
-        """A session of a client with this address; its verified name is what `hosts` says of it."""
-        return Session.through_proxy(self.port, client, helo or name or f"[{client}]")
+        """A session of a client with this address; its verified name is what `hosts` says of it.
+
+        With the light Exim the address has to be in 127.0.0.0/8.
+        """
+        way = Session.through_proxy if self._proxy else Session.direct
+        return way(self.port, client, helo or name or f"[{client}]")
+
+    def _loaded(self, root: Path) -> Path:
+        """A program that starts Exim of another release with that release's loader and libraries.
+
+        They must not be in the environment: every other program would load them too.
+        """
+        loader = next(path for path in root.rglob("ld-linux*.so*") if path.resolve().is_relative_to(root))
+        paths = self.environment.pop("LD_LIBRARY_PATH")
+        preload = self.environment.pop("LD_PRELOAD")
+        words = f'{loader} --library-path {paths} --preload {preload} {root}/usr/sbin/exim4 "$@"'
+        program = write(self.directory / "exim4", f"#!/bin/sh\nexec {words}\n")
+        program.chmod(0o755)
+        return program
 
 
 class DebianExim(_Exim):
@@ -128,8 +160,11 @@ class DebianExim(_Exim):
         relay: str = "",
         users: Sequence[str] = (),
         hosts: Mapping[str, str] = {},
+        package: str = HEAVY,
+        suite: str = "",
     ) -> None:
-        super().__init__(directory, users=users, hosts=hosts)
+        """`suite`: the name of another Debian release; its own Exim and its own configuration."""
+        super().__init__(directory, users=users, hosts=hosts, package=package, suite=suite)
         shutil.copytree(self.root / "etc/exim4", self.etc, dirs_exist_ok=True)
         self.template = self.etc / "exim4.conf.template"
         self._split = split
@@ -154,7 +189,7 @@ class DebianExim(_Exim):
         super().start()
 
     def greylistd_setup(self, socket: Path) -> None:
-        """Let Debian's greylistd edit the template, then change the socket's path in it, nothing else."""
+        """Let Debian's greylistd edit the template, then `multigrey snippet greylistd`."""
         setup = unpack_or_skip("greylistd", "greylistd", dependencies=False)
         program = setup / "usr/sbin/greylistd-setup-exim4"
         for acl in ("acl_check_rcpt", "acl_check_data"):
@@ -164,7 +199,10 @@ class DebianExim(_Exim):
             )
         text = self.template.read_text()
         assert text.count("/var/run/greylistd/socket") == 4
-        self.template.write_text(text.replace("/var/run/greylistd/socket", str(socket)))
+        subprocess.run(["sh", "-c", f"{greylistd_edit(str(socket))} {self.template}"], check=True)
+        edited = self.template.read_text()
+        assert edited.count(str(socket)) == 8
+        assert text.count("readsocket") + 4 == edited.count("readsocket")
 
     def _moved(self, text: str) -> str:
         """The same text with the machine's files replaced by ours."""

@@ -115,9 +115,18 @@ class Server:
     command: Sequence[str | Path]
 
     def __init__(
-        self, directory: Path, root: Path, *, users: Sequence[str], hosts: Mapping[str, str]
+        self,
+        directory: Path,
+        root: Path,
+        *,
+        users: Sequence[str],
+        hosts: Mapping[str, str],
+        libraries: Path | None = None,
     ) -> None:
-        """`users` exist for the server; `hosts` (address to name) is all the DNS there is."""
+        """`users` exist for the server; `hosts` (address to name) is all the DNS there is.
+
+        `libraries`: where the wrappers lie, if `root` is of another release; it needs them of the same one.
+        """
         self.root = root
         self.directory = folder(directory)
         self.port = free_port()
@@ -135,6 +144,7 @@ class Server:
                 groups={**dict.fromkeys(users, GID), "postdrop": GID + 1},
                 hosts=hosts,
                 home=self.home,
+                libraries=libraries,
             ),
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -243,10 +253,12 @@ def _is_zombie(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
+WRAPPERS = ("libnss-wrapper", "libuid-wrapper", "libresolv-wrapper")
+
+
 def wrappers() -> Path:
     """Where the libraries lie that show processes a world of our own."""
-    names = ("libnss-wrapper", "libuid-wrapper", "libresolv-wrapper")
-    return unpack_or_skip("wrappers", *names, dependencies=False)
+    return unpack_or_skip("wrappers", *WRAPPERS, dependencies=False)
 
 
 def wrapped(
@@ -256,12 +268,13 @@ def wrapped(
     groups: Mapping[str, int],
     hosts: Mapping[str, str] | None = None,
     home: Path = Path("/nonexistent"),
+    libraries: Path | None = None,
 ) -> dict[str, str]:
     """Variables (and files in `directory`) that show a process these users and groups beside root.
 
     With `hosts` (address to name) they are all the DNS there is; without, the machine's is used.
     """
-    root = wrappers()
+    root = libraries or wrappers()
     accounts = {"root": 0, "nobody": 65534, **users}
     passwd = [
         f"{name}:x:{uid}:{GID if uid == UID else uid}::{home}:/bin/false\n" for name, uid in accounts.items()

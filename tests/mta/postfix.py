@@ -91,7 +91,15 @@ class Postfix(Server):
 
     name = "Postfix"
 
-    def __init__(self, directory: Path, lines: str = "", *, relay_networks: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        lines: str = "",
+        *,
+        relay_networks: Sequence[str] = (),
+        more: Sequence[tuple[int, Mapping[str, str]]] = (),
+    ) -> None:
+        """`more`: further ports on which it listens, with the parameters that differ there."""
         root = unpack_or_skip("postfix", "postfix")
         super().__init__(directory, root, users=["postfix"], hosts={})
         uid_wrapper = library(wrappers(), "libuid_wrapper.so")
@@ -110,10 +118,14 @@ class Postfix(Server):
             "uid": UID,
             "gid": GID,
         }
-        settings = {**_settings(_MAIN.format(**values)), **_settings(lines)}
-        main = write(self.etc / "main.cf", "".join(f"{name} = {value}\n" for name, value in settings.items()))
+        parameters = {**settings(_MAIN.format(**values)), **settings(lines)}
+        main = write(
+            self.etc / "main.cf", "".join(f"{name} = {value}\n" for name, value in parameters.items())
+        )
         os.utime(main, (1_000_000_000, 1_000_000_000))  # Postfix waits 2 s when the file is younger than that
-        write(self.etc / "master.cf", _MASTER.format(port=self.port))
+        write(
+            self.etc / "master.cf", _MASTER.format(port=self.port) + "".join(_service(*each) for each in more)
+        )
         self.environment["MAIL_CONFIG"] = str(self.etc)
         self._authentication = AuthService(self.spool / "private/auth")
         self.command = [root / "usr/lib/postfix/sbin/master", "-c", self.etc, "-d"]
@@ -126,9 +138,9 @@ class Postfix(Server):
         super().__exit__(*exc)
         self._authentication.__exit__()
 
-    def session(self, client: str, *, name: str = "", helo: str = "") -> Session:
+    def session(self, client: str, *, name: str = "", helo: str = "", port: int = 0) -> Session:
         """A session of a client with this address and verified name."""
-        return Session.through_xclient(self.port, client, name, helo or name or f"[{client}]")
+        return Session.through_xclient(port or self.port, client, name, helo or name or f"[{client}]")
 
     def postconf(self, *arguments: str) -> str:
         """What Postfix makes of main.cf."""
@@ -136,7 +148,12 @@ class Postfix(Server):
         return done.stdout + done.stderr
 
 
-def _settings(text: str) -> Mapping[str, str]:
+def _service(port: int, differing: Mapping[str, str]) -> str:
+    options = "".join(f"  -o {{ {name} = {value} }}\n" for name, value in differing.items())
+    return f"127.0.0.1:{port} inet n - n - - smtpd\n{options}"
+
+
+def settings(text: str) -> Mapping[str, str]:
     """main.cf text as parameters: comments dropped, lines that begin with a blank joined (postconf(5))."""
     found: dict[str, str] = {}
     name = ""

@@ -7,7 +7,9 @@ with Exim.  Every answer is a Reply; nothing raises for a 4xx or 5xx.
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -51,6 +53,11 @@ class Session:
         family, server = ("TCP6", "::1") if ":" in client else ("TCP4", "127.0.0.1")
         session._send(f"PROXY {family} {client} {server} 4711 25")
         return session._greeted(helo)
+
+    @classmethod
+    def direct(cls, port: int, client: str, helo: str) -> Self:
+        """A session from another address of this host (127.0.0.0/8), where the server knows no PROXY line."""
+        return cls(socket.create_connection(("127.0.0.1", port), _TIMEOUT, (client, 0)))._greeted(helo)
 
     @classmethod
     def through_xclient(cls, port: int, client: str, name: str, helo: str) -> Self:
@@ -126,21 +133,39 @@ class Session:
             self.command("RSET")
         return Sent(replies, end)
 
+    def pass_on(self, caller: socket.socket) -> None:
+        """Give somebody else this session, with a banner; returns when either side closes."""
+        caller.sendall(b"220 mx.test.example ESMTP\r\n")
+        back = threading.Thread(target=_copy, args=(self._sock, caller), daemon=True)
+        back.start()
+        _copy(caller, self._sock)
+        back.join()
+
     def _greeted(self, helo: str) -> Self:
         assert self._read().code == 220
         assert self.command(f"EHLO {helo}").code == 250
         return self
 
     def _send(self, text: str) -> None:
-        self._sock.sendall(text.encode() + b"\r\n")
+        with contextlib.suppress(BrokenPipeError):  # the server closed: the reply tells
+            self._sock.sendall(text.encode() + b"\r\n")
 
     def _read(self) -> Reply:
         lines = []
-        while line := self._file.readline():
-            lines.append(line[4:].decode(errors="replace").rstrip("\r\n"))
-            if line[3:4] != b"-":
-                return Reply(int(line[:3]), " ".join(lines))
+        with contextlib.suppress(ConnectionResetError):
+            while line := self._file.readline():
+                lines.append(line[4:].decode(errors="replace").rstrip("\r\n"))
+                if line[3:4] != b"-":
+                    return Reply(int(line[:3]), " ".join(lines))
         return Reply(0, "connection closed")
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    """Everything until the end of file, and that too."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 def message(subject: str) -> bytes:

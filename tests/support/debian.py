@@ -32,16 +32,18 @@ class NoAptError(DebianError):
     """This machine has no apt-get or no dpkg."""
 
 
-def unpack(set_name: str, *packages: str, dependencies: bool = True) -> Path:
+def unpack(set_name: str, *packages: str, dependencies: bool = True, suite: str = "") -> Path:
     """The directory into which `packages` are unpacked, made at the first call.
 
     With `dependencies` it also holds what they depend on and this machine lacks; without, only they
-    themselves.  Packages that conflict with each other belong into different sets.
+    themselves.  With the name of another Debian release as `suite` it holds all they depend on, the C library
+    and its loader included.  Packages that conflict with each other belong into different sets.
     Raises NoAptError where there is no apt, DebianError when it fails (no network, no such package).
     """
     cache = cache_directory()
     root, stamp = cache / set_name, cache / f"{set_name}.stamp"
-    wanted = " ".join((*packages, "+dependencies" if dependencies else "+nothing")) + "\n"
+    words = (*packages, "+dependencies" if dependencies else "+nothing", *([f"+{suite}"] if suite else []))
+    wanted = " ".join(words) + "\n"
     if _content(stamp) == wanted:
         return root
     for program in ("apt-get", "dpkg"):
@@ -50,19 +52,27 @@ def unpack(set_name: str, *packages: str, dependencies: bool = True) -> Path:
     _make(cache)
     with _locked(cache / f"{set_name}.lock"):
         if _content(stamp) != wanted:
-            _replace(root, _download(cache, set_name, packages, dependencies=dependencies))
+            tree = _download(cache, set_name, packages, dependencies=dependencies, suite=suite)
+            _replace(root, tree)
             stamp.write_text(wanted)
     return root
 
 
-def unpack_or_skip(set_name: str, *packages: str, dependencies: bool = True) -> Path:
-    """`unpack` for tests: skips where there is no apt; any other trouble fails the test."""
+def unpack_or_skip(set_name: str, *packages: str, dependencies: bool = True, suite: str = "") -> Path:
+    """`unpack` for tests: skips where there is no apt; any other trouble fails the test.
+
+    Another release may be gone from the mirrors: then it skips too.
+    """
     import pytest
 
     try:
-        return unpack(set_name, *packages, dependencies=dependencies)
+        return unpack(set_name, *packages, dependencies=dependencies, suite=suite)
     except NoAptError as error:
         pytest.skip(str(error))
+    except DebianError as error:
+        if not suite:
+            raise
+        pytest.skip(f"Debian {suite} cannot be had: {error}")
 
 
 def cache_directory() -> Path:
@@ -89,22 +99,29 @@ def library_path(root: Path) -> str:
     return ":".join(str(directory) for directory in sorted(found))
 
 
-def _download(cache: Path, set_name: str, packages: Sequence[str], *, dependencies: bool) -> Path:
+def _download(cache: Path, set_name: str, packages: Sequence[str], *, dependencies: bool, suite: str) -> Path:
     """Fetch and extract into a new directory beside the final one."""
     work = cache / f"{set_name}.new"
     shutil.rmtree(work, ignore_errors=True)
     debs, tree = work / "debs", work / "tree"
     (debs / "partial").mkdir(parents=True)
     tree.mkdir()
-    try:
-        _fetch(debs, packages, dependencies=dependencies, options=())
-    except DebianError:  # no package lists here, or older than what the mirrors still have: take our own
-        _fetch(debs, packages, dependencies=dependencies, options=_own_lists(cache))
+    if suite:
+        _fetch(debs, packages, dependencies=dependencies, options=_lists_of(work / "apt", suite))
+    else:
+        _fetch_of_here(cache, debs, packages, dependencies=dependencies)
     for deb in sorted(debs.glob("*.deb")):
         _run("dpkg", "-x", str(deb), str(tree))
     _open_up(tree)
     tree.chmod(0o755)
     return tree
+
+
+def _fetch_of_here(cache: Path, debs: Path, packages: Sequence[str], *, dependencies: bool) -> None:
+    try:
+        _fetch(debs, packages, dependencies=dependencies, options=())
+    except DebianError:  # no package lists here, or older than what the mirrors still have: take our own
+        _fetch(debs, packages, dependencies=dependencies, options=_own_lists(cache))
 
 
 def _fetch(debs: Path, packages: Sequence[str], *, dependencies: bool, options: Sequence[str]) -> None:
@@ -131,6 +148,30 @@ def _own_lists(cache: Path) -> tuple[str, ...]:
     return options
 
 
+def _lists_of(directory: Path, suite: str) -> tuple[str, ...]:
+    """apt options for another release on this machine's Debian mirror, as if nothing were installed."""
+    (directory / "lists/partial").mkdir(parents=True)
+    (directory / "archives/partial").mkdir(parents=True)
+    targets = ("apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages")
+    mirrors = [line.split() for line in _run(*targets).splitlines()]
+    mirror = next((uri for origin, uri in mirrors if origin == "Debian"), None)
+    if mirror is None:
+        raise DebianError("this machine knows no mirror of Debian")
+    keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    (directory / "sources.list").write_text(f"deb [signed-by={keys}] {mirror} {suite} main\n")
+    (directory / "status").write_text("")
+    settings = {
+        "Dir::Etc::sourcelist": directory / "sources.list",
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": directory / "lists",
+        "Dir::State::status": directory / "status",
+        "Dir::Cache": directory,
+    }
+    options = tuple(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))
+    _run("apt-get", "-q", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", *options, "update")
+    return options
+
+
 def _replace(root: Path, tree: Path) -> None:
     """Make `tree` the set's directory; the stamp is written only after this."""
     shutil.rmtree(root, ignore_errors=True)
@@ -151,8 +192,8 @@ def _open_up(tree: Path) -> None:
         path.chmod(mode & 0o777 | 0o444 | may_run)
 
 
-def _run(*command: str, cwd: Path | None = None) -> None:
-    """Run to the end; DebianError with the last lines of output if it fails."""
+def _run(*command: str, cwd: Path | None = None) -> str:
+    """Run to the end and return the output; DebianError with its last lines if it fails."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(
         command,
@@ -167,6 +208,7 @@ def _run(*command: str, cwd: Path | None = None) -> None:
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-8:])
         raise DebianError(f"{' '.join(command)} ended with status {done.returncode}:\n{tail}")
+    return done.stdout
 
 
 @contextlib.contextmanager
