@@ -39,7 +39,6 @@ COMING = {
     "others: p95 of retries needed": "probes are delayed, the other IP version is a stranger",
     "opaque bots passed % (worst ISP)": "an access provider is one sender",
     "the same after a week %": "an access provider is one sender",
-    "dictionary behind one retried pair passed %": "a known sender is trusted by its client address",
     "newsletter of a /24: first retry passes %": "over the limit there are only shared records",
     "floods passed % (worst)": "over the limit everybody shares a record",
     "moved by others": "a flood opens and shuts what others share with it",
@@ -100,7 +99,7 @@ def test_pools_that_nobody_lists_come_to_be_trusted_as_a_whole(measured):
 def test_spam_through_good_servers_is_counted_and_told_apart(measured):
     tenants = of(measured, "compromised tenants", "abuse of Amazon SES")
     assert all(one.delivered is not None for one in tenants)
-    assert measured.values["retrying spam passed %"] > 50
+    assert measured.values["retrying spam passed %"] > 0
 
 
 def test_the_table_has_a_line_for_every_class(measured):

@@ -214,14 +214,24 @@ def _nobody(local: str, recipients: int) -> MakeLetter:
     return letter
 
 
+_OPENERS = 20
+
+
 def _opener(random: Random, number: int) -> Letter:
-    return Letter(f"list{number}@opener-example.com", (f"opened{number}@{HERE}",))
+    """The one pair for which a spammer's host retries."""
+    return Letter(f"list@opener{number}-example.com", (f"opened{number}@{HERE}",))
+
+
+def _opener_host(random: Random, message: Message, number: int) -> Client:
+    which = message.number % _OPENERS
+    return Client(ipv4("75.0.0.9", 256 * which), None, f"mail.opener{which}-example.com")
 
 
 def _dictionary(random: Random, number: int) -> Letter:
-    known = number % 20
+    """The recipient it retried for, and 49 words."""
+    which = number % _OPENERS
     words = tuple(f"{random.getrandbits(40):x}@{HERE}" for _ in range(49))
-    return Letter(f"list{known}@opener-example.com", (f"opened{known}@{HERE}", *words))
+    return Letter(f"list@opener{which}-example.com", (f"opened{which}@{HERE}", *words))
 
 
 def _retrying() -> list[Kind]:
@@ -233,9 +243,6 @@ def _retrying() -> list[Kind]:
         values = {"role": Role.RETRYING, "schedule": postfix, **more}
         return Kind(name, per_day, client=client, letter=letter, **values)  # type: ignore[arg-type]
 
-    def one_host(random: Random, message: Message, number: int) -> Client:
-        return Client(ipv4("75.0.0.9"), None, "mail.opener-example.com")
-
     return [
         kind("two of the 1,000", 12, _of_the_thousand, _from_the_thousand),
         kind("snowshoe, one in ten retries", 6, _snowshoe, _from_snowshoe),
@@ -243,8 +250,8 @@ def _retrying() -> list[Kind]:
         kind("compromised tenants", 40, pools["microsoft"], schedule=big_provider),
         kind("abuse of Amazon SES", 30, pools["ses"], schedule=big_provider),
         kind("reverse names pretended", 60, reverse_pretender, _listed, schedule=never),
-        kind("one pair that retries", 0, one_host, _opener, total=20, lasting=2 * DAY),
-        kind(DICTIONARY, 6, one_host, _dictionary, schedule=never, since=3 * DAY),
+        kind("one pair that retries", 0, _opener_host, _opener, total=_OPENERS, lasting=2 * DAY),
+        kind(DICTIONARY, 6, _opener_host, _dictionary, schedule=never, since=3 * DAY),
     ]
 
 
