@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from man.mdoc import prose, tagged
+from multigrey.analysis.plausibility import Problem
 from multigrey.metrics.definitions import LABELS, METRICS
 from multigrey.metrics.service import PATHS
 
-__all__ = ["METRICS_REGIONS", "labels", "metrics", "paths"]
+__all__ = ["METRICS_REGIONS", "labels", "metrics", "paths", "problems"]
 
 
 def metrics() -> list[str]:
@@ -31,8 +32,18 @@ def paths() -> list[str]:
     return tagged((f"Pa {path}", prose(meaning)) for path, meaning in PATHS.items())
 
 
+def problems() -> list[str]:
+    """Input that cannot be true: the usual cause and the remedy."""
+    items = []
+    for problem in Problem:
+        text = f"{problem.meaning}  Usually {problem.cause}.  Remedy: {problem.remedy}."
+        items.append((f"Cm {problem.value}", prose(text)))
+    return tagged(items)
+
+
 METRICS_REGIONS: Mapping[str, Callable[..., Sequence[str]]] = {
     "metric-labels": labels,
     "metric-paths": paths,
+    "metric-problems": problems,
     "metrics": metrics,
 }

@@ -60,9 +60,12 @@ ACTIONS: Mapping[str, Sequence[str]] = {
     "auto-whitelisted": ["pass"],
     "authenticated": ["pass"],
     "rule": ["pass", "defer", "reject"],
-    "over-limit": ["pass", "defer"],
+    "over-limit": ["defer"],
+    "provider": ["pass"],
+    "own-network": ["pass"],
     "no-identity": ["pass"],
     "null-sender": ["pass"],
+    "probe": ["pass"],
     "mode-off": ["pass"],
     "error": ["pass", "defer"],
 }
@@ -252,7 +255,10 @@ def origin_examples() -> list[str]:
     """A row for each rule: what the mail server told, and what becomes of it."""
     lines = []
     for row in MAN_ROWS:
-        lines += [f"{row.address}  {row.name or '(no name)'}", f"    HELO {row.helo}"]
+        unnamed = f"(unverified: {row.reverse})" if row.reverse else "(no name)"
+        lines += [f"{row.address}  {row.name or unnamed}", f"    HELO {row.helo}"]
+        if row.sender:
+            lines.append(f"    MAIL FROM {row.sender}")
         lines.append(f"    {row.origin}  ({row.why})")
     return literal(part for line in lines for part in _fitted(line))
 

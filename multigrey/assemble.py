@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
+from ipaddress import IPv4Network, IPv6Network
 from itertools import starmap
 
 from pydantic import BaseModel
@@ -17,16 +18,16 @@ from pydantic import BaseModel
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.connecting import Control, NoEndpoint
 from multigrey.config.load import Loaded
-from multigrey.config.origins import load_origins
+from multigrey.config.origins import load_origins, registered_domain
 from multigrey.config.rules import zone_of
 from multigrey.config.settings import Greylist, Settings
 from multigrey.config.types import UnixEndpoint, format_duration
 from multigrey.contracts import SourceOptions
 from multigrey.control.endpoint import control_path
-from multigrey.decision import Policy
 from multigrey.errors import ConfigError, PluginError, Problem
+from multigrey.greylist.policy import Policy
 from multigrey.guards import Kind, ask_all, guarded_match
-from multigrey.judging import OBSERVE, Setup, SourceInfo
+from multigrey.judging import LOOPBACK, OBSERVE, Networks, Setup, SourceInfo
 from multigrey.keys import ClientNetwork, KeyScheme, Recipient
 from multigrey.model import Attempt, Match, Origin
 from multigrey.origin import Origins
@@ -156,6 +157,12 @@ def _setup(
         origin_of=origins.of,
         provider_of=origins.provider_of,
         origins=origins,
+        registered_domain=registered_domain,
+        retrying=origins.retrying,
+        provider_by_spf=_provider_by_spf(origins),
+        retries=_retries(origins),
+        providers_pass=settings.origin.providers == "pass",
+        own_networks=_own_networks(settings.origin.own_networks),
         ipv4_prefix=greylist.ipv4_prefix,
         ipv6_prefix=greylist.ipv6_prefix,
         null_sender_at_data=greylist.null_sender == "data",
@@ -166,13 +173,37 @@ def _setup(
     )
 
 
+def _provider_by_spf(origins: Origins) -> Callable[[str], str]:
+    def provider_by_spf(domain: str) -> str:
+        provider = origins.provider_by_spf(domain)
+        return "" if provider is None else provider.origin
+
+    return provider_by_spf
+
+
+def _retries(origins: Origins) -> Callable[[Attempt], bool]:
+    def retries(attempt: Attempt) -> bool:
+        provider = origins.provider_entry(attempt)
+        return provider is not None and provider.retries
+
+    return retries
+
+
+def _own_networks(networks: Iterable[IPv4Network | IPv6Network]) -> Networks:
+    """Loopback and these, as `Setup.is_own` compares them."""
+    found = {version: list(rows) for version, rows in LOOPBACK.items()}
+    for network in networks:
+        spare = network.max_prefixlen - network.prefixlen
+        found[network.version].append((spare, int(network.network_address) >> spare))
+    return found
+
+
 def _policy(greylist: Greylist) -> Policy:
     """For named origins."""
     proof = Proof(
         resolved=greylist.prove_after,
         domains=greylist.prove_domains,
         percent=greylist.prove_percent,
-        retry_window=greylist.retry_window,
     )
     return Policy(
         delay=greylist.delay,
@@ -185,7 +216,7 @@ def _policy(greylist: Greylist) -> Policy:
 
 
 def _unnamed_policy(greylist: Greylist) -> Policy:
-    return replace(_policy(greylist), delay=greylist.unnamed_delay, patience=greylist.patience, proof=None)
+    return replace(_policy(greylist), delay=greylist.unnamed_delay, patience=greylist.patience)
 
 
 def _unknown_tables(loaded: Loaded, plugins: Plugins) -> list[Problem]:

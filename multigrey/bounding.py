@@ -231,7 +231,7 @@ class Bounding:
         if full and not self.full:
             logger.warning(
                 "max_records (%d) leaves no room beside the records that have passed: expected a larger "
-                "number; until then new senders are remembered by one record for each origin and domain",
+                "number; until then new senders are remembered by a mark only, and their retries still pass",
                 self.max_records,
             )
         elif self.full and not full:

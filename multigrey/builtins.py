@@ -37,8 +37,8 @@ class NullSender:
     """`null-sender`: a bounce, or a probe that looks like one."""
 
     def holds(self, attempt: Attempt) -> bool:
-        """See `Trait.holds`."""
-        return not attempt.sender and not attempt.raw
+        """See `Trait.holds`.  Who is asked about by nothing but a client address may be any sender."""
+        return not attempt.sender and not attempt.raw and bool(attempt.recipient or attempt.message)
 
 
 class NoClientName:

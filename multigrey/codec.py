@@ -7,7 +7,7 @@ so that no record is ever guessed.  Text that was not UTF-8 on the wire keeps it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgpack  # noqa: TID251  (this is the one module that may)
 
 from multigrey.errors import CodecError, NewerFormatError
+from multigrey.identity.name_evidence import Client, Evidence, Return, State
 from multigrey.model import (
     Action,
     Address,
@@ -34,6 +35,7 @@ __all__ = [
     "Times",
     "decode_event",
     "decode_hits",
+    "decode_names",
     "decode_origin",
     "decode_record",
     "decode_standing",
@@ -41,6 +43,7 @@ __all__ = [
     "encode_event",
     "encode_first_record",
     "encode_hits",
+    "encode_names",
     "encode_origin",
     "encode_record",
     "encode_standing",
@@ -53,9 +56,11 @@ T = TypeVar("T")
 RECORD_VERSION = 2
 """Version 1 lacked `observed`; none of its records were."""
 ORIGIN_VERSION = 1
-STANDING_VERSION = 1
+STANDING_VERSION = 2
+"""Version 1 counted by days alone."""
 TEXT_VERSION = 1
 HITS_VERSION = 1
+NAMES_VERSION = 1
 EVENT_VERSION = 1
 
 _RECORD_1_TYPES = (int,) * 8 + (str,) * 4
@@ -129,17 +134,35 @@ def decode_origin(value: bytes) -> OriginRecord:
 
 def encode_standing(standing: Standing) -> bytes:
     """The stored form of what is known of an origin as a whole."""
-    return _pack((STANDING_VERSION, standing.days, standing.domains, standing.proven_at, standing.last_seen))
+    return _pack(
+        (
+            STANDING_VERSION,
+            standing.days,
+            standing.domains,
+            standing.proven_at,
+            standing.last_seen,
+            standing.hours,
+            standing.ages,
+        )
+    )
 
 
 def decode_standing(value: bytes) -> Standing:
     """The standing of an origin from its stored form.  Raises CodecError."""
-    standing = Standing(*_unpack(value, "standing", STANDING_VERSION, (int, tuple, tuple, int, int)))
-    days = all(type(row) is tuple and tuple(map(type, row)) == (int, int, int) for row in standing.days)
-    marks = all(type(row) is tuple and tuple(map(type, row)) == (bytes, int) for row in standing.domains)
-    if not days or not marks:
-        raise CodecError(f"stored standing does not have the fields of version {STANDING_VERSION}")
+    row = _row(value, "standing", STANDING_VERSION)
+    types = (int, tuple, tuple, int, int) if row[0] == 1 else (int, tuple, tuple, int, int, tuple, tuple)
+    if row[0] not in {1, STANDING_VERSION} or tuple(map(type, row)) != types:
+        raise CodecError(f"stored standing does not have the fields of version {row[0]}")
+    standing = Standing(*row[1:])
+    days = all(_is_counted(counted) for counted in (*standing.days, *standing.hours))
+    marks = all(type(mark) is tuple and tuple(map(type, mark)) == (bytes, int) for mark in standing.domains)
+    if not days or not marks or not all(type(count) is int for count in standing.ages):
+        raise CodecError(f"stored standing does not have the fields of version {row[0]}")
     return standing
+
+
+def _is_counted(row: object) -> bool:
+    return type(row) is tuple and tuple(map(type, row)) == (int, int, int)
 
 
 def encode_text(text: str) -> bytes:
@@ -171,6 +194,36 @@ def encode_hits(hits: Hits) -> bytes:
 def decode_hits(value: bytes) -> Hits:
     """The hits of an entry from their stored form.  Raises CodecError."""
     return Hits(*_unpack(value, "hit count", HITS_VERSION, _HITS_TYPES))
+
+
+# --- what speaks against names ----------------------------------------------------------------------
+
+_CLIENT_TYPES = (bytes, int, int, int, bytes)
+_RETURN_TYPES = (str, bytes, int)
+_STATE_TYPES = (str, int, bool)
+
+
+def encode_names(domain: str, evidence: Evidence) -> bytes:
+    """The stored form of what is known of the hosts below a registered domain (META)."""
+    return _pack((NAMES_VERSION, domain, evidence.clients, evidence.returns, evidence.states))
+
+
+def decode_names(value: bytes) -> tuple[str, Evidence]:
+    """A registered domain and what is known of its hosts, from their stored form.  Raises CodecError."""
+    domain, bags, returns, states = _unpack(value, "evidence", NAMES_VERSION, (int, str, tuple, tuple, tuple))
+    if not all(type(bag) is tuple and tuple(map(type, bag)) == (str, tuple) for bag in bags):
+        raise CodecError(f"stored evidence does not have the fields of version {NAMES_VERSION}")
+    clients = tuple((name, tuple(_rows(rows, Client, _CLIENT_TYPES))) for name, rows in bags)
+    return domain, Evidence(
+        clients, tuple(_rows(returns, Return, _RETURN_TYPES)), tuple(_rows(states, State, _STATE_TYPES))
+    )
+
+
+def _rows(rows: tuple[Any, ...], kind: Callable[..., T], types: tuple[type, ...]) -> Iterator[T]:
+    for row in rows:
+        if type(row) is not tuple or tuple(map(type, row)) != types:
+            raise CodecError(f"stored evidence does not have the fields of version {NAMES_VERSION}")
+        yield kind(*row)
 
 
 # --- decisions, for the history ---------------------------------------------------------------------

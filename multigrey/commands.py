@@ -12,10 +12,11 @@ from typing import Any
 
 import trio
 
+from multigrey.clock import Since
 from multigrey.codec import decode_record, decode_text, encode_record, encode_text
-from multigrey.decision import keep_until, speaking_record
 from multigrey.engine import Engine
 from multigrey.errors import CommandError
+from multigrey.greylist.record_choice import keep_until
 from multigrey.model import Action, Attempt, Change, Command, Entry, Key, Origin, Reason, Record, Table
 from multigrey.question import Question
 
@@ -38,7 +39,7 @@ class Commands:
         self._engine = engine
         self._host = host
         self._reload = reload
-        self._since = engine.clock.now()
+        self._since = Since(engine.clock)
         self._before: Mapping[tuple[Action, Reason], int] = {}
         """The engine's counts when statistics began anew (`clear`)."""
         self._words = {
@@ -71,9 +72,7 @@ class Commands:
         question = self._question(_attempt(command))
         if question.case.key in self._engine.blocked:
             return {"state": BLACK}
-        values = await self._engine.store.read(question.record_keys)
-        records = [None if value is None else decode_record(value) for value in values]
-        record = speaking_record(question.policy, question.now, records)
+        record = question.speaking(await self._engine.store.read(question.keys))
         if record is None or keep_until(question.policy, record) < question.now:
             return {"state": "unseen"}
         return {"state": WHITE if record.passed_at else GREY}
@@ -104,6 +103,7 @@ class Commands:
             origin=case.origin.text,
         )
         entry = Entry(encode_record(record), keep_until(question.policy, record))
+        await self._unmark(question)
         await self._write(dict.fromkeys(question.record_keys, entry))
         return {"list": wanted}
 
@@ -112,6 +112,7 @@ class Commands:
         question = self._question(_attempt(command))
         if found == BLACK:
             await self._unblock(question)
+        await self._unmark(question)
         await self._write(dict.fromkeys(await self._all_keys(_attempt(command), question)))
         return {"list": "" if found == "unseen" else found}
 
@@ -142,7 +143,7 @@ class Commands:
             "passed": done[Action.PASS],
             "deferred": done[Action.DEFER],
             "rejected": done[Action.REJECT],
-            "since": self._since,
+            "since": self._since.time,
             "now": engine.clock.now(),
             "host": self._host,
         }
@@ -179,11 +180,13 @@ class Commands:
         wanted = _list_name(command)
         if not wanted:
             await self._delete_rows(Table.ORIGIN, lambda _: True)
-            self._since, self._before = self._engine.clock.now(), dict(self._engine.counts)
+            self._since, self._before = Since(self._engine.clock), dict(self._engine.counts)
         if wanted in ("", BLACK):
             digests = list(self._engine.blocked)
             await self._write({(Table.META, _BLOCK_PREFIX + digest): None for digest in digests})
             self._engine.blocked.clear()
+        if wanted in ("", GREY):
+            await self._delete_rows(Table.MARK, lambda _: True)
         await self._delete_rows(Table.RECORD, lambda value: wanted in ("", _list_of(decode_record(value))))
         return {}
 
@@ -201,8 +204,12 @@ class Commands:
     def _question(self, attempt: Attempt) -> Question:
         return self._engine.question(self._engine.pending(attempt))
 
+    async def _unmark(self, question: Question) -> None:
+        await self._engine.store.apply(question.keys, question.unmarked)
+
     async def _block(self, question: Question) -> None:
         case = question.case
+        await self._unmark(question)
         text = " ".join(part for part in (case.client_shown, case.sender, case.recipient) if part)
         entry = Entry(encode_text(text), None)
         await self._write(

@@ -293,12 +293,15 @@ def _texts(get: GetText, get_name: GetText, found: _Patterns) -> Check:
 
 
 def _addresses(key: str, found: _Patterns) -> Check:
-    """Whether an address is one of these.  Of a recipient its extension may be missing."""
+    """Whether an address is one of these.
+
+    Of a recipient its extension may be missing, of a sender what its own domain has wrapped around it.
+    """
     exact, users, domains = found.exact, found.users, found.domains
     below, regexes = found.domains_below, found.regexes
     if not (users or domains or below or regexes):
         if key == "sender":
-            return lambda facts: facts.sender in exact
+            return lambda facts: not exact.isdisjoint(facts.senders)
         return lambda facts: not exact.isdisjoint(facts.recipients)
 
     @lru_cache(maxsize=_REMEMBERED)
@@ -311,7 +314,7 @@ def _addresses(key: str, found: _Patterns) -> Check:
         return matches.__wrapped__(text) if len(text) > _LONGEST_REMEMBERED else matches(text)
 
     def check_sender(facts: Facts) -> Truth:
-        return facts.sender is not None and found_in(facts.sender)
+        return any(map(found_in, facts.senders))
 
     def check_recipient(facts: Facts) -> Truth:
         return any(map(found_in, facts.recipients))

@@ -122,7 +122,10 @@ class Store(Protocol):
         """The latest `keep_until` of any entry, 0 if there is none (guards against a jumped clock)."""
 
     async def health(self) -> Mapping[str, int | float | str]:
-        """Figures for `status` and metrics; at least `backend`, `records`, `origins`, `pending`."""
+        """Figures for `status` and metrics; at least `backend`, `records`, `origins`, `marks`, `pending`.
+
+        `records`, `origins` and `marks` are rows of their tables: of marks, buckets that hold any.
+        """
 
 
 @runtime_checkable

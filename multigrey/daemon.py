@@ -17,9 +17,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,10 +25,10 @@ import trio
 from multigrey import __version__
 from multigrey.assemble import Assembly, assemble
 from multigrey.bounding import Bounding
-from multigrey.clock import Clock
+from multigrey.clock import Clock, GuardedClock, Since
 from multigrey.commands import Commands
 from multigrey.config.load import Loaded
-from multigrey.config.settings import Listen, Settings
+from multigrey.config.settings import Settings
 from multigrey.contracts import DialogueOptions, Service, Store, StoreOptions
 from multigrey.control.desk import Desk
 from multigrey.control.running import Running
@@ -42,10 +40,12 @@ from multigrey.fairness import NewRecordLimits, NewRecords
 from multigrey.forgetting import keep_forgetting
 from multigrey.history import History
 from multigrey.hits import HitCounter
+from multigrey.known_names import KnownNames
 from multigrey.listeners.accepting import accept_all
 from multigrey.listeners.connection import ConnectionLimits, Listening
 from multigrey.listeners.connections import Server
-from multigrey.listeners.sockets import OpenSocket, open_endpoint
+from multigrey.listeners.endpoints import OpenEndpoint
+from multigrey.listeners.sockets import OpenSocket
 from multigrey.listeners.systemd import Notifier, watchdog_seconds
 from multigrey.redaction import Redactor
 from multigrey.stores.site_key import check_site_key
@@ -54,7 +54,7 @@ from multigrey.supervise import supervise
 if TYPE_CHECKING:
     from multigrey.metrics.service import Metrics
 
-__all__ = ["Daemon", "OpenEndpoint", "open_all"]
+__all__ = ["Daemon"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,40 +64,6 @@ _NEEDS_RESTART = (
     *("listen", "state_dir", "user", "store", "control"),
     *("history.enabled", "history.map_size", "metrics.address"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class OpenEndpoint:
-    """One `[[listen]]` and a socket opened for it."""
-
-    listen: Listen
-    open: OpenSocket
-
-
-def open_all(
-    settings: Settings, inherited: Mapping[str, list[int]], default_owner: tuple[int, int] = (-1, -1)
-) -> list[OpenEndpoint]:
-    """Open every endpoint of the configuration, or none (see `open_endpoint`).  Raises ListenerError."""
-    if settings.metrics.address is not None:
-        # Later we may not be able to read what it imports any more.
-        import_module("multigrey.metrics.service")
-    opened: list[OpenEndpoint] = []
-    try:
-        for listen in settings.listen:
-            sockets = open_endpoint(
-                listen.address,
-                mode=listen.mode,
-                owner=listen.owner,
-                group=listen.group,
-                inherited=inherited,
-                default_owner=default_owner,
-            )
-            opened += [OpenEndpoint(listen, sock) for sock in sockets]
-    except MultigreyError:
-        for endpoint in opened:
-            endpoint.open.close()
-        raise
-    return opened
 
 
 class Daemon:
@@ -123,7 +89,7 @@ class Daemon:
         self._endpoints = endpoints
         self._control = control
         self._site_key = site_key
-        self._clock = clock
+        self._clock = clock = GuardedClock(clock)
         self._load = load
         self._notifier = Notifier(environ)
         self._watchdog = watchdog_seconds(environ, os.getpid())
@@ -146,6 +112,9 @@ class Daemon:
             listeners=(self.log.write, self.hits),
             new_records=self._new_records,
             is_full=lambda: self.bounding.full,
+            mark_key=site_key,
+            believed=self._clock.believed,
+            names=KnownNames(site_key, believed=self._clock.believed),
         )
         self.commands = Commands(self.engine, host=host, reload=self.reload)
         self.server = Server(self.engine, self.commands, _limits(settings))
@@ -178,6 +147,7 @@ class Daemon:
             await self._serve(task_status)
             with trio.move_on_after(_LAST_WORDS):
                 await self.hits.flush(self.store)
+                await self.engine.learned.flush(self.store)
                 await self.desk.finish()
                 if self.history is not None:
                     await self.history.finish()
@@ -263,8 +233,13 @@ class Daemon:
                     nursery.start_soon(supervise, f"service {name}", run)
 
     def _start_background(self, background: trio.Nursery) -> None:
-        forget = partial(keep_forgetting, self._clock, self.store)
+        max_age = self._loaded.settings.greylist.max_age
+        forget = partial(keep_forgetting, self._clock, self.store, max_age)
         background.start_soon(supervise, "forgetting", forget)
+        learned = self.engine.learned
+        assert learned.names is not None
+        background.start_soon(supervise, "marks", partial(learned.marks.run, self.store))
+        background.start_soon(supervise, "names", partial(learned.names.run, self.store, self._clock))
         background.start_soon(supervise, "hits", partial(self.hits.run, self.store, self._clock))
         bound = partial(self.bounding.run, task_status=trio.TASK_STATUS_IGNORED)
         background.start_soon(supervise, "bounding", bound)
@@ -331,7 +306,7 @@ class Daemon:
             warnings=lambda: (*self._loaded.warnings, *self._assembly.warnings),
             log_lines_lost=lambda: self.log.lost,
             history=None if self.history is None else self.history.health,
-            since=self._clock.now(),
+            since=Since(self._clock),
         )
         return Desk(
             engine=self.engine,
@@ -360,6 +335,7 @@ class Daemon:
             counts=lambda: self._assembly.summary,
             log_lines_lost=lambda: self.log.lost,
             lag=self.desk.lag,
+            alarms=self.desk.alarms,
             history=None if self.history is None else self.history.health,
             ready=self._why_not_ready,
         )

@@ -7,12 +7,15 @@ in multigrey(8).
 The order of evidence
   1. A record that has passed and is not idle for longer than max age      -> PASS known
   2. A record whose delay is over and whose retry window is not            -> PASS retry
-  3. An origin that earned it, for this sender domain or altogether        -> PASS auto-whitelisted
-  4. Another recipient of the same message passed as a retry               -> PASS same-message
+  3. A server of a provider that is known to retry                         -> PASS provider
+     An origin that earned it, for this sender domain or altogether        -> PASS auto-whitelisted
+  4. Another recipient of the same message carries this one                -> PASS same-message
   5. A record whose delay is not over                                      -> DEFER early
   6. A record too old to count, or none                                    -> DEFER expired, new
 Boundaries: a retry at exactly the delay passes; one at exactly the retry window (or max age) counts.
-A time in the future (the clock was set back) counts as now and is rewritten.
+A time in the future (the clock was set back) counts as now and is rewritten, but not while the clock may
+be the one that is wrong (`Case.clock_believed`): then a record that has passed is never too old, and neither
+it nor what an origin has earned is overwritten.
 
 An observed attempt is judged like any other, but passes: its record is stored as passed and marked,
 so that the sender is known once greylisting is enforced, and counts for nobody's trust.
@@ -20,86 +23,26 @@ so that the sender is known once greylisting is enforced, and counts for nobody'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from multigrey.addresses import client_text
 from multigrey.codec import Times
-from multigrey.model import (
-    Action,
-    Address,
-    Origin,
-    OriginRecord,
-    Reason,
-    Record,
-    Standing,
-    Verdict,
-    value,
-)
-from multigrey.standing import DAY, Proof, deferred, is_spot_check, proven, returned
+from multigrey.greylist.policy import HOUR, OWN_HOSTS_AFTER, Case, Policy
+from multigrey.greylist.record_choice import is_from_future, speaking_record
+from multigrey.model import Action, OriginRecord, Reason, Record, Standing, Verdict, value
+from multigrey.standing import deferred, is_spot_check, proven, returned
 
 __all__ = [
-    "HOUR",
-    "STANDING_AGE",
-    "Case",
     "Decision",
-    "Policy",
-    "choose_record",
     "decide",
     "is_measured",
-    "keep_until",
     "known_at_once",
-    "speaking_record",
+    "record_of",
+    "trust_needed",
 ]
-
-HOUR = 3600
-"""A known sender's record is written, and its origin counted, at most this often (seconds)."""
-
-STANDING_AGE = 36 * DAY
-"""Seconds for which the standing of an origin is kept at least: what it says spans 30 days."""
 
 _IMPATIENCE = 60
 """Seconds that each early retry after the first adds, where `Policy.patience` allows."""
-
-
-@value
-class Policy:
-    """The numbers a decision needs, in seconds."""
-
-    delay: int
-    """Minimum age of a new record before a retry passes."""
-    retry_window: int
-    max_age: int
-    auto_whitelist_after: int
-    """Counted passes after which an origin is trusted for a sender domain; 0: never."""
-    patience: int = 0
-    """Up to this delay each early retry after the first makes the sender wait longer (unnamed origins)."""
-    proof: Proof | None = None
-    """What a named origin has to show before it is no longer delayed; None: it always is."""
-    observe: bool = False
-    """Whether attempts that would be deferred pass, and are only watched."""
-
-
-@value
-class Case:
-    """What a decision has to know of the attempt itself."""
-
-    origin: Origin
-    key: bytes
-    """Digest of the configured key, to tell different keys of one origin apart."""
-    null_sender: bool = False
-    same_message: bool = False
-    """Another recipient of this message, with the same origin and sender, passed as a retry."""
-    domain: bytes = b""
-    """Digest of (origin, sender domain), to tell different sender domains of one origin apart."""
-    client: Address | str = ""
-    sender: str = ""
-    recipient: str = ""
-
-    @property
-    def client_shown(self) -> str:
-        """The client as a record shows it."""
-        return self.client if isinstance(self.client, str) else client_text(self.client)
 
 
 @value
@@ -121,14 +64,18 @@ def decide(
     origin_record: OriginRecord | None,
     records: Sequence[Record | None],
     standing: Standing | None = None,
+    also: Sequence[Record] = (),
 ) -> Decision:
     """Judge one attempt.  Never raises for any records a codec can produce.
 
-    `origin_record` is what is known of (origin, sender domain), `standing` of the origin as a whole.
+    `origin_record` is what is known of (origin, sender domain), `standing` of the origin as a whole,
+    `also` are records found elsewhere than under the attempt's own keys.
     """
     trusted = _settled_origin(origin_record, now)
-    decision = _judge(policy, now, case, trusted, records, standing)
-    if decision.origin_record is None and origin_record is not None and trusted is not origin_record:
+    decision = _judge(policy, now, case, trusted, records, standing, also)
+    if not case.clock_believed:
+        decision = _kept(decision)
+    elif decision.origin_record is None and origin_record is not None and trusted is not origin_record:
         decision = replace(decision, origin_record=trusted)  # a time in the future never stays
     if policy.observe and decision.verdict.action is Action.DEFER:
         return _observed(now, decision)
@@ -142,19 +89,23 @@ def _judge(
     trusted: OriginRecord,
     records: Sequence[Record | None],
     standing: Standing | None,
+    also: Sequence[Record],
 ) -> Decision:
-    found = speaking_record(policy, now, records)
-    if found is not None and found.passed_at and now - found.last_seen <= policy.max_age:
+    found = speaking_record(policy, now, (*records, *also) if also else records)
+    idle = 0 if found is None or not case.clock_believed else now - found.last_seen
+    if found is not None and found.passed_at and idle <= policy.max_age:
         return _known(policy, now, case, trusted, found, records)
     age = 0 if found is None else now - found.first_seen
     live = found is not None and not found.passed_at and age <= policy.retry_window
     waiting = found if live else None
     if waiting is not None and age >= waiting.delay:
         return _retry(policy, now, case, trusted, waiting, standing)
+    if case.provider:
+        return _provider(policy, now, case, waiting)
     if _is_trusted(policy, now, case, trusted):
         return _auto_whitelisted(policy, now, case, trusted, waiting, standing)
     if standing is not None and policy.proof is not None and not is_spot_check(case.key):
-        standing, believed = _stand(policy.proof, now, standing)
+        standing, believed = _stand(policy, now, case, standing)
         if believed:
             return _proven(policy, now, case, waiting, standing)
     if case.same_message:
@@ -162,6 +113,12 @@ def _judge(
     if waiting is not None:
         return _early(policy, now, waiting)
     return _start(policy, now, case, Reason.NEW if found is None else Reason.EXPIRED, standing)
+
+
+def _kept(decision: Decision) -> Decision:
+    """The same decision, with nothing written over what senders and origins have earned."""
+    record = None if decision.verdict.reason is Reason.KNOWN else decision.record
+    return replace(decision, record=record, origin_record=None, standing=None)
 
 
 def known_at_once(policy: Policy, now: int, records: Sequence[Times]) -> Verdict | None:
@@ -179,57 +136,9 @@ def known_at_once(policy: Policy, now: int, records: Sequence[Times]) -> Verdict
             found = times
     if found is None or now - found[1] > policy.max_age:
         return None
-    return Verdict(Action.PASS, Reason.KNOWN, 0, found[2], now - found[0], found[3])
-
-
-def choose_record(records: Iterable[Record | None], now: int) -> Record | None:
-    """The record that speaks for all keys: one that has passed, else the oldest; times settled."""
-    best: Record | None = None
-    for record in records:
-        if record is None:
-            continue
-        if _is_from_future(record, now):
-            record = _settled(record, now)  # noqa: PLW2901  (the same record, as it counts now)
-        if best is None or _speaks_before(record, best):
-            best = record
-    return best
-
-
-def keep_until(policy: Policy, record: Record) -> int:
-    """The second before which a record must not be forgotten."""
-    if record.passed_at:
-        return record.last_seen + policy.max_age
-    return record.first_seen + policy.retry_window
-
-
-def speaking_record(policy: Policy, now: int, records: Sequence[Record | None]) -> Record | None:
-    """`choose_record`, but what could be forgotten by now never hides what still counts."""
-    found = choose_record(records, now)
-    if found is None or len(records) == 1 or keep_until(policy, found) >= now:
-        return found
-    live = [record for record in records if record is not None and keep_until(policy, record) >= now]
-    return choose_record(live, now) or found
-
-
-def _is_from_future(record: Record, now: int) -> bool:
-    return record.last_seen > now or record.first_seen > now or record.passed_at > now
-
-
-def _speaks_before(one: Record, other: Record) -> bool:
-    if bool(one.passed_at) != bool(other.passed_at):
-        return bool(one.passed_at)
-    if one.passed_at:
-        return one.last_seen > other.last_seen
-    return one.first_seen < other.first_seen
-
-
-def _settled(record: Record, now: int) -> Record:
-    return replace(
-        record,
-        first_seen=min(record.first_seen, now),
-        last_seen=min(record.last_seen, now),
-        passed_at=min(record.passed_at, now),
-    )
+    age, passes = now - found[0], found[6]
+    carries = passes > 1 or (passes == 1 and age > HOUR)
+    return Verdict(Action.PASS, Reason.KNOWN, 0, found[2], age, found[3], carries=carries)
 
 
 def _settled_origin(record: OriginRecord | None, now: int) -> OriginRecord:
@@ -256,18 +165,22 @@ def _known(
         delay=found.delay,
         age=now - found.first_seen,
         attempts=found.attempts,
+        carries=_carries(found, now),
     )
     if now - found.last_seen <= HOUR:
         in_step = all(_is_fresh(record, now) for record in records)
         return Decision(verdict, None if in_step else found, None, durable=False)
     passes = found.passes + 1 if found.earned else found.passes
     record = replace(found, last_seen=now, attempts=found.attempts + 1, passes=passes)
-    counted = _counted(policy, now, case, trusted) if found.earned else None
+    if found.earned:
+        counted = _counted(policy, now, case, trusted)
+    else:
+        counted = _refreshed(now, trusted) if _is_trusted(policy, now, case, trusted) else None
     return Decision(verdict, record, counted, durable=False)
 
 
 def _is_fresh(record: Record | None, now: int) -> bool:
-    if record is None or not record.passed_at or _is_from_future(record, now):
+    if record is None or not record.passed_at or is_from_future(record, now):
         return False
     return now - record.last_seen <= HOUR
 
@@ -287,18 +200,33 @@ def _retry(
         delay=found.delay,
         age=now - found.first_seen,
         attempts=record.attempts,
+        carries=_carries(record, now),
     )
     counted = _counted(policy, now, case, trusted)
     came_back = _came_back(policy, now, case, found, standing)
     return Decision(verdict, record, counted, durable=True, standing=came_back)
 
 
+def _carries(record: Record, now: int) -> bool:
+    """Whether other recipients of its message may pass with it.
+
+    A pair that came back once, a moment ago, must not open the door for a whole dictionary.
+    """
+    return record.passes > 1 or (record.passes == 1 and now - record.first_seen > HOUR)
+
+
+def trust_needed(policy: Policy, case: Case) -> int:
+    """Counted passes after which (origin, sender domain) is trusted; 0: never."""
+    needed = policy.auto_whitelist_after
+    return min(needed, OWN_HOSTS_AFTER) if case.own_hosts else needed
+
+
 def _is_trusted(policy: Policy, now: int, case: Case, trusted: OriginRecord) -> bool:
     return (
-        0 < policy.auto_whitelist_after <= trusted.passes
+        0 < trust_needed(policy, case) <= trusted.passes
         and trusted.several_keys
         and not case.null_sender
-        and now - trusted.last_seen <= policy.max_age
+        and (now - trusted.last_seen <= policy.max_age or not case.clock_believed)
     )
 
 
@@ -310,16 +238,22 @@ def _auto_whitelisted(
     waiting: Record | None,
     standing: Standing | None,
 ) -> Decision:
-    refreshed = replace(trusted, last_seen=now) if now - trusted.last_seen > HOUR else None
+    refreshed = _refreshed(now, trusted)
     if waiting is None:
         verdict = Verdict(Action.PASS, Reason.AUTO_WHITELISTED)
-        return Decision(verdict, None, refreshed, durable=False)
+        return Decision(verdict, _let_in_at_once(policy, now, case), refreshed, durable=False)
     return replace(_waited(policy, now, case, waiting, standing), origin_record=refreshed)
 
 
-def _stand(proof: Proof, now: int, standing: Standing) -> tuple[Standing, bool]:
+def _refreshed(now: int, trusted: OriginRecord) -> OriginRecord | None:
+    """The record of an origin that is trusted, used once more; None: it need not be written."""
+    return replace(trusted, last_seen=now) if now - trusted.last_seen > HOUR else None
+
+
+def _stand(policy: Policy, now: int, case: Case, standing: Standing) -> tuple[Standing, bool]:
     """Whether the origin is believed, and its standing with that noted."""
-    believed = proven(standing, proof, now)
+    assert policy.proof is not None
+    believed = proven(standing, policy.proof, now, named=case.origin.named)
     if believed is bool(standing.proven_at):
         return standing, believed
     return replace(standing, proven_at=now if believed else 0), believed
@@ -330,9 +264,16 @@ def _proven(policy: Policy, now: int, case: Case, waiting: Record | None, standi
         return _waited(policy, now, case, waiting, standing, "proven origin")
     verdict = Verdict(Action.PASS, Reason.AUTO_WHITELISTED, detail="proven origin")
     stale = now - standing.last_seen > HOUR or standing.proven_at == now
+    record = _let_in_at_once(policy, now, case)
     return Decision(
-        verdict, None, None, durable=False, standing=replace(standing, last_seen=now) if stale else None
+        verdict, record, None, durable=False, standing=replace(standing, last_seen=now) if stale else None
     )
+
+
+def _provider(policy: Policy, now: int, case: Case, waiting: Record | None) -> Decision:
+    """A server of a provider that is known to retry: remembered, for the day its name is missing."""
+    record = _let_in_at_once(policy, now, case) if waiting is None else _let_in(now, waiting)
+    return Decision(Verdict(Action.PASS, Reason.PROVIDER), record, None, durable=False)
 
 
 def _waited(
@@ -357,11 +298,15 @@ def _let_in(now: int, found: Record) -> Record:
     return replace(found, last_seen=now, attempts=found.attempts + 1, passed_at=now, passes=0)
 
 
+def _let_in_at_once(policy: Policy, now: int, case: Case) -> Record:
+    """The record of an attempt that need not wait: the pair is known from now on."""
+    return _let_in(now, replace(record_of(policy, now, case), attempts=0))
+
+
 def _same_message(
     policy: Policy, now: int, case: Case, waiting: Record | None, standing: Standing | None
 ) -> Decision:
-    fresh = replace(_new_record(policy, now, case), attempts=0)
-    record = _let_in(now, fresh if waiting is None else waiting)
+    record = _let_in_at_once(policy, now, case) if waiting is None else _let_in(now, waiting)
     verdict = Verdict(
         Action.PASS,
         Reason.SAME_MESSAGE,
@@ -394,13 +339,17 @@ def _early(policy: Policy, now: int, found: Record) -> Decision:
 
 def _start(policy: Policy, now: int, case: Case, reason: Reason, standing: Standing | None) -> Decision:
     verdict = Verdict(Action.DEFER, reason, retry_after=policy.delay, delay=policy.delay, attempts=1)
-    asked = deferred(standing, now) if is_measured(policy, case) else None
-    return Decision(verdict, _new_record(policy, now, case), None, durable=True, standing=asked)
+    asked = None
+    # Of an address without a name nothing is noted before something has come back from it: there are
+    # millions of them in a flood.
+    if is_measured(policy, case) and (case.origin.named or standing is not None):
+        asked = deferred(standing, now)
+    return Decision(verdict, record_of(policy, now, case), None, durable=True, standing=asked)
 
 
 def is_measured(policy: Policy, case: Case) -> bool:
     """Whether what becomes of this deferral says something about its origin."""
-    return policy.proof is not None and case.origin.named and not case.null_sender and not policy.observe
+    return policy.proof is not None and not case.null_sender and not policy.observe
 
 
 def _came_back(
@@ -409,7 +358,7 @@ def _came_back(
     """The origin's standing with one more return, if that deferral was counted for this origin."""
     if not is_measured(policy, case) or found.origin != case.origin.text:
         return None
-    return returned(standing, now, found.first_seen, case.domain)
+    return returned(standing, now, found.first_seen, case.mark_of(case.domain))
 
 
 def _observed(now: int, decision: Decision) -> Decision:
@@ -420,10 +369,11 @@ def _observed(now: int, decision: Decision) -> Decision:
     return replace(decision, verdict=verdict, record=record, durable=False)
 
 
-def _new_record(policy: Policy, now: int, case: Case) -> Record:
+def record_of(policy: Policy, first_seen: int, case: Case) -> Record:
+    """The record of an attempt first made at `first_seen`."""
     return Record(
-        first_seen=now,
-        last_seen=now,
+        first_seen=first_seen,
+        last_seen=first_seen,
         delay=policy.delay,
         client=case.client_shown,
         sender=case.sender,

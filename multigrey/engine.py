@@ -1,8 +1,9 @@
 """The way of one attempt, from the question to the reply (the steps are those of multigrey(8)).
 
-    1 authenticated clients pass
+    1 authenticated clients pass; what was blocked by hand is refused
     2 whitelist sources, in order
-    3 rules, in order; what slow sources would find is still unknown and never matches
+    3 rules, in order; what slow sources would find is still unknown and never matches; then who is not
+      greylisted at all: own clients, providers that are known to retry, bounces and probes at RCPT
     4 what is known under the attempt's keys
     5 only if that means waiting: slow sources are asked, once; rules again; keys widened
     6 the decision, atomically in the store
@@ -15,42 +16,64 @@ immutable and swapped as a whole by a reload; an attempt in flight ends with wha
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
 from multigrey.clock import Clock
-from multigrey.contracts import Durability, Store
-from multigrey.decision import Case, known_at_once
+from multigrey.contracts import Store
+from multigrey.decision import known_at_once
 from multigrey.errors import CodecError, StoreError
 from multigrey.fairness import NewRecords
-from multigrey.judging import Setup, trouble, without_store, words
+from multigrey.judging import (
+    Setup,
+    blocked_as,
+    is_judged_at_data,
+    is_remembered,
+    listed,
+    not_greylisted,
+    trouble,
+    words,
+)
+from multigrey.known_names import KnownNames
+from multigrey.learned import Learned
 from multigrey.messages import MessageTable
 from multigrey.model import (
     Action,
     Attempt,
     DecisionEvent,
-    Findings,
     Origin,
     Reason,
     Reply,
+    Stage,
     Verdict,
 )
-from multigrey.origin import trust_text
 from multigrey.question import Question, passed_times
 from multigrey.recent import Recent, Seen
 from multigrey.replies import worded
-from multigrey.ways import Begun, OnError, Pending, Waiting, Way, each
+from multigrey.slow import asked, organisation, under_name
+from multigrey.ways import (
+    Begun,
+    OnError,
+    Pending,
+    Waiting,
+    Way,
+    each,
+    failure_of,
+    question_of,
+    record_keys,
+    under_rule,
+)
 
 __all__ = ["Begun", "Engine", "OnError", "Pending", "Setup", "Waiting", "failure_of", "under_rule"]
 
 logger = logging.getLogger(__name__)
 
-_BLOCKED = "blocked"
 _MAKES_A_RECORD = frozenset({Reason.NEW, Reason.EXPIRED})
-_SHOWN = 320
-"""How much of an address a record shows (the key is made of all of it): nobody fills the store with one."""
+_AT_ONCE = frozenset({Reason.AUTO_WHITELISTED, Reason.PROVIDER})
+"""They make one too, unless one waited."""
+_STARTS = _MAKES_A_RECORD | {Reason.OVER_LIMIT}
 
 
 class Engine:
@@ -68,10 +91,14 @@ class Engine:
         listeners: Sequence[Callable[[DecisionEvent], None]] = (),
         new_records: NewRecords | None = None,
         is_full: Callable[[], bool] = lambda: False,
+        mark_key: bytes = b"",
+        believed: Callable[[], bool] = lambda: True,
+        names: KnownNames | None = None,
     ) -> None:
         """`host` and `version` stand in the header; `listeners` hear of every decision.
 
-        `new_records` says which origins may have no more records of their own, `is_full` that nobody may.
+        `new_records` says which origins may make no more records, `is_full` that nobody may: they get marks
+        under `mark_key` (secret bytes).  `believed` says whether the clock may be, `names` which names.
         """
         self.setup = setup
         self.store = store
@@ -86,6 +113,8 @@ class Engine:
         self._recent = Recent()
         self.new_records = new_records
         self._is_full = is_full
+        self.clock_believed = believed
+        self.learned = Learned(mark_key, names)
         self._unreported: list[DecisionEvent] = []
 
     def begin(self, attempt: Attempt, on_error: OnError) -> Begun:
@@ -162,67 +191,62 @@ class Engine:
         now = self.clock.now()
         return self._conclude(pending.setup, pending.attempt, now, pending.origin, verdict, on_error)
 
-    def question(self, pending: Pending, coarse: Origin | None = None) -> Question:
-        """What the store is asked for an attempt.
-
-        `coarse`: it gets no record of its own, but shares that of this origin.
-        """
-        setup, attempt, origin = pending.setup, pending.attempt, pending.origin
-        scheme = setup.scheme
-        policy = setup.policy_for(origin, pending.rule)
-        told = scheme.envelope(attempt)
-        origin_key = standing_key = None
-        if attempt.sender and not attempt.raw:
-            origin_key = scheme.origin_key(trust_text(origin, attempt.client_address), told.domain)
-        if origin.named and not pending.looked_up and policy.proof is not None and not attempt.raw:
-            standing_key = scheme.standing_key(origin)
-        case = Case(
-            origin=origin,
-            key=pending.keys[0][1],
-            null_sender=not attempt.sender,
+    def question(self, pending: Pending, *, over_limit: bool = False) -> Question:
+        """What the store is asked for an attempt; `over_limit`: it gets a mark instead of a record."""
+        return question_of(
+            pending,
             same_message=self._is_same_message(pending),
-            domain=b"" if origin_key is None else origin_key[1],
-            client=attempt.client_address or "",
-            sender=told.shown[:_SHOWN],
-            recipient=(attempt.raw or told.recipient)[:_SHOWN],
-        )
-        if setup.redactor is not None:
-            case = setup.redactor.case(case)
-        return Question(
-            policy=policy,
-            now=pending.now,
-            case=case,
-            record_keys=pending.keys,
-            origin_key=origin_key if policy.auto_whitelist_after else None,
-            standing_key=standing_key,
-            coarse_key=None if coarse is None else scheme.coarse_key(attempt, coarse),
+            marks=self.learned.marks,
+            over_limit=over_limit,
+            clock_believed=self.clock_believed(),
         )
 
     def pending(self, attempt: Attempt) -> Pending:
         """An attempt as `question` wants it, when nobody asked for a verdict (commands)."""
-        setup = self.setup
+        setup, now = self.setup, self.clock.now()
         network = setup.network(attempt)
-        origin = setup.origin_of(attempt, network)
-        keys = setup.scheme.record_keys(attempt, origin, network)
-        return Pending(setup, attempt, self.clock.now(), network, keys, origin, None)
+        origin, doubted = self.learned.who(setup, attempt, network, now)
+        keys = record_keys(setup, attempt, origin, network, None, doubted)
+        return Pending(setup, attempt, now, network, keys, origin, None, doubted=doubted)
+
+    def is_first(self, attempt: Attempt) -> bool:
+        """Whether it is the first recipient of its message, as far as is known; remembers nothing."""
+        first = self._messages.first(attempt)
+        return first is None or first == attempt.recipient
 
     # The steps of `begin_all`; each says whether the next one is wanted.
 
     def _place(self, way: Way) -> bool:
         """Who is sending, and what can be said without looking at what is known: steps 1 to 3."""
         setup, attempt = way.setup, way.attempt
+        if attempt.stage is Stage.DATA and not attempt.recipient and attempt.message:
+            # Several recipients: all but the first were judged at RCPT.
+            attempt = way.attempt = replace(attempt, recipient=self._messages.first(attempt) or "")
         seen = self._recent.find(attempt, setup)
         if seen is None:
             way.network = setup.network(attempt)
-            way.origin = setup.origin_of(attempt, way.network)
+            way.origin, way.doubted = self.learned.who(setup, attempt, way.network, way.now)
         else:
             way.network, way.origin = seen.network, seen.origin
-        found = without_store(setup, attempt, way.origin, way.now, None)
+        blocked = bool(blocked_as(self.blocked, setup, attempt, way.origin, way.network))
+        found = listed(setup, attempt, way.origin, way.now, None, blocked=blocked)
+        if seen is not None and seen.plain:
+            way.provider = seen.provider
+        else:
+            first = True
+            if is_judged_at_data(setup, attempt):
+                first = self._messages.note_first(attempt) or not attempt.message
+            if not isinstance(found, Verdict):
+                passed = not_greylisted(setup, attempt, way.origin, None, first=first)
+                way.provider = is_remembered(attempt, passed)
+                found = found if passed is None or way.provider else passed
         if isinstance(found, Verdict):
             way.verdict = found
+            if found.match is not None:
+                self._note_carrier(attempt, way.origin, found)
             return False
         way.rule = found
-        if seen is not None and not self.blocked and (found is None or found.key is None):
+        if seen is not None and (found is None or found.key is None):
             way.seen = seen
             way.keys = seen.keys_for(way.now)
         return True
@@ -235,7 +259,7 @@ class Engine:
             found = self.store.peek([key for way in ways for key in way.keys])
         except StoreError as error:
             for way in ways:
-                way.verdict = trouble(way.on_error, str(error))
+                way.fail(str(error))
             return ()
         begin = 0
         for way in ways:
@@ -257,15 +281,13 @@ class Engine:
             return True
         if way.keys is seen.keys:
             seen.together = way.now
+        if way.verdict.carries and way.attempt.message:
+            self._messages.note_pass(way.attempt, way.origin)
         return False
 
     def _key(self, way: Way) -> bool:
         """Under which keys it is remembered."""
-        setup, attempt = way.setup, way.attempt
-        way.keys = setup.scheme_for(way.rule).record_keys(attempt, way.origin, way.network)
-        if self.blocked and self._is_blocked(setup, attempt, way.origin, way.network):
-            way.verdict = Verdict(Action.REJECT, Reason.RULE, rule=_BLOCKED)
-            return False
+        way.keys = record_keys(way.setup, way.attempt, way.origin, way.network, way.rule, way.doubted)
         return True
 
     def _find(self, way: Way) -> bool:
@@ -275,22 +297,27 @@ class Engine:
         way.verdict = None if times is None else known_at_once(setup.policy, way.now, times)
         if way.verdict is None:
             return True
-        if setup.scheme_for(way.rule) is setup.scheme:
-            seen = Seen(setup, way.network, way.origin, way.keys)
+        self._note_carrier(way.attempt, way.origin, way.verdict)
+        if setup.scheme_for(way.rule) is setup.scheme and way.doubted is None:
+            seen = Seen(setup, way.network, way.origin, way.keys, provider=way.provider)
             seen.together = way.now
             self._recent.note(way.attempt, seen)
         return False
 
-    def _is_blocked(self, setup: Setup, attempt: Attempt, origin: Origin, network: str) -> bool:
-        """Whether somebody blocked it, whichever of its keys they knew and whatever a rule makes of it."""
-        keys = setup.scheme.record_keys(attempt, origin, network)
-        return any(digest in self.blocked for _, digest in keys)
-
     def _ask(self, way: Way) -> bool:
         """What the store has to be asked, if nobody else has to be asked first."""
         setup = way.setup
-        pending = Pending(setup, way.attempt, way.now, way.network, way.keys, way.origin, way.rule)
-        way.pending = pending
+        pending = way.pending = Pending(
+            setup,
+            way.attempt,
+            way.now,
+            way.network,
+            way.keys,
+            way.origin,
+            way.rule,
+            provider=way.provider,
+            doubted=way.doubted,
+        )
         if setup.ask is not None:
             way.begun = pending
             return False
@@ -301,10 +328,10 @@ class Engine:
     def _submit(self, way: Way) -> bool:
         """Decide and hand over to the store."""
         pending, question = way.pending, way.question
-        coarse = self._over_limit(pending)
+        over_limit = self._over_limit(pending)
         # Another recipient may have passed in this very round.
-        if coarse is not None or self._is_same_message(pending) is not question.case.same_message:
-            question = self.question(pending, coarse)
+        if over_limit or self._is_same_message(pending) is not question.case.same_message:
+            question = self.question(pending, over_limit=over_limit)
             way.keys, way.values = question.keys, None
         submitted = self.store.submit(way.keys, question, way.values or ())
         if submitted is None:
@@ -324,61 +351,66 @@ class Engine:
         return False
 
     async def _greylist(self, pending: Pending) -> tuple[Verdict, Origin]:
-        if pending.setup.ask is not None:
+        ask, name = pending.setup.ask, ""
+        if ask is not None:
             question = self.question(pending)
-            expected = question(await self.store.read(question.keys)).value
+            values = await self.store.read(question.keys)
+            expected = question(values).value
             if expected.action is Action.DEFER or expected.observed:
-                found = await self.asked(pending, pending.setup.ask)
+                found = await asked(pending, ask, first=self.is_first(pending.attempt))
                 if isinstance(found, Verdict):
                     return found, pending.origin
                 pending = found
-        question = self.limited(pending)
+            else:
+                name = await organisation(pending, ask, question, values, expected)
+        question = under_name(pending, self.limited(pending), name)
         verdict = await self.store.apply(question.keys, question)
         return self._noted(pending, verdict), pending.origin
 
-    async def asked(
-        self, pending: Pending, ask: Callable[[Attempt], Awaitable[Findings]]
-    ) -> Verdict | Pending:
-        """What slow sources make of it: a verdict, or the same attempt with what they found."""
-        setup, attempt = pending.setup, pending.attempt
-        findings = await ask(attempt)
-        told = findings.origin
-        origin = pending.origin if told is None or pending.origin.named else told
-        found = without_store(setup, attempt, origin, pending.now, findings)
-        if isinstance(found, Verdict):
-            return found
-        scheme = setup.scheme_for(found)
-        keys = scheme.record_keys(attempt, origin, pending.network)
-        if told is not None:
-            wider = scheme.named_key(attempt, told, pending.network)
-            keys = keys if wider in keys else (*keys, wider)
-        return replace(pending, keys=keys, origin=origin, rule=found, looked_up=origin is told)
-
     def limited(self, pending: Pending) -> Question:
-        """The question, with a coarse record where the origin may have no more of its own."""
-        return self.question(pending, self._over_limit(pending))
+        """The question, with a mark in place of a record where the origin may make no more of those."""
+        return self.question(pending, over_limit=self._over_limit(pending))
 
     def _is_same_message(self, pending: Pending) -> bool:
-        """Whether another recipient of its message has passed as a retry."""
-        return pending.setup.message_pass and self._messages.has_passed(pending.attempt, pending.origin)
+        """Whether another recipient of its message has passed, and carries this one."""
+        return pending.setup.message_pass and self._messages.is_carried(pending.attempt, pending.origin)
 
-    def _over_limit(self, pending: Pending) -> Origin | None:
-        """The origin to keep a coarse record under; None: it may have one of its own."""
+    def _over_limit(self, pending: Pending) -> bool:
+        """Whether the origin may make no more records."""
         if pending.attempt.raw:
-            return None
-        coarse = pending.counted if self._is_full() else None
-        if self.new_records is not None:
-            over = self.new_records.over(pending.counted, pending.attempt.client_address, pending.now)
-            coarse = over or coarse
-        return coarse
+            return False
+        if self._is_full():
+            return True
+        if self.new_records is None:
+            return False
+        origin, address = pending.counted, pending.attempt.client_address
+        return self.new_records.over(origin, address, pending.now) is not None
 
     def _noted(self, pending: Pending, verdict: Verdict) -> Verdict:
-        """Remember a retry for the rest of its message; name the rule that set the delay."""
-        if verdict.reason is Reason.RETRY:
-            self._messages.note_pass(pending.attempt, pending.origin)
-        elif verdict.reason in _MAKES_A_RECORD and self.new_records is not None:
-            self.new_records.note(pending.counted, pending.attempt.client_address, pending.now)
+        """Remember what matters to others; name the rule that set the delay."""
+        attempt, reason = pending.attempt, verdict.reason
+        makes_record = reason in _MAKES_A_RECORD or (reason in _AT_ONCE and not verdict.attempts)
+        if makes_record and self.new_records is not None:
+            self.new_records.note(pending.counted, attempt.client_address, pending.now)
+        if reason in _STARTS:
+            self.learned.deferred(pending, verdict)
+        elif reason is Reason.SAME_MESSAGE:
+            self._messages.note_carried(attempt, pending.origin)
+        else:
+            if reason is Reason.RETRY:
+                self.learned.returned(pending, verdict)
+            self._note_carrier(attempt, pending.origin, verdict)
         return under_rule(pending, verdict)
+
+    def _note_carrier(self, attempt: Attempt, origin: Origin, verdict: Verdict) -> None:
+        """Let the others of its message in too, if what let it in says something of the sender."""
+        reason = verdict.reason
+        if reason is Reason.AUTO_WHITELISTED:
+            self._messages.note_pass(attempt, origin, proven=True)
+        elif verdict.carries or (verdict.match is not None and verdict.match.carries):
+            self._messages.note_pass(attempt, origin)
+        elif reason is Reason.RETRY:
+            self._messages.note_pass(attempt, origin, returned=True)
 
     def _conclude(
         self,
@@ -413,20 +445,3 @@ class Engine:
     def figures(self) -> Mapping[str, Any]:
         """Decisions since the start, by action and reason."""
         return {f"{action.value} {reason.value}": n for (action, reason), n in self.counts.items()}
-
-
-def under_rule(pending: Pending, verdict: Verdict) -> Verdict:
-    """The verdict with the name and words of the rule that said how to greylist, if one did."""
-    rule = pending.rule
-    if rule is not None and (verdict.action is Action.DEFER or verdict.observed):
-        return replace(verdict, rule=rule.rule, text=rule.text, code=rule.code)
-    return verdict
-
-
-async def failure_of(durability: Durability) -> str:
-    """What kept a decision from the disk; "" when it is there."""
-    try:
-        await durability.committed()
-    except StoreError as error:
-        return str(error)
-    return ""

@@ -98,7 +98,7 @@ class Expectations:
         now, sender = self._now(), _domain_of(attempt)
         for each in found:
             if now < each.until and _is_from(each, sender):
-                return Match(SOURCE, each.text, each.asked_by)
+                return Match(SOURCE, each.text, each.asked_by, carries=bool(each.sender_domain))
         return None
 
     def all(self) -> list[Expectation]:

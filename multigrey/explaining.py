@@ -1,8 +1,8 @@
 """Why an attempt is judged as it is: the way of an attempt once more, read-only, with everything told.
 
-What is told comes from the functions the engine itself decides with (`without_store`, `Rules`, `Question`,
-`Engine.limited`, `Engine.asked`); the store is only read, and nothing is counted or remembered.  So the
-verdict is the one an attempt gets that is made at the same second: tests hold both against each other.
+What is told comes from the functions the engine itself decides with (`listed`, `not_greylisted`, `Rules`,
+`Question`, `Engine.limited`, `slow.asked`); the store is only read, and nothing is counted or remembered.
+So the verdict is the one an attempt gets that is made at the same second: tests hold both against each other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from typing import Any
 
 from multigrey.engine import Engine, Pending, under_rule
 from multigrey.errors import CodecError, StoreError
-from multigrey.judging import Setup, trouble, without_store
+from multigrey.facts import forwarded_note
+from multigrey.judging import (
+    Setup,
+    blocked_as,
+    is_judged_at_data,
+    is_remembered,
+    listed,
+    not_greylisted,
+    trouble,
+)
 from multigrey.model import Action, Attempt, Findings, Origin, Reason, Verdict
 from multigrey.question import Question
 from multigrey.reasons import (
@@ -29,6 +38,8 @@ from multigrey.reasons import (
     seen,
 )
 from multigrey.rules import Outcome
+from multigrey.slow import asked
+from multigrey.ways import record_keys
 
 __all__ = ["Explanation", "explain", "whitelist_step"]
 
@@ -124,23 +135,51 @@ async def explain(
 def _begin(engine: Engine, attempt: Attempt) -> _Way:
     setup, now = engine.setup, engine.clock.now()
     network = setup.network(attempt)
-    origin = setup.origin_of(attempt, network)
-    found = without_store(setup, attempt, origin, now, None)
+    origin, doubted = engine.learned.who(setup, attempt, network, now)
+    first = not is_judged_at_data(setup, attempt) or engine.is_first(attempt)
+    blocked = blocked_as(engine.blocked, setup, attempt, origin, network)
+    found = listed(setup, attempt, origin, now, None, blocked=bool(blocked))
     verdict = found if isinstance(found, Verdict) else None
     rule = None if isinstance(found, Verdict) else found
-    keys = setup.scheme_for(rule).record_keys(attempt, origin, network)
-    way = _Way(engine, Pending(setup, attempt, now, network, keys, origin, rule), verdict)
+    passed = None if verdict is not None else not_greylisted(setup, attempt, origin, None, first=first)
+    provider = is_remembered(attempt, passed)
+    if not provider:
+        verdict = verdict or passed
+    keys = record_keys(setup, attempt, origin, network, rule, doubted)
+    pending = Pending(setup, attempt, now, network, keys, origin, rule, provider=provider, doubted=doubted)
+    way = _Way(engine, pending, verdict)
     way.steps += [
         Step("mode", _MODES.get(setup.mode, setup.mode)),
         Step("authenticated", f"as {attempt.authenticated}" if attempt.authenticated else "no"),
-        origin_step(setup, attempt, network, origin),
+        origin_step(setup, attempt, network, origin, engine.learned.judged(setup, attempt, now)),
+        Step("blocked", f"by an administrator: {blocked}" if blocked else "no"),
         whitelist_step(setup, attempt),
         _rules(setup, attempt, origin, now, None),
-        _identity(setup, attempt),
+        _own_client(setup, attempt),
+        _provider(setup, attempt, origin),
+        _identity(setup, attempt, first=first),
     ]
-    if verdict is None:
-        way.steps.append(_blocked(way))
     return way
+
+
+def _own_client(setup: Setup, attempt: Attempt) -> Step:
+    address = attempt.client_address
+    if address is not None and setup.is_own(address):
+        return Step("own-client", f"{address} is this host or in own_networks: it is not greylisted")
+    return Step("own-client", "no")
+
+
+def _provider(setup: Setup, attempt: Attempt, origin: Origin) -> Step:
+    provider = setup.provider_of(attempt)
+    if not provider:
+        return Step("provider", "no")
+    if not (origin.named and setup.retries(attempt)):
+        return Step("provider", f"{provider}: one sender, greylisted like others")
+    if not setup.providers_pass:
+        return Step(
+            "provider", f"{provider} is known to retry, but is delayed all the same as things are set"
+        )
+    return Step("provider", f"{provider} is known to retry: it is not delayed")
 
 
 _MODES = {
@@ -173,9 +212,11 @@ def whitelist_step(setup: Setup, attempt: Attempt) -> Step:
             }
             first = first or f"{found.entry} of {found.source}{_whose(found.owner)}"
         details.append(row)
-    return Step(
-        "whitelists", first or f"no entry of {plural(len(details), 'source')} matches", tuple(details)
-    )
+    if first:
+        return Step("whitelists", first, tuple(details))
+    outcome = f"no entry of {plural(len(details), 'source')} matches"
+    note = forwarded_note(attempt)
+    return Step("whitelists", f"{outcome}; {note}" if note else outcome, tuple(details))
 
 
 def _whose(owner: str) -> str:
@@ -217,22 +258,17 @@ def _wanted(outcome: Outcome) -> str:
     return f"{word} with {', '.join(told)}" if told else word
 
 
-def _identity(setup: Setup, attempt: Attempt) -> Step:
+def _identity(setup: Setup, attempt: Attempt, *, first: bool) -> Step:
     if attempt.raw:
         return Step("identity", "a key of its own, made by whoever asks")
-    if not attempt.sender and setup.null_sender_at_data and attempt.stage.value == "rcpt":
-        return Step("identity", "the null sender at RCPT: a bounce or a probe, judged at DATA")
+    if is_judged_at_data(setup, attempt):
+        what = "the probe sender" if attempt.sender else "the null sender"
+        if first:
+            return Step("identity", f"{what} at RCPT: perhaps only a probe, judged at DATA")
+        return Step("identity", f"{what} with a second recipient: no probe, judged now")
     if attempt.client_address is None:
         return Step("identity", "the client's address is not known: there is nothing to remember")
     return Step("identity", f"{attempt.client_address}, {attempt.sender or '<>'}, {attempt.recipient}")
-
-
-def _blocked(way: _Way) -> Step:
-    text = way.engine.blocked.get(way.pending.keys[0][1])
-    if text is None:
-        return Step("blocked", "no")
-    way.verdict = Verdict(Action.REJECT, Reason.RULE, rule="blocked")
-    return Step("blocked", f"by an administrator: {text}")
 
 
 # --- what is known ---------------------------------------------------------------------------------
@@ -255,9 +291,9 @@ async def _look(way: _Way, *, ask: bool) -> Seen:
 
 def _limit(way: _Way, question: Question) -> Iterator[Step]:
     if way.engine.new_records is not None and not way.pending.attempt.raw:
-        yield limit_step(way.engine.new_records, way.pending, over=question.coarse_key is not None)
-    elif question.coarse_key is not None:
-        yield Step("limit", "the store is full: new attempts share one record for each origin")
+        yield limit_step(way.engine.new_records, way.pending, over=bool(question.mark_digest))
+    elif question.mark_digest:
+        yield Step("limit", "the store is full: a new attempt is remembered by a mark of its own")
 
 
 async def _slow_sources(way: _Way, expected: Verdict, *, ask: bool) -> None:
@@ -283,7 +319,7 @@ async def _ask(way: _Way, setup: Setup) -> None:
         del attempt
         return findings
 
-    found = await way.engine.asked(pending, told)
+    found = await asked(pending, told, first=way.engine.is_first(pending.attempt))
     way.steps.append(Step("slow-sources", _found(findings), (_findings(findings),)))
     if isinstance(found, Verdict):
         way.verdict = found

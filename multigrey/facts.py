@@ -4,16 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from multigrey.addresses import host_name, split_address
 from multigrey.contracts import Trait
 from multigrey.keys import Recipient, address_text
+from multigrey.logline import printable
 from multigrey.model import Attempt, Origin
+from multigrey.senders import forwarded_sender, listed_forms
 
-__all__ = ["Facts", "Surroundings", "WorkedOut"]
+__all__ = ["Facts", "Surroundings", "WorkedOut", "forwarded_note", "sender_forms"]
 
 T = TypeVar("T")
+
+_CACHED = 4096
+"""Enough for the senders and recipients of the moment, as in the tables of whitelists: some 2 MB at most."""
+_LONGEST_CACHED = 320
+"""Characters; an address has no more (RFC 5321 section 4.5.3.1)."""
+
+
+def sender_forms(attempt: Attempt) -> tuple[str, ...]:
+    """What lists, rules and whoever else means senders by their text compare: one of them must match.
+
+    The envelope sender, and the same without the signature (BATV) and the recipient (VERP) that its own
+    domain has put around it.  Empty for an attempt that was not asked about by addresses.
+    """
+    if attempt.raw:
+        return ()
+    sender, recipient = attempt.sender, attempt.recipient
+    if len(sender) > _LONGEST_CACHED or len(recipient) > _LONGEST_CACHED:
+        return _forms.__wrapped__(sender, recipient)
+    return _forms(sender, recipient)
+
+
+@lru_cache(maxsize=_CACHED)
+def _forms(sender: str, recipient: str) -> tuple[str, ...]:
+    return listed_forms(address_text(sender), address_text(recipient))
+
+
+def forwarded_note(attempt: Attempt) -> str:
+    """What to know of a forwarder's sender (SRS) when no entry matches; "" for all other senders."""
+    found = None if attempt.raw else forwarded_sender(address_text(attempt.sender))
+    if found is None:
+        return ""
+    scheme, domain, inner = found
+    return printable(
+        f"the sender is wrapped by {scheme} of {domain}; entries never match the inner address {inner}"
+    )
 
 
 class Surroundings:
@@ -101,6 +139,11 @@ class Facts:
     def sender(self) -> str | None:
         """The envelope sender; "" is the null sender."""
         return None if self.attempt.raw else address_text(self.attempt.sender)
+
+    @WorkedOut
+    def senders(self) -> tuple[str, ...]:
+        """The texts of the envelope sender that conditions look for, `sender` first (`sender_forms`)."""
+        return sender_forms(self.attempt)
 
     @WorkedOut
     def sender_domain(self) -> str | None:

@@ -1,15 +1,15 @@
 """How many new records each origin makes in an hour, counted in fixed memory.
 
 Greylisting remembers what strangers ask for, so a stranger must not be able to ask for all of it.
-Whoever is over the limit is remembered by one coarse record for each recipient domain: a retry still
-passes, and the store stays bounded.
+Attempts over the limit get a mark instead of a record (see `greylist.marks`): their own retry still passes,
+and the store stays bounded.
 
 A named origin counts by itself, and nothing nests in it.  An unnamed client counts for its network
 and the networks around that one, because addresses next to each other cost nothing: 10,000 networks
 of /64 are one customer.  The wider ones may have a multiple of what a single one may:
 
-    IPv4  /24 once   /16 ten times
-    IPv6  /64 once   /56 twice   /48 four times   /32 ten times
+    IPv4  /24 once   /16 ten times                                  all together fifty times
+    IPv6  /64 once   /56 twice   /48 four times   /32 ten times     all together fifty times
 
 These networks are the same whatever ipv4_prefix and ipv6_prefix say.
 
@@ -42,13 +42,15 @@ Network = tuple[int, int, int]
 
 _TIMES = {4: ((16, 10), (24, 1)), 6: ((32, 10), (48, 4), (56, 2), (64, 1))}
 """The prefixes of each IP version, the widest first, and how many times the limit each may have."""
+_TOGETHER = 50
+"""How many times the limit all unnamed clients of one IP version may have."""
 _ALONE = ((0, 1),)
 """A named origin has no networks."""
 _PREFIXES = {version: tuple(prefix for prefix, _ in levels) for version, levels in _TIMES.items()}
 _BITS = {4: 32, 6: 128}
 _LEVELS = {
-    version: tuple((b"u%d/%d:" % (version, prefix), _BITS[version] - prefix) for prefix in prefixes)
-    for version, prefixes in _PREFIXES.items()
+    version: tuple((b"u%d/%d:" % (version, prefix), _BITS[version] - prefix) for prefix, _ in levels)
+    for version, levels in _TIMES.items()
 }
 """What stands before the number of a network, and how many bits of an address are not in it."""
 _ROWS = 4
@@ -75,7 +77,19 @@ class NewRecordLimits:
 class NewRecords:
     """Counts them.  `limits` may be replaced at any time."""
 
-    __slots__ = ("_before", "_key", "_last", "_levels", "_mask", "_now", "_start", "_width", "limits")
+    __slots__ = (
+        "_all",
+        "_all_before",
+        "_before",
+        "_key",
+        "_last",
+        "_levels",
+        "_mask",
+        "_now",
+        "_start",
+        "_width",
+        "limits",
+    )
 
     def __init__(self, limits: NewRecordLimits, size: int = _MOST_CELLS, *, key: bytes = b"") -> None:
         """`size`: cells of a row, made a power of two; each takes 32 bytes in all (2 MiB by default).
@@ -92,6 +106,9 @@ class NewRecords:
         self._now = self._zeros()
         self._before: array[int] | None = None
         """None: nothing was counted in the hour before."""
+        self._all = dict.fromkeys(_BITS, 0)
+        """New records of all unnamed clients in this hour, by IP version; and in the hour before."""
+        self._all_before = dict.fromkeys(_BITS, 0)
         self._start: int | None = None
         self._last: tuple[object, object, tuple[int, ...]] = (None, None, ())
         """Whose marks were made last: `note` follows `over` for the same attempt."""
@@ -99,15 +116,20 @@ class NewRecords:
     def over(self, origin: Origin, client_address: Address | None, now: int) -> Origin | None:
         """None while this origin may make another new record.
 
-        Else the origin to keep its coarse record under: itself if it is named, otherwise the widest
-        of its networks that is over the limit, so that cycling through the narrower ones gains
-        nothing.  Some microseconds.
+        Else who is over the limit: itself if it is named, otherwise the widest of its networks, so that
+        cycling through the narrower ones gains nothing.  Some microseconds.
         """
         limits = self.limits
         limit = limits.named if origin.named else limits.unnamed
         if not limit:
             return None
         self._turned(now)
+        if (
+            not origin.named
+            and client_address is not None
+            and self._together(client_address.version, now) >= limit * _TOGETHER
+        ):
+            return Origin(network_of(client_address, 0, 0), named=False)
         present, before, mask = self._now, self._before, self._mask
         levels = _ALONE if origin.named or client_address is None else _TIMES[client_address.version]
         for mark, (prefix, factor) in zip(self._marks_of(origin, client_address), levels, strict=False):
@@ -122,8 +144,10 @@ class NewRecords:
         return None
 
     def note(self, origin: Origin, client_address: Address | None, now: int) -> None:
-        """A new record was made for this origin (not a coarse one)."""
+        """A new record was made for this origin (not a mark)."""
         self._turned(now)
+        if not origin.named and client_address is not None:
+            self._all[client_address.version] += 1
         present, mask, width = self._now, self._mask, self._width
         for mark in self._marks_of(origin, client_address):
             a = mark & mask
@@ -145,6 +169,13 @@ class NewRecords:
         """New records of the last hour: of a named origin, or of the client's /24 or /64."""
         marks = self._marks_of(origin, client_address)
         return int(self._count(marks[-1], now)) if marks else 0
+
+    def _together(self, version: int, now: int) -> float:
+        """New records of the last hour of all unnamed clients of an IP version, at least."""
+        before = self._all_before[version]
+        if not before:
+            return self._all[version]
+        return self._all[version] + (1 - (now - self._turned(now)) / HOUR) * before
 
     def _marks_of(self, origin: Origin, client_address: Address | None) -> tuple[int, ...]:
         """What stands for a named origin, or for an unnamed one's networks, the widest first."""
@@ -180,6 +211,8 @@ class NewRecords:
             follows = now - start < 2 * HOUR
             self._before = self._now if follows else None
             self._now = self._zeros()
+            self._all_before = self._all if follows else dict.fromkeys(_BITS, 0)
+            self._all = dict.fromkeys(_BITS, 0)
             start = start + HOUR if follows else now
         self._start = start
         return start

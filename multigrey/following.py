@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 import trio
 
-from multigrey.clock import Clock
+from multigrey.clock import Clock, Since
 from multigrey.model import Action, DecisionEvent
 
 __all__ = ["OTHERS", "SPANS", "Follower", "Followers", "OriginCounts", "Rates", "Slots", "totals"]
@@ -130,8 +130,8 @@ class Rates:
         self._clock = clock
         self._most = most
         self._slots: deque[tuple[int, _Slot]] = deque(maxlen=SPANS[-1] // _SLOT)
-        self.since = clock.now()
-        """Wall-clock second since when there are counts."""
+        self.since = Since(clock)
+        """Since when there are counts."""
 
     def __call__(self, event: DecisionEvent) -> None:
         """Count a decision."""

@@ -16,7 +16,8 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from types import MappingProxyType, TracebackType
 
 import trio
@@ -48,6 +49,9 @@ FAILURES = (Exception, SystemExit)
 """What a plugin's failure is caught as."""
 
 NOTHING = Findings()
+
+_MOST_LISTS = 16
+"""Domains that list a client; SPF leads to eleven at most (RFC 7208 section 4.6.4)."""
 
 _log = logging.getLogger(__name__)
 
@@ -235,7 +239,7 @@ class GuardedSlowSource:
             return self.no_answer
         if isinstance(found, Findings) and _is_well_formed(found):
             traits, unanswered = found.traits & self.traits, found.unanswered & self.traits
-            return Findings(found.match, found.origin, traits, unanswered)
+            return replace(found, traits=traits, unanswered=unanswered)
         self._counters.wrong(Kind.SLOW_SOURCE, self.name, found, "well-formed Findings")
         return self.no_answer
 
@@ -244,10 +248,15 @@ def _is_well_formed(found: Findings) -> bool:
     match: object = found.match
     origin: object = found.origin
     names: tuple[object, ...] = (found.traits, found.unanswered)
+    own: object = found.own
+    listed_by: object = found.listed_by
     return (
         (match is None or (isinstance(match, Match) and _are_texts(match.source, match.entry, match.owner)))
         and (origin is None or (isinstance(origin, Origin) and _is_a_name(origin.text, origin.named)))
         and all(isinstance(each, frozenset) and _are_texts(*each) for each in names)
+        and isinstance(own, bool)
+        and isinstance(listed_by, tuple)
+        and _are_texts(*listed_by)
     )
 
 
@@ -307,7 +316,8 @@ async def ask_all(
 
     The match and the origin are those of the first source, in this order, that has one; the traits
     of all are put together, those found and those that nobody could tell (all of a source that failed
-    or was too late).  Cancelled as one, without a trace, when the caller is.
+    or was too late), and so are the first domains that list the client.  It is one of the sender's own
+    hosts if one of them says so.  Cancelled as one, without a trace, when the caller is.
     """
     if not sources:
         return NOTHING
@@ -333,4 +343,12 @@ def _together(answers: Sequence[Findings]) -> Findings:
     origin = next((answer.origin for answer in answers if answer.origin is not None), None)
     traits: frozenset[str] = frozenset().union(*(answer.traits for answer in answers))
     unanswered: frozenset[str] = frozenset().union(*(answer.unanswered for answer in answers))
-    return Findings(match, origin, traits, unanswered - traits)
+    listed_by = tuple(dict.fromkeys(chain.from_iterable(answer.listed_by for answer in answers)))
+    return Findings(
+        match,
+        origin,
+        traits,
+        unanswered - traits,
+        own=any(answer.own for answer in answers),
+        listed_by=listed_by[:_MOST_LISTS],
+    )

@@ -19,11 +19,10 @@ from typing import Any, TypeVar
 
 import trio
 
-from multigrey.clock import Clock
+from multigrey.clock import Clock, ClockGuard
 from multigrey.codec import decode_event, encode_event
 from multigrey.config.history import History as HistorySettings
 from multigrey.errors import CodecError, StoreError
-from multigrey.forgetting import ForgettingGuard
 from multigrey.model import DecisionEvent, Reason
 from multigrey.recall import Wanted, marks_of
 from multigrey.redaction import Redactor
@@ -215,7 +214,7 @@ class History(Recollection):
         self._room: dict[Reason, int] = {}
         self._thread: WorkThread | None = None
         self._file = None
-        self._guard: ForgettingGuard | None = None
+        self._guard: ClockGuard | None = None
         self._writing = trio.Lock()
         self._tried = trio.Event()
         """Set when the file was opened, or could not be, for the first time."""
@@ -334,11 +333,11 @@ class History(Recollection):
         if is_time or file.count > most + most // 100 or file.full:
             file.trim(most, self._due)
 
-    def _make_guard(self, file: HistoryFile) -> ForgettingGuard:
+    def _make_guard(self, file: HistoryFile) -> ClockGuard:
         """In the thread."""
         _, latest = file.times()
         newest = latest and latest + self.settings.max_age
-        return ForgettingGuard.at_start(self._clock.now(), self._clock.monotonic(), newest)
+        return ClockGuard.at_start(self._clock.now(), self._clock.monotonic(), newest)
 
     def _due(self, summaries: Sequence[Summary]) -> Iterable[int]:
         """Pieces that are too old.

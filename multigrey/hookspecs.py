@@ -29,7 +29,7 @@ minute for each plugin, and taken as "no vote": no match, no such trait, no text
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pluggy
 from pydantic import BaseModel
@@ -61,7 +61,11 @@ def multigrey_settings() -> tuple[str, type[BaseModel]]:  # type: ignore[empty-b
 
 
 @hookspec
-def multigrey_register(registry: Registry, settings: Mapping[str, BaseModel]) -> None:
+def multigrey_register(
+    registry: Registry,
+    settings: Mapping[str, BaseModel],
+    registered_domain: Callable[[str], str | None],
+) -> None:
     """Add what the plugin has to offer to `registry`.
 
     `settings` holds the checked table of each plugin under its name, `greylist`: the `[greylist]`
@@ -74,6 +78,9 @@ def multigrey_register(registry: Registry, settings: Mapping[str, BaseModel]) ->
     taken, and also when the object lacks a method, or has one of the wrong kind (`async def` or
     not).  Let it through, it is meant for the administrator; so is anything the plugin raises
     itself: the text should say what to do.
+
+    `registered_domain` gives the registered domain of a name by the public suffix list, None if it has
+    none; the name in the form `addresses.host_name` gives.  It may be kept, and called from any thread.
 
     It may read files, but not wait for the network: the daemon is not answering yet, or answers
     with what it had.  Whatever takes time belongs into a service (`registry.service`).  It must not

@@ -1,7 +1,9 @@
 """What can be said of an attempt before anybody looks at what is known of it.
 
 `Setup` is everything a decision depends on besides the store: immutable, made from the configuration,
-swapped as a whole by a reload.  `without_store` is the first three steps of the way of an attempt.
+swapped as a whole by a reload.  `without_store` is the way of an attempt up to its keys, in this order:
+
+    mode, authenticated, blocks, whitelists, rules, own clients, providers, null sender and probe, no identity
 """
 
 from __future__ import annotations
@@ -12,19 +14,48 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from multigrey.addresses import network_of
-from multigrey.decision import Policy
+from multigrey.greylist.policy import Policy
 from multigrey.keys import KeyScheme, Recipient
-from multigrey.model import Action, Attempt, Findings, Match, Origin, Reason, Stage, Verdict
+from multigrey.model import Action, Address, Attempt, Findings, Match, Origin, Reason, Stage, Verdict
 from multigrey.origin import Origins, origin_of
 from multigrey.redaction import Redactor
 from multigrey.rules import Classes, Outcome, Rules
+from multigrey.senders import is_probe
 
-__all__ = ["ENFORCE", "MODES", "OBSERVE", "OFF", "Setup", "SourceInfo", "trouble", "without_store", "words"]
+__all__ = [
+    "BLOCKED",
+    "ENFORCE",
+    "LOOPBACK",
+    "MODES",
+    "OBSERVE",
+    "OFF",
+    "Setup",
+    "SourceInfo",
+    "blocked_as",
+    "is_judged_at_data",
+    "is_remembered",
+    "listed",
+    "not_greylisted",
+    "trouble",
+    "without_store",
+    "words",
+]
 
 ENFORCE, OBSERVE, OFF = "enforce", "observe", "off"
 MODES = (ENFORCE, OBSERVE, OFF)
 """Defer as configured; let everybody pass and only say what would have been; do nothing at all."""
 
+BLOCKED = "blocked"
+"""Name of the rule that stands for blocks an administrator has made by hand."""
+
+Networks = Mapping[int, Sequence[tuple[int, int]]]
+"""By IP version: how many bits of an address are not in the network, and the other bits."""
+
+LOOPBACK: Networks = MappingProxyType({4: ((24, 127),), 6: ((0, 1),)})
+"""127.0.0.0/8 and ::1 (RFC 6890 sections 2.2.2 and 2.2.3)."""
+
+_LONGEST_NAME = 253
+"""Characters of a host name without the trailing dot (RFC 1035 section 2.3.4)."""
 _TROUBLE_CODE = "4.3.0"
 _TROUBLE_TEXT = "Temporary problem, please try again later"
 _REJECT_TEXT = "Rejected by local policy"
@@ -32,6 +63,21 @@ _REJECT_TEXT = "Rejected by local policy"
 
 def _no_provider(attempt: Attempt) -> str:
     del attempt
+    return ""
+
+
+def _never(attempt: Attempt) -> bool:
+    del attempt
+    return False
+
+
+def _no_domain(name: str) -> str | None:
+    del name
+    return None
+
+
+def _no_provider_there(domain: str) -> str:
+    del domain
     return ""
 
 
@@ -73,6 +119,18 @@ class Setup:
     provider_of: Callable[[Attempt], str] = _no_provider
     origins: Origins | None = None
     """Tells why an origin is this one, for explanations only."""
+    registered_domain: Callable[[str], str | None] = _no_domain
+    """Of a name in the form `addresses.host_name` gives; None if it has none."""
+    retrying: frozenset[str] = frozenset()
+    """Origins of the providers of whom some servers are known to retry."""
+    provider_by_spf: Callable[[str], str] = _no_provider_there
+    """The word of the provider whose own addresses the SPF record of a domain lists; "" if it does not."""
+    retries: Callable[[Attempt], bool] = _never
+    """Whether the client is, by its verified name, one of those servers."""
+    providers_pass: bool = True
+    """Whether such clients are not delayed."""
+    own_networks: Networks = field(default_factory=lambda: LOOPBACK)
+    """Clients that are not greylisted because they are the administrator's own."""
     mode: str = ENFORCE
     """One of `MODES`."""
     ipv4_prefix: int = 24
@@ -87,6 +145,27 @@ class Setup:
         """The text of the client network; "" when the client's address is not known."""
         address = attempt.client_address
         return "" if address is None else network_of(address, self.ipv4_prefix, self.ipv6_prefix)
+
+    def is_own(self, address: Address) -> bool:
+        """Whether a client is this host or in `own_networks`."""
+        number = int(address)
+        for spare, bits in self.own_networks[address.version]:  # noqa: SIM110  (twice as fast as any)
+            if number >> spare == bits:
+                return True
+        return False
+
+    def mark_of_domain(self, domain: str) -> bytes:
+        """What stands for the registered domain of a sender's domain among those that came back."""
+        return self.scheme.domain_mark(self.registered_domain(domain) or domain)
+
+    def announced_domain(self, helo: str, sender_domain: str) -> str:
+        """The registered domain of the sender, if HELO lies in it; "" if it does not."""
+        helo = helo.rstrip(".").lower()
+        # Most do not even share the last letters.
+        if helo[-4:] != sender_domain[-4:] or "." not in helo or len(helo) > _LONGEST_NAME:
+            return ""
+        domain = self.registered_domain(sender_domain) or ""
+        return domain if domain and (helo == domain or helo.endswith(f".{domain}")) else ""
 
     def scheme_for(self, rule: Outcome | None) -> KeyScheme:
         """What makes the keys, if this rule set how to greylist."""
@@ -107,39 +186,110 @@ class Setup:
 
 
 def without_store(
-    setup: Setup, attempt: Attempt, origin: Origin, now: int, findings: Findings | None
+    setup: Setup,
+    attempt: Attempt,
+    origin: Origin,
+    now: int,
+    findings: Findings | None,
+    *,
+    blocked: bool = False,
+    first: bool = True,
 ) -> Verdict | Outcome | None:
-    """Steps 1 to 3: a verdict; a rule that only changes how to greylist; or None.
+    """A verdict that needs no look at what is known; a rule that only changes how to greylist; or None.
 
-    `findings` None: slow sources have not been asked yet.
+    `findings` None: slow sources have not been asked yet.  `blocked`: an administrator has blocked it.
+    `first`: it is the first recipient of its message, which matters for `is_judged_at_data`.
     """
+    found = listed(setup, attempt, origin, now, findings, blocked=blocked)
+    if isinstance(found, Verdict):
+        return found
+    return not_greylisted(setup, attempt, origin, findings, first=first) or found
+
+
+def listed(
+    setup: Setup,
+    attempt: Attempt,
+    origin: Origin,
+    now: int,
+    findings: Findings | None,
+    *,
+    blocked: bool = False,
+) -> Verdict | Outcome | None:
+    """The first half of `without_store`: what the administrator says of it, up to the rules."""
     if setup.mode == OFF:
         return Verdict(Action.PASS, Reason.MODE_OFF)
     if attempt.authenticated:
         return Verdict(Action.PASS, Reason.AUTHENTICATED)
+    if blocked:
+        return Verdict(Action.REJECT, Reason.RULE, rule=BLOCKED)
     for match in setup.sources:
         entry = match(attempt)
         if entry is not None:
             return Verdict(Action.PASS, Reason.WHITELISTED, match=entry)
     if findings is not None and findings.match is not None:
         return Verdict(Action.PASS, Reason.WHITELISTED, match=findings.match)
-    rule = None
-    if setup.rules:
-        told = (None, frozenset[str]()) if findings is None else (findings.traits, findings.unanswered)
-        rule = setup.rules.evaluate(attempt, origin, setup.provider_of(attempt), now, *told)
-        if rule is not None and rule.action is not None:
-            return _ruled(setup, rule, rule.action)
-    return _not_greylisted(setup, attempt) or rule
+    if not setup.rules:
+        return None
+    told = (None, frozenset[str]()) if findings is None else (findings.traits, findings.unanswered)
+    rule = setup.rules.evaluate(attempt, origin, setup.provider_of(attempt), now, *told)
+    if rule is not None and rule.action is not None:
+        return _ruled(setup, rule, rule.action)
+    return rule
 
 
-def _not_greylisted(setup: Setup, attempt: Attempt) -> Verdict | None:
+def not_greylisted(
+    setup: Setup, attempt: Attempt, origin: Origin, findings: Findings | None, *, first: bool
+) -> Verdict | None:
+    """The second half: who is not greylisted because of what it is."""
     if attempt.raw:
         return None
-    if not attempt.sender and attempt.stage is Stage.RCPT and setup.null_sender_at_data:
-        return Verdict(Action.PASS, Reason.NULL_SENDER)
-    if attempt.client_address is None:
+    address = attempt.client_address
+    if address is not None and setup.is_own(address):
+        return Verdict(Action.PASS, Reason.OWN_NETWORK)
+    if origin.text in setup.retrying and origin.named and setup.providers_pass:
+        # A rule may want to refuse what slow sources find; it is looked at once more when they were asked.
+        told = findings is not None or setup.ask is None or not setup.rules.slow_traits
+        if told and setup.retries(attempt):
+            return Verdict(Action.PASS, Reason.PROVIDER)
+    if first and is_judged_at_data(setup, attempt):
+        return Verdict(Action.PASS, Reason.PROBE if attempt.sender else Reason.NULL_SENDER)
+    if address is None:
         return Verdict(Action.PASS, Reason.NO_IDENTITY)
     return None
+
+
+def is_remembered(attempt: Attempt, passed: Verdict | None) -> bool:
+    """Whether what `not_greylisted` lets pass is remembered all the same, so that the pair is known.
+
+    For the day on which the client's name is missing, or providers are delayed after all.
+    """
+    return passed is not None and passed.reason is Reason.PROVIDER and bool(attempt.sender)
+
+
+def is_judged_at_data(setup: Setup, attempt: Attempt) -> bool:
+    """Whether the first recipient of such a message passes at RCPT, because it may only be a probe.
+
+    Callouts and probes end there, and whoever makes them would be told that the address is in doubt.  A
+    probe without a message id cannot be told from a message with many recipients.
+    """
+    sender = attempt.sender
+    if sender and (sender[0] not in "dD" or not attempt.message or not is_probe(sender)):
+        return False
+    return attempt.stage is Stage.RCPT and setup.null_sender_at_data
+
+
+def blocked_as(
+    blocked: Mapping[bytes, str], setup: Setup, attempt: Attempt, origin: Origin, network: str
+) -> str:
+    """What an administrator blocked it as, whichever of its keys that was; "" if nobody did.
+
+    `blocked`: by digest.  Whoever blocked it may have known no name of the client, or not how a rule makes
+    the key.
+    """
+    if not blocked:
+        return ""
+    keys = setup.scheme.record_keys(attempt, origin, network)
+    return next((text for _, digest in keys if (text := blocked.get(digest)) is not None), "")
 
 
 def _ruled(setup: Setup, rule: Outcome, action: Action) -> Verdict:

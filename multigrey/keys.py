@@ -54,6 +54,7 @@ ORIGIN_KEY = ("origin", "sender", "recipient")
 """The default, and the key under which what a slow source found of the origin is remembered."""
 
 _DIGEST_SIZE = 16
+_NOBODY = Origin("", named=False)
 
 _CACHED_LENGTH = 320
 """An address has 64 + 1 + 255 octets at most (RFC 5321 section 4.5.3.1); longer ones are not worth memory."""
@@ -283,7 +284,7 @@ class KeyScheme:
         """`names` and `components` are `[greylist] key` and what stands behind its words."""
         self._hash = blake2b(digest_size=_DIGEST_SIZE, key=site_key)
         self._network = network
-        self._recipient_domain = RecipientDomain()
+        self._domain_mark = lru_cache(maxsize=_CACHED)(lambda domain: self._hashed(_DOMAIN, (domain,)))
         self._by_network = _Recipe(NETWORK_KEY, (network, Sender(), recipient))
         self._by_origin = _Recipe(ORIGIN_KEY, (OriginText(), Sender(), recipient))
         self._delimiters = recipient.delimiters
@@ -336,14 +337,32 @@ class KeyScheme:
         """The key under a named origin, whatever is configured."""
         return (Table.RECORD, self._digest_of(self._by_origin, attempt, origin, network))
 
-    def coarse_key(self, attempt: Attempt, origin: Origin) -> Key:
-        """The key of the one record that all new attempts of an origin over its limit share."""
-        domain = self._recipient_domain.text(attempt) or ""
-        return (Table.RECORD, self._hashed(_COARSE, (origin.text, domain)))
+    def network_key(self, attempt: Attempt, network: str) -> Key:
+        """The key under the client network, whatever is configured."""
+        return (Table.RECORD, self._digest_of(self._by_network, attempt, _NOBODY, network))
 
-    def standing_key(self, origin: Origin) -> Key:
+    def mark_digest(self, attempt: Attempt, origin: Origin, network: str) -> bytes:
+        """What a mark of an attempt is made of: the named key if there is one, else the network key."""
+        key = self.named_key(attempt, origin, network) if origin.named else self.network_key(attempt, network)
+        return key[1]
+
+    def version_key(self, attempt: Attempt, version: int) -> Key:
+        """The key of an attempt by a host that announces this name, over this IP version.
+
+        A host with two addresses may come back by the other one; only the name it announces, of the
+        sender's own domain, says that it is the same.
+        """
+        told = self.envelope(attempt)
+        texts = (str(version), host_name(attempt.helo), told.sender, told.recipient)
+        return (Table.RECORD, self._hashed(_VERSION, texts))
+
+    def domain_mark(self, domain: str) -> bytes:
+        """What stands for a registered domain among those that came back."""
+        return self._domain_mark(domain)
+
+    def standing_key(self, trust: str) -> Key:
         """The key of what is known of an origin as a whole."""
-        return (Table.ORIGIN, self._hashed(_STANDING, (origin.text,)))
+        return (Table.ORIGIN, self._hashed(_STANDING, (trust,)))
 
     def origin_key(self, trust: str, sender_domain: str) -> Key:
         """The key of what is known of (origin, sender domain)."""
@@ -407,4 +426,5 @@ def _template(names: Sequence[str]) -> str:
 _TAIL = _template(("sender", "recipient"))
 _TRUST = _template(("origin", "sender-domain"))
 _STANDING = _template(("origin",))
-_COARSE = _template(("coarse-origin", "recipient-domain"))
+_VERSION = _template(("ip-version", "announced", "sender", "recipient"))
+_DOMAIN = _template(("domain",))

@@ -103,12 +103,16 @@ _PASSED: Mapping[Reason, str] = MappingProxyType(
         Reason.AUTO_WHITELISTED: "client AWL",
         Reason.AUTHENTICATED: "client whitelist",
         Reason.RULE: "client whitelist",
+        Reason.PROVIDER: "client whitelist",
+        Reason.OWN_NETWORK: "client whitelist",
         Reason.NO_IDENTITY: "client whitelist",
         Reason.MODE_OFF: "client whitelist",
         Reason.ERROR: "client whitelist",
     }
 )
 """postgrey's words for what passed; `format_postgrey` has the whole table."""
+_JUDGED_LATER = frozenset({Reason.NULL_SENDER, Reason.PROBE})
+"""Reasons to let somebody pass at RCPT who is judged at DATA."""
 
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 _COMMALESS = re.compile(r"[!-+\--\[\]-~]+")
@@ -222,18 +226,21 @@ def format_postgrey(event: DecisionEvent, hide: Hide | None = None) -> str:
         auto-whitelisted   client AWL             new
         authenticated      client whitelist       new
         rule               client whitelist       new
-        over-limit         triplet found          new, or early-retry from the second attempt on
+        over-limit         triplet found          new
+        provider           client whitelist       new
+        own-network        client whitelist       new
         no-identity        client whitelist       new
         null-sender        no line                new
+        probe              no line                new
         mode-off           client whitelist       new
         error              client whitelist       new
 
-    A whitelist of recipients, by the name of its source, gives `recipient whitelist`.  A null sender let
-    through at RCPT has no line: the same recipient is judged, and counted, at DATA.  What a rule rejects
-    is neither greylisted nor let in: `action=reject, reason=rule`.
+    A whitelist of recipients, by the name of its source, gives `recipient whitelist`.  A null sender or
+    probe let through at RCPT has no line: the same recipient is judged, and counted, at DATA.  What a rule
+    rejects is neither greylisted nor let in: `action=reject, reason=rule`.
     """
     verdict, attempt = event.verdict, event.attempt
-    if verdict.action is Action.PASS and verdict.reason is Reason.NULL_SENDER:
+    if verdict.action is Action.PASS and verdict.reason in _JUDGED_LATER:
         return ""
     values = [
         attempt.client_name or "unknown",
@@ -429,7 +436,7 @@ def _postgrey_words(verdict: Verdict) -> str:
     if verdict.action is Action.REJECT:
         return "action=reject, reason=rule"
     if verdict.action is Action.DEFER:
-        if reason is Reason.EARLY or (reason is Reason.OVER_LIMIT and verdict.attempts > 1):
+        if reason is Reason.EARLY:
             return f"action=greylist, reason=early-retry ({verdict.retry_after}s missing)"
         return "action=greylist, reason=new"
     if reason is Reason.RETRY:

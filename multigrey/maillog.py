@@ -1,12 +1,14 @@
 """Finds an attempt in what somebody pasted from a mail log: Postfix's, Exim's, or our own decision line.
 
     postfix/smtpd[9]: NOQUEUE: reject: RCPT from NAME[IP]: 450 …; from=<A> to=<B> proto=ESMTP helo=<H>
+    postfix/smtpd[9]: QID: reject: DATA from NAME[IP]: 451 …; from=<> proto=ESMTP helo=<H>
     postfix/postscreen[9]: NOQUEUE: reject: RCPT from [IP]:PORT: …; from=<A>, to=<B>, proto=…, helo=<H>
     QID: client=NAME[IP] … QID: from=<A>, … QID: to=<B>, …       (several lines of one accepted message)
     DATE TIME H=NAME (HELO) [IP]:PORT … F=<A> temporarily rejected RCPT <B>: …
     DATE TIME ID <= A H=NAME (HELO) [IP] P=esmtps … for B
     … action=defer reason=new id=… client_address=IP … sender=A recipient=B …
 
+At DATA (or BDAT) Postfix leaves the recipient out when there are several.
 Sources: what these servers were seen to write (Postfix 3.7, Exim 4.96), Postfix's smtpd_whatsup and
 the Exim specification's chapter on log files.  Everything between the marks was typed by strangers,
 so the text is only ever taken apart, and the last place that fits counts where a reply can repeat it.
@@ -90,8 +92,8 @@ def _without_unknown(fields: Mapping[str, str]) -> dict[str, str]:
 
 _CLIENT = r"([^\s\[\]]*)\[([0-9A-Fa-f:.]+|unknown)\](?::\d+|:unknown)?"
 _POSTFIX = re.compile(
-    rf"reject(?:_warning)?: (RCPT|DATA|END-OF-MESSAGE) from {_CLIENT}: .*"
-    rf"; from=<{_MAILBOX}>,? to=<{_MAILBOX}>,? proto=\S+?(?:,? helo=<(.*?)>)?"
+    rf"reject(?:_warning)?: (RCPT|DATA|BDAT|END-OF-MESSAGE) from {_CLIENT}: .*"
+    rf"; from=<{_MAILBOX}>,?(?: to=<{_MAILBOX}>,?)? proto=\S+?(?:,? helo=<(.*?)>)?"
     r"(?:,? sasl_username=<?(.*?)>?)?\s*$"
 )
 _QUEUE_ID = r"([0-9A-F]{6,}|[0-9A-Za-z]{10,})"
@@ -106,17 +108,20 @@ def _postfix(line: str) -> Found | None:
     if matched is None:
         return None
     stage, name, address, sender, recipient, helo, login = matched.groups()
+    at_data = stage in {"DATA", "BDAT"}
+    if recipient is None and not at_data:
+        return None
     fields = {
         "client_address": address,
         "client_name": name,
         "sender": sender,
-        "recipient": recipient,
+        "recipient": recipient or "",  # Postfix leaves it out where there are several
     }
     if helo is not None:
         fields["helo"] = helo
     if login:
         fields["authenticated"] = login
-    if stage == "DATA":
+    if at_data:
         fields["stage"] = "data"
     return Found("postfix", _without_unknown(fields))
 

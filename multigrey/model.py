@@ -95,7 +95,7 @@ class Reason(MeantWord):
     EXPIRED = "expired", "The record was too old (retry window or max age) and starts again."
     RETRY = "retry", "The first retry after the delay: the sender came back as asked."
     KNOWN = "known", "The triplet has passed before."
-    SAME_MESSAGE = "same-message", "Another recipient of the same message passed as a retry."
+    SAME_MESSAGE = "same-message", "Another recipient of the same message passed, and carries this one."
     WHITELISTED = "whitelisted", "An entry of a whitelist matched; the log names the entry and its owner."
     AUTO_WHITELISTED = (
         "auto-whitelisted",
@@ -103,12 +103,21 @@ class Reason(MeantWord):
     )
     AUTHENTICATED = "authenticated", "The client logged in or showed a verified certificate."
     RULE = "rule", "A rule of the administrator decided."
-    OVER_LIMIT = "over-limit", "Too many new records from this origin: judged by one coarse record."
+    OVER_LIMIT = (
+        "over-limit",
+        "Too many new records of this origin: a mark stands for the attempt, and only its own retry passes.",
+    )
+    PROVIDER = (
+        "provider",
+        "The client is a server of a provider that is known to retry; a delay would teach nothing.",
+    )
+    OWN_NETWORK = "own-network", "The client is this host itself, or in own_networks."
     NO_IDENTITY = (
         "no-identity",
         "The mail server did not know the client's address, so there is nothing to remember.",
     )
     NULL_SENDER = "null-sender", "A bounce or probe at RCPT; it is judged at DATA."
+    PROBE = "probe", "Another mail server verifies an address at RCPT (double-bounce@); it is judged at DATA."
     MODE_OFF = "mode-off", "Greylisting is switched off."
     ERROR = "error", "The store failed or did not answer in time: answered by the listener's on_error."
 
@@ -181,6 +190,8 @@ class Origin:
 
     text: str
     named: bool
+    claimed: bool = False
+    """A provider's name that nothing verifies: it groups records, but earns and uses no trust."""
 
 
 @value
@@ -227,12 +238,16 @@ class Standing:
     """What is known of an origin as a whole: what it was asked to send again, and what came back."""
 
     days: tuple[tuple[int, int, int], ...] = ()
-    """(day since 1970, deferred on it, of these returned), in order."""
+    """(day since 1970, deferred on it, of these returned), in order; what is older than two days."""
     domains: tuple[tuple[bytes, int], ...] = ()
     """(mark of a sender domain, last day on which mail from it returned), the latest last."""
     proven_at: int = 0
     """Since when it is no longer delayed; 0: it is."""
     last_seen: int = 0
+    hours: tuple[tuple[int, int, int], ...] = ()
+    """The same by hours since 1970, for the last two days."""
+    ages: tuple[int, ...] = ()
+    """How many returns took how long, by steps of time."""
 
 
 @value
@@ -242,6 +257,8 @@ class Match:
     source: str
     entry: str
     owner: str = ""
+    carries: bool = False
+    """Whether it says something of the sender, so that other recipients of the message pass too."""
 
 
 @value
@@ -253,6 +270,10 @@ class Findings:
     traits: frozenset[str] = frozenset()
     unanswered: frozenset[str] = frozenset()
     """Traits nobody could tell: neither they nor their absence match in a rule."""
+    own: bool = False
+    """The sender's domain authorises the client as one of its own hosts, not as somebody's service."""
+    listed_by: tuple[str, ...] = ()
+    """Domains whose SPF records list the client, where the sender's domain includes them."""
 
 
 @value
@@ -275,8 +296,12 @@ class Verdict:
     code: str = ""
     """Enhanced status code (RFC 3463) asked for by a rule; empty: the usual one."""
     detail: str = ""
-    """For `error`: what went wrong, for the log only."""
+    """What else there is to say, for the log only; for `error`: what went wrong."""
     observed: bool = False
+    carries: bool = False
+    """Whether the record it passed by may let other new recipients of the message in."""
+    from_home: bool = False
+    """For `retry`: it came back from the network in which it was deferred."""
 
 
 @value
@@ -309,12 +334,14 @@ class DecisionEvent:
 
 
 class Table(_Word):
-    """The three tables of a store; the values are on disk."""
+    """The tables of a store; the values are on disk."""
 
     RECORD = b"r"
     ORIGIN = b"o"
     META = b"m"
     """Overrides, hit counts, and what the store knows of itself."""
+    MARK = b"k"
+    """Marks of attempts that may have no record (see `greylist.marks`)."""
 
 
 Key = tuple[Table, bytes]

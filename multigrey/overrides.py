@@ -4,9 +4,10 @@ Two slots, each with at most one override, kept in the store's META table so tha
 them:
 
     mode      enforce, observe or off takes the place of `[greylist] mode`
-    pressure  tighten: delays of new records double, and clients without a trustworthy name wait at
-              least a quarter of an hour; relax: such clients wait no longer than others, however
-              impatient they are
+    pressure  tighten: delays of new records double, clients without a trustworthy name wait at least a
+              quarter of an hour, and providers that are known to retry are delayed like others;
+              relax: clients without a trustworthy name wait no longer than others, however impatient
+              they are
 
 An override ends by itself.  It is a pure change of the Setup that the configuration gives, made anew
 after each reload.  Delays that a rule of the administrator sets stay as they are, and so do those of
@@ -25,8 +26,8 @@ from typing import Any
 from multigrey.clock import Clock
 from multigrey.codec import decode_text, encode_text
 from multigrey.contracts import Store
-from multigrey.decision import Policy
 from multigrey.errors import CodecError, StoreError
+from multigrey.greylist.policy import Policy
 from multigrey.judging import MODES, OBSERVE, Setup
 from multigrey.model import Change, Entry, Key, Table
 
@@ -73,6 +74,7 @@ def overridden(setup: Setup, overrides: Sequence[Override]) -> Setup:
                 setup,
                 policy=_slower(setup.policy, 0),
                 unnamed_policy=_slower(setup.unnamed_policy, _UNNAMED_DELAY),
+                providers_pass=False,
             )
         else:
             delay = min(setup.policy.delay, setup.unnamed_policy.delay)
@@ -105,12 +107,14 @@ class Overrides:
         self._clock = clock
         self._store = store
         self._by_slot: dict[str, Override] = {}
+        self._ends: dict[str, float] = {}
+        """By slot, the end by the monotonic clock: an hour is one whatever is done to the wall clock."""
 
     @property
     def active(self) -> tuple[Override, ...]:
         """Those that hold now."""
-        now = self._clock.now()
-        return tuple(override for override in self._by_slot.values() if now < override.until)
+        now = self._clock.monotonic()
+        return tuple(override for slot, override in self._by_slot.items() if now < self._ends[slot])
 
     async def load(self) -> None:
         """Read what earlier runs left.  Raises StoreError; one that cannot be read is left out."""
@@ -118,9 +122,11 @@ class Overrides:
         for slot, value in zip(SLOTS, values, strict=True):
             if value is not None:
                 try:
-                    self._by_slot[slot] = _decoded(slot, value)
+                    override = _decoded(slot, value)
                 except CodecError as error:
                     logger.warning("a stored override of the %s is ignored: %s", slot, error)
+                    continue
+                self._hold(override, override.until - self._clock.now())
 
     async def put(self, slot: str, word: str, seconds: int, by: str) -> Override:
         """Let `word` hold for `seconds`, instead of what held before.
@@ -135,8 +141,14 @@ class Overrides:
         override = Override(slot, word, now, now + seconds, by)
         fields = {name: value for name, value in asdict(override).items() if name != "slot"}
         await self._write(slot, Entry(encode_text(json.dumps(fields)), None))
-        self._by_slot[slot] = override
+        self._hold(override, seconds)
         return override
+
+    def _hold(self, override: Override, seconds: int) -> None:
+        """Let it hold for so long, but never for longer than it was meant to."""
+        self._by_slot[override.slot] = override
+        most = override.until - override.since
+        self._ends[override.slot] = self._clock.monotonic() + min(seconds, most)
 
     async def end(self, slot: str) -> Override | None:
         """End what holds; returns it, None when nothing did.  Raises StoreError."""
@@ -148,8 +160,8 @@ class Overrides:
 
     async def expire(self) -> list[Override]:
         """Drop what is over; returns it.  What the store then still has is dropped at the next start."""
-        now = self._clock.now()
-        over = [override for override in self._by_slot.values() if now >= override.until]
+        now = self._clock.monotonic()
+        over = [override for slot, override in self._by_slot.items() if now >= self._ends[slot]]
         for override in over:
             del self._by_slot[override.slot]
             try:

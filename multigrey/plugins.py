@@ -34,6 +34,7 @@ from pydantic import BaseModel
 from multigrey import hookspecs
 from multigrey.builtins import BuiltIns
 from multigrey.clock import Clock, SystemClock
+from multigrey.config.origins import registered_domain
 from multigrey.errors import PluginError
 from multigrey.guards import BUILT_IN, FAILURES, PluginInfo, describe, discard
 from multigrey.origin import Origins
@@ -123,7 +124,7 @@ def _register(member: _Member, built: BuiltRegistry, settings: Mapping[str, Base
         return ""
     draft = PluginRegistry(built, member.info)
     try:
-        result = member.register(registry=draft, settings=settings)
+        result = member.register(registry=draft, settings=settings, registered_domain=registered_domain)
     except PluginError as error:
         text = str(error)
         return text if text.startswith(str(member.info)) else f"{member.info}: {text}"

@@ -1,6 +1,10 @@
 """The decision as a store sees it: stored bytes in, a verdict and what is to be written out.
 
 Pure: a store may call a question again when somebody else has written meanwhile.
+
+An attempt of an origin that is over its limit of new records, or that comes while the store is full, gets
+no record but a mark of its own (see `greylist.marks`).  A mark is judged as the record it stands for: only
+its own retry passes, and then there is a record.
 """
 
 from __future__ import annotations
@@ -20,14 +24,42 @@ from multigrey.codec import (
     encode_standing,
     record_times,
 )
-from multigrey.decision import HOUR, STANDING_AGE, Case, Decision, Policy, decide, is_measured, keep_until
-from multigrey.model import Action, Change, Entry, Key, Reason, Verdict, value
+from multigrey.decision import Decision, decide, is_measured, record_of
+from multigrey.greylist.marks import Mark, Weigh, bucket_key, find, newest, put, remove
+from multigrey.greylist.policy import STANDING_AGE, Case, Policy
+from multigrey.greylist.record_choice import keep_until, speaking_record
+from multigrey.model import Action, Change, Entry, Key, Reason, Record, Verdict, value
 from multigrey.standing import deferred
 
-__all__ = ["Question", "passed_times"]
+__all__ = ["OtherKey", "Question", "passed_times"]
 
 _PASSED_AT = 5
 """Where `Times` has it."""
+_NO_ROOM = "no room for its mark"
+_AT_ONCE = frozenset({Reason.AUTO_WHITELISTED, Reason.PROVIDER})
+"""Who passes for these reasons is only remembered where there is room."""
+_STARTS = frozenset({Reason.NEW, Reason.EXPIRED})
+
+
+@value
+class OtherKey:
+    """A key under which an earlier attempt may have been remembered, and that is only read."""
+
+    key: Key
+    before: int = 0
+    """Only records first seen before this second count; 0: all."""
+    waiting: bool = False
+    """Only records that have not passed count."""
+    besides: int = 0
+    """Only records of a client with another IP version than this one count; 0: all."""
+
+    def counts(self, record: Record) -> bool:
+        """Whether a record under this key says something about the attempt."""
+        if self.waiting and record.passed_at:
+            return False
+        if self.besides and ("." in record.client) == (self.besides == 4):
+            return False
+        return not self.before or record.first_seen < self.before
 
 
 @value
@@ -44,27 +76,52 @@ class Question:
     origin_key: Key | None
     """None: nothing is known of, or counted for, an origin (null sender, raw key)."""
     standing_key: Key | None = None
-    """None: the origin as a whole has no say (unnamed, or origins need not prove themselves)."""
-    coarse_key: Key | None = None
-    """Of (origin, recipient domain): stands in for a record of its own while an origin is over its limit."""
+    """None: the origin as a whole has no say (a raw key, or origins need not prove themselves)."""
+    other_keys: tuple[OtherKey, ...] = ()
+    """Read besides `record_keys`."""
+    copy_keys: tuple[Key, ...] = ()
+    """Written besides `record_keys`, for attempts that read them as `other_keys`."""
+    has_marks: bool = False
+    """Whether the attempt may have a mark under one of `record_keys`."""
+    mark_digest: bytes = b""
+    """What a mark of it is made of; b"": it gets a record."""
+    place: bytes = b""
+    """Who it counts for among marks (see `greylist.marks.place_of`)."""
+    weigh: Weigh | None = None
+    """How many marks others hold (see `greylist.marks`)."""
 
     @property
     def keys(self) -> tuple[Key, ...]:
         """Every key the store has to read, in the order `__call__` wants the values."""
-        others = [key for key in (self.coarse_key, self.origin_key, self.standing_key) if key is not None]
+        others = [key for key in (self.origin_key, self.standing_key) if key is not None]
+        others += [bucket_key(digest) for digest in self.bucket_digests]
+        others += [other.key for other in self.other_keys]
         return (*self.record_keys, *others) if others else self.record_keys
 
     def __call__(self, values: Sequence[bytes | None]) -> Change[Verdict]:
         """Decide on the stored values and say what is to be written."""
         if (
-            values.count(None) < len(values)
-            or self.coarse_key is not None
+            self.mark_digest
             or self.case.same_message
+            or self.case.provider
             or self.policy.observe
+            or not self.case.clock_believed
+            or self._knows(values)
         ):
             return self.judged(values)
         return self._new()
 
+    def _knows(self, values: Sequence[bytes | None]) -> bool:
+        """Whether something is known of the attempt or its origin."""
+        if values.count(None) == len(values):
+            return False
+        if not self.has_marks:
+            return True
+        # In a flood nearly every bucket holds marks, of others.
+        known = Known(self, values)
+        return bool(known.marks) or values.count(None) + known.buckets_filled < len(values)
+
+    # Shortcut of judged.
     def _new(self) -> Change[Verdict]:
         """What `judged` says of a stranger of whom nothing is known, in a third of the time.
 
@@ -76,46 +133,166 @@ class Question:
         )
         entry = Entry(record, now + policy.retry_window)
         puts: dict[Key, Entry | None] = dict.fromkeys(self.record_keys, entry)
-        if self.standing_key is not None and is_measured(policy, case):
+        for key in self.copy_keys:
+            puts[key] = entry
+        if self.standing_key is not None and case.origin.named and is_measured(policy, case):
             until = now + max(policy.max_age, STANDING_AGE)
             puts[self.standing_key] = Entry(_first_standing(now), until)
         return Change(_first_verdict(policy.delay), puts, durable=True)
 
     def judged(self, values: Sequence[bytes | None]) -> Change[Verdict]:
         """The same, whatever is known."""
-        number = len(self.record_keys)
-        records = [None if value is None else decode_record(value) for value in values[:number]]
-        others = iter(values[number:])
-        coarse = None if self.coarse_key is None else next(others)
-        stored_origin = None if self.origin_key is None else next(others)
-        stored_standing = None if self.standing_key is None else next(others)
-        origin_record = None if stored_origin is None else decode_origin(stored_origin)
-        standing = None if stored_standing is None else decode_standing(stored_standing)
-        written, policy = self.record_keys, self.policy
-        if self.coarse_key is not None and all(record is None for record in records):
-            records = [None if coarse is None else decode_record(coarse)]
-            written = (self.coarse_key,)
-            # It lets a whole origin in, so that ends an hour after the retry, whatever comes meanwhile.
-            policy = replace(policy, max_age=HOUR)
-        decision = decide(policy, self.now, self.case, origin_record, records, standing)
-        if written is not self.record_keys:
-            decision = _over_limit(decision)
-        return Change(decision.verdict, self._puts(policy, decision, written), decision.durable)
+        known = Known(self, values)
+        also = [*known.others, *(self.record_of_mark(mark) for mark in known.marks.values())]
+        decision = decide(
+            self.policy,
+            self.now,
+            self.case,
+            None if known.origin is None else decode_origin(known.origin),
+            known.records,
+            None if known.standing is None else decode_standing(known.standing),
+            also,
+        )
+        record, verdict = decision.record, decision.verdict
+        if self.mark_digest and verdict.reason in _AT_ONCE and not known.has_record and not known.marks:
+            return Change(verdict, self._puts(replace(decision, record=None), known), decision.durable)
+        if (
+            record is not None
+            and not known.has_record
+            and (known.marks or self.mark_digest)
+            and (verdict.observed or not record.passed_at)
+        ):
+            return self._marked(decision, known)
+        if verdict.reason is Reason.RETRY and None not in known.records:
+            verdict = replace(verdict, from_home=True)
+        return Change(verdict, self._puts(decision, known), decision.durable)
 
-    def _puts(
-        self, policy: Policy, decision: Decision, record_keys: tuple[Key, ...]
-    ) -> dict[Key, Entry | None]:
+    def unmarked(self, values: Sequence[bytes | None]) -> Change[int]:
+        """How many marks the attempt has, and what makes them none.  Raises CodecError."""
+        known = Known(self, values)
+        return Change(len(known.marks), self._without_marks(known), durable=True)
+
+    def speaking(self, values: Sequence[bytes | None]) -> Record | None:
+        """The record that decides, or that a mark stands for; None: nothing counts.  Raises CodecError."""
+        known = Known(self, values)
+        marks = map(self.record_of_mark, known.marks.values())
+        return speaking_record(self.policy, self.now, (*known.records, *known.others, *marks))
+
+    def mark_in(self, bucket: bytes | None, digest: bytes) -> Mark | None:
+        """The mark made of `digest` in its stored bucket.  Raises CodecError."""
+        return find(bucket, digest, self.now, self.policy.retry_window)
+
+    def record_of_mark(self, mark: Mark) -> Record:
+        """The record a mark stands for."""
+        return replace(
+            record_of(self.policy, mark.first_seen, self.case),
+            delay=mark.delay,
+            attempts=mark.early + 1,
+            early=mark.early,
+        )
+
+    def _marked(self, decision: Decision, known: Known) -> Change[Verdict]:
+        """What is written when the attempt has, or gets, a mark instead of a record."""
+        assert decision.record is not None
+        verdict, record = decision.verdict, decision.record
+        if verdict.reason in _STARTS:
+            verdict = replace(verdict, reason=Reason.OVER_LIMIT)
+        mark = Mark(record.first_seen, record.delay, record.early)
+        buckets = dict(known.buckets)
+        for digest in known.marks or (self.mark_digest,):
+            key = bucket_key(digest)
+            window = self.policy.retry_window
+            kept = put(buckets[key], digest, mark, self.place or bytes(6), self.now, window, self.weigh)
+            if kept is None:  # only a mark that is not there yet can lack room
+                return Change(replace(verdict, detail=_NO_ROOM), {}, durable=False)
+            buckets[key] = kept
+        puts = self._bucket_puts(known, buckets)
+        self._put_origins(puts, decision)
+        return Change(verdict, puts, decision.durable)
+
+    def _puts(self, decision: Decision, known: Known) -> dict[Key, Entry | None]:
         puts: dict[Key, Entry | None] = {}
         if decision.record is not None:
-            entry = Entry(encode_record(decision.record), keep_until(policy, decision.record))
-            puts.update((key, entry) for key in record_keys)
+            entry = Entry(encode_record(decision.record), keep_until(self.policy, decision.record))
+            puts.update((key, entry) for key in (*self.record_keys, *self.copy_keys))
+            puts.update(self._without_marks(known))
+        self._put_origins(puts, decision)
+        return puts
+
+    def _without_marks(self, known: Known) -> dict[Key, Entry | None]:
+        """The buckets without the attempt's own marks."""
+        buckets = dict(known.buckets)
+        for digest in known.marks:
+            key = bucket_key(digest)
+            buckets[key] = remove(buckets[key], digest)
+        return self._bucket_puts(known, buckets)
+
+    def _bucket_puts(self, known: Known, buckets: dict[Key, bytes | None]) -> dict[Key, Entry | None]:
+        """The buckets that have changed."""
+        window = self.policy.retry_window
+        return {
+            key: None if bucket is None else Entry(bucket, newest(bucket) + window)
+            for key, bucket in buckets.items()
+            if bucket != known.buckets[key]
+        }
+
+    def _put_origins(self, puts: dict[Key, Entry | None], decision: Decision) -> None:
         if decision.origin_record is not None and self.origin_key is not None:
             until = decision.origin_record.last_seen + self.policy.max_age
             puts[self.origin_key] = Entry(encode_origin(decision.origin_record), until)
         if decision.standing is not None and self.standing_key is not None:
             until = decision.standing.last_seen + max(self.policy.max_age, STANDING_AGE)
             puts[self.standing_key] = Entry(encode_standing(decision.standing), until)
-        return puts
+
+    @property
+    def bucket_digests(self) -> tuple[bytes, ...]:
+        """What a mark of the attempt may be made of, of each key it may be remembered under."""
+        if not self.has_marks:
+            return (self.mark_digest,) if self.mark_digest else ()
+        digests = [digest for _, digest in self.record_keys]
+        if self.mark_digest and self.mark_digest not in digests:
+            digests.append(self.mark_digest)
+        return tuple(digests)
+
+
+class Known:
+    """What the store holds for a question: stored bytes by what they are.  Raises CodecError."""
+
+    __slots__ = ("buckets", "marks", "origin", "others", "records", "standing")
+
+    def __init__(self, question: Question, values: Sequence[bytes | None]) -> None:
+        number = len(question.record_keys)
+        self.records = [None if stored is None else decode_record(stored) for stored in values[:number]]
+        rest = iter(values[number:])
+        self.origin = None if question.origin_key is None else next(rest)
+        self.standing = None if question.standing_key is None else next(rest)
+        self.buckets: dict[Key, bytes | None] = {}
+        """By key, those the attempt may have a mark in."""
+        self.marks: dict[bytes, Mark] = {}
+        """Its marks, by the digest each was made of."""
+        for digest in question.bucket_digests:
+            bucket = self.buckets[bucket_key(digest)] = next(rest)
+            if bucket is not None:
+                mark = question.mark_in(bucket, digest)
+                if mark is not None:
+                    self.marks[digest] = mark
+        self.others: list[Record] = []
+        """Records under other keys that count."""
+        for other in question.other_keys:
+            stored = next(rest)
+            record = None if stored is None else decode_record(stored)
+            if record is not None and other.counts(record):
+                self.others.append(record)
+
+    @property
+    def has_record(self) -> bool:
+        """Whether a record of the attempt is there, whatever its age."""
+        return bool(self.others) or self.records.count(None) < len(self.records)
+
+    @property
+    def buckets_filled(self) -> int:
+        """How many of the buckets hold marks of anybody."""
+        return sum(bucket is not None for bucket in self.buckets.values())
 
 
 @lru_cache(maxsize=8)
@@ -137,16 +314,3 @@ def passed_times(values: Sequence[bytes | None]) -> tuple[Times, ...] | None:
             return None
         found.append(times)
     return tuple(found)
-
-
-def _over_limit(decision: Decision) -> Decision:
-    """The same from a record that many share: nobody earns anything by it, and only a retry opens it."""
-    verdict, record = decision.verdict, decision.record
-    if verdict.observed or verdict.reason not in _WRITES_IT:
-        record = None
-    if verdict.reason is Reason.KNOWN or verdict.reason in _WRITES_IT:
-        verdict = replace(verdict, reason=Reason.OVER_LIMIT)
-    return Decision(verdict, record, None, decision.durable)
-
-
-_WRITES_IT = frozenset({Reason.NEW, Reason.EARLY, Reason.EXPIRED, Reason.RETRY})

@@ -7,16 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from multigrey.codec import decode_origin, decode_record, decode_standing
-from multigrey.decision import Policy, keep_until, speaking_record
+from multigrey.decision import trust_needed
 from multigrey.engine import Pending
 from multigrey.errors import CodecError
 from multigrey.fairness import NewRecords
-from multigrey.judging import Setup
+from multigrey.greylist.policy import Policy
+from multigrey.greylist.record_choice import keep_until, speaking_record
+from multigrey.judging import BLOCKED, Setup
 from multigrey.keys import sender_key_domain, sender_key_text
+from multigrey.known_names import Judged
 from multigrey.model import Action, Attempt, Key, Origin, OriginRecord, Reason, Record, Standing, Verdict
-from multigrey.origin import trust_text
 from multigrey.question import Question
-from multigrey.standing import Proof, figures, is_spot_check, proven
+from multigrey.standing import (
+    FORWARDED_DOMAINS,
+    Proof,
+    figures,
+    is_spot_check,
+    proven,
+    resolved_after,
+)
 
 __all__ = [
     "Advice",
@@ -26,6 +35,8 @@ __all__ = [
     "decided_by",
     "limit_step",
     "memory_steps",
+    "name_row",
+    "name_text",
     "origin_step",
     "plural",
     "seen",
@@ -68,7 +79,10 @@ class Seen:
     question: Question
     records: tuple[Record | None, ...]
     """One for each of `question.record_keys`."""
-    coarse: Record | None
+    marks: tuple[Record, ...]
+    """What marks of the attempt stand for."""
+    others: tuple[Record | None, ...]
+    """One for each of `question.other_keys`; None: there is none that counts."""
     origin_record: OriginRecord | None
     standing: Standing | None
     unreadable: tuple[str, ...]
@@ -77,10 +91,7 @@ class Seen:
     def speaking(self) -> Record | None:
         """The record that decides, if one does."""
         question = self.question
-        found = speaking_record(question.policy, question.now, self.records)
-        if found is None and question.coarse_key is not None:
-            return self.coarse
-        return found
+        return speaking_record(question.policy, question.now, (*self.records, *self.others, *self.marks))
 
 
 def seen(question: Question, values: Sequence[bytes | None]) -> Seen:
@@ -97,10 +108,18 @@ def seen(question: Question, values: Sequence[bytes | None]) -> Seen:
     number = len(question.record_keys)
     rest = iter(values[number:])
     records = tuple(read(decode_record, value) for value in values[:number])
-    coarse = None if question.coarse_key is None else read(decode_record, next(rest))
     origin_record = None if question.origin_key is None else read(decode_origin, next(rest))
     standing = None if question.standing_key is None else read(decode_standing, next(rest))
-    return Seen(question, records, coarse, origin_record, standing, tuple(unreadable))
+    marks = [
+        read(lambda bucket, digest=digest: question.mark_in(bucket, digest), next(rest))
+        for digest in question.bucket_digests
+    ]
+    others = tuple(
+        None if record is None or not other.counts(record) else record
+        for other, record in [(other, read(decode_record, next(rest))) for other in question.other_keys]
+    )
+    found = tuple(question.record_of_mark(mark) for mark in marks if mark is not None)
+    return Seen(question, records, found, others, origin_record, standing, tuple(unreadable))
 
 
 def plural(number: int, noun: str) -> str:
@@ -111,8 +130,10 @@ def plural(number: int, noun: str) -> str:
 # --- steps -----------------------------------------------------------------------------------------
 
 
-def origin_step(setup: Setup, attempt: Attempt, network: str, origin: Origin) -> Step:
-    """Who is sending, and why it is this one."""
+def origin_step(
+    setup: Setup, attempt: Attempt, network: str, origin: Origin, judged: Judged | None = None
+) -> Step:
+    """Who is sending, and why it is this one; `judged`: what is known of hosts of such a name."""
     kind = "named" if origin.named else "not named: the client network"
     outcome = f"{origin.text or 'not known'} ({kind})"
     if setup.origins is None:
@@ -127,14 +148,44 @@ def origin_step(setup: Setup, attempt: Attempt, network: str, origin: Origin) ->
         "helo": attempt.helo,
         "provider": setup.provider_of(attempt) or None,
     }
-    return Step("origin", f"{outcome}. {why}", (row,))
+    if judged is None:
+        return Step("origin", f"{outcome}. {why}", (row,))
+    row |= name_row(judged)
+    return Step("origin", f"{outcome}. {why}. {name_text(row)}", (row,))
+
+
+def name_row(judged: Judged) -> dict[str, Any]:
+    """What is known of the hosts of a pattern, as JSON can hold it."""
+    found, doubt = judged.figures, judged.doubt
+    return {
+        "pattern": judged.pattern or None,
+        "clients": found.clients,
+        "foreign": found.foreign,
+        "foreign_domains": found.foreign_domains,
+        "resolved": found.resolved,
+        "returned": found.returned,
+        "returned_domains": found.domains,
+        "in_doubt_since": None if doubt is None else doubt.since,
+    }
+
+
+def name_text(row: Mapping[str, Any]) -> str:
+    """The same in a sentence."""
+    told = (
+        f"of {plural(row['clients'], 'client')} named {row['pattern'] or 'in other ways'} {row['foreign']} "
+        f"announced names in {plural(row['foreign_domains'], 'other domain')}, and {row['returned']} of "
+        f"{plural(row['resolved'], 'resolved deferral')} came back"
+    )
+    if row["in_doubt_since"] is None:
+        return told
+    return f"the name is in doubt, and the client network stands for it: {told}"
 
 
 def memory_steps(pending: Pending, looked: Seen) -> Iterator[Step]:
     """Keys with records, and what is known of the origin."""
     yield _records(pending, looked)
     if looked.question.case.same_message:
-        yield Step("message", "another recipient of this message has passed as a retry")
+        yield Step("message", "another recipient of this message has passed, and carries this one")
     yield _trust(pending, looked)
     yield _standing(looked)
 
@@ -147,14 +198,14 @@ def _records(pending: Pending, looked: Seen) -> Step:
         {"key": label, "digest": key[1].hex(), "record": _as_json(policy, record)}
         for key, label, record in zip(question.record_keys, _labels(pending), looked.records, strict=True)
     ]
-    if question.coarse_key is not None:
-        label = "shared by all new attempts of this origin at the recipient's domain"
-        row = {
-            "key": label,
-            "digest": question.coarse_key[1].hex(),
-            "record": _as_json(policy, looked.coarse),
-        }
-        rows.append(row)
+    rows += [
+        {"key": "a mark of this attempt", "digest": None, "record": _as_json(policy, record)}
+        for record in looked.marks
+    ]
+    rows += [
+        {"key": _OTHER[other.waiting], "digest": other.key[1].hex(), "record": _as_json(policy, record)}
+        for other, record in zip(question.other_keys, looked.others, strict=True)
+    ]
     if looked.unreadable:
         outcome = f"stored bytes cannot be read: {looked.unreadable[0]}"
     elif speaking is None:
@@ -167,6 +218,12 @@ def _records(pending: Pending, looked: Seen) -> Step:
     else:
         outcome = f"was deferred {plural(speaking.attempts, 'time')} in {now - speaking.first_seen} s"
     return Step("records", outcome, tuple(rows))
+
+
+_OTHER = {
+    False: "under the name it had before the evidence spoke against it",
+    True: "by the other IP version, under the name it announces",
+}
 
 
 def _labels(pending: Pending) -> Iterator[str]:
@@ -211,13 +268,13 @@ def _as_json(policy: Policy, record: Record | None) -> dict[str, Any] | None:
 def _trust(pending: Pending, looked: Seen) -> Step:
     """(origin, sender domain) against auto_whitelist_after."""
     question = looked.question
-    needed = question.policy.auto_whitelist_after
+    needed = trust_needed(question.policy, question.case)
     if not needed:
         return Step("trust", "auto_whitelist_after is 0: no pair of origin and sender domain is trusted")
     if question.origin_key is None:
         return Step("trust", "nothing is counted for the null sender or a key of its own")
     found = looked.origin_record or OriginRecord()
-    whose = trust_text(pending.origin, pending.attempt.client_address)
+    whose = pending.trusted
     domain = sender_key_domain(pending.attempt)
     stale = bool(found.passes) and question.now - found.last_seen > question.policy.max_age
     trusted = found.passes >= needed and found.several_keys and not stale
@@ -227,6 +284,7 @@ def _trust(pending: Pending, looked: Seen) -> Step:
         "passes": found.passes,
         "needed": needed,
         "several_keys": found.several_keys,
+        "own_hosts": question.case.own_hosts,
         "last_counted": found.last_counted or None,
         "last_seen": found.last_seen or None,
         "trusted": trusted,
@@ -243,19 +301,19 @@ def _standing(looked: Seen) -> Step:
     """The origin as a whole against what it has to prove."""
     question = looked.question
     proof, origin = question.policy.proof, question.case.origin
-    if proof is None or not origin.named:
-        why = "only origins with a name can be proven" if not origin.named else "prove_origins is off"
-        return Step("standing", why)
+    if proof is None:
+        return Step("standing", "prove_origins is off")
     if question.standing_key is None:
-        return Step("standing", "a key of its own has no origin")
+        why = "the name is only claimed" if origin.claimed else "a key of its own, or found by a slow source"
+        return Step("standing", f"nothing is counted ({why})")
     standing = looked.standing or Standing()
     return _proof(question, proof, standing)
 
 
 def _proof(question: Question, proof: Proof, standing: Standing) -> Step:
     now, origin = question.now, question.case.origin
-    found = figures(standing, proof, now)
-    believed = proven(standing, proof, now)
+    found = figures(standing, now)
+    believed = proven(standing, proof, now, named=origin.named)
     spot = is_spot_check(question.case.key)
     percent = found.returned * 100 // found.resolved if found.resolved else 0
     row = {
@@ -264,17 +322,22 @@ def _proof(question: Question, proof: Proof, standing: Standing) -> Step:
         "proven_at": standing.proven_at or None,
         "resolved": found.resolved,
         "resolved_needed": proof.resolved,
+        "resolved_after": resolved_after(standing),
         "domains": found.domains,
         "domains_needed": proof.domains,
+        "domains_forwarded": FORWARDED_DOMAINS,
         "returned": found.returned,
         "percent": percent,
         "percent_needed": proof.percent,
         "spot_check": spot,
     }
-    numbers = (
-        f"{found.resolved} of {proof.resolved} deferrals resolved, "
-        f"{percent} % of {proof.percent} % returned, {found.domains} of {proof.domains} sender domains"
-    )
+    if origin.named:
+        numbers = (
+            f"{found.resolved} of {proof.resolved} deferrals resolved, "
+            f"{percent} % of {proof.percent} % returned, {found.domains} of {proof.domains} sender domains"
+        )
+    else:
+        numbers = f"mail of {found.domains} of {FORWARDED_DOMAINS} sender domains came back from this address"
     outcome = f"{origin.text} is {'proven' if believed else 'not proven'}: {numbers}"
     if believed and spot:
         outcome += "; but this key is one of those by which proven origins are still tested"
@@ -292,7 +355,7 @@ def limit_step(new_records: NewRecords, pending: Pending, *, over: bool) -> Step
         f" of {limit}" if limit else ", without limit"
     )
     if over:
-        outcome += "; over the limit: new attempts share one record"
+        outcome += "; over the limit: a new attempt is remembered by a mark, and only its own retry passes"
     return Step("limit", outcome, (row,))
 
 
@@ -303,6 +366,9 @@ _DECIDED_BY = {
     Reason.AUTHENTICATED: "authenticated",
     Reason.WHITELISTED: "whitelists",
     Reason.NULL_SENDER: "identity",
+    Reason.PROBE: "identity",
+    Reason.OWN_NETWORK: "own-client",
+    Reason.PROVIDER: "provider",
     Reason.NO_IDENTITY: "identity",
     Reason.SAME_MESSAGE: "message",
     Reason.OVER_LIMIT: "limit",
@@ -313,7 +379,7 @@ def decided_by(verdict: Verdict, steps: Sequence[Step]) -> str:
     """The name of the step that decided."""
     names = {step.name: step for step in steps}
     if verdict.reason is Reason.RULE:
-        if verdict.rule == "blocked" and names.get("blocked", Step("", "no")).outcome != "no":
+        if verdict.rule == BLOCKED and names.get("blocked", Step("", "no")).outcome != "no":
             return "blocked"
         return "rules-again" if "rules-again" in names else "rules"
     if verdict.reason is Reason.AUTO_WHITELISTED:
@@ -340,7 +406,7 @@ def advice(pending: Pending, verdict: Verdict, looked: Seen | None) -> Iterator[
 
 
 def _beside_rule(verdict: Verdict) -> Iterator[Advice]:
-    if verdict.rule == "blocked":
+    if verdict.rule == BLOCKED:
         yield Advice("it was blocked by hand: take the block away (greylistd's word delete)")
     elif verdict.action is not Action.PASS or verdict.observed:
         yield Advice(f"a rule before {verdict.rule!r} that passes it")
@@ -351,6 +417,9 @@ def _waiting(pending: Pending, verdict: Verdict, looked: Seen) -> Iterator[Advic
     """For what is deferred, or would be."""
     policy, now = looked.question.policy, looked.question.now
     record = looked.speaking
+    if verdict.reason is Reason.OVER_LIMIT and verdict.detail:
+        yield Advice("it cannot be remembered: this client has made too many attempts that wait already")
+        return
     live = record is not None and not record.passed_at and now - record.first_seen <= policy.retry_window
     if verdict.observed:
         yield Advice("it passes anyway: this is only observed")
@@ -369,7 +438,7 @@ def _waiting(pending: Pending, verdict: Verdict, looked: Seen) -> Iterator[Advic
     if not pending.attempt.raw:
         yield Advice(f"for a while: multigrey expect {pending.attempt.recipient} --for 15m")
     found = looked.origin_record
-    needed = policy.auto_whitelist_after
+    needed = trust_needed(policy, looked.question.case)
     if looked.question.origin_key is not None and needed:
         missing = max(needed - (found.passes if found else 0), 0)
         if missing:

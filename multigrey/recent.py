@@ -11,6 +11,7 @@ from __future__ import annotations
 from multigrey.codec import Times
 from multigrey.judging import Setup
 from multigrey.model import Attempt, Key, Origin
+from multigrey.senders import is_probe
 
 __all__ = ["MOST", "Recent", "Seen"]
 
@@ -27,15 +28,24 @@ _Whose = tuple[type, int, str | None, str, str, str]
 class Seen:
     """One attempt of a sender that is known."""
 
-    __slots__ = ("first", "keys", "network", "origin", "setup", "times", "together", "values")
+    __slots__ = (
+        *("first", "keys", "network", "origin", "plain", "provider", "setup", "times", "together"),
+        "values",
+    )
 
-    def __init__(self, setup: Setup, network: str, origin: Origin, keys: tuple[Key, ...]) -> None:
+    def __init__(
+        self, setup: Setup, network: str, origin: Origin, keys: tuple[Key, ...], *, provider: bool = False
+    ) -> None:
         self.setup = setup
         """Under which everything else holds."""
         self.network = network
         self.origin = origin
         self.keys = keys
         self.first = keys[:1]
+        self.provider = provider
+        """Whether it passes as mail of a provider when it is known no longer."""
+        self.plain = False
+        """Whether it is greylisted whatever its message and stage: neither null sender nor probe."""
         self.together = -_TOGETHER
         """When the sender was last seen to be known under every key: until then one look will do."""
         self.values: object = None
@@ -85,6 +95,7 @@ class Recent:
         texts = (attempt.client_name, attempt.helo, attempt.sender, attempt.recipient)
         if max(len(text or "") for text in texts) > _LONGEST:
             return
+        seen.plain = bool(attempt.sender) and not is_probe(attempt.sender)
         self._seen[(address.__class__, int(address), *texts)] = seen
         if len(self._seen) > self._most:
             del self._seen[next(iter(self._seen))]

@@ -23,8 +23,8 @@ from hashlib import blake2b
 from ipaddress import ip_network
 
 from multigrey.addresses import parse_client_address, split_address
-from multigrey.decision import Case
 from multigrey.errors import AddressError
+from multigrey.greylist.policy import Case
 from multigrey.keys import address_text
 from multigrey.model import Origin
 

@@ -23,20 +23,48 @@ from __future__ import annotations
 import re
 from base64 import b32encode, b64encode
 from functools import lru_cache
+from typing import NamedTuple
 
 from multigrey.addresses import split_address
-from multigrey.sender_shapes import PLACEHOLDER, fold_known, fold_tokens
+from multigrey.sender_shapes import (
+    MACHINE_WORDS,
+    PLACEHOLDER,
+    fold_known,
+    fold_padded,
+    fold_tokens,
+    may_hold_token,
+)
 
-__all__ = ["PLACEHOLDER", "sender_domain", "sender_text"]
+__all__ = [
+    "PLACEHOLDER",
+    "Forwarded",
+    "forwarded_sender",
+    "is_probe",
+    "listed_forms",
+    "plain_domain",
+    "sender_domain",
+    "sender_text",
+]
 
 _LONGEST = 320
 """64 + 1 + 255 octets (RFC 5321 section 4.5.3.1); nothing longer is folded, so no text is long to fold."""
 
 _NAME = re.compile(r"[^\W\d_]++(?:[._-][^\W\d_]++)*[0-9]{0,4}")
 """Names, and names with a year behind them: nothing of the kind is folded, but for these beginnings."""
-_HUMAN = re.compile(r"([a-z]++(?:[._-][a-z]++)*[0-9]{0,4})@([a-z0-9.-]++)", re.ASCII).fullmatch
-"""Such an address, in ASCII: nothing in it has another form."""
+_MACHINE = "|".join(sorted({re.escape(word[:4]) for word in MACHINE_WORDS}))
+_MACHINE_HOST = "boun|bnc|verp|retu"
+"""How the words begin beside which, or below which, also what looks like a name can be a token."""
+_HUMAN = re.compile(
+    rf"((?!{_MACHINE})[a-z]++(?:[._-](?!{_MACHINE})[a-z]++)*[0-9]{{0,4}})"
+    rf"@((?!{_MACHINE_HOST})[a-z0-9]*+(?:[.-](?!{_MACHINE_HOST})[a-z0-9]*+)*)",
+    re.ASCII,
+).fullmatch
+"""The address of a name in ASCII, without those words: nothing in it has another form."""
+_OF_MACHINE = re.compile(rf"(?:^|[._-])(?:{_MACHINE})").search
+_AT_MACHINE = re.compile(rf"(?:^|[.-])(?:{_MACHINE_HOST})").search
 _NO_NAME = ("double-bounce", "v-")
+_PROBE = re.compile("double-bounce(?:[0-9b-df-hj-np-tv-z]{2,13}|-[0-9a-z]{1,32})?")
+"""Postfix's own token is a number in base 31, without vowels (safe_ultostr)."""
 _SHORT = 16
 """No word of fewer characters is a token by itself."""
 
@@ -44,13 +72,16 @@ _DOMAIN = re.compile(r"[\w-]++(?:\.[\w-]++)+")
 _BATV_TAG = re.compile("[0-9][0-9a-f]{8,9}")
 """draft-levine-smtp-batv section 3: a key digit, three of the day, six of the hash; some hash one less."""
 _BATV_LIKE = re.compile("[0-9][0-9a-z]{2,15}")
-_WRAPPED = ("srs", "prvs=", "btv1==", "msprvs1=")
 _SRS = ("srs0=", "srs0+", "srs0-", "srs1=", "srs1+", "srs1-")
 
 _FLAT = str.maketrans(dict.fromkeys("@=#%*~?!/:_-+", "."))
 _AT_SIGNS = (".", "..", "...", ".40", ".at.", "..a..")
 """What VERP writes for "@", flattened: user=domain, user**domain, user===domain, user%40domain,
 user_at_domain, user==a==domain."""
+_VERP_MARKS = "+-=._*#~"
+"""What stands between a recipient and the rest."""
+_SALESFORCE = ".bnc.salesforce.com"
+"""Below it Salesforce keeps the addresses of its customers."""
 _SOFT = "._-"
 """At-signs that are in human names too."""
 
@@ -62,8 +93,9 @@ def sender_text(sender: str, recipient: str) -> str:
     string and never raises.
     """
     sender = sender.lower()
-    local, domain = split_address(sender)
-    if len(sender) > _LONGEST or _is_plain(local, domain, recipient):
+    if len(sender) > _LONGEST or plain_domain(sender, recipient) is not None:
+        return sender
+    if _is_plain(*split_address(sender), recipient):
         return sender
     while (folded := _fold(sender, recipient)) != sender:  # each round leaves fewer characters but "#"
         sender = folded
@@ -81,6 +113,65 @@ def plain_domain(sender: str, recipient: str) -> str | None:
     return match[2]
 
 
+def listed_forms(sender: str, recipient: str) -> tuple[str, ...]:
+    """The sender, and what it is without what its own domain has wrapped around it, if that is another text.
+
+    That is a signature (BATV and the like) and the recipient's address (VERP).  Whoever means a sender in a
+    list writes one of these.  The domain is the same in all; what a forwarder wraps up (SRS) stays wrapped,
+    because anybody can write any address there.  Both as `sender_text` wants them.
+    """
+    if len(sender) > _LONGEST or plain_domain(sender, recipient) is not None:
+        return (sender,)
+    local, at, domain = sender.rpartition("@")
+    while (inner := _unwrapped(local, domain)) and inner[1] == domain:
+        local = inner[0]
+    found = [sender, f"{local}{at}{domain}"]
+    if not local.startswith(_SRS) and (bare := _without_verp(local, recipient)):
+        found.append(f"{bare}{at}{domain}")
+    return tuple(dict.fromkeys(found)) if at else (sender,)
+
+
+class Forwarded(NamedTuple):
+    """A sender of which another domain asserts where it comes from."""
+
+    scheme: str
+    """How it is written: `SRS`, or `Salesforce`."""
+    domain: str
+    """The domain that asserts it: the sender's own."""
+    inner: str
+    """The address that it asserts."""
+
+
+def forwarded_sender(sender: str) -> Forwarded | None:
+    """What a sender (normalised) says of another domain's address; None for nearly all.
+
+    Never matched with anything: who forwards can write there whatever it likes.
+    """
+    local, _, domain = sender.rpartition("@")
+    if len(sender) > _LONGEST or not local:
+        return None
+    inner, host = local, domain
+    while unwrapped := _unwrapped(inner, host):
+        inner, host = unwrapped
+    if host == domain:
+        return None
+    scheme = "Salesforce" if domain.endswith(_SALESFORCE) else "SRS"
+    return Forwarded(scheme, domain, f"{inner}@{host}")
+
+
+def is_probe(sender: str) -> bool:
+    """Whether an envelope sender is one by which mail servers verify addresses (Postfix: double-bounce@).
+
+    `verify@` and `verification@` are none: they send login codes.  Source: address_verify_sender and
+    address_verify_sender_ttl in Postfix's postconf(5), which appends a token to the local part; some put a
+    hyphen between.
+    """
+    if sender[:13].lower() != "double-bounce":
+        return False
+    local = split_address(sender.lower())[0]
+    return _PROBE.fullmatch(local) is not None
+
+
 def sender_domain(sender: str) -> str:
     """The domain of the normalised sender: the original one under SRS; "" for the null sender.
 
@@ -92,6 +183,8 @@ def sender_domain(sender: str) -> str:
 def _is_plain(local: str, domain: str, recipient: str) -> bool:
     """Whether a quick look shows that there is nothing to fold, as it does for nearly all humans."""
     if _NAME.fullmatch(local):
+        if _AT_MACHINE(domain) or (may_hold_token(local) and _OF_MACHINE(local)):
+            return False
         return not local.startswith(_NO_NAME) and not _may_hold(local, recipient)
     return len(local) < _SHORT and local.isalnum() and fold_tokens(local, domain, returns=False) == local
 
@@ -117,10 +210,11 @@ def _fold(sender: str, recipient: str) -> str:
 
 
 def _fold_parts(local: str, domain: str, recipient: str) -> str:
-    found = _without_recipient(local, recipient)
+    rest = _without_recipient(local, recipient)
+    found = fold_padded(rest)
     extension = found.find("+")
     bare = found[:extension] if extension > 0 else found
-    return fold_tokens(bare, domain, returns=found is not local)
+    return fold_tokens(bare, domain, returns=rest is not local)
 
 
 def _unwrapped(local: str, domain: str) -> tuple[str, str] | None:
@@ -136,8 +230,8 @@ def _unwrapped(local: str, domain: str) -> tuple[str, str] | None:
         return (core, domain) if core else None
     if "+srs=" in local:  # Microsoft 365: mailbox+SRS=hash=day=domain=local
         return _srs0(local.partition("+srs=")[2])
-    if domain.endswith(".bnc.salesforce.com"):  # local=domain__token
-        return _original(local.rpartition("__")[0])
+    if domain.endswith(_SALESFORCE):  # local=domain__token, and "__" may be in the token too
+        return _original(local.partition("__")[0]) or _original(local.rpartition("__")[0])
     return None
 
 
@@ -202,6 +296,16 @@ def _without_recipient(local: str, recipient: str) -> str:
         if code in local:
             return local.replace(code, PLACEHOLDER)
     return local
+
+
+def _without_verp(local: str, recipient: str) -> str:
+    """The local part without the recipient in it and the marks around that; "" if it isn't in it."""
+    found = _without_recipient(local, recipient)
+    if found is local:
+        return ""
+    front, _, back = found.partition(PLACEHOLDER)
+    front, back = front.rstrip(_VERP_MARKS), back.lstrip(_VERP_MARKS)
+    return f"{front}-{back}" if front and back else front or back
 
 
 def _stands_alone(flat: str, start: int, end: int, *, soft: bool) -> bool:

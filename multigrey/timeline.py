@@ -33,7 +33,8 @@ class Ending(Enum):
     """A rule rejected it."""
 
 
-_FRESH = (Reason.NEW, Reason.EXPIRED)
+_FRESH = (Reason.NEW, Reason.EXPIRED, Reason.OVER_LIMIT)
+_UNDECIDED = (Reason.NULL_SENDER, Reason.PROBE)
 
 
 @dataclass
@@ -75,7 +76,7 @@ def stories(events: Iterable[DecisionEvent], now: int, retry_window: int) -> Seq
     waiting: dict[tuple[str, str], Story] = {}
     passing: dict[tuple[str, str], Story] = {}
     for event in events:
-        if event.verdict.reason is Reason.NULL_SENDER:
+        if event.verdict.reason in _UNDECIDED:
             continue  # nothing was decided: the same mail is judged at DATA
         who = _who(event)
         old = waiting.get(who)

@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from multigrey.contracts import Durability
 from multigrey.errors import CodecError, StoreError
+from multigrey.greylist.policy import Case
 from multigrey.judging import Setup, trouble
-from multigrey.model import Attempt, Key, Origin, Reply, Verdict, value
-from multigrey.question import Question
+from multigrey.known_marks import KnownMarks
+from multigrey.model import Action, Attempt, Key, Origin, Reason, Reply, Verdict, value
+from multigrey.origin import trust_text
+from multigrey.question import OtherKey, Question
 from multigrey.recent import Seen
 from multigrey.rules import Outcome
 
-__all__ = ["Begun", "OnError", "Pending", "Waiting", "Way", "each"]
+__all__ = [
+    "Begun",
+    "Doubted",
+    "OnError",
+    "Pending",
+    "Waiting",
+    "Way",
+    "each",
+    "failure_of",
+    "question_of",
+    "record_keys",
+    "under_rule",
+]
+
+_SHOWN = 320
+"""How much of an address a record shows (the key is made of all of it): nobody fills the store with one."""
 
 OnError = str
 """`pass`, `defer` or `silent`."""
+
+
+@value
+class Doubted:
+    """A name that the evidence speaks against, so that the client network stands for its hosts."""
+
+    name: Origin
+    since: int
+    pattern: Origin | None
+    """Stands for hosts whose names are made alike, where the evidence is not about these."""
 
 
 @value
@@ -33,11 +62,25 @@ class Pending:
     """A rule that only says how to greylist."""
     looked_up: bool = False
     """Whether the origin was found by a slow source: whoever owns a domain can have any number of those."""
+    provider: bool = False
+    """Whether the client is a server of a provider that is known to retry."""
+    own_hosts: bool = False
+    """Whether a slow source found that the sender's domain authorises the client as a host of its own."""
+    doubted: Doubted | None = None
+    """The name it would have if the evidence did not speak against it."""
 
     @property
     def counted(self) -> Origin:
-        """The origin whose new records are limited, and that a coarse record is kept under."""
-        return Origin(self.network, named=False) if self.looked_up else self.origin
+        """The origin whose new records are limited."""
+        if self.looked_up or self.origin.claimed:
+            return Origin(self.network, named=False)
+        return self.origin
+
+    @property
+    def trusted(self) -> str:
+        """The text trust is counted under."""
+        origin = Origin(self.network, named=False) if self.origin.claimed else self.origin
+        return trust_text(origin, self.attempt.client_address)
 
 
 @value
@@ -59,12 +102,14 @@ class Way:
     __slots__ = (
         "attempt",
         "begun",
+        "doubted",
         "keys",
         "network",
         "now",
         "on_error",
         "origin",
         "pending",
+        "provider",
         "question",
         "rule",
         "seen",
@@ -83,6 +128,9 @@ class Way:
         """To be answered at once."""
         self.network: str
         self.origin: Origin
+        self.doubted: Doubted | None = None
+        self.provider = False
+        """Whether it passes as mail of a provider, and is only remembered."""
         self.rule: Outcome | None
         """A rule that only says how to greylist."""
         self.seen: Seen | None = None
@@ -93,6 +141,108 @@ class Way:
         """What the store has under them; None: nothing that could be seen at once."""
         self.pending: Pending
         self.question: Question
+
+    def fail(self, error: str) -> None:
+        """The store cannot be asked: what passes without it passes, for all else there is `on_error`."""
+        self.verdict = (
+            Verdict(Action.PASS, Reason.PROVIDER) if self.provider else trouble(self.on_error, error)
+        )
+
+
+def question_of(
+    pending: Pending,
+    *,
+    same_message: bool,
+    marks: KnownMarks,
+    over_limit: bool,
+    clock_believed: bool,
+) -> Question:
+    """What the store is asked for an attempt.
+
+    `same_message`: another recipient of the message carries this one; `over_limit`: it gets a mark instead
+    of a record.
+    """
+    setup, attempt, origin = pending.setup, pending.attempt, pending.origin
+    scheme = setup.scheme
+    policy = setup.policy_for(origin, pending.rule)
+    told = scheme.envelope(attempt)
+    origin_key = standing_key = None
+    own_hosts = pending.own_hosts
+    if attempt.sender and not attempt.raw:
+        origin_key = scheme.origin_key(pending.trusted, told.domain)
+        if origin.named and not own_hosts:
+            # The origin is a registered domain if it is above the sender's at all.
+            own_hosts = told.domain == origin.text or told.domain.endswith(f".{origin.text}")
+    if policy.proof is not None and not pending.looked_up and not origin.claimed and not attempt.raw:
+        standing_key = scheme.standing_key(pending.trusted)
+    case = Case(
+        origin=origin,
+        key=pending.keys[0][1],
+        null_sender=not attempt.sender,
+        same_message=same_message,
+        provider=pending.provider,
+        own_hosts=own_hosts,
+        domain=told.domain,
+        mark_of=setup.mark_of_domain,
+        client=attempt.client_address or "",
+        sender=told.shown[:_SHOWN],
+        recipient=(attempt.raw or told.recipient)[:_SHOWN],
+        clock_believed=clock_believed,
+    )
+    if setup.redactor is not None:
+        case = setup.redactor.case(case)
+    other_keys, copy_keys = _keys_elsewhere(pending, told.domain)
+    marked = over_limit and not attempt.raw
+    return Question(
+        policy=policy,
+        now=pending.now,
+        case=case,
+        record_keys=pending.keys,
+        origin_key=origin_key if policy.auto_whitelist_after else None,
+        standing_key=standing_key,
+        other_keys=other_keys,
+        copy_keys=copy_keys,
+        has_marks=marks.exist,
+        mark_digest=scheme.mark_digest(attempt, origin, pending.network) if marked else b"",
+        place=marks.place_of(pending.counted, attempt.client_address) if marked else b"",
+        weigh=marks.weigh if marked else None,
+    )
+
+
+def record_keys(
+    setup: Setup,
+    attempt: Attempt,
+    origin: Origin,
+    network: str,
+    rule: Outcome | None,
+    doubted: Doubted | None,
+) -> tuple[Key, ...]:
+    """The keys an attempt is remembered under."""
+    scheme = setup.scheme_for(rule)
+    keys = scheme.record_keys(attempt, origin, network)
+    if doubted is None or doubted.pattern is None or attempt.raw:
+        return keys
+    return (*keys, scheme.named_key(attempt, doubted.pattern, network))
+
+
+def _keys_elsewhere(pending: Pending, sender_domain: str) -> tuple[tuple[OtherKey, ...], tuple[Key, ...]]:
+    """Keys that are only read, and keys that are only written, besides the attempt's own."""
+    setup, attempt = pending.setup, pending.attempt
+    others: list[OtherKey] = []
+    copies: tuple[Key, ...] = ()
+    if pending.doubted is not None:
+        named = setup.scheme.named_key(attempt, pending.doubted.name, pending.network)
+        others.append(OtherKey(named, before=pending.doubted.since))
+    address = attempt.client_address
+    if address is not None and (domain := setup.announced_domain(attempt.helo, sender_domain)):
+        # A host with addresses of both kinds may come back by the other one, where it may have no name.
+        version, scheme = address.version, setup.scheme
+        others.append(OtherKey(scheme.version_key(attempt, 10 - version)))
+        if not pending.origin.named:
+            copies = (scheme.version_key(attempt, version),)
+            named = scheme.named_key(attempt, Origin(domain, named=True), pending.network)
+            others.append(OtherKey(named, waiting=True, besides=version))
+    return tuple(others), copies
 
 
 def each(ways: Iterable[Way], step: Callable[[Way], bool]) -> list[Way]:
@@ -106,7 +256,24 @@ def each(ways: Iterable[Way], step: Callable[[Way], bool]) -> list[Way]:
             if step(way):
                 more.append(way)
         except (StoreError, CodecError) as error:
-            way.verdict = trouble(way.on_error, str(error))
+            way.fail(str(error))
         except Exception as error:  # noqa: BLE001  (it belongs to the connection that brought the attempt)
             way.begun, way.verdict = error, None
     return more
+
+
+def under_rule(pending: Pending, verdict: Verdict) -> Verdict:
+    """The verdict with the name and words of the rule that said how to greylist, if one did."""
+    rule = pending.rule
+    if rule is not None and (verdict.action is Action.DEFER or verdict.observed):
+        return replace(verdict, rule=rule.rule, text=rule.text, code=rule.code)
+    return verdict
+
+
+async def failure_of(durability: Durability) -> str:
+    """What kept a decision from the disk; "" when it is there."""
+    try:
+        await durability.committed()
+    except StoreError as error:
+        return str(error)
+    return ""

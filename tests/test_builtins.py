@@ -79,6 +79,8 @@ def test_the_prefix_of_ipv6():
         ("null-sender", {"sender": ""}, True),
         ("null-sender", {"sender": "a@example.org"}, False),
         ("null-sender", {"sender": "", "raw": "free text"}, False),
+        ("null-sender", {"sender": "", "recipient": ""}, False),  # greylistd: of an address alone
+        ("null-sender", {"sender": "", "recipient": "", "message": "m1"}, True),
         ("no-client-name", {"client_name": None}, True),
         ("no-client-name", {"client_name": "mx.example.org"}, False),
     ],

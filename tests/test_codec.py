@@ -71,11 +71,16 @@ PINNED = [
         decode_standing,
         STANDING,
         (
-            b"\x95\x01\x92\x93\xcd-5\x14\x13\x93\xcd-6\x03\x00\x91\x92\xc4\x04abcd\xcd-6"
-            b"\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01"
+            b"\x97\x02\x92\x93\xcd-5\x14\x13\x93\xcd-6\x03\x00\x91\x92\xc4\x04abcd\xcd-6"
+            b"\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01\x90\x90"
         ),
     ),
-    (encode_standing, decode_standing, Standing(), b"\x95\x01\x90\x90\x00\x00"),
+    (
+        encode_standing,
+        decode_standing,
+        Standing(hours=((277_801, 2, 1),), ages=(2, 1)),
+        b"\x97\x02\x90\x90\x00\x00\x91\x93\xce\x00\x04\x3d\x29\x02\x01\x92\x02\x01",
+    ),
     (
         encode_origin,
         decode_origin,
@@ -113,6 +118,23 @@ OLDER = [
 def test_a_record_of_version_1_was_not_observed(record, stored):
     assert decode_record(stored) == record
     assert record_times(stored) == record_times(encode_record(record))
+
+
+@pytest.mark.parametrize(
+    ("standing", "stored"),
+    [
+        (
+            STANDING,
+            (
+                b"\x95\x01\x92\x93\xcd-5\x14\x13\x93\xcd-6\x03\x00\x91\x92\xc4\x04abcd\xcd-6"
+                b"\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01"
+            ),
+        ),
+        (Standing(), b"\x95\x01\x90\x90\x00\x00"),
+    ],
+)
+def test_a_standing_of_version_1_was_counted_by_days_alone(standing, stored):
+    assert decode_standing(stored) == standing
 
 
 @given(STANDINGS)
@@ -239,10 +261,12 @@ def test_refused_records(name, stored):
         (2, [(b"mark", "1")]),
         (2, [("mark", 1)]),
         (2, [b"mark"]),
+        (5, [(1, 2)]),
+        (5, 1),
     ],
 )
 def test_refused_standing_fields(place, wrong):
-    with pytest.raises(CodecError, match="fields of version 1"):
+    with pytest.raises(CodecError, match=f"fields of version {STANDING_ROW[0]}"):
         decode_standing(changed(STANDING_ROW, place, wrong))
 
 

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import pytest
 
 from multigrey.codec import decode_origin, decode_record, encode_origin, encode_record
-from multigrey.decision import HOUR, Case, Decision, Policy, choose_record, decide, keep_until
+from multigrey.decision import Decision, decide
 from multigrey.errors import CodecError, NewerFormatError
+from multigrey.greylist.policy import HOUR, Case, Policy
+from multigrey.greylist.record_choice import choose_record, keep_until
 from multigrey.model import Action, Entry, Origin, OriginRecord, Reason, Record, Table
 from multigrey.question import Question
 
@@ -612,7 +614,8 @@ def test_whether_an_origin_is_trusted(name, origin, case, policy, reason):
     if reason is TRUSTED:
         assert decision.verdict.action is PASS
         assert decision.verdict.retry_after == 0
-        assert decision.record is None
+        assert decision.record is not None, "the pair is known from now on"
+        assert (decision.record.passed_at, decision.record.passes, decision.record.attempts) == (T, 0, 1)
         assert not decision.durable
     else:
         assert decision.origin_record is None
@@ -817,10 +820,11 @@ def test_question_of_a_known_sender_writes_nothing():
     assert (change.value.reason, change.puts, change.durable) == (KNOWN, {}, False)
 
 
-def test_question_refreshes_a_trusted_origin_only():
+def test_question_refreshes_a_trusted_origin():
     change = question(0)([None, None, encode_origin(proven())])
     assert change.value.reason is TRUSTED
-    assert change.puts == {ORIGIN: Entry(encode_origin(proven(seen=0)), T + MAX_AGE)}
+    assert set(change.puts) == {FIRST, SECOND, ORIGIN}
+    assert change.puts[ORIGIN] == Entry(encode_origin(proven(seen=0)), T + MAX_AGE)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

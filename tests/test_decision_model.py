@@ -15,16 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from multigrey.codec import decode_origin, decode_record, encode_origin, encode_record
-from multigrey.decision import (
-    HOUR,
-    Case,
-    Policy,
-    choose_record,
-    decide,
-    keep_until,
-    known_at_once,
-)
+from multigrey.decision import decide, known_at_once
 from multigrey.errors import CodecError
+from multigrey.greylist.policy import HOUR, Case, Policy
+from multigrey.greylist.record_choice import choose_record, keep_until
 from multigrey.model import Action, Origin, OriginRecord, Reason, Record, Table
 from multigrey.question import Question, passed_times
 
@@ -120,13 +114,14 @@ class Paper:
             self._write(policy, names, oldest)
             self._count(now, policy, names[0], null_sender)
             return True, "retry", 0
+        before = oldest or Note(now, now, policy.delay, tries=0)
+        let_in_now = replace(before, last=now, tries=before.tries + 1, in_=True)
         if not null_sender and self._trusted(now, policy):
-            if now > self.trust.seen + 3600:
-                self.trust.seen, self.trust.until = now, now + policy.max_age
+            self._refresh(now, policy)
+            self._write(policy, names, let_in_now)
             return True, "auto-whitelisted", 0
         if beside:
-            before = oldest or Note(now, now, policy.delay, tries=0)
-            self._write(policy, names, replace(before, last=now, tries=before.tries + 1, in_=True))
+            self._write(policy, names, let_in_now)
             return True, "same-message", 0
         if oldest is not None:
             again = replace(oldest, last=now, tries=oldest.tries + 1, too_early=oldest.too_early + 1)
@@ -149,8 +144,14 @@ class Paper:
             self._write(policy, names, replace(note, last=now, tries=note.tries + 1))
             if note.alone:
                 self._count(now, policy, names[0], null_sender)
+            elif not null_sender and self._trusted(now, policy):
+                self._refresh(now, policy)
         elif not all(self._in_step(name, now) for name in names):
             self._write(policy, names, note)
+
+    def _refresh(self, now, policy):
+        if now > self.trust.seen + 3600:
+            self.trust.seen, self.trust.until = now, now + policy.max_age
 
     def _in_step(self, name, now):
         note = self.notes.get(name)

@@ -6,18 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from multigrey.decision import Case, Policy, decide
+from multigrey.decision import decide
+from multigrey.greylist.policy import Case, Policy
 from multigrey.model import Action, Origin, OriginRecord, Reason, Record, Standing
 from multigrey.standing import DAY, Proof
 
 FIRST = 12_000
 T = FIRST * DAY
-PROOF = Proof(resolved=20, domains=10, percent=95, retry_window=2 * DAY)
+PROOF = Proof(resolved=20, domains=9, percent=95)
 POLICY = Policy(delay=120, retry_window=2 * DAY, max_age=36 * DAY, auto_whitelist_after=5, proof=PROOF)
-UNNAMED = replace(POLICY, delay=180, patience=300, proof=None)
-NAMED = Case(Origin("example.org", named=True), b"\x80 a key", domain=b"domain digest")
+UNNAMED = replace(POLICY, delay=180, patience=300)
+NAMED = Case(Origin("example.org", named=True), b"\x80 a key", mark_of=lambda _: b"domain mark")
 CLIENT = Case(Origin("192.0.2.0/24", named=False), b"\x80 a key")
-MARKS = tuple((bytes([number] * 4), FIRST - 5) for number in range(10))
+MARKS = tuple((bytes([number] * 4), FIRST - 5) for number in range(9))
 GOOD = Standing(days=((FIRST - 5, 20, 20),), domains=MARKS, last_seen=T)
 BAD = Standing(days=((FIRST - 5, 100, 20),), domains=MARKS, last_seen=T)
 
@@ -81,7 +82,7 @@ def test_a_proven_origin_passes_at_once_and_that_is_noted():
     decision = decide(POLICY, T, NAMED, None, [None], GOOD)
     assert (decision.verdict.action, decision.verdict.reason) == (Action.PASS, Reason.AUTO_WHITELISTED)
     assert decision.verdict.detail == "proven origin"
-    assert decision.record is None
+    assert decision.record == waiting(attempts=1, passed_at=T)
     assert decision.standing == replace(GOOD, proven_at=T)
     assert not decision.durable
 
@@ -98,7 +99,7 @@ def test_one_new_key_in_sixty_four_is_still_deferred():
     decision = decide(POLICY, T, checked, None, [None], replace(GOOD, proven_at=T))
     assert decision.verdict.reason is Reason.NEW
     assert decision.standing is not None
-    assert decision.standing.days[-1] == (FIRST, 1, 0)
+    assert decision.standing.hours == ((FIRST * 24, 1, 0),)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_who_falls_out_is_noted_with_the_deferral():
     standing = decide(POLICY, T, NAMED, None, [None], replace(BAD, proven_at=T - 100)).standing
     assert standing is not None
     assert standing.proven_at == 0
-    assert standing.days[-1] == (FIRST, 1, 0)
+    assert standing.hours == ((FIRST * 24, 1, 0),)
 
 
 def test_a_bounce_from_a_proven_origin_passes_but_a_deferred_one_is_not_counted():
@@ -132,9 +133,12 @@ def waiting(origin="example.org", **changes):
 
 
 def test_a_retry_counts_for_the_origin_that_was_deferred():
-    decision = decide(POLICY, T + DAY, NAMED, None, [waiting()], Standing(((FIRST, 1, 0),)))
+    decision = decide(POLICY, T + DAY, NAMED, None, [waiting()], Standing(hours=((FIRST * 24, 1, 0),)))
     assert decision.verdict.reason is Reason.RETRY
-    assert decision.standing == Standing(((FIRST, 1, 1),), ((b"doma", FIRST + 1),), last_seen=T + DAY)
+    hours, domains = ((FIRST * 24, 1, 1),), ((b"doma", FIRST + 1),)
+    assert decision.standing == Standing(
+        hours=hours, domains=domains, last_seen=T + DAY, ages=(0, 0, 0, 0, 0, 1, 0)
+    )
 
 
 def test_a_retry_of_what_another_origin_was_deferred_for_does_not():
@@ -143,10 +147,75 @@ def test_a_retry_of_what_another_origin_was_deferred_for_does_not():
     assert decision.standing is None
 
 
-def test_an_unnamed_client_has_no_standing():
+def test_of_an_address_without_a_name_only_what_comes_back_is_noted_at_first():
     assert decide(UNNAMED, T, CLIENT, None, [None], None).standing is None
     retry = decide(UNNAMED, T + 200, CLIENT, None, [waiting("192.0.2.0/24", delay=1)], None)
-    assert retry.standing is None
+    assert retry.standing is not None
+    assert retry.standing.hours == ((FIRST * 24, 0, 1),)
+    again = decide(UNNAMED, T + 300, CLIENT, None, [None], retry.standing)
+    assert again.verdict.reason is Reason.NEW
+    assert again.standing is not None
+    assert again.standing.hours == ((FIRST * 24, 1, 1),)
+
+
+def test_an_address_that_forwards_for_ten_domains_does_not_wait_for_the_eleventh():
+    marks = tuple((bytes([number] * 4), FIRST - 5) for number in range(10))
+    forwarder = Standing(days=((FIRST - 5, 12, 10),), domains=marks, last_seen=T)
+    decision = decide(UNNAMED, T, CLIENT, None, [None], forwarder)
+    assert decision.verdict.reason is Reason.AUTO_WHITELISTED
+    nine = replace(forwarder, domains=marks[1:])
+    assert decide(UNNAMED, T, CLIENT, None, [None], nine).verdict.reason is Reason.NEW
+
+
+@pytest.mark.parametrize(
+    ("own", "passes", "several", "trusted"),
+    [(True, 2, True, True), (True, 1, True, False), (True, 2, False, False), (False, 2, True, False)],
+)
+def test_an_organisation_with_hosts_of_its_own_is_trusted_after_two_passes(own, passes, several, trusted):
+    case = replace(NAMED, own_hosts=own)
+    record = OriginRecord(passes, T - 3600, T - 3600, b"k", several_keys=several)
+    reason = decide(POLICY, T, case, record, [None], None).verdict.reason
+    assert reason is (Reason.AUTO_WHITELISTED if trusted else Reason.NEW)
+
+
+def test_hosts_of_ones_own_do_not_switch_trust_on():
+    case = replace(NAMED, own_hosts=True)
+    record = OriginRecord(9, T, T, b"k", several_keys=True)
+    never = replace(POLICY, auto_whitelist_after=0)
+    assert decide(never, T, case, record, [None], None).verdict.reason is Reason.NEW
+
+
+# ------------------------------------------------------------------ a clock that may be wrong
+
+DOUBTED = replace(NAMED, clock_believed=False)
+
+
+@pytest.mark.parametrize("jump", [-1_000_000_000, -40 * DAY, 40 * DAY, 400 * DAY, 4_000_000_000])
+def test_while_the_clock_is_doubted_who_is_known_stays_known_and_nothing_is_overwritten(jump):
+    known = waiting(passed_at=T, passes=3, last_seen=T, attempts=4)
+    trust = OriginRecord(9, T, T, b"k", several_keys=True)
+    decision = decide(POLICY, max(T + jump, 1), DOUBTED, trust, [known], replace(GOOD, proven_at=T))
+    assert (decision.verdict.action, decision.verdict.reason) == (Action.PASS, Reason.KNOWN)
+    assert (decision.record, decision.origin_record, decision.standing) == (None, None, None)
+    right = decide(POLICY, T + 60, NAMED, trust, [known], None)
+    assert right.verdict.reason is Reason.KNOWN
+
+
+@pytest.mark.parametrize("jump", [-400 * DAY, -60, 400 * DAY])
+def test_while_the_clock_is_doubted_who_waits_passes_in_the_end(jump):
+    decision = decide(POLICY, T + jump, DOUBTED, None, [waiting()], None)
+    assert decision.verdict.action is Action.DEFER
+    assert decide(POLICY, T + 120, DOUBTED, None, [waiting()], None).durable
+    again = decide(POLICY, T + jump + 120, DOUBTED, None, [decision.record], None)
+    assert again.verdict.reason is Reason.RETRY
+    assert again.record is not None
+    assert again.record.passed_at
+
+
+def test_while_the_clock_is_doubted_strangers_are_deferred_and_remembered():
+    decision = decide(POLICY, T, DOUBTED, None, [None], None)
+    assert (decision.verdict.reason, decision.record) == (Reason.NEW, waiting())
+    assert decision.standing is None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +232,7 @@ def test_who_waited_and_is_let_in_for_another_reason_did_come_back(origin_record
     assert decision.record == waiting(last_seen=T + 60, attempts=2, passed_at=T + 60)
     assert not decision.record.earned
     assert decision.standing is not None
-    assert decision.standing.days[-1] == (FIRST, 0, 1)
+    assert decision.standing.hours == ((FIRST * 24, 0, 1),)
     again = decide(POLICY, T + 61, case, origin_record, [decision.record], decision.standing)
     assert again.verdict.reason is Reason.KNOWN
     assert again.standing is None

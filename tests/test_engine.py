@@ -10,10 +10,12 @@ import trio
 
 from multigrey.config.conditions import read_conditions
 from multigrey.errors import StoreError
+from multigrey.judging import LOOPBACK
 from multigrey.model import Action, Attempt, Findings, Match, Origin, Reason, Stage, Table
 from multigrey.rules import Rule, Rules
 from tests.support.engines import DELAY, MAX_AGE, WINDOW, Harness, harness
 
+D, P = Action.DEFER, Action.PASS
 TEXT = "Greylisted, please try again later"
 NOT_SPF_PASS = read_conditions({"not": {"trait": "spf:pass"}}, None)
 
@@ -205,27 +207,280 @@ async def test_a_named_origin_matches_from_another_network():
         assert await judge(parts, elsewhere) == (Action.PASS, Reason.KNOWN), "under its network too"
 
 
-async def test_further_recipients_of_a_message_pass_with_a_retry():
+CAROL = "carol@example.net"
+
+
+async def met(parts, *recipients):
+    """Recipients for whom this sender has passed."""
+    for recipient in recipients or ("bob@example.net",):
+        await judge(parts, attempt(recipient=recipient))
+    parts.clock.advance(DELAY)
+    for recipient in recipients or ("bob@example.net",):
+        await judge(parts, attempt(recipient=recipient))
+
+
+async def test_a_known_recipient_carries_the_others_of_its_message():
+    async with harness() as parts:
+        await met(parts, "bob@example.net", "dave@example.net", "erin@example.net")
+        parts.clock.advance(3600)
+        for recipient in ("bob@example.net", "dave@example.net", "erin@example.net"):
+            assert await judge(parts, attempt(message="m2", recipient=recipient)) == (P, Reason.KNOWN)
+        carol = attempt(message="m2", recipient=CAROL)
+        assert await judge(parts, carol) == (P, Reason.SAME_MESSAGE)
+        other_message = attempt(message="m3", recipient="frank@example.net")
+        assert await judge(parts, other_message) == (D, Reason.NEW)
+        other_sender = attempt(message="m2", recipient="eve@example.net", sender="x@example.com")
+        assert await judge(parts, other_sender) == (D, Reason.NEW)
+        assert await judge(parts, dataclasses.replace(carol, message="m4")) == (P, Reason.KNOWN)
+
+
+async def test_the_known_recipient_may_come_first_within_one_round():
+    async with harness() as parts:
+        await met(parts)
+        parts.clock.advance(3600)
+        asked = [attempt(message="m2"), attempt(message="m2", recipient=CAROL)]
+        begun = parts.engine.begin_all([(one, "pass") for one in asked])
+        assert [reply.reason for reply in begun] == [Reason.KNOWN, Reason.SAME_MESSAGE]
+
+
+async def test_one_pair_that_came_back_does_not_open_a_whole_dictionary():
     async with harness() as parts:
         await judge(parts, attempt(message="m1"))
         parts.clock.advance(DELAY)
-        assert await judge(parts, attempt(message="m2")) == (Action.PASS, Reason.RETRY)
-        carol = attempt(message="m2", recipient="carol@example.net")
-        assert await judge(parts, carol) == (Action.PASS, Reason.SAME_MESSAGE)
-        other_message = attempt(message="m3", recipient="dave@example.net")
-        assert await judge(parts, other_message) == (Action.DEFER, Reason.NEW)
-        other_sender = attempt(message="m2", recipient="eve@example.net", sender="x@example.com")
-        assert await judge(parts, other_sender) == (Action.DEFER, Reason.NEW)
-        assert await judge(parts, dataclasses.replace(carol, message="m4")) == (Action.PASS, Reason.KNOWN)
+        assert await judge(parts, attempt(message="m2")) == (P, Reason.RETRY)
+        told = [await judge(parts, attempt(message="m2", recipient=f"r{n}@example.net")) for n in range(50)]
+        assert told == [(P, Reason.SAME_MESSAGE)] + [(D, Reason.NEW)] * 49
+        parts.clock.advance(60)
+        assert await judge(parts, attempt(message="m3")) == (P, Reason.KNOWN)
+        assert await judge(parts, attempt(message="m3", recipient="s@example.net")) == (D, Reason.NEW)
+
+
+async def test_those_that_come_back_carry_as_many_as_they_are():
+    """Postfix refuses twenty and ends the session: the rest of fifty has not been asked about."""
+    people = [f"r{number}@example.net" for number in range(50)]
+    async with harness() as parts:
+        for recipient in people[:20]:
+            assert await judge(parts, attempt(message="m1", recipient=recipient)) == (D, Reason.NEW)
+        parts.clock.advance(DELAY)
+        told = [(await judge(parts, attempt(message="m2", recipient=recipient)))[1] for recipient in people]
+        assert told == [Reason.RETRY] * 20 + [Reason.SAME_MESSAGE] * 20 + [Reason.NEW] * 10
+
+
+async def test_a_message_carries_ten_in_the_domain_of_the_recipient_that_passed():
+    async with harness() as parts:
+        await met(parts)
+        parts.clock.advance(3600)
+        assert await judge(parts, attempt(message="m2")) == (P, Reason.KNOWN)
+        elsewhere = attempt(message="m2", recipient="bob@example.com")
+        assert await judge(parts, elsewhere) == (D, Reason.NEW)
+        told = [await judge(parts, attempt(message="m2", recipient=f"r{n}@example.net")) for n in range(50)]
+        assert told == [(P, Reason.SAME_MESSAGE)] * 10 + [(D, Reason.NEW)] * 40
+        # Who was carried carries nobody.
+        parts.clock.advance(7200)
+        assert await judge(parts, attempt(message="m4", recipient="r1@example.net")) == (P, Reason.KNOWN)
+        assert await judge(parts, attempt(message="m4", recipient="r60@example.net")) == (D, Reason.NEW)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sender": ""}, {"message": ""}],
+    ids=["the null sender", "no message id"],
+)
+async def test_what_never_carries(changes):
+    async with harness(null_sender_at_data=False) as parts:
+        await judge(parts, attempt(**changes))
+        parts.clock.advance(DELAY)
+        await judge(parts, attempt(**changes))
+        parts.clock.advance(3600)
+        assert (await judge(parts, attempt(**{"message": "m2", **changes})))[1] is Reason.KNOWN
+        carol = attempt(**{"message": "m2", "recipient": CAROL, **changes})
+        assert await judge(parts, carol) == (D, Reason.NEW)
+
+
+@pytest.mark.parametrize("carries", [True, False])
+async def test_an_entry_that_says_something_of_the_sender_carries(carries):
+    def match(one):
+        return Match("expect", "x", carries=carries) if one.recipient == "bob@example.net" else None
+
+    async with harness(sources=(match,)) as parts:
+        assert await judge(parts, attempt(message="m2")) == (P, Reason.WHITELISTED)
+        told = await judge(parts, attempt(message="m2", recipient=CAROL))
+        assert told == ((P, Reason.SAME_MESSAGE) if carries else (D, Reason.NEW))
 
 
 async def test_message_pass_can_be_switched_off():
     async with harness(message_pass=False) as parts:
-        await judge(parts, attempt(message="m1"))
-        parts.clock.advance(DELAY)
+        await met(parts)
+        parts.clock.advance(3600)
         await judge(parts, attempt(message="m2"))
-        carol = attempt(message="m2", recipient="carol@example.net")
-        assert await judge(parts, carol) == (Action.DEFER, Reason.NEW)
+        carol = attempt(message="m2", recipient=CAROL)
+        assert await judge(parts, carol) == (D, Reason.NEW)
+
+
+# ------------------------------------------------------------------ probes and bounces
+
+PROBE = "double-bounce@partner.example"
+
+
+@pytest.mark.parametrize(
+    ("sender", "reason"),
+    [("", Reason.NULL_SENDER), (PROBE, Reason.PROBE), ("double-bounce-3f7kq@p.example", Reason.PROBE)],
+)
+async def test_a_probe_is_not_delayed_and_its_message_is_judged_at_data(sender, reason):
+    async with harness() as parts:
+        one = attempt(sender=sender, message="m1")
+        assert await judge(parts, one) == (P, reason)
+        assert await judge(parts, one) == (P, reason)
+        at_data = dataclasses.replace(one, stage=Stage.DATA)
+        assert await judge(parts, at_data) == (D, Reason.NEW)
+        parts.clock.advance(DELAY)
+        again = dataclasses.replace(at_data, message="m2")
+        assert await judge(parts, again) == (P, Reason.RETRY)
+
+
+@pytest.mark.parametrize("sender", ["", PROBE])
+@pytest.mark.parametrize("number", [2, 50])
+async def test_a_forged_probe_with_several_recipients_never_passes(sender, number):
+    async with harness() as parts:
+        told = [
+            await judge(parts, attempt(sender=sender, message="m1", recipient=f"r{n}@example.net"))
+            for n in range(number)
+        ]
+        assert told[0][0] is P
+        assert set(told[1:]) == {(D, Reason.NEW)}
+        # Whatever the mail server says of the recipients then.
+        for recipient in ("", "r0@example.net"):
+            at_data = attempt(sender=sender, message="m1", recipient=recipient, stage=Stage.DATA)
+            assert (await judge(parts, at_data))[0] is D
+        assert {event.attempt.recipient for event in parts.events[-2:]} == {"r0@example.net"}
+
+
+@pytest.mark.parametrize("sender", ["", PROBE])
+async def test_several_recipients_at_data_are_judged_by_the_first_one(sender):
+    async with harness() as parts:
+        both = ("bob@example.net", CAROL)
+        for message in ("m1", "m2"):
+            told = [await judge(parts, attempt(sender=sender, message=message, recipient=r)) for r in both]
+            at_data = attempt(sender=sender, message=message, recipient="", stage=Stage.DATA)
+            told.append(await judge(parts, at_data))
+            parts.clock.advance(DELAY)
+        assert [action for action, _ in told] == [P, P, P]
+        assert [reason for _, reason in told][1:] == [Reason.RETRY, Reason.RETRY]
+
+
+async def test_several_recipients_of_a_message_nobody_remembers_do_not_pass_unjudged():
+    async with harness() as parts:
+        at_data = attempt(sender="", message="m1", recipient="", stage=Stage.DATA)
+        assert await judge(parts, at_data) == (D, Reason.NEW)
+        parts.clock.advance(DELAY)
+        assert await judge(parts, dataclasses.replace(at_data, message="m2")) == (P, Reason.RETRY)
+
+
+async def test_a_probe_without_a_message_id_is_judged_as_any_other():
+    async with harness() as parts:
+        assert await judge(parts, attempt(sender=PROBE, message="")) == (D, Reason.NEW)
+        assert await judge(parts, attempt(sender="", message="")) == (P, Reason.NULL_SENDER)
+
+
+async def test_senders_of_login_codes_are_no_probes():
+    async with harness() as parts:
+        for sender in ("verify@shop.example", "verification@shop.example"):
+            assert await judge(parts, attempt(sender=sender, message="m1")) == (D, Reason.NEW)
+
+
+# ------------------------------------------------------------------ own clients and providers
+
+
+@pytest.mark.parametrize(
+    ("address", "own"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("10.1.2.3", False),
+        ("192.168.1.1", False),
+        ("::2", False),
+        ("198.51.100.7", True),
+        ("198.51.100.8", False),
+        ("2001:db8:5::1", True),
+    ],
+)
+async def test_own_clients_pass(address, own):
+    networks = {4: [*LOOPBACK[4], (0, int(ip_address("198.51.100.7")))], 6: [(0, 1), (80, 0x20010DB80005)]}
+    async with harness(own_networks=networks) as parts:
+        told = await judge(parts, attempt(client_address=ip_address(address)))
+        assert told == ((P, Reason.OWN_NETWORK) if own else (D, Reason.NEW))
+
+
+ORIGIN = Origin("big", named=True)
+
+
+def provider(**changes):
+    values = {"origin_of": lambda *_: ORIGIN, "retrying": frozenset({"big"}), "retries": lambda _: True}
+    return {**values, **changes}
+
+
+async def test_a_provider_that_is_known_to_retry_is_not_delayed():
+    async with harness(**provider()) as parts:
+        assert await judge(parts, attempt()) == (P, Reason.PROVIDER)
+        assert await judge(parts, attempt()) == (P, Reason.KNOWN)
+        tightened = dataclasses.replace(parts.engine.setup, providers_pass=False)
+        parts.engine.setup = tightened
+        assert await judge(parts, attempt()) == (P, Reason.KNOWN), "it is remembered for such a day"
+        assert await judge(parts, attempt(recipient=CAROL)) == (D, Reason.NEW)
+
+
+async def test_a_provider_passes_also_when_the_store_fails_or_is_full():
+    async with harness(**provider()) as parts:
+        parts.engine._is_full = lambda: True
+        assert await judge(parts, attempt()) == (P, Reason.PROVIDER)
+        assert await stored(parts) == 0
+        assert await stored(parts, Table.MARK) == 0
+
+        def broken(*_):
+            raise StoreError("disk full")
+
+        parts.store.peek = broken
+        assert await judge(parts, attempt(), "defer") == (P, Reason.PROVIDER)
+
+
+async def test_a_bounce_of_a_provider_passes_without_being_remembered():
+    async with harness(**provider()) as parts:
+        assert await judge(parts, attempt(sender="")) == (P, Reason.PROVIDER)
+        assert await stored(parts) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"providers_pass": False},
+        {"origin_of": lambda *_: Origin("192.0.2.0/24", named=False), "retries": lambda _: False},
+    ],
+)
+async def test_otherwise_it_is(changes):
+    async with harness(**provider(**changes)) as parts:
+        assert await judge(parts, attempt()) == (D, Reason.NEW)
+
+
+async def test_rules_and_blocks_come_before_providers_and_own_clients():
+    rules = Rules([Rule("no", action="reject")])
+    async with harness(**provider(rules=rules)) as parts:
+        assert await judge(parts, attempt()) == (Action.REJECT, Reason.RULE)
+        loopback = attempt(client_address=ip_address("127.0.0.1"))
+        assert await judge(parts, loopback) == (Action.REJECT, Reason.RULE)
+    async with harness(**provider()) as parts:
+        parts.engine.blocked[parts.engine.pending(attempt()).keys[0][1]] = "blocked by hand"
+        assert await judge(parts, attempt()) == (Action.REJECT, Reason.RULE)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"), [("bad", (Action.REJECT, Reason.RULE)), ("good", (Action.PASS, Reason.PROVIDER))]
+)
+async def test_a_rule_on_what_slow_sources_find_comes_before_providers(found, told):
+    rules = Rules([Rule("listed", traits=("bad",), action="reject")])
+    slow = Asked(Findings(traits=frozenset({found})))
+    async with harness(**provider(rules=rules, ask=slow)) as parts:
+        assert await judge(parts, attempt()) == told
 
 
 async def test_one_header_per_message():
@@ -292,7 +547,9 @@ async def test_auto_whitelist_is_earned_for_a_sender_domain():
         other_domain = attempt(sender="other@example.com", recipient="new@example.net")
         assert await judge(parts, other_domain) == (Action.DEFER, Reason.NEW)
         neighbour = dataclasses.replace(fresh, client_address=ip_address("192.0.2.11"))
-        assert await judge(parts, neighbour) == (Action.DEFER, Reason.NEW)
+        assert await judge(parts, neighbour) == (P, Reason.KNOWN), "the pair is known in its network"
+        other_pair = dataclasses.replace(neighbour, recipient="newer@example.net")
+        assert await judge(parts, other_pair) == (D, Reason.NEW), "but trust is not shared"
 
 
 async def test_every_decision_is_reported_once_with_its_own_id():

@@ -11,8 +11,8 @@ import pytest
 
 from multigrey.codec import decode_record, decode_standing
 from multigrey.config.origins import load_origins
-from multigrey.decision import Policy
 from multigrey.fairness import NewRecordLimits, NewRecords
+from multigrey.greylist.policy import Policy
 from multigrey.judging import OBSERVE, OFF
 from multigrey.keys import ORIGIN_KEY, ClientNetwork, KeyScheme, OriginText, Recipient, Sender
 from multigrey.model import Action, Attempt, Findings, Origin, Reason, Table
@@ -21,9 +21,9 @@ from multigrey.standing import Proof
 from tests.support.engines import MAX_AGE, SITE_KEY, WINDOW, Harness, harness
 
 NAMED_DELAY, UNNAMED_DELAY = 120, 180
-PROOF = Proof(resolved=20, domains=10, percent=95, retry_window=WINDOW)
+PROOF = Proof(resolved=10, domains=4, percent=95)
 NAMED = Policy(NAMED_DELAY, WINDOW, MAX_AGE, 5, proof=PROOF)
-UNNAMED = Policy(UNNAMED_DELAY, WINDOW, MAX_AGE, 5, patience=300)
+UNNAMED = Policy(UNNAMED_DELAY, WINDOW, MAX_AGE, 5, patience=300, proof=PROOF)
 D, P = Action.DEFER, Action.PASS
 
 
@@ -168,14 +168,14 @@ async def test_a_rotating_ipv6_address(origins):
 
 async def standings(parts: Harness) -> list[Any]:
     rows, _ = await parts.store.scan(Table.ORIGIN, b"", 100)
-    return [decode_standing(value) for _, value in rows if value[:1] == b"\x95"]
+    return [decode_standing(value) for _, value in rows if value[:1] == b"\x97"]
 
 
 async def test_what_comes_back_is_counted_for_a_named_origin(origins):
     async with engine(origins) as parts:
         await play(parts, (0, attempt()), (NAMED_DELAY, attempt("198.51.100.7", "mx9.example.org")))
         [standing] = await standings(parts)
-    assert [row[1:] for row in standing.days] == [(1, 1)]
+    assert [row[1:] for row in standing.hours] == [(1, 1)]
     assert len(standing.domains) == 1
 
 
@@ -306,19 +306,77 @@ async def test_a_rule_with_a_window_a_key_and_a_code_of_its_own(origins):
 # ------------------------------------------------------------------ limits
 
 
-async def test_over_its_limit_an_origin_shares_one_record_and_a_retry_passes(origins):
+async def test_over_its_limit_an_origin_gets_marks_and_only_its_own_retries_pass(origins):
     async with engine(origins) as parts:
         parts.engine.new_records = NewRecords(NewRecordLimits(5, 5))
         flood = [attempt(name=None, sender=f"x{number}@example.com") for number in range(20)]
         told = await play(parts, *[(1, one) for one in flood])
         assert told[:5] == [(D, Reason.NEW)] * 5
-        assert set(told[6:]) == {(D, Reason.OVER_LIMIT)}
+        assert set(told[5:]) == {(D, Reason.OVER_LIMIT)}
         rows, _ = await parts.store.scan(Table.RECORD, b"", 100)
-        assert len(rows) <= 7
-        assert await play(parts, (UNNAMED_DELAY + 300, flood[-1]), (0, flood[0])) == [
-            (P, Reason.OVER_LIMIT),
+        assert len(rows) == 5
+        more = [attempt(name=None, sender=f"y{number}@example.com") for number in range(20)]
+        assert set(await play(parts, (UNNAMED_DELAY, more[0]), *[(1, one) for one in more])) == {
+            (D, Reason.OVER_LIMIT),
+            (D, Reason.EARLY),
+        }
+        assert await play(parts, (0, flood[-1]), (0, flood[0]), (9, flood[-1])) == [
+            (P, Reason.RETRY),
+            (P, Reason.RETRY),
+            (P, Reason.KNOWN),
+        ]
+        # What passed is an ordinary record, and its mark is gone.
+        rows, _ = await parts.store.scan(Table.RECORD, b"", 100)
+        assert len(rows) == 6
+        rows, _ = await parts.store.scan(Table.MARK, b"", 100)
+        assert len(rows) == 20 + 15 - 1
+
+
+async def test_an_early_retry_of_a_mark_waits_on_and_patience_holds(origins):
+    async with engine(origins) as parts:
+        parts.engine._is_full = lambda: True
+        one = attempt(name=None)
+        told = await play(parts, (0, one), (30, one), (30, one), (30, one), (100, one), (110, one))
+        assert told == [(D, Reason.OVER_LIMIT), *[(D, Reason.EARLY)] * 4, (P, Reason.RETRY)]
+        delays = [event.verdict.delay for event in parts.events]
+        assert delays[:5] == [UNNAMED_DELAY, UNNAMED_DELAY, 240, 300, 300]
+
+
+async def test_a_marked_pool_passes_from_another_network_and_counts_for_its_name(origins):
+    async with engine(origins) as parts:
+        parts.engine._is_full = lambda: True
+        first = attempt("192.0.2.10", "mx1.example.org")
+        told = await play(parts, (0, first), (NAMED_DELAY, attempt("198.51.100.7", "mx9.example.org")))
+        assert told == [(D, Reason.OVER_LIMIT), (P, Reason.RETRY)]
+        [standing] = await standings(parts)
+        assert [row[1:] for row in standing.hours] == [(1, 1)]
+
+
+async def test_a_mark_made_without_a_name_is_found_with_one(origins):
+    async with engine(origins) as parts:
+        parts.engine._is_full = lambda: True
+        told = await play(parts, (0, attempt(name=None)), (UNNAMED_DELAY, attempt()))
+        assert told == [(D, Reason.OVER_LIMIT), (P, Reason.RETRY)]
+
+
+async def test_a_mark_older_than_the_window_begins_anew(origins):
+    async with engine(origins) as parts:
+        parts.engine._is_full = lambda: True
+        told = await play(parts, (0, attempt()), (WINDOW + 1, attempt()), (NAMED_DELAY, attempt()))
+        assert told == [(D, Reason.OVER_LIMIT)] * 2 + [(P, Reason.RETRY)]
+
+
+async def test_nobody_looks_for_marks_where_there_are_none(origins):
+    async with engine(origins) as parts:
+        await parts.engine.learned.marks.look(parts.store)
+        assert not parts.engine.learned.marks.exist
+        parts.engine._is_full = lambda: True
+        assert await play(parts, (0, attempt()), (NAMED_DELAY, attempt())) == [
+            (D, Reason.OVER_LIMIT),
             (P, Reason.RETRY),
         ]
+        await parts.engine.learned.marks.look(parts.store)
+        assert not parts.engine.learned.marks.exist
 
 
 async def test_origins_that_had_to_be_looked_up_are_limited_by_their_network(origins):
@@ -333,7 +391,7 @@ async def test_origins_that_had_to_be_looked_up_are_limited_by_their_network(ori
         told = await play(parts, *[(1, one) for one in flood])
         assert told.count((D, Reason.OVER_LIMIT)) == 25
         rows, _ = await parts.store.scan(Table.RECORD, b"", 100)
-        assert len(rows) <= 11
+        assert len(rows) == 10
         assert await standings(parts) == []
 
 
@@ -357,10 +415,10 @@ async def test_what_is_blocked_stays_blocked_for_a_client_with_a_name(origins):
         assert await play(parts, (0, attempt()), (200, attempt())) == [(Action.REJECT, Reason.RULE)] * 2
 
 
-async def test_a_full_store_takes_no_more_records_but_coarse_ones(origins):
+async def test_a_full_store_takes_no_more_records_but_marks(origins):
     async with engine(origins) as parts:
         parts.engine._is_full = lambda: True
         flood = [attempt(sender=f"x{number}@example.com") for number in range(20)]
         assert set(await play(parts, *[(0, one) for one in flood])) == {(D, Reason.OVER_LIMIT)}
         rows, _ = await parts.store.scan(Table.RECORD, b"", 100)
-        assert len(rows) == 1
+        assert rows == []

@@ -42,6 +42,9 @@ def matches(expectations: Expectations, *args: Any, **more: Any) -> bool:
         ("bob@example.org", "mail.example.net", {"sender": "a@example.net"}, False),
         ("bob@example.org", "example.net", {"sender": "a@notexample.net"}, False),
         ("bob@example.org", "example.net", {"sender": ""}, False),
+        ("bob@example.org", "example.net", {"sender": "prvs=1234abcdef=a@mail.example.net"}, True),
+        ("bob@example.org", "example.net", {"sender": "srs0=hh=tt=example.net=a@forward.example"}, False),
+        ("bob@example.org", "forward.example", {"sender": "srs0=hh=tt=example.net=a@forward.example"}, True),
         ("bob@example.org", "", {"raw": "bob@example.org"}, False),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrey.facts import Facts, Surroundings
+from multigrey.facts import Facts, Surroundings, forwarded_note, sender_forms
 from multigrey.model import Origin
 from tests.support.plugins import Trait, attempt
 
@@ -33,6 +33,14 @@ def facts(origin=None, delimiters="+", zone=UTC, **fields):
         ({"sender": "Alice@Example.Org"}, "sender", "alice@example.org"),
         ({"sender": ""}, "sender", ""),
         ({"sender": "", "raw": "some text"}, "sender", None),
+        ({"sender": "Alice@Example.Org"}, "senders", ("alice@example.org",)),
+        (
+            {"sender": "PRVS=1234abcdef=Alice@Example.Org"},
+            "senders",
+            ("prvs=1234abcdef=alice@example.org", "alice@example.org"),
+        ),
+        ({"sender": ""}, "senders", ("",)),
+        ({"sender": "", "raw": "some text"}, "senders", ()),
         ({"sender": "alice@Example.Org"}, "sender_domain", "example.org"),
         ({"sender": ""}, "sender_domain", None),
         ({"sender": "nobody"}, "sender_domain", None),
@@ -63,6 +71,31 @@ def facts(origin=None, delimiters="+", zone=UTC, **fields):
 )
 def test_parts_of_an_attempt(fields, name, value):
     assert getattr(facts(**fields), name) == value
+
+
+def test_the_forms_of_a_long_sender():
+    long = "a" * 400 + "@example.org"
+    assert sender_forms(attempt(sender=long)) == (long,)
+    assert sender_forms(attempt(sender="alice@example.org", recipient="b" * 400)) == ("alice@example.org",)
+
+
+@pytest.mark.parametrize(
+    ("sender", "by", "inner"),
+    [
+        ("SRS0=hh=tt=p.example=alice@Forward.Example", "SRS of forward.example", "alice@p.example"),
+        ("srs0=hh=tt=p.example=a\nb@forward.example", "SRS of forward.example", "a\\x0ab@p.example"),
+        ("info=a.example__x@y.bnc.salesforce.com", "Salesforce of y.bnc.salesforce.com", "info@a.example"),
+    ],
+)
+def test_what_to_know_of_a_forwarders_sender(sender, by, inner):
+    note = f"the sender is wrapped by {by}; entries never match the inner address {inner}"
+    assert forwarded_note(attempt(sender=sender)) == note
+    assert forwarded_note(attempt(sender=sender, raw="some text")) == ""
+
+
+@pytest.mark.parametrize("sender", ["alice@example.org", "", "prvs=1234abcdef=alice@example.org", "alice"])
+def test_there_is_nothing_to_know_of_other_senders(sender):
+    assert forwarded_note(attempt(sender=sender)) == ""
 
 
 def test_other_delimiters():

@@ -88,7 +88,7 @@ class TestRates:
             "example.org": ((2, 0, 2), (3, 1, 2), (3, 1, 2)),
             "example.net": ((1, 0, 0), (1, 0, 0), (1, 0, 0)),
         }
-        assert rates.since == 1_000_000_000
+        assert rates.since.time == 1_000_000_000
 
     def test_what_is_older_than_the_longest_span_is_gone(self):
         clock = FakeClock()

@@ -7,11 +7,14 @@ import logging
 import pytest
 import trio
 
+from multigrey.clock import ClockGuard, GuardedClock
 from multigrey.errors import StoreError
-from multigrey.forgetting import ForgettingGuard, keep_forgetting
+from multigrey.forgetting import keep_forgetting
 from tests.support.clocks import START
 
 HOUR = 3600
+DAY = 86_400
+LONGEST = 36 * DAY
 
 AT_START = [
     # now, newest keep_until of the store, paused
@@ -25,7 +28,7 @@ AT_START = [
 
 @pytest.mark.parametrize(("now", "newest", "paused"), AT_START)
 def test_at_start(now, newest, paused):
-    guard = ForgettingGuard.at_start(now, 500.0, newest)
+    guard = ClockGuard.at_start(now, 500.0, newest)
     assert (guard.paused_at is not None) is paused
     assert guard.look(now, 500.0) is not paused
 
@@ -64,7 +67,7 @@ LOOKS = [
 
 @pytest.mark.parametrize(("name", "looks"), LOOKS, ids=[row[0] for row in LOOKS])
 def test_the_guard(name, looks):
-    guard = ForgettingGuard.at_start(START, 500.0, START + 9)
+    guard = ClockGuard.at_start(START, 500.0, START + 9)
     wall, monotonic, seen = START, 500.0, []
     for by_wall, by_monotonic, _ in looks:
         wall, monotonic = wall + by_wall, monotonic + by_monotonic
@@ -73,8 +76,88 @@ def test_the_guard(name, looks):
 
 
 def test_everything_due_at_start_is_believed_after_an_hour():
-    guard = ForgettingGuard.at_start(START, 0.0, START - 1)
+    guard = ClockGuard.at_start(START, 0.0, START - 1)
     assert [guard.look(START + s, float(s)) for s in (0, 30, HOUR - 1, HOUR)] == [False, False, False, True]
+
+
+NEWEST = START + LONGEST
+"""Of a store that saw somebody pass at START."""
+
+TIMES = [
+    # name, what the wall clock shows at the start, then (monotonic, wall, the time gone by, believed) …
+    ("right", 0, [(10, START + 10, START + 10, True)]),
+    (
+        "1970 until it is set",
+        -START,
+        [(60, -START + 60 + START, START + 60, False), (300, START + 300, START + 300, True)],
+    ),
+    (
+        "1970 and never set",
+        -START,
+        [(60, 60, START + 60, False), (3599, 3599, START + 3599, False), (3600, 3600, 3600, True)],
+    ),
+    (
+        "400 days ahead at the start, then set right",
+        400 * DAY,
+        [
+            (60, START + 400 * DAY + 60, START + 400 * DAY + 60, False),
+            (300, START + 300, START + 300, True),
+        ],
+    ),
+    (
+        "400 days ahead for a moment",
+        0,
+        [
+            (60, START + 60, START + 60, True),
+            (90, START + 90 + 400 * DAY, START + 90, False),
+            (900, START + 900 + 400 * DAY, START + 900, False),
+            (990, START + 990, START + 990, False),
+            (990 + 3600, START + 4590, START + 4590, True),
+        ],
+    ),
+    (
+        "set back by three years for good",
+        0,
+        [
+            (60, START + 60 - 1000 * DAY, START + 60, False),
+            (3660, START + 3660 - 1000 * DAY, START + 3660 - 1000 * DAY, True),
+        ],
+    ),
+    (
+        "asleep for a day",
+        0,
+        [(60, START + DAY, START + DAY, False), (120, START + DAY + 60, START + DAY + 60, False)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "offset", "looks"), TIMES, ids=[row[0] for row in TIMES])
+def test_time_goes_on_while_the_wall_clock_is_doubted(name, offset, looks):
+    guard = ClockGuard.at_start(START + offset, 0.0, NEWEST, LONGEST)
+    for monotonic, wall, time, believed in looks:
+        assert (guard.time(wall, float(monotonic)), guard.paused_at is None) == (time, believed)
+
+
+@pytest.mark.parametrize(("wall", "believed"), [(START, True), (60, False), (946_684_860, False)])
+def test_a_time_long_ago_is_doubted_before_the_store_was_looked_at(wall, believed):
+    clock = GuardedClock(StandingClock(wall))
+    assert clock.believed() is believed
+    clock.compare(wall + LONGEST, LONGEST)
+    assert clock.believed()
+    assert clock.now() == wall
+
+
+class StandingClock:
+    """Stands still."""
+
+    def __init__(self, wall):
+        self.wall = wall
+
+    def now(self):
+        return self.wall
+
+    def monotonic(self):
+        return 5.0
 
 
 # ---------------------------------------------------------------- the task
@@ -95,7 +178,7 @@ class TrioClock:
 class Due:
     """Stands for a store that has so many entries due; notes what it is told."""
 
-    def __init__(self, due=0, *, newest=START + 10**9):
+    def __init__(self, due=0, *, newest=START + 30 * DAY):
         self.due = due
         self.newest_entry = newest
         self.calls = []
@@ -114,7 +197,7 @@ class Due:
 
 async def forget_for(seconds, clock, store):
     with trio.move_on_after(seconds):
-        await keep_forgetting(clock, store)
+        await keep_forgetting(GuardedClock(clock), store, LONGEST)
 
 
 async def test_forgets_again_and_again_what_is_due_now(autojump_clock):
@@ -141,7 +224,7 @@ async def test_forgets_nothing_when_everything_seems_due_at_start(autojump_clock
     await forget_for(HOUR + 100, TrioClock(), store)
     assert [at - start for at, _ in store.calls][:1] == [HOUR]
     assert len(caplog.records) == 1
-    assert "is it right" in caplog.text
+    assert "is the clock right" in caplog.text
 
 
 async def test_pauses_for_an_hour_and_says_so_once_when_the_clock_is_set(autojump_clock, caplog):
@@ -154,7 +237,7 @@ async def test_pauses_for_an_hour_and_says_so_once_when_the_clock_is_set(autojum
     moments = [at - start for at, _ in store.calls]
     assert moments[:3] == [0, 30, 60 + HOUR]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "jumped" in caplog.text
+    assert "was set" in caplog.text
 
 
 async def test_the_clock_is_set_between_two_slices(autojump_clock, caplog):

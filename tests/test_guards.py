@@ -215,6 +215,11 @@ async def test_the_budget_is_one_for_all_and_quick_answers_are_kept(counters, au
         Findings(origin=Origin(5, named=True)),  # type: ignore[arg-type]
         Findings(origin=Origin("", named=True)),
         Findings(origin=Origin("192.0.2.0/24", named=False)),
+        Findings(own=None),  # type: ignore[arg-type]
+        Findings(own=1),  # type: ignore[arg-type]
+        Findings(listed_by="example.org"),  # type: ignore[arg-type]
+        Findings(listed_by=["example.org"]),  # type: ignore[arg-type]
+        Findings(listed_by=("example.org", None)),  # type: ignore[arg-type]
     ],
 )
 async def test_one_that_fails_never_hides_another(counters, answer):
@@ -251,6 +256,29 @@ async def test_what_nobody_could_tell_is_put_together(counters, autojump_clock, 
     assert await ask(sources, counters) == Findings(
         traits=frozenset(traits), unanswered=frozenset(unanswered)
     )
+
+
+LISTS = tuple(f"spf{number}.example" for number in range(20))
+
+
+@pytest.mark.parametrize(
+    ("answers", "own", "listed_by"),
+    [
+        ([Findings()], False, ()),
+        ([Findings(own=True, listed_by=LISTS[:2])], True, LISTS[:2]),
+        ([Findings(), Findings(own=True)], True, ()),
+        ([Findings(own=True), ValueError()], True, ()),
+        # in their order, each once
+        ([Findings(listed_by=LISTS[1:3]), Findings(), Findings(listed_by=LISTS[:2])], False,
+         (LISTS[1], LISTS[2], LISTS[0])),
+        # no more than sixteen
+        ([Findings(listed_by=LISTS)], False, LISTS[:16]),
+        ([Findings(listed_by=LISTS[:10]), Findings(listed_by=LISTS[10:])], False, LISTS[:16]),
+    ],
+)  # fmt: skip
+async def test_what_is_known_of_the_client_is_put_together(counters, answers, own, listed_by):
+    sources = [SlowSource(one) for one in answers]
+    assert await ask(sources, counters) == Findings(own=own, listed_by=listed_by)
 
 
 async def test_a_coroutine_inside_a_coroutine_is_closed(counters, recwarn):

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from multigrey.decision import Policy
+from multigrey.greylist.policy import Policy
 from multigrey.judging import MODES, OBSERVE, OFF, trouble, without_store, words
 from multigrey.model import Action, Attempt, Findings, Match, Origin, Reason, Stage, Verdict
 from multigrey.rules import Outcome, Rule, Rules

@@ -411,11 +411,35 @@ def test_the_first_key_is_the_first_of_all():
 
 def test_keys_of_an_origin_as_a_whole():
     made_by = scheme()
-    assert made_by.standing_key(NAMED) == (Table.ORIGIN, digest_of("origin=11:example.org;"))
-    assert made_by.coarse_key(ATTEMPT, UNNAMED) == (
+    assert made_by.standing_key("example.org") == (Table.ORIGIN, digest_of("origin=11:example.org;"))
+
+
+def test_keys_of_a_host_that_may_come_back_by_the_other_ip_version():
+    made_by = scheme()
+    attempt = replace(ATTEMPT, helo="Mail.Example.ORG.", sender="a@example.org", recipient="b+x@example.net")
+    assert made_by.version_key(attempt, 4) == (
         Table.RECORD,
-        digest_of("coarse-origin=12:192.0.2.0/24;recipient-domain=11:example.net;"),
+        digest_of(
+            "ip-version=1:4;announced=16:mail.example.org;sender=13:a@example.org;recipient=13:b@example.net;"
+        ),
     )
+    assert made_by.version_key(attempt, 4) != made_by.version_key(attempt, 6)
+
+
+@pytest.mark.parametrize("names", [NETWORK_KEY, ("helo", "sender")])
+def test_a_mark_is_made_of_the_named_key_if_there_is_one_else_of_the_network_key(names):
+    made_by = scheme(*names)
+    digests = {key[1] for key in made_by.record_keys(ATTEMPT, NAMED, "192.0.2.0/24")}
+    named = made_by.mark_digest(ATTEMPT, NAMED, "192.0.2.0/24")
+    unnamed = made_by.mark_digest(ATTEMPT, UNNAMED, "192.0.2.0/24")
+    assert {named, unnamed} <= digests
+    assert named == made_by.named_key(ATTEMPT, NAMED, "192.0.2.0/24")[1]
+    assert unnamed == made_by.network_key(ATTEMPT, "192.0.2.0/24")[1]
+    assert unnamed != named
+
+
+def test_the_mark_of_a_domain_is_the_same_for_every_origin():
+    assert scheme().domain_mark("example.org") == digest_of("domain=11:example.org;")
 
 
 # ---------------------------------------------------------------- properties

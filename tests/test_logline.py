@@ -329,9 +329,12 @@ WORDS = {
     Reason.AUTO_WHITELISTED: ("client AWL", "new"),
     Reason.AUTHENTICATED: ("client whitelist", "new"),
     Reason.RULE: ("client whitelist", "new"),
-    Reason.OVER_LIMIT: ("triplet found", "early-retry (90s missing)"),
+    Reason.OVER_LIMIT: ("triplet found", "new"),
+    Reason.PROVIDER: ("client whitelist", "new"),
+    Reason.OWN_NETWORK: ("client whitelist", "new"),
     Reason.NO_IDENTITY: ("client whitelist", "new"),
     Reason.NULL_SENDER: (None, "new"),
+    Reason.PROBE: (None, "new"),
     Reason.MODE_OFF: ("client whitelist", "new"),
     Reason.ERROR: ("client whitelist", "new"),
 }
@@ -361,11 +364,6 @@ def test_the_table_in_the_docstring_is_what_the_code_does():
         assert deferred.partition(" ")[0] in rows[reason][1]
 
 
-def test_the_first_attempt_over_the_limit_is_new():
-    line = format_postgrey(event(reason=Reason.OVER_LIMIT, attempts=1))
-    assert line.startswith("action=greylist, reason=new, ")
-
-
 @pytest.mark.parametrize(
     ("source", "word"),
     [
@@ -387,7 +385,7 @@ def test_no_value_can_forge_a_field_of_postgrey_lines(any_event):
     line = format_postgrey(any_event)
     keys = [part.partition("=")[0] for part in line.split(", ")]
     attempt, verdict = any_event.attempt, any_event.verdict
-    silent = verdict.action is Action.PASS and verdict.reason is Reason.NULL_SENDER
+    silent = verdict.action is Action.PASS and verdict.reason in {Reason.NULL_SENDER, Reason.PROBE}
     delayed = verdict.action is Action.PASS and verdict.reason is Reason.RETRY
     expected = ["action", "reason", *["delay"] * delayed, "client_name", "client_address"]
     expected += ["sender"] * bool(attempt.sender) + ["recipient"] * bool(attempt.raw or attempt.recipient)

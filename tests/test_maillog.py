@@ -66,6 +66,24 @@ LINES = [
         "command rejected: Greylisted; from=<> to=<bob@test.example> proto=ESMTP helo=<mail.sender.example>",
         Found("postfix", {**WHO, "sender": "", "recipient": "bob@test.example", "stage": "data"}),
     ),
+    *(
+        (
+            f"a bounce to several at {verb}",
+            STAMP + f"6427C20E261: reject: {verb} from unknown[192.0.2.10]: 451 4.7.1 <DATA>: Data command "
+            "rejected: Greylisted, please try again later; from=<> proto=ESMTP helo=<[192.0.2.10]>",
+            Found(
+                "postfix",
+                {
+                    "client_address": "192.0.2.10",
+                    "helo": "[192.0.2.10]",
+                    "sender": "",
+                    "recipient": "",
+                    "stage": "data",
+                },
+            ),
+        )
+        for verb in ("DATA", "BDAT")
+    ),
     (
         "a login",
         STAMP + "NOQUEUE: reject: RCPT from unknown[192.0.2.10]: 550 5.7.1 no; from=<alice@sender.example> "

@@ -16,7 +16,17 @@ import pytest
 import trio
 
 from man import regions
-from multigrey import commands, contracts, daemon, forgetting, hookspecs, messages, supervise
+from multigrey import (
+    clock,
+    commands,
+    contracts,
+    daemon,
+    hookspecs,
+    known_names,
+    messages,
+    standing,
+    supervise,
+)
 from multigrey.assemble import assemble, check
 from multigrey.builtins import BuiltIns
 from multigrey.cli import COMMANDS, asking, serve
@@ -27,9 +37,11 @@ from multigrey.config.load import load
 from multigrey.config.show import options
 from multigrey.config.types import UNIX_PATH_OCTETS, parse_duration, parse_size
 from multigrey.contracts import DialogueOptions, SourceOptions, StoreOptions
-from multigrey.decision import HOUR, Policy
 from multigrey.errors import ProtocolError, StoreError
 from multigrey.events import DecisionLog
+from multigrey.greylist import marks, policy
+from multigrey.greylist.policy import HOUR, Policy
+from multigrey.identity import name_evidence
 from multigrey.listeners.connections import REQUEST_TIME
 from multigrey.logline import event_fields, format_event, format_postgrey, parse_line
 from multigrey.model import (
@@ -39,6 +51,7 @@ from multigrey.model import (
     DecisionEvent,
     Ignored,
     Match,
+    Origin,
     Reason,
     Signal,
     Stage,
@@ -48,7 +61,7 @@ from multigrey.plugins import load_plugins
 from multigrey.protocols import greylistd
 from multigrey.protocols.wire import TEXT_OCTETS
 from multigrey.rules import Rule, Rules
-from multigrey.stores import commits
+from multigrey.stores import commits, rows
 from multigrey.stores.files import StateFiles
 from multigrey.stores.lmdb import FLUSH_TIME, LmdbStore
 from multigrey.whitelists import postgrey_clients, postgrey_recipients
@@ -205,6 +218,13 @@ def test_every_reason_has_its_actions():
     assert used == {Reason(word).name for word, actions in regions.ACTIONS.items() if actions}
 
 
+PROVIDER = {
+    "origin_of": lambda *_: Origin("google", named=True),
+    "retrying": frozenset({"google"}),
+    "retries": lambda _: True,
+}
+
+
 async def test_reasons_come_with_these_actions():
     """Histories that lead to every reason there is, with every action it comes with."""
     seen = set()
@@ -217,6 +237,9 @@ async def test_reasons_come_with_these_actions():
         ({"rules": Rules([Rule("rule", (), "reject")])}, anybody, "pass"),
         ({"mode": "off"}, anybody, "pass"),
         ({}, {"sender": "", **anybody}, "pass"),
+        ({}, {"sender": "double-bounce@example.org", "message": "id", **anybody}, "pass"),
+        ({}, {"client_address": "127.0.0.1"}, "pass"),
+        (PROVIDER, {"client_address": "209.85.210.45", "client_name": "mail-ot1-f45.google.com"}, "pass"),
         ({}, {}, "pass"),
         ({"broken": True}, anybody, "pass"),
         ({"broken": True}, anybody, "defer"),
@@ -235,15 +258,17 @@ async def test_reasons_come_with_these_actions():
             (0, "a", ""),
             (0, "b", ""),
             (1, "a", ""),
-            (DELAY, "a", "id"),
-            (0, "c", "id"),
+            (DELAY, "a", ""),
             (1, "a", ""),
+            (HOUR, "a", "id"),
+            (0, "c", "id"),
             (HOUR, "b", ""),
             (0, "d", ""),
             (MAX_AGE + 1, "a", ""),
         ):
             h.clock.advance(seconds)
-            await h.engine.judge(attempt_of(recipient=recipient, message=message, **anybody), "pass")
+            told = {"recipient": f"{recipient}@example.net", "message": message, **anybody}
+            await h.engine.judge(attempt_of(**told), "pass")
         seen |= pairs(h)
     assert seen == {(word, action) for word, actions in regions.ACTIONS.items() for action in actions}
 
@@ -406,8 +431,30 @@ NUMBERS = [
     ("multigrey.8", "that {} MiB of them wait", linewriter_limit() >> 20),
     ("multigrey.8", "written within a second", commits.LAZY == 1),
     ("multigrey.8", "waiting at most {:.0f} seconds for that", FLUSH_TIME),
-    ("multigrey.8", "jumps by more than an hour", forgetting.JUMP == 3600),
-    ("multigrey.8", "nothing is forgotten for an hour", forgetting.TRUST_AFTER == 3600),
+    ("multigrey.8", "set by more than an hour", clock.JUMP == 3600),
+    ("multigrey.8", "more than 30 days behind", clock._BEHIND == 30 * 86_400),
+    ("multigrey.8", "ahead by more than seven days", clock._ASLEEP == 7 * 86_400),
+    ("multigrey.8", "has run steadily for an hour", clock.TRUST_AFTER == 3600),
+    ("multigrey.8", "at most {:,} domains", known_names.MOST_DOMAINS),
+    ("multigrey.8", "written once a minute", known_names.FLUSH_EVERY == 60),
+    ("multigrey.8", "five clients that announced five different foreign", name_evidence._FOREIGN == 5),
+    ("multigrey.8", "of ten resolved deferrals", name_evidence._RESOLVED == 10),
+    ("multigrey.8", "resolved deferrals, five or more", name_evidence._ENOUGH == 5),
+    ("multigrey.8", "mail of two sender domains", name_evidence._PROTECTING == 2),
+    ("multigrey.8", "at most ten new recipients a message", messages.MOST_CARRIED == 10),
+    ("multigrey.8", "in at most {:,} rows", marks.BUCKETS),
+    ("multigrey.8", "rows of up to {}:", marks.CELLS),
+    ("multigrey.8", "one that is older than six hours", marks.PATIENCE == 6 * 3600),
+    ("multigrey.8", "after six hours, until", standing.RESOLVED_AFTER == 6 * 3600),
+    ("multigrey.8", "until {} returns have shown", standing._ENOUGH_RETURNS),
+    ("multigrey.8", "never less than 4 hours and a half", standing._STEPS[0] == 4.5 * 3600),
+    ("multigrey.8", "ten sender domains that came back", standing.FORWARDED_DOMAINS == 10),
+    ("multigrey.8", "{} of a hundred are enough", standing._FORWARDED_PERCENT),
+    ("multigrey.8", "Two are enough for an organisation", policy.OWN_HOSTS_AFTER == 2),
+    ("multigrey.8", "opened has layout {},", rows.LAYOUT),
+    ("multigrey-postfix.7", "The last {:,} messages", messages._DEFAULT_SIZE),
+    ("multigrey-metrics.7", "at most {:,} rows", marks.BUCKETS),
+    ("multigrey-metrics.7", "up to {} each", marks.CELLS),
     ("multigrey.toml.5", "of at most {} MiB", LARGEST >> 20),
     ("multigrey.toml.5", "absolute path of at most {} octets", UNIX_PATH_OCTETS),
     ("multigrey.toml.5", "have at most {} octets", TEXT_OCTETS),

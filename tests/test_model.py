@@ -29,7 +29,7 @@ def test_words_of_reasons():
     """The log, metrics, headers and the man page use these; readers of logs depend on them."""
     assert " ".join(reason.value for reason in Reason) == (
         "new early expired retry known same-message whitelisted auto-whitelisted authenticated rule "
-        "over-limit no-identity null-sender mode-off error"
+        "over-limit provider own-network no-identity null-sender probe mode-off error"
     )
 
 
@@ -46,7 +46,12 @@ def test_words_of_actions_and_stages():
 
 
 def test_tables_on_disk():
-    assert {table.name: table.value for table in Table} == {"RECORD": b"r", "ORIGIN": b"o", "META": b"m"}
+    assert {table.name: table.value for table in Table} == {
+        "RECORD": b"r",
+        "ORIGIN": b"o",
+        "META": b"m",
+        "MARK": b"k",
+    }
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ DETAILS = [
     # name, HELO, why, detail
     ("mail.example.org", None, Naming.NAMED, ""),
     ("x.dsl7.example.org", None, Naming.GENERATED, "the word dsl"),
-    ("77-2-0-192.example.org", None, Naming.GENERATED, "octets of the address"),
+    ("77-2-0-192.example.net", None, Naming.GENERATED, "octets of the address"),
+    ("77-2-0-192.example.org", None, Naming.FOLDED, "octets of the address"),
     ("mail.example.org", "MX.Example.NET.", Naming.HELO_ELSEWHERE, "mx.example.net"),
     ("mail.example.org", "[192.0.2.77]", Naming.HELO_ELSEWHERE, ""),
     ("a.example.com", "localhost", Naming.PROVIDER, "example.com"),
@@ -127,18 +128,18 @@ def test_what_decided_is_told(name, helo, naming, detail):
 
 
 def test_groups_are_told_too():
-    explained = PLAIN.explained(client("db8-1-2.example.org", address="2001:db8:1:2::3"), NETWORK)
+    explained = PLAIN.explained(client("db8-1-2.example.net", address="2001:db8:1:2::3"), NETWORK)
     assert explained == (UNNAMED, Naming.GENERATED, "groups of the address")
 
 
 def test_each_reason_has_one_line():
     assert all(naming.meaning.endswith(".") and "\n" not in naming.meaning for naming in Naming)
-    assert len({naming.value for naming in Naming}) == len(Naming) == 9
+    assert len({naming.value for naming in Naming}) == len(Naming) == 11
 
 
 def test_addresses_of_both_kinds_with_one_number_are_told_apart():
     origins = Origins(registered_domain, {}, {})
-    name = "h0-2-77.example.org"
+    name = "h0-2-77.example.net"
     four, six = IPv4Address("192.0.2.77"), IPv6Address(int(IPv4Address("192.0.2.77")))
     assert origins.of(replace(client(name), client_address=four), NETWORK) == UNNAMED
     assert origins.of(replace(client(name), client_address=six), NETWORK).named
@@ -200,7 +201,8 @@ TRAITS = [
     ("x.dyn.example.com", "x.dyn.example.com", False, False),
     ("192-0-2-77.rented.example.net", "192-0-2-77.rented.example.net", True, False),
     ("mail.corp.local", "mail.corp.local", False, False),
-    ("mail.corp.local", "exch.corp.local", False, True),
+    ("mail.corp.local", "exch.corp.local", False, False),
+    ("mail.corp.local", "exch.other.local", False, True),
     ("a b", "a b", False, True),
     (None, "localhost", False, False),
 ]
@@ -255,7 +257,9 @@ def test_no_text_raises(name, helo, address):
     explained = LISTED.explained(attempt, NETWORK)
     assert LISTED.of(attempt, NETWORK) == explained.origin
     assert LISTED.of(attempt, NETWORK) == LISTED.of(attempt, NETWORK)
-    assert explained.origin.named == (explained.naming in {Naming.NAMED, Naming.PROVIDER})
+    named = {Naming.NAMED, Naming.PROVIDER, Naming.FOLDED, Naming.CLAIMED}
+    assert explained.origin.named == (explained.naming in named)
+    assert explained.origin.claimed == (explained.naming is Naming.CLAIMED)
     assert isinstance(HeloIsAddress().holds(attempt), bool)
 
 
@@ -278,6 +282,9 @@ def test_a_name_is_in_its_origin_and_never_generated(name, helo, address):
     origin = LISTED.of(attempt, NETWORK)
     if LISTED.provider_of(attempt):
         assert origin.text in {"bigmail", "smallmail", "bothmail"}
+    elif "#" in origin.text:
+        assert LISTED.generated(attempt)
+        assert origin.text.endswith(f".{LISTED.home_of(attempt.sender)}")
     elif origin.named:
         assert name == origin.text or name.endswith(f".{origin.text}")
         assert helo == origin.text or helo.endswith(f".{origin.text}")
@@ -304,7 +311,10 @@ def test_a_name_made_from_an_ipv4_address_is_generated(address, form, prefix):
     name = f"{prefix}{form(tuple(address.packed))}.example.org"
     attempt = replace(client(name), client_address=address)
     assert PLAIN.generated(attempt)
-    assert PLAIN.of(attempt, NETWORK) == UNNAMED
+    assert PLAIN.of(replace(attempt, sender="alice@example.net"), NETWORK) == UNNAMED
+    folded = PLAIN.of(attempt, NETWORK)
+    assert folded.named
+    assert not any(digit in folded.text for digit in "0123456789")
 
 
 V6_FORMS = [
@@ -327,7 +337,166 @@ def test_a_name_made_from_an_ipv6_address_is_generated(low, middle, form, prefix
     if sum(1 for group in address.exploded.split(":") if int(group, 16)) < 3:
         return  # too little of it to be told from other numbers
     attempt = replace(client(f"{prefix}{form(address)}.example.org"), client_address=address)
-    assert PLAIN.of(attempt, NETWORK) == UNNAMED
+    assert PLAIN.of(replace(attempt, sender="alice@example.net"), NETWORK) == UNNAMED
+    if max(map(len, attempt.client_name.split("."))) <= 63:
+        assert "#" in PLAIN.of(attempt, NETWORK).text
+
+
+# --- folded names: generated ones of real senders ---
+
+FOLDED = [
+    # name, HELO ("": the name), sender, address, origin ("": unnamed)
+    (
+        "69-171-232-143.mail-mail.facebook.com",
+        "",
+        "x@facebook.com",
+        "69.171.232.143",
+        "#-#-#-#.mail-mail.facebook.com",
+    ),
+    (
+        "66-220-144-147.mail-mail.facebook.com",
+        "",
+        "y@sub.Facebook.COM",
+        "66.220.144.147",
+        "#-#-#-#.mail-mail.facebook.com",
+    ),
+    ("66-220-144-147.mail-mail.facebook.com", "", "y@example.org", "66.220.144.147", ""),
+    ("66-220-144-147.mail-mail.facebook.com", "", "", "66.220.144.147", ""),
+    (
+        "66-220-144-147.mail-mail.facebook.com",
+        "mx.example.org",
+        "y@facebook.com",
+        "66.220.144.147",
+        "",
+    ),
+    ("c-73-1-2-3.hsd1.example.org", "", "x@example.org", "73.1.2.3", ""),
+    ("c-73-1-2-3.net1.example.org", "", "x@example.org", "73.1.2.3", "c-#-#-#-#.net#.example.org"),
+    ("ns3012345.ip-51-68-1.eu", "", "x@ip-51-68-1.eu", "51.68.1.9", ""),
+    ("p5ddb3ec9.out.example.org", "", "x@example.org", "93.219.62.201", "p#.out.example.org"),
+    ("192-0-2-77.rented.example.net", "", "x@example.net", "192.0.2.77", ""),
+    ("192-0-2-77.example.org", "mail.example.org", "x@example.org", "192.0.2.77", "#-#-#-#.example.org"),
+    ("2001-db8-1-2--3.out.example.org", "", "x@example.org", "2001:db8:1:2::3", "#.out.example.org"),
+]
+
+
+@pytest.mark.parametrize(("name", "helo", "sender", "address", "text"), FOLDED)
+def test_agreement_gives_a_generated_name_an_origin_of_its_own(name, helo, sender, address, text):
+    attempt = replace(client(name, helo or None, address), sender=sender)
+    assert LISTED.of(attempt, NETWORK) == (Origin(text, named=True) if text else UNNAMED)
+    assert LISTED.explained(attempt, NETWORK).origin == LISTED.of(attempt, NETWORK)
+    assert (LISTED.explained(attempt, NETWORK).naming is Naming.FOLDED) == bool(text)
+    assert GeneratedName(LISTED).holds(attempt)
+
+
+@given(st.ip_addresses(v=4), st.ip_addresses(v=4), st.sampled_from(V4_FORMS[:6]))
+def test_a_folded_name_says_nothing_of_the_address(one, other, form):
+    attempts = [
+        client(f"{form(tuple(each.packed))}.out.example.org", address=str(each)) for each in (one, other)
+    ]
+    assert len({PLAIN.of(attempt, NETWORK) for attempt in attempts}) == 1
+
+
+def test_a_generated_name_never_has_the_origin_of_its_domain():
+    good = PLAIN.of(client("mx1.example.org"), NETWORK)
+    bad = PLAIN.of(client("192-0-2-77.example.org"), NETWORK)
+    assert good == Origin("example.org", named=True) != bad
+    assert bad.named
+
+
+# --- claimed providers ---
+
+CLAIMS = [
+    # reverse name, HELO, origin ("": unnamed)
+    ("a.example.com", "b.example.com", "bigmail?"),
+    ("A.EXAMPLE.COM", "B.Example.Com", "bigmail?"),
+    ("a.example.com", "mail.example.org", ""),
+    ("mail.example.org", "a.example.com", ""),
+    ("a.example.com", "1.out.rented.example.net", ""),
+    ("1.out.rented.example.net", "2.out.rented.example.net", "smallmail?"),
+    ("a.cloud.example.com", "a.cloud.example.com", ""),
+    ("unknown", "a.example.com", ""),
+    ("", "a.example.com", ""),
+    ("a.example.com." + "x" * 600, "a.example.com", ""),
+]
+
+
+@pytest.mark.parametrize(("reverse", "helo", "text"), CLAIMS)
+def test_a_provider_that_nothing_verifies_is_only_claimed(reverse, helo, text):
+    attempt = replace(client(None, helo), attributes={"reverse_client_name": reverse})
+    expected = Origin(text, named=True, claimed=True) if text else UNNAMED
+    assert LISTED.of(attempt, NETWORK) == expected
+    explained = LISTED.explained(attempt, NETWORK)
+    assert explained == (expected, Naming.CLAIMED if text else Naming.NO_NAME, "")
+    assert LISTED.provider_of(attempt) == ""
+    assert LISTED.provider_entry(attempt) is None
+    assert LISTED.judged_domain(attempt) == ("", False, "")
+
+
+def test_nothing_is_claimed_beside_a_verified_name_or_without_an_address():
+    claim = {"reverse_client_name": "a.example.com"}
+    for attempt in (client("mail.example.org", "a.example.com"), client(None, "a.example.com", address=None)):
+        assert not LISTED.of(replace(attempt, attributes=claim), NETWORK).claimed
+
+
+def test_claims_of_providers_with_short_domains():
+    origins = Origins(registered_domain, {"x.de": Provider("short"), "mx#.example.org": Provider("long")}, {})
+    for name, word in (("a.x.de", "short?"), ("mx17.example.org", "long?")):
+        attempt = replace(client(None, name), attributes={"reverse_client_name": name})
+        assert origins.of(attempt, NETWORK) == Origin(word, named=True, claimed=True)
+
+
+# --- what others ask ---
+
+
+def test_the_entry_of_a_provider():
+    retrying = Provider("bigmail", retries=True, spf=("_spf.example.com", "_spf2.example.com"))
+    origins = Origins(registered_domain, {"example.com": retrying}, {})
+    assert origins.provider_entry(client("a.example.com", "x")) is retrying
+    assert origins.provider_entry(client("mail.example.org")) is None
+    assert origins.provider_entry(client("a.example.com", address=None)) is None
+    assert origins.provider_by_spf("_spf2.example.com") is retrying
+    assert origins.provider_by_spf("example.com") is None
+
+
+JUDGED = [
+    # name, HELO, what is said of it
+    ("mail.example.org", None, ("example.org", False, "example.org")),
+    ("mail.example.org", "other.example.org", ("example.org", False, "example.org")),
+    ("mail.example.org", "mx.example.co.uk", ("example.org", True, "example.co.uk")),
+    ("mail.example.org", "localhost", ("example.org", True, "")),
+    ("mail.example.org", "[192.0.2.77]", ("example.org", True, "")),
+    ("192-0-2-77.example.org", None, ("", False, "")),
+    ("a.dsl.example.org", None, ("", False, "")),
+    ("192-0-2-77.example.org", "mx.example.co.uk", ("example.org", True, "example.co.uk")),
+    ("a.example.com", "mail.example.org", ("", False, "")),
+    ("a.rented.example.net", None, ("", False, "")),
+    ("1.mx.rented.example.net", None, ("example.net", False, "example.net")),
+    ("co.uk", None, ("", False, "")),
+    (None, "mail.example.org", ("", False, "")),
+]
+
+
+@pytest.mark.parametrize(("name", "helo", "judged"), JUDGED)
+def test_in_which_domain_a_client_is_judged(name, helo, judged):
+    assert LISTED.judged_domain(client(name, helo)) == judged
+
+
+HOMES = [
+    ("alice@Mail.Example.co.uk", "example.co.uk"),
+    ("alice@example.org.", "example.org"),
+    ("alice@bücher.de", "xn--bcher-kva.de"),
+    ("alice@co.uk", ""),
+    ("alice", ""),
+    ("", ""),
+    ("@", ""),
+    ("alice@[192.0.2.1]", ""),
+    ("x" * 600 + "@example.org", ""),
+]
+
+
+@pytest.mark.parametrize(("sender", "home"), HOMES)
+def test_the_registered_domain_of_a_sender(sender, home):
+    assert PLAIN.home_of(sender) == home
 
 
 # --- the unnamed origin, and trust ---

@@ -93,6 +93,30 @@ async def test_it_survives_a_restart_and_ends_by_itself():
         assert await third.expire() == []
 
 
+@pytest.mark.parametrize("jump", [400 * 86_400, -400 * 86_400])
+async def test_it_lasts_as_long_as_it_was_meant_to_whatever_is_done_to_the_clock(jump):
+    async with harness() as house:
+        overrides = Overrides(house.clock, house.store)
+        made = await overrides.put("mode", "observe", 60, "root")
+        house.clock.step(jump)
+        house.clock.advance(59)
+        assert await overrides.expire() == []
+        assert overrides.active == (made,)
+        house.clock.advance(1)
+        assert overrides.active == ()
+        assert await overrides.expire() == [made]
+
+
+async def test_a_clock_that_is_behind_at_the_start_makes_it_no_longer():
+    async with harness() as house:
+        await Overrides(house.clock, house.store).put("mode", "observe", 60, "root")
+        house.clock.step(-400 * 86_400)
+        again = Overrides(house.clock, house.store)
+        await again.load()
+        house.clock.advance(60)
+        assert again.active == ()
+
+
 async def test_one_of_each_slot():
     async with harness() as house:
         overrides = Overrides(house.clock, house.store)

@@ -1,4 +1,4 @@
-"""What is read and written where a coarse record or an origin as a whole has a say."""
+"""What is read and written where marks, other keys or an origin as a whole have a say."""
 
 from __future__ import annotations
 
@@ -10,110 +10,190 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrey.codec import decode_record, decode_standing, encode_origin, encode_record, encode_standing
-from multigrey.decision import Case, Policy
+from multigrey.greylist.marks import CELLS, Mark, bucket_key, find, put
+from multigrey.greylist.policy import Case, Policy
 from multigrey.model import Action, Origin, OriginRecord, Reason, Record, Standing, Table
-from multigrey.question import Question
+from multigrey.question import OtherKey, Question
 from multigrey.standing import DAY, Proof
 
 FIRST = 12_000
 T = FIRST * DAY
-PROOF = Proof(resolved=20, domains=10, percent=95, retry_window=2 * DAY)
+PROOF = Proof(resolved=20, domains=10, percent=95)
 POLICY = Policy(delay=120, retry_window=2 * DAY, max_age=36 * DAY, auto_whitelist_after=5, proof=PROOF)
-NAMED = Case(Origin("example.org", named=True), b"\x80 a key", domain=b"domain digest")
+NAMED = Case(Origin("example.org", named=True), b"\x80 a key", mark_of=lambda _: b"domain mark")
 MARKS = tuple((bytes([number] * 4), FIRST - 5) for number in range(10))
 GOOD = Standing(days=((FIRST - 5, 20, 20),), domains=MARKS, last_seen=T)
 
-OWN = (Table.RECORD, b"own")
-COARSE = (Table.RECORD, b"coarse")
+OWN = (Table.RECORD, b"own's digest here")
+NETWORK = (Table.RECORD, b"network's digest")
 TRUST = (Table.ORIGIN, b"trust")
 STANDING = (Table.ORIGIN, b"standing")
+TWIN = (Table.RECORD, b"the other version")
+COPY = (Table.RECORD, b"this version")
+PLACE = b"places"
+BUCKET, NETWORK_BUCKET = bucket_key(OWN[1]), bucket_key(NETWORK[1])
 
 
 def asked(at=0, **changes):
-    return replace(Question(POLICY, T + at, NAMED, (OWN,), TRUST, STANDING, COARSE), **changes)
+    return replace(Question(POLICY, T + at, NAMED, (OWN,), TRUST, STANDING), **changes)
+
+
+def marked(at=0, **changes):
+    """Over the limit."""
+    return asked(at, record_keys=(OWN, NETWORK), has_marks=True, mark_digest=OWN[1], place=PLACE, **changes)
+
+
+def bucket(digest=OWN[1], **changes):
+    return put(None, digest, replace(Mark(T, 120), **changes), PLACE, T, 2 * DAY)
 
 
 def test_keys_are_read_in_the_order_their_values_are_wanted():
-    assert asked().keys == (OWN, COARSE, TRUST, STANDING)
-    assert asked(coarse_key=None, standing_key=None).keys == (OWN, TRUST)
-    assert asked(coarse_key=None, standing_key=None, origin_key=None).keys == (OWN,)
+    others = (OtherKey(TWIN),)
+    assert asked(other_keys=others).keys == (OWN, TRUST, STANDING, TWIN)
+    assert marked(other_keys=others).keys == (OWN, NETWORK, TRUST, STANDING, BUCKET, NETWORK_BUCKET, TWIN)
+    assert asked(standing_key=None).keys == (OWN, TRUST)
+    assert asked(standing_key=None, origin_key=None).keys == (OWN,)
+    assert asked(has_marks=True).keys == (OWN, TRUST, STANDING, BUCKET)
+    assert asked(mark_digest=NETWORK[1]).keys == (OWN, TRUST, STANDING, NETWORK_BUCKET)
 
 
-def test_over_the_limit_one_coarse_record_is_all_that_is_written():
-    change = asked()([None, None, None, None])
+NOTHING = (None,) * 6
+
+
+def test_over_the_limit_a_mark_is_all_that_is_written_of_an_attempt():
+    change = marked()(NOTHING)
     assert (change.value.action, change.value.reason) == (Action.DEFER, Reason.OVER_LIMIT)
-    assert list(change.puts) == [COARSE]
+    assert set(change.puts) == {BUCKET, STANDING}
+    assert change.puts[BUCKET].keep_until == T + 2 * DAY
+    assert find(change.puts[BUCKET].value, OWN[1], T, 2 * DAY) == Mark(T, 120)
     assert change.durable
 
 
-def test_over_the_limit_a_retry_passes_by_the_coarse_record_and_earns_nothing():
-    stored = encode_record(Record(T, T, 120, origin="example.org"))
-    change = asked(120)([None, stored, None, None])
+def test_a_mark_that_has_no_room_is_not_there_and_nothing_else_is_written():
+    full = None
+    for number in range(CELLS):
+        full = put(full, number.to_bytes(10) + bytes(6), Mark(T, 120), bytes([number]) * 6, T, 2 * DAY)
+    change = marked(1)((None, None, None, None, full, None))
+    assert (change.value.action, change.value.reason) == (Action.DEFER, Reason.OVER_LIMIT)
+    assert "no room" in change.value.detail
+    assert (change.puts, change.durable) == ({}, False)
+
+
+def test_an_early_retry_is_noted_in_its_mark():
+    change = marked(60)((None, None, None, None, bucket(), None))
+    assert (change.value.action, change.value.reason) == (Action.DEFER, Reason.EARLY)
+    assert set(change.puts) == {BUCKET}
+    assert find(change.puts[BUCKET].value, OWN[1], T, 2 * DAY) == Mark(T, 120, 1)
+
+
+@pytest.mark.parametrize("over", [True, False])
+@pytest.mark.parametrize("digest", [OWN[1], NETWORK[1]])
+def test_the_retry_of_a_mark_makes_a_record_and_counts(over, digest):
+    question = marked(120) if over else replace(marked(120), mark_digest=b"")
+    buckets = (bucket(), None) if digest == OWN[1] else (None, bucket(digest))
+    change = question((None, None, None, None, *buckets))
+    assert (change.value.action, change.value.reason) == (Action.PASS, Reason.RETRY)
+    assert set(change.puts) == {OWN, NETWORK, TRUST, STANDING, bucket_key(digest)}
+    assert change.puts[bucket_key(digest)] is None
+    record = decode_record(change.puts[OWN].value)
+    assert (record.first_seen, record.passed_at, record.passes) == (T, T + 120, 1)
+    assert change.durable
+
+
+def test_the_marks_of_others_are_nobodys_business():
+    other = put(None, OWN[1][:2] + b"another attempt", Mark(T, 120), PLACE, T, 2 * DAY)
+    question = replace(marked(500), mark_digest=b"")
+    change = question((None, None, None, None, other, None))
+    assert change.value.reason is Reason.NEW
+    assert change == question.judged((None, None, None, None, other, None))
+    assert set(change.puts) == {OWN, NETWORK, STANDING}
+    assert marked(500)((None, None, None, None, other, None)).value.reason is Reason.OVER_LIMIT
+
+
+def test_a_mark_older_than_the_retry_window_is_none():
+    change = marked(2 * DAY + 1)((None, None, None, None, bucket(), None))
+    assert change.value.reason is Reason.OVER_LIMIT
+    assert find(change.puts[BUCKET].value, OWN[1], T + 2 * DAY + 1, 2 * DAY) == Mark(T + 2 * DAY + 1, 120)
+
+
+def test_observed_over_the_limit_passes_and_is_marked_all_the_same():
+    question = marked(policy=replace(POLICY, observe=True))
+    change = question(NOTHING)
     assert (change.value.action, change.value.reason) == (Action.PASS, Reason.OVER_LIMIT)
-    assert list(change.puts) == [COARSE]
+    assert change.value.observed
+    assert set(change.puts) == {BUCKET}
+    assert not change.durable
 
 
-def passed_coarsely(at):
-    return encode_record(Record(T, T + at, 120, attempts=2, passed_at=T + at, passes=1, origin="example.org"))
-
-
-def test_over_the_limit_what_passed_holds_for_an_hour_and_using_it_does_not_prolong_that():
-    stored = passed_coarsely(120)
-    known = asked(120 + 3600)([None, stored, None, None])
-    assert (known.value.action, known.value.reason) == (Action.PASS, Reason.OVER_LIMIT)
-    assert known.puts == {}
-    later = asked(120 + 3601)([None, stored, None, None])
-    assert (later.value.action, later.value.reason) == (Action.DEFER, Reason.OVER_LIMIT)
-
-
-def test_over_the_limit_only_a_retry_opens_the_record_that_many_share():
-    observing = replace(POLICY, observe=True)
-    trusted = encode_origin(OriginRecord(9, T, T, b"k", several_keys=True))
-    waiting = encode_record(Record(T, T, 120, origin="example.org"))
-    for question, values in [
-        (asked(policy=observing), [None, None, None, None]),
-        (asked(policy=observing), [None, waiting, None, None]),
-        (asked(60), [None, waiting, trusted, None]),
-        (asked(60, case=replace(NAMED, same_message=True)), [None, waiting, None, None]),
-        (asked(60), [None, waiting, None, encode_standing(replace(GOOD, proven_at=T))]),
-    ]:
-        change = question(values)
-        assert change.value.action is Action.PASS
-        assert COARSE not in change.puts
+@pytest.mark.parametrize(
+    ("values", "changes"),
+    [
+        ((None, None, encode_origin(OriginRecord(9, T, T, b"k", several_keys=True)), None), {}),
+        ((None, None, None, encode_standing(replace(GOOD, proven_at=T))), {}),
+        ((None, None, None, None), {"case": replace(NAMED, same_message=True)}),
+    ],
+)
+def test_who_is_trusted_passes_over_the_limit_too(values, changes):
+    change = marked(60, **changes)((*values, bucket(), None))
+    assert change.value.action is Action.PASS
+    assert change.puts[BUCKET] is None
+    assert decode_record(change.puts[OWN].value).passed_at == T + 60
 
 
 def test_over_the_limit_a_record_of_ones_own_still_speaks():
     stored = encode_record(Record(T, T, 120, origin="example.org"))
-    change = asked(120)([stored, None, None, None])
+    change = marked(120)((stored, None, None, None, None, None))
     assert (change.value.action, change.value.reason) == (Action.PASS, Reason.RETRY)
-    assert set(change.puts) == {OWN, TRUST, STANDING}
+    assert set(change.puts) == {OWN, NETWORK, TRUST, STANDING}
+
+
+@pytest.mark.parametrize(
+    ("other", "stored", "reason"),
+    [
+        (OtherKey(TWIN, waiting=True), Record(T, T, 120), Reason.RETRY),
+        (OtherKey(TWIN, waiting=True), Record(T, T, 120, passed_at=T), Reason.NEW),
+        (OtherKey(TWIN, before=T + 1), Record(T, T, 120), Reason.RETRY),
+        (OtherKey(TWIN, before=T), Record(T, T, 120), Reason.NEW),
+        (OtherKey(TWIN, before=T + 1), Record(T, T, 120, passed_at=T, passes=1), Reason.KNOWN),
+        (OtherKey(TWIN), None, Reason.NEW),
+    ],
+)
+def test_what_is_remembered_under_another_key_counts_under_conditions(other, stored, reason):
+    question = asked(120, other_keys=(other,), copy_keys=(COPY,))
+    change = question((None, None, None, None if stored is None else encode_record(stored)))
+    assert change.value.reason is reason
+    assert TWIN not in change.puts
+    assert change.puts[OWN] == change.puts[COPY]
 
 
 def test_the_standing_is_stored_for_longer_than_it_speaks():
-    change = asked(coarse_key=None)([None, None, None])
+    change = asked()([None, None, None])
     entry = change.puts[STANDING]
     assert entry is not None
-    assert decode_standing(entry.value).days == ((FIRST, 1, 0),)
+    assert decode_standing(entry.value).hours == ((FIRST * 24, 1, 0),)
     assert entry.keep_until == T + 36 * DAY
 
 
-def test_a_proven_origin_writes_nothing_else():
-    change = asked(coarse_key=None)([None, None, encode_standing(GOOD)])
+@pytest.mark.parametrize("full", [False, True])
+def test_what_a_proven_origin_sends_is_known_from_then_on_where_there_is_room(full):
+    question = asked(mark_digest=OWN[1]) if full else asked()
+    change = question([None, None, encode_standing(GOOD), None])
     assert change.value.reason is Reason.AUTO_WHITELISTED
-    assert list(change.puts) == [STANDING]
+    assert set(change.puts) == ({STANDING} if full else {OWN, STANDING})
+
+
+def test_what_a_provider_sends_is_known_from_then_on():
+    change = asked(case=replace(NAMED, provider=True))([None, None, None])
+    assert (change.value.action, change.value.reason) == (Action.PASS, Reason.PROVIDER)
+    assert set(change.puts) == {OWN}
+    assert not change.durable
 
 
 def test_what_was_stored_before_observing_was_possible_is_read():
-    change = asked(120)([encode_record(Record(T, T, 120)), None, None, None])
+    change = asked(120)([encode_record(Record(T, T, 120)), None, None])
     entry = change.puts[OWN]
     assert entry is not None
     assert not decode_record(entry.value).observed
-
-
-def test_over_the_limit_a_message_that_passed_goes_on_passing():
-    case = replace(NAMED, same_message=True)
-    change = asked(case=case)([None, None, None, None])
-    assert (change.value.action, change.value.reason) == (Action.PASS, Reason.SAME_MESSAGE)
 
 
 STRANGERS = st.builds(
@@ -129,10 +209,11 @@ STRANGERS = st.builds(
             sender="" if null else texts[0],
             recipient=texts[1],
         ),
-        record_keys=(OWN, COARSE),
+        record_keys=(OWN, NETWORK),
         origin_key=None if null else TRUST,
-        standing_key=STANDING if standing and origin.named else None,
-        coarse_key=None,
+        standing_key=STANDING if standing else None,
+        has_marks=at % 2 == 0,
+        copy_keys=(COPY,) if at % 3 == 0 else (),
     ),
     st.sampled_from([Origin("example.org", named=True), Origin("192.0.2.0/24", named=False)]),
     st.tuples(st.text(max_size=9), st.sampled_from(["a@example.net", "b\udcff@example.net", ""])),
@@ -154,11 +235,9 @@ def test_the_quick_way_of_strangers_says_what_the_long_one_says(question):
 
 @pytest.mark.parametrize("origin", [Origin("example.org", named=True), Origin("192.0.2.0/24", named=False)])
 def test_a_stranger_makes_one_record_under_all_keys(origin):
-    question = asked(
-        case=replace(NAMED, origin=origin, sender="a@b"), record_keys=(OWN, COARSE), coarse_key=None
-    )
+    question = asked(case=replace(NAMED, origin=origin, sender="a@b"), record_keys=(OWN, NETWORK))
     change = question([None] * 4)
     assert (change.value.action, change.value.reason, change.durable) == (Action.DEFER, Reason.NEW, True)
-    assert change.puts[OWN] == change.puts[COARSE]
+    assert change.puts[OWN] == change.puts[NETWORK]
     assert decode_record(change.puts[OWN].value) == Record(T, T, 120, sender="a@b", origin=origin.text)
     assert (STANDING in change.puts) is origin.named

@@ -7,7 +7,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from multigrey.addresses import normalise_address
-from multigrey.senders import PLACEHOLDER, plain_domain, sender_domain, sender_text
+from multigrey.senders import (
+    PLACEHOLDER,
+    Forwarded,
+    forwarded_sender,
+    is_probe,
+    listed_forms,
+    plain_domain,
+    sender_domain,
+    sender_text,
+)
+from tests.support.sender_families import FAMILIES, members
 from tests.support.sender_shapes import RECIPIENT, SHAPES
 
 # --- the table of real shapes
@@ -36,6 +46,27 @@ def test_the_table_is_large_and_shows_some_of_it():
     assert len(SHAPES) >= 60
     assert len({shape.name for shape in SHAPES}) == len(SHAPES)
     assert 10 <= sum(shape.shown for shape in SHAPES) <= 24
+
+
+# --- families: whatever letters and digits a token has by chance
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_all_members_of_a_family_have_one_text(family):
+    assert {sender_text(sender, RECIPIENT) for sender in members(family, 300)} == {family.text}
+
+
+def test_there_are_many_families():
+    assert len(FAMILIES) >= 100
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+
+
+@given(st.integers(1, 2**32), st.sampled_from(FAMILIES))
+def test_nothing_of_a_family_depends_on_when_it_is_asked(seed, family):
+    [sender] = members(family, 1, seed)
+    text = sender_text(sender, RECIPIENT)
+    assert sender_text(text, RECIPIENT) == text
+    assert plain_domain(sender, RECIPIENT) in {None, text.rpartition("@")[2]}
 
 
 # --- what stays as it is
@@ -71,6 +102,28 @@ def test_the_table_is_large_and_shows_some_of_it():
         "dpdcnf87nu@privaterelay.appleid.com",
         "5qlgtdx4557tnyn@marketplace.amazon.com",
         "h4x0r5@example.com",
+        "musikverein1885oberndorf@example.com",
+        "turnverein1890oberndorf@example.com",
+        "lauftreff2go4everyone@example.com",
+        "abcdefghijklmnopqrst1985@example.com",
+        "k0000000012345678@example.com",
+        "c0000000012345678@example.com",
+        "0000000012345678a@example.com",
+        "de89370400440532013000@example.com",
+        "deadbeef-cafe-babe-face@example.com",
+        "deadbeefcafebabe2010@example.com",
+        "ada-abe-1985-beef@example.com",
+        "dade1985-cafe2010-face2011@example.com",
+        "max-mustermann-von-der-au@example.com",
+        "bounce-max-mustermann-von@example.com",
+        "reply-max_mustermann-au-x@example.com",
+        "fabface-deadbeef@bounces.example.com",
+        "decade1985@bounces.example.com",
+        "przemyslaw.brzeczyszczykiewicz@example.com",
+        "grzegorz-brzeczyszczykiewicz1985@bounces.example.com",
+        "bounce-hrafnhildur.thorvaldsdottir@example.com",
+        "notifications-newsletter@bounces.example.com",
+        "undeliverable-returnpath@bounces.example.com",
         "jürgen1985@example.com",
         # SRS that isn't: too few parts, no domain, nothing left, a hash alone
         "srs0=hhhh=tt=example.net@forwarder.example",
@@ -140,6 +193,120 @@ def test_what_the_forwarder_says_is_the_domain():
     assert sender_domain("srs0=hhhh=tt=example.net=anna@forwarder.example") == "example.net"
     assert sender_domain("") == ""
     assert sender_domain("anna") == ""
+
+
+# --- what lists and people mean by a sender
+
+
+@pytest.mark.parametrize(
+    ("sender", "forms"),
+    [
+        ("alice@partner.example", []),
+        ("", []),
+        ("alice", []),
+        # signatures of the sender's own domain
+        ("prvs=1234abcdef=alice@partner.example", ["alice@partner.example"]),
+        ("prvs=alice/1234abcdef@partner.example", ["alice@partner.example"]),
+        ("btv1==0775a20b9c2==alice@partner.example", ["alice@partner.example"]),
+        ("msprvs1=20192pa_4brjs=bounces-1-2@partner.example", ["bounces-1-2@partner.example"]),
+        ("prvs=1234abcdef=prvs=5678fedcba=alice@partner.example", ["alice@partner.example"]),
+        ("prvs=1234abcdef=alice+x@partner.example", ["alice+x@partner.example"]),
+        ("prvs=1234abcdef=@partner.example", []),
+        ("prvs=1234abcdef=alice", []),
+        # the recipient
+        ("alice-user=example.org@partner.example", ["alice@partner.example"]),
+        ("alice+user=example.org@partner.example", ["alice@partner.example"]),
+        ("owner-list*user**example.org@partner.example", ["owner-list@partner.example"]),
+        ("return-7-user=example.org@partner.example", ["return-7@partner.example"]),
+        ("user=example.org-alice@partner.example", ["alice@partner.example"]),
+        ("a-user=example.org-b@partner.example", ["a-b@partner.example"]),
+        ("user=example.org@partner.example", []),
+        ("alice-anna=example.net@partner.example", []),
+        ("user.example.org@partner.example", []),
+        (
+            "prvs=1234abcdef=alice-user=example.org@partner.example",
+            ["alice-user=example.org@partner.example", "alice@partner.example"],
+        ),
+        # what another domain asserts stays where it is
+        ("srs0=hh=tt=partner.example=alice@forwarder.example", []),
+        ("srs0=hh=tt=example.org=user@forwarder.example", []),
+        (
+            "prvs=1234abcdef=srs0=hh=tt=partner.example=alice@forwarder.example",
+            ["srs0=hh=tt=partner.example=alice@forwarder.example"],
+        ),
+        ("srs0=hh=tt=forwarder.example=alice@forwarder.example", ["alice@forwarder.example"]),
+        ("info+srs=hne87=c7=partner.example=alice@firm.onmicrosoft.com", []),
+        ("info=partner.example__0-1r12@x.um8.bnc.salesforce.com", []),
+    ],
+)
+def test_a_sender_is_listed_as_it_is_and_without_what_its_domain_has_wrapped_around_it(sender, forms):
+    assert listed_forms(sender, RECIPIENT) == (sender, *forms)
+
+
+@pytest.mark.parametrize(
+    ("sender", "found"),
+    [
+        ("alice@partner.example", None),
+        ("prvs=1234abcdef=alice@partner.example", None),
+        ("", None),
+        ("alice", None),
+        ("srs0=hh=tt=a.example=alice@b.example", ("SRS", "b.example", "alice@a.example")),
+        ("srs0+hh=tt=a.example=alice@b.example", ("SRS", "b.example", "alice@a.example")),
+        ("srs1=gg=a.example==hh=tt=c.example=alice@b.example", ("SRS", "b.example", "alice@c.example")),
+        ("srs0=x=y=b.example=srs0=x=y=c.example=alice@a.example", ("SRS", "a.example", "alice@c.example")),
+        ("srs0=hh=tt=a.example=prvs=1234abcdef=alice@b.example", ("SRS", "b.example", "alice@a.example")),
+        ("prvs=1234abcdef=srs0=hh=tt=a.example=alice@b.example", ("SRS", "b.example", "alice@a.example")),
+        ("info+srs=hne87=c7=a.example=alice@b.example", ("SRS", "b.example", "alice@a.example")),
+        ("srs0=hh=tt=b.example=alice@b.example", None),
+        ("srs0=hh=tt=alice@b.example", None),
+        ("info=a.example__x@y.bnc.salesforce.com", ("Salesforce", "y.bnc.salesforce.com", "info@a.example")),
+        ("srs0=hh=tt=a.example=" + "a" * 400 + "@b.example", None),
+    ],
+)
+def test_what_a_forwarder_asserts_is_told(sender, found):
+    assert forwarded_sender(sender) == (found and Forwarded(*found))
+
+
+@pytest.mark.parametrize(
+    ("sender", "probe"),
+    [
+        ("double-bounce@mx.example.com", True),
+        ("Double-Bounce@mx.example.com", True),
+        ("double-bounce", True),
+        # address_verify_sender_ttl: digits and consonants, in base 31, without anything between
+        ("double-bounce8YZQ7@mx.example.com", True),
+        ("double-bounce3xk9p@mx.example.com", True),
+        ("double-bounce1B2@mx.example.com", True),
+        ("double-bounce-3xk9p@mx.example.com", True),
+        ("double-bounces@mx.example.com", False),
+        ("double-bouncer@mx.example.com", False),
+        ("double-bounce-office@mx.example.com", True),
+        ("double-bounceaeiou@mx.example.com", False),
+        ("double-bounce3xk9p12345678901@mx.example.com", False),
+        ("double-bounce+x@mx.example.com", False),
+        ("double-bounce#@mx.example.com", False),
+        ("a-double-bounce@mx.example.com", False),
+        ("anna@double-bounce.example.com", False),
+        ("verify@mx.example.com", False),
+        ("verification-12345@mx.example.com", False),
+        ("probe-4f2a9c@mx.example.com", False),
+        ("postmaster@mx.example.com", False),
+        ("", False),
+        ("@", False),
+    ],
+)
+def test_probes_of_mail_servers(sender, probe):
+    assert is_probe(sender) is probe
+
+
+@given(st.integers(0, 2**40))
+def test_every_time_dependent_probe_is_one(epoch):
+    digits, token = "0123456789BCDFGHJKLMNPQRSTVWXYZ", ""
+    while epoch or len(token) < 2:
+        epoch, digit = divmod(epoch, 31)
+        token = digits[digit] + token
+    assert is_probe(f"double-bounce{token}@mx.example.com")
+    assert sender_text(f"double-bounce{token}@mx.example.com", RECIPIENT) == "double-bounce@mx.example.com"
 
 
 # --- properties
@@ -296,11 +463,19 @@ def test_it_takes_everything_and_twice_is_once(sender, recipient):
     assert sender_domain(text) == text.rpartition("@")[2] * ("@" in text)
 
 
+LETTERS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=30)
+BESIDE = st.tuples(
+    st.sampled_from(["", "bounce-", "noreply.", "list-returns_", "Bounce-", "ticket-", "max."]),
+    LETTERS,
+    st.sampled_from(["", "1985", "-abcdefab12", "_x"]),
+    st.sampled_from(["@example.com", "@bounces.example.com", "@a-return.example.com", "@x.bnc.example.com"]),
+).map("".join)
+"""Letters where they may be a token."""
 PLAIN = st.from_regex(r"[a-z]{1,4}(?:[._-][a-z]{1,4}){0,2}[0-9]{0,5}@[a-z0-9.-]{1,9}", fullmatch=True)
 
 
 @settings(max_examples=500)
-@given(MUTATED.map(normalise_address) | HUMAN | PLAIN, RECIPIENTS.map(normalise_address))
+@given(MUTATED.map(normalise_address) | HUMAN | PLAIN | BESIDE, RECIPIENTS.map(normalise_address))
 def test_who_is_plain_at_a_look_is_never_folded(sender, recipient):
     domain = plain_domain(sender, recipient)
     assert domain is None or (sender_text(sender, recipient), sender_domain(sender)) == (sender, domain)
@@ -323,6 +498,16 @@ def test_who_is_plain_at_a_look_is_never_folded(sender, recipient):
 )
 def test_plain_at_a_look(sender, domain):
     assert plain_domain(sender, RECIPIENT) == domain
+
+
+@given(MUTATED | ANYTHING, RECIPIENTS)
+def test_all_forms_have_the_domain_of_the_sender(sender, recipient):
+    forms = listed_forms(sender, recipient)
+    assert forms[0] == sender
+    assert len(set(forms)) == len(forms) <= 3
+    assert {form.rpartition("@")[2] for form in forms if "@" in form} <= {sender.rpartition("@")[2]}
+    told = forwarded_sender(sender)
+    assert told is None or told.inner not in forms
 
 
 @given(MUTATED | ANYTHING)
@@ -359,6 +544,16 @@ ADVERSARIAL = [
     "a_1111111111" * 20 + "@in.constantcontact.com",
     "aaaaaaaa-1111-1111-1111-11111111111-" * 8,
     "é1" * 160,
+    "bounce-" + "ada" * 104 + "x",
+    "bounce-" + "adab" * 78 + "1",
+    "0a1b-" * 64,
+    "a1-" * 106,
+    "a1_" * 106,
+    "abcdefab-" * 35,
+    "a" * 318 + "=",
+    "a+" * 159 + "=",
+    "a/" * 159 + "==",
+    "prvs=1234abcdef=" * 19 + "a@b.example",
 ]
 
 
@@ -368,6 +563,8 @@ def test_no_text_takes_long(sender):
         for _ in range(20):
             sender_text(text, RECIPIENT)
             sender_text(text, sender)
+            listed_forms(text, RECIPIENT)
+            forwarded_sender(text)
 
 
 def test_shapes_of_different_senders_stay_apart():

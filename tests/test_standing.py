@@ -1,72 +1,139 @@
-"""What an origin shows by coming back: counted by day, judged when the outcome is known."""
+"""What an origin shows by coming back: counted by hour and day, judged when the outcome is known."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrey.model import Standing
-from multigrey.standing import DAY, Figures, Proof, deferred, figures, is_spot_check, proven, returned
+from multigrey.standing import (
+    DAY,
+    RESOLVED_AFTER,
+    Figures,
+    Proof,
+    deferred,
+    figures,
+    is_spot_check,
+    proven,
+    resolved_after,
+    returned,
+)
 
-PROOF = Proof(resolved=20, domains=10, percent=95, retry_window=2 * DAY)
+PROOF = Proof(resolved=10, domains=4, percent=95)
+HOUR = 3600
 FIRST = 12_000
 T = FIRST * DAY
 
 
 def domain(number):
-    return number.to_bytes(4) + b"the rest of a digest"
+    return number.to_bytes(4) + b"the rest of a mark"
 
 
-def played(sent, came, *, domains=10, day=FIRST):
-    """A standing after `sent` deferrals on a day, of which `came` returned."""
+def played(sent, came, *, domains=4, at=T):
+    """A standing after `sent` deferrals in one hour, of which `came` returned."""
     standing = Standing()
     for _ in range(sent):
-        standing = deferred(standing, day * DAY)
+        standing = deferred(standing, at)
     for number in range(came):
-        standing = returned(standing, day * DAY + 200, day * DAY, domain(number % domains))
+        standing = returned(standing, at + 200, at, domain(number % domains))
     return standing
 
 
-def test_counts_by_the_day_of_the_deferral():
-    standing = deferred(deferred(deferred(None, T + 5), T + DAY - 1), T + DAY)
-    standing = returned(standing, T + DAY + 60, T + DAY - 1, domain(1))
+def test_counts_by_the_hour_of_the_deferral_and_by_the_day_when_that_is_long_ago():
+    standing = deferred(deferred(deferred(None, T + 5), T + HOUR - 1), T + HOUR)
+    standing = returned(standing, T + HOUR + 60, T + HOUR - 1, domain(1))
     assert standing == Standing(
-        days=((FIRST, 2, 1), (FIRST + 1, 1, 0)),
-        domains=((domain(1)[:4], FIRST + 1),),
-        last_seen=T + DAY + 60,
+        hours=((FIRST * 24, 2, 1), (FIRST * 24 + 1, 1, 0)),
+        domains=((domain(1)[:4], FIRST),),
+        last_seen=T + HOUR + 60,
+        ages=(1, 0, 0, 0, 0, 0, 0),
     )
+    later = returned(standing, T + 2 * DAY, T + 1, domain(2))
+    assert later.days == ((FIRST, 2, 2),)
+    assert later.hours == ((FIRST * 24 + 1, 1, 0),)
 
 
 @pytest.mark.parametrize(
-    ("after_days", "resolved"),
-    [(0, 0), (1, 0), (2, 0), (3, 20), (32, 20), (33, 0)],
+    ("after", "resolved"),
+    [(0, 0), (6 * HOUR, 0), (7 * HOUR - 1, 0), (7 * HOUR, 10), (2 * DAY, 10), (30 * DAY, 10), (31 * DAY, 0)],
 )
-def test_a_day_counts_when_its_retry_window_is_over_and_for_thirty_days(after_days, resolved):
-    found = figures(played(20, 20), PROOF, T + after_days * DAY)
+def test_an_hour_counts_when_nearly_all_that_come_back_have_and_for_thirty_days(after, resolved):
+    found = figures(played(10, 10), T + after)
     assert found.resolved == found.returned == resolved
+
+
+def came_back(*ages):
+    standing = Standing()
+    for age in ages:
+        standing = returned(standing, T + age, T, domain(1))
+    return standing
+
+
+@pytest.mark.parametrize(
+    ("ages", "seconds"),
+    [
+        ([], RESOLVED_AFTER),
+        ([300] * 19, RESOLVED_AFTER),
+        ([300] * 20, 16_200),
+        ([4 * HOUR] * 20, 16_200),
+        ([300] * 19 + [5 * HOUR], 21_600),
+        ([300] * 198 + [40 * HOUR] * 2, 16_200),
+        ([300] * 197 + [40 * HOUR] * 3, 2 * DAY),
+        ([8 * HOUR] * 50, 32_400),
+    ],
+)
+def test_an_origin_shows_itself_how_long_its_returns_take(ages, seconds):
+    assert resolved_after(came_back(*ages)) == seconds
+
+
+def test_what_is_long_ago_weighs_less():
+    standing = came_back(*[300] * 1000, *[20 * HOUR] * 900)
+    assert sum(standing.ages) <= 1000
+    assert resolved_after(standing) == 72_900
+
+
+def test_returns_within_minutes_resolve_deferrals_sooner():
+    standing = played(30, 30)
+    assert figures(standing, T + HOUR + 16_199).resolved == 0
+    assert figures(standing, T + HOUR + 16_200).resolved == 30
 
 
 @pytest.mark.parametrize(
     ("sent", "came", "domains", "believed"),
     [
-        (20, 20, 10, True),
-        (20, 19, 10, True),
-        (20, 18, 10, False),
-        (19, 19, 10, False),
-        (20, 20, 9, False),
-        (100, 95, 10, True),
-        (100, 94, 10, False),
-        (1000, 300, 60, False),
+        (10, 10, 4, True),
+        (20, 19, 4, True),
+        (20, 18, 4, False),
+        (10, 9, 4, False),
+        (9, 9, 4, False),
+        (10, 10, 3, False),
+        (100, 95, 4, True),
+        (100, 94, 4, False),
+        (1000, 300, 9, False),
         (0, 0, 1, False),
+        (11, 11, 11, True),
+        (13, 11, 10, True),
+        (15, 11, 10, False),
     ],
 )
 def test_proven(sent, came, domains, believed):
-    assert proven(played(sent, came, domains=domains), PROOF, T + 3 * DAY) is believed
+    assert proven(played(sent, came, domains=domains), PROOF, T + 7 * HOUR) is believed
 
 
 def test_not_before_anybody_can_know():
-    assert not proven(played(20, 20), PROOF, T + 3 * DAY - 1)
+    assert not proven(played(10, 10), PROOF, T + 7 * HOUR - 1)
+
+
+@pytest.mark.parametrize(
+    ("sent", "came", "domains", "believed"),
+    [(10, 10, 10, True), (0, 10, 10, True), (9, 9, 9, False), (13, 10, 10, False), (12, 10, 10, True)],
+)
+def test_an_address_without_a_name_is_proven_by_forwarding_for_ten_domains(sent, came, domains, believed):
+    standing = played(sent, came, domains=domains)
+    assert proven(standing, PROOF, T + 7 * HOUR, named=False) is believed
 
 
 @pytest.mark.parametrize(
@@ -74,14 +141,13 @@ def test_not_before_anybody_can_know():
     [(0, 0, True), (1, 0, True), (5, 4, True), (5, 3, False), (40, 38, True), (40, 37, False)],
 )
 def test_once_believed_it_falls_out_when_more_than_the_tolerated_share_is_lost(sent, came, believed):
-    standing = played(sent, came)
-    standing = Standing(standing.days, standing.domains, T, standing.last_seen)
-    assert proven(standing, PROOF, T + 3 * DAY) is believed
+    standing = replace(played(sent, came), proven_at=T)
+    assert proven(standing, PROOF, T + 7 * HOUR) is believed
 
 
 def test_more_returns_than_deferrals_make_up_for_nothing():
     standing = Standing(days=((FIRST, 5, 50), (FIRST + 1, 45, 0)))
-    assert figures(standing, PROOF, T + 9 * DAY) == Figures(50, 5, 0)
+    assert figures(standing, T + 9 * DAY) == Figures(50, 5, 0)
 
 
 def test_bounded_however_long_it_goes_on():
@@ -90,19 +156,21 @@ def test_bounded_however_long_it_goes_on():
         standing = deferred(standing, T + day * DAY)
         standing = returned(standing, T + day * DAY + 300, T + day * DAY, domain(day))
     assert len(standing.days) == 45
-    assert standing.days[-1] == (FIRST + 399, 1, 1)
+    assert standing.days[-1] == (FIRST + 397, 1, 1)
+    assert len(standing.hours) == 2
     assert len(standing.domains) == 64
     assert standing.domains[-1] == (domain(399)[:4], FIRST + 399)
 
 
-def test_a_clock_set_back_for_a_while_loses_no_days():
-    standing = deferred(played(3, 2, day=FIRST + 9), T)
-    assert standing.days == ((FIRST, 1, 0), (FIRST + 9, 3, 2))
+def test_a_clock_set_back_for_a_while_loses_nothing():
+    standing = deferred(played(3, 2, at=T + DAY), T)
+    assert standing.hours == ((FIRST * 24, 1, 0), (FIRST * 24 + 24, 3, 2))
     assert standing.last_seen == T
 
 
-def test_days_no_clock_will_come_to_soon_are_dropped():
-    assert deferred(played(3, 3, day=FIRST + 46), T).days == ((FIRST, 1, 0),)
+def test_hours_and_days_no_clock_will_come_to_soon_are_dropped():
+    assert deferred(played(3, 3, at=T + 3 * DAY), T).hours == ((FIRST * 24, 1, 0),)
+    assert deferred(Standing(days=((FIRST + 46, 3, 3),)), T).days == ()
 
 
 def test_one_key_in_sixty_four_is_a_spot_check():
@@ -124,7 +192,9 @@ def test_figures_never_show_more_returned_than_resolved(steps):
             if came
             else deferred(standing, now)
         )
-        found = figures(standing, PROOF, now)
+        found = figures(standing, now)
         assert 0 <= found.returned <= found.resolved
         assert list(standing.days) == sorted(standing.days)
+        assert list(standing.hours) == sorted(standing.hours)
         assert len(standing.days) <= 45
+        assert len(standing.hours) <= 97

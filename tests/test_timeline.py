@@ -14,6 +14,7 @@ from tests.support.decisions import decision
 WINDOW = 2 * 86_400
 HOUR = 3600
 N, E, X, R, K, W = Reason.NEW, Reason.EARLY, Reason.EXPIRED, Reason.RETRY, Reason.KNOWN, Reason.WHITELISTED
+OVER = Reason.OVER_LIMIT
 DAY = 86_400
 
 
@@ -47,6 +48,11 @@ def told(*happened, now=START + HOUR):
         ([(0, N), (WINDOW - 1, E, WINDOW - 1)], [(Ending.WAITING, 2, 0)]),
         ([(0, N), (3 * DAY, W)], [(Ending.NEVER, 1, 0), (Ending.PASSED, 1, 0)]),
         ([(0, Reason.NULL_SENDER), (5, N), (9, Reason.NULL_SENDER)], [(Ending.WAITING, 1, 0)]),
+        ([(0, Reason.PROBE), (5, N), (9, Reason.PROBE)], [(Ending.WAITING, 1, 0)]),
+        ([(0, OVER), (200, R, 200)], [(Ending.ACCEPTED, 2, 200)]),
+        ([(0, OVER), (WINDOW + 1, OVER)], [(Ending.NEVER, 1, 0), (Ending.WAITING, 1, 0)]),
+        ([(0, Reason.PROVIDER), (9, Reason.PROVIDER)], [(Ending.PASSED, 2, 0)]),
+        ([(0, Reason.OWN_NETWORK)], [(Ending.PASSED, 1, 0)]),
     ],
 )
 def test_how_it_ended(happened, expected):

@@ -92,13 +92,13 @@ async def test_the_second_of_a_round_sees_what_the_first_wrote(tmp_path):
         assert [reply.reason for reply in replies] == [Reason.RETRY, Reason.KNOWN]
 
 
-async def test_a_retry_lets_in_the_rest_of_its_message_in_the_same_round():
+async def test_a_late_retry_lets_in_the_rest_of_its_message_in_the_same_round():
     """As it does when the recipients are asked about one after the other."""
     retried = attempt(message="4e1f.0001")
     another = attempt(recipient="dave@example.net", message="4e1f.0001")
     async with harness() as parts:
         await together(parts, [retried])
-        parts.clock.advance(DELAY)
+        parts.clock.advance(3601)
         replies = await together(parts, [retried, another])
         assert [reply.reason for reply in replies] == [Reason.RETRY, Reason.SAME_MESSAGE]
 

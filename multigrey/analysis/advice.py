@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
 
-from multigrey.analysis.figures import DAY, HOUR, ClassRow, Due, Sender, would_have_waited
+from multigrey.analysis.figures import (
+    DAY,
+    HOUR,
+    ClassRow,
+    Due,
+    FloodRow,
+    Outlook,
+    Sender,
+    percentile,
+    resolved_at,
+    would_have_waited,
+)
+from multigrey.analysis.plausibility import Plausibility
 from multigrey.model import DecisionEvent, Reason
 from multigrey.senders import sender_domain
 from multigrey.timeline import Ending, Story
 
-__all__ = ["advice_on"]
+__all__ = ["Told", "advice_on", "first_figures"]
 
 _MANY_CLIENTS = 5
 _OFTEN = 3
@@ -18,40 +32,132 @@ _LATE = HOUR
 _ENOUGH = 20
 """Mails from which shares mean something."""
 _MOST_OF_A_KIND = 3
+_MOST_LOOKED_AT = 50_000
+_A_SECOND = 100
+"""Decisions, in all and in a second, that are looked at for input that cannot be true."""
 
 
-def advice_on(
-    events: Sequence[DecisionEvent],
-    waited: Sequence[Story],
-    classes: Sequence[ClassRow],
-    domains: Sequence[Sender],
-    due: Sequence[Due],
-) -> list[str]:
-    """Sentences about all decisions, mails that were deferred, and what a report tells of them."""
-    return [*_of_numbers(events, waited), *_of_classes(classes), *_of_mail(waited, domains), *_of_due(due)]
+class Told(NamedTuple):
+    """What sentences are made of."""
+
+    events: Sequence[DecisionEvent]
+    """All decisions, the oldest first."""
+    waited: Sequence[Story]
+    """Mail that was deferred."""
+    classes: Sequence[ClassRow]
+    domains: Sequence[Sender]
+    due: Sequence[Due]
+    floods: Sequence[FloodRow]
+    """Those with most attempts first."""
 
 
-def _of_numbers(events: Sequence[DecisionEvent], waited: Sequence[Story]) -> Iterable[str]:
-    over = [story for story in waited if story.ending in {Ending.ACCEPTED, Ending.NEVER}]
-    never = sum(story.ending is Ending.NEVER for story in over)
-    observed = sum(map(would_have_waited, events))
-    if observed:
+def advice_on(told: Told, outlook: Outlook) -> list[str]:
+    """Sentences about all of it, what makes other figures void first."""
+    return [
+        *_of_input(told.events, outlook),
+        *_of_floods(told.floods, outlook),
+        *_of_observed(told.events),
+        *_of_worth(told.waited, outlook),
+        *_of_errors(told.events),
+        *_of_classes(told.classes),
+        *_of_mail(told.waited, told.domains),
+        *_of_due(told.due),
+    ]
+
+
+def _of_input(events: Sequence[DecisionEvent], outlook: Outlook) -> Iterable[str]:
+    """Input that cannot be true at the end of the time that is looked at."""
+    seen = Plausibility(outlook.untold)
+    seconds: Counter[int] = Counter()
+    for event in events[-_MOST_LOOKED_AT:]:
+        seconds[event.time] += 1
+        if seconds[event.time] <= _A_SECOND:
+            seen.note(event, event.time)
+    return (problem.text for problem in seen.problems())
+
+
+def _of_floods(floods: Sequence[FloodRow], outlook: Outlook) -> Iterable[str]:
+    for row in floods[:_MOST_OF_A_KIND]:
+        yield (
+            f"{row.network} was over the limit of new records from {_moment(row.first, outlook)} to "
+            f"{_moment(row.last, outlook)}: {row.attempts:,} attempts, up to {row.most:,} in an hour; only "
+            "their own retries pass, so nobody has to do anything, but a [[rule]] that rejects it, or a "
+            "firewall, spares this host the work if nothing wanted comes from there"
+        )
+
+
+def _of_observed(events: Sequence[DecisionEvent]) -> Iterable[str]:
+    if observed := sum(map(would_have_waited, events)):
         yield (
             f"greylisting was only observed for {observed} attempts that would have been deferred: see "
             "multigrey mode enforce, and [greylist] mode, when the figures are to your liking"
         )
-    if len(over) >= _ENOUGH and never * 10 >= len(over) * 9:
+
+
+def first_figures(waited: Sequence[Story], outlook: Outlook) -> int | None:
+    """See `Report.first_figures`."""
+    if not waited:
+        return None
+    begins = [story.first for story in waited if _is_whole(story)]
+    first = resolved_at(min(begins, default=outlook.now), outlook.retry_window)
+    return first if first > outlook.now else None
+
+
+def _is_whole(story: Story) -> bool:
+    """Whether its first attempt is told: of older mail only what came back is."""
+    return story.events[0].time == story.first
+
+
+def _of_worth(waited: Sequence[Story], outlook: Outlook) -> Iterable[str]:
+    """One sentence on what greylisting gains here, as soon as that can be told.
+
+    Only mail of hours whose retry window is over counts: of younger mail just what came back is known.
+    """
+    window = outlook.retry_window
+    first = first_figures(waited, outlook)
+    if first is not None:
         yield (
-            f"of {len(over)} mails that were deferred, {never} never came back: that is what greylisting "
-            "keeps out here"
+            "it is too early to tell whether greylisting is worth it: what never comes back shows after "
+            f"{_lasting(window)}; first figures on {_day(first, outlook)}"
         )
-    elif len(over) >= _ENOUGH and never * 2 < len(over):
+        return
+    old = [story for story in waited if _is_whole(story) and resolved_at(story.first, window) <= outlook.now]
+    over = [story for story in old if story.ending in {Ending.ACCEPTED, Ending.NEVER}]
+    if not waited:
+        return
+    if len(over) < _ENOUGH:
         yield (
-            f"{len(over) - never} of {len(over)} mails that were deferred came back: much of what waits "
-            "here is mail; the domains that waited longest are worth an entry in a whitelist"
+            f"too few mails were deferred more than {_lasting(window)} ago ({len(over)}) to tell whether "
+            "greylisting is worth it"
         )
-    failed = sum(event.verdict.reason is Reason.ERROR for event in events)
-    if failed:
+    else:
+        yield _worth(over)
+
+
+def _worth(over: Sequence[Story]) -> str:
+    """The sentence on enough mails that came back or never did."""
+    delays = [story.delay for story in over if story.ending is Ending.ACCEPTED]
+    never, share = len(over) - len(delays), 100 * (len(over) - len(delays)) // len(over)
+    p50, p95 = percentile(delays, 50) or 0, percentile(delays, 95) or 0
+    price = f"wanted mail waited p50 {_lasting(p50)}, p95 {_lasting(p95)}" if delays else "nothing came back"
+    if share >= 90:
+        return (
+            f"of {len(over)} mails that were deferred, {never} never came back ({share} %): that is what "
+            f"greylisting keeps out here; {price}"
+        )
+    if share >= 50:
+        return (
+            f"of {len(over)} mails that were deferred, {never} never came back ({share} %); {price}: the "
+            "domains that waited longest are worth a look"
+        )
+    return (
+        f"{len(delays)} of {len(over)} mails that were deferred came back ({100 - share} %), {price}: much "
+        "of what waits here is mail; the domains that waited longest are worth an entry in a whitelist"
+    )
+
+
+def _of_errors(events: Sequence[DecisionEvent]) -> Iterable[str]:
+    if failed := sum(event.verdict.reason is Reason.ERROR for event in events):
         yield f"{failed} attempts were answered without the store: multigrey status and the log tell why"
 
 
@@ -80,7 +186,7 @@ def _of_mail(waited: Sequence[Story], domains: Sequence[Sender]) -> Iterable[str
         yield (
             f"sender {story.events[0].attempt.sender} retried from {story.clients} addresses of "
             f"{story.origins} origins and {came}: it has a pool of servers that is not known as "
-            "one; [origin] providers, or an entry in a whitelist for its servers' names, makes them one"
+            "one; [origin] providers_file, or an entry in a whitelist for its servers' names, makes them one"
         )
     slow = [each for each in domains if each.name not in scattered and each.delays.returned >= _OFTEN]
     for each in [each for each in slow if (each.delays.p50 or 0) > _LATE][:_MOST_OF_A_KIND]:
@@ -106,6 +212,20 @@ def _of_due(due: Sequence[Due]) -> Iterable[str]:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _local(second: int, outlook: Outlook) -> datetime:
+    return datetime.fromtimestamp(second + outlook.utc_offset, UTC)
+
+
+def _day(second: int, outlook: Outlook) -> str:
+    """A day of local time as `2 Dec`; the one on which this second is over."""
+    time = _local(second, outlook)
+    return f"{time.day} {time:%b}"
+
+
+def _moment(second: int, outlook: Outlook) -> str:
+    return f"{_day(second, outlook)} {_local(second, outlook):%H:%M}"
 
 
 def _lasting(seconds: int) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "ClassRow",
     "Delays",
     "Due",
+    "FloodRow",
     "Hit",
     "Lost",
     "Outlook",
@@ -25,6 +26,7 @@ __all__ = [
     "Target",
     "Traffic",
     "percentile",
+    "resolved_at",
     "slot_length",
     "would_have_waited",
 ]
@@ -89,6 +91,8 @@ class Outlook:
     """Seconds by which local time is ahead of UTC: slots begin with local hours and days."""
     origin_class: Callable[[DecisionEvent], str] = _by_name
     """One of `ORIGIN_CLASSES`."""
+    untold: frozenset[str] = frozenset()
+    """Listeners whose protocol tells neither names nor HELOs of clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,19 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class FloodRow:
+    """A network, or named origin, that was over the limit of new records."""
+
+    network: str
+    first: int
+    last: int
+    attempts: int
+    """Over the limit, as far as they are remembered."""
+    most: int
+    """Of these, in one hour of the clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """A stretch of time: mails that were deferred at first in it, that were let in, that passed at once.
 
@@ -183,6 +200,8 @@ class Traffic:
     observed: int
     """Attempts that would have been deferred, had greylisting not only been observed."""
     by_reason: Mapping[str, int]
+    over_limit: int
+    """Attempts deferred over the limit of new records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +226,10 @@ class Report:
     top_origins: Sequence[Sender]
     lost: Sequence[Lost]
     """Those that were deferred last first."""
+    floods: Sequence[FloodRow]
+    """Those with most attempts first."""
+    first_figures: int | None
+    """When it can first be told what never came back; None: it can, or nothing was deferred."""
     hits: Sequence[Hit]
     due: Sequence[Due]
     advice: Sequence[str]
@@ -237,6 +260,15 @@ def slot_length(seconds: int) -> int:
     return next(
         (each for each in _SLOTS if seconds <= each * _MOST_SLOTS), max(seconds // _MOST_SLOTS + 1, 1)
     )
+
+
+def resolved_at(first: int, retry_window: int) -> int:
+    """When it is certain what became of all mail first deferred in the same hour as this one.
+
+    Told hour by hour: what comes back quickly is known at once, what never does only after the window, so
+    mail of the last window says nothing about how much comes back.
+    """
+    return (first // HOUR + 1) * HOUR + retry_window
 
 
 def would_have_waited(event: DecisionEvent) -> bool:

@@ -11,12 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from heapq import nlargest
 
-from multigrey.analysis.advice import advice_on
+from multigrey.analysis.advice import Told, advice_on, first_figures
 from multigrey.analysis.figures import (
     DELAY_BOUNDS,
     ORIGIN_CLASSES,
     ClassRow,
     Delays,
+    FloodRow,
     Hit,
     Lost,
     Outlook,
@@ -29,7 +30,8 @@ from multigrey.analysis.figures import (
     slot_length,
     would_have_waited,
 )
-from multigrey.model import Action, DecisionEvent, Match
+from multigrey.greylist.flood import HOUR, network_and_wider, widened
+from multigrey.model import Action, DecisionEvent, Match, Reason
 from multigrey.senders import sender_domain
 from multigrey.timeline import Ending, Story, stories
 
@@ -46,6 +48,7 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
     domains = _domains(told, outlook)
     due = [each for each in outlook.due if outlook.owner in {"", each.owner}]
     classes = _classes(waited, outlook)
+    floods = _floods(looked_at)
     return Report(
         time=outlook.now,
         since=outlook.since,
@@ -61,9 +64,11 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
         domains=domains[: outlook.most],
         top_origins=_origins(told, outlook),
         lost=_lost(waited, outlook),
+        floods=floods[: outlook.most],
+        first_figures=first_figures(waited, outlook),
         hits=_hits(looked_at, outlook),
         due=due,
-        advice=advice_on(looked_at, waited, classes, domains, due),
+        advice=advice_on(Told(looked_at, waited, classes, domains, due, floods), outlook),
     )
 
 
@@ -90,6 +95,7 @@ def _traffic(events: Sequence[DecisionEvent], told: Sequence[Story]) -> Traffic:
         refused=sum(story.ending is Ending.REFUSED for story in told),
         observed=sum(map(would_have_waited, events)),
         by_reason=dict(reasons.most_common()),
+        over_limit=sum(map(_is_over_limit, events)),
     )
 
 
@@ -226,6 +232,24 @@ def _lost_row(story: Story) -> Lost:
     recipient = attempt.raw or attempt.recipient
     times = (story.first, story.last, len(story.events))
     return Lost(attempt.sender, recipient, latest.origin, *times, latest.id)
+
+
+def _floods(events: Sequence[DecisionEvent]) -> list[FloodRow]:
+    """Networks that were over the limit of new records; see `greylist.flood`."""
+    over = [(event.time, *network_and_wider(event)) for event in events if _is_over_limit(event)]
+    stands_for = widened({network: wider for _, network, wider in over})
+    times: dict[str, list[int]] = defaultdict(list)
+    for time, network, _ in over:
+        times[stands_for[network]].append(time)
+    rows = [
+        FloodRow(network, min(own), max(own), len(own), max(Counter(time // HOUR for time in own).values()))
+        for network, own in times.items()
+    ]
+    return sorted(rows, key=lambda row: (-row.attempts, row.network))
+
+
+def _is_over_limit(event: DecisionEvent) -> bool:
+    return event.verdict.reason is Reason.OVER_LIMIT and event.verdict.action is Action.DEFER
 
 
 def _hits(events: Sequence[DecisionEvent], outlook: Outlook) -> list[Hit]:

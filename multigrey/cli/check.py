@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
+from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
 from multigrey.config.show import as_json, as_toml
 from multigrey.errors import ConfigError, Problem
@@ -32,7 +34,8 @@ _config_option = click.option(
 @click.command()
 @_config_option
 @click.option("--json", "json_", is_flag=True, help="Write JSON: path, ok, problems and warnings.")
-def check_config(config: Path | None, *, json_: bool) -> None:
+@click.pass_obj
+def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) -> None:
     """Say everything that is wrong with the configuration, plugins and lists included.
 
     Problems and warnings go to standard error, one a line, as FILE:LINE: KEY: what is wrong and what is
@@ -41,6 +44,7 @@ def check_config(config: Path | None, *, json_: bool) -> None:
     Exit status: 0 when the daemon would start with it (perhaps with warnings), 2 when it would not.
     """
     from multigrey.assemble import check
+    from multigrey.config.origins import outdated
 
     path, warnings = config, list[str]()
     problems: Sequence[Problem]
@@ -52,6 +56,9 @@ def check_config(config: Path | None, *, json_: bool) -> None:
         path = loaded.path
         problems, found = check(loaded)
         warnings = [*map(str, loaded.warnings), *map(str, found)]
+        if not problems:
+            today = datetime.fromtimestamp((clock or SystemClock()).now(), UTC).date()
+            warnings += outdated(loaded.settings.origin, today)
     if json_:
         _say_as_json(path, problems, warnings)
         sys.exit(EXIT_CONFIG if problems else 0)

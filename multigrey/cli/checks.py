@@ -17,6 +17,8 @@ from multigrey.logline import printable
 
 __all__ = ["LIMITS", "Measure", "check", "measured", "verdict"]
 
+_MOST_FLOODS = 3
+
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
@@ -153,6 +155,9 @@ def check(
     daemon is asked for its figures on the control socket.  Behind the bar stand those figures with their
     limits.
 
+    A network that floods this host with new senders, and input that cannot be true (all clients have one
+    private address, none has a name, all announce one HELO, nearly all are own clients), are warnings.
+
     Exit status: 0 OK, 1 a figure is over its warning limit, 2 critical (no answer, or over that limit),
     3 unknown (wrong configuration or command line, or not allowed to ask).
     """
@@ -241,6 +246,9 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
     if told.get("limits", {}).get("full"):
         texts.append("the store has as many records as it may have")
         state = max(state, WARNING)
+    if found := [*_of_traffic(told)]:
+        texts += found
+        state = max(state, WARNING)
     if trouble := (told.get("history") or {}).get("trouble"):
         texts.append(f"decisions are not remembered: {trouble}")
         state = max(state, WARNING)
@@ -248,6 +256,18 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
     if mode.get("in_effect") != mode.get("configured"):
         texts.append(f"mode {mode['in_effect']} for a while")
     return state, ", ".join(texts)
+
+
+def _of_traffic(told: Mapping[str, Any]) -> Iterator[str]:
+    """Input that cannot be true, and floods, the worst first."""
+    for row in told.get("input", ()):
+        yield f"{row['what']} (usually {row['cause']})"
+    floods = told.get("floods", ())
+    for row in floods[:_MOST_FLOODS]:
+        number = f"{row['attempts']:,} attempts in the last hour"
+        yield f"{row['network']} is over the limit of new records: {number}"
+    if (more := len(floods) - _MOST_FLOODS) > 0:
+        yield f"{more} more over the limit"
 
 
 def _extra(told: Mapping[str, Any]) -> Mapping[str, float]:
@@ -258,5 +278,6 @@ def _extra(told: Mapping[str, Any]) -> Mapping[str, float]:
         "connections": told.get("connections", {}).get("open"),
         "remembered": (told.get("history") or {}).get("decisions"),
         "not_remembered": (told.get("history") or {}).get("lost"),
+        "over_limit": None if "floods" not in told else len(told["floods"]),
     }
     return {name: value for name, value in found.items() if value is not None}

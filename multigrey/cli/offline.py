@@ -36,6 +36,7 @@ from multigrey.errors import ConfigError, MultigreyError, PluginError
 from multigrey.events import make_ids
 from multigrey.expectations import Expectations
 from multigrey.history import PastHistory
+from multigrey.known_names import KnownNames
 from multigrey.overrides import Overrides, overridden
 from multigrey.privileges import Identity, PrivilegeError, become
 from multigrey.redaction import Redactor
@@ -112,7 +113,14 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
     make_store = assembly.registry.stores[settings.store.backend]
     store = make_store(StoreOptions(settings.state_dir, settings.store.map_size))
     engine = Engine(
-        clock=clock, store=store, setup=assembly.setup, ids=make_ids(), host="", version=__version__
+        clock=clock,
+        store=store,
+        setup=assembly.setup,
+        ids=make_ids(),
+        host="",
+        version=__version__,
+        mark_key=site_key,
+        names=KnownNames(site_key),
     )
     overrides, expectations = Overrides(clock, store), Expectations(store, clock.now)
     parts = Parts(
@@ -134,6 +142,7 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
             await nursery.start(store.run)
             await check_site_key(store, site_key)
             try:
+                await engine.learned.begin(store, clock.now())
                 await overrides.load()
                 await expectations.load()
                 engine.setup = expectations.joined(overridden(assembly.setup, overrides.active))

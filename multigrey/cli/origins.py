@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import EXIT_NO, ask, common_options, show, show_item, stream
+from multigrey.cli.asking import EXIT_NO, ask, common_options, console, show, show_item, stream
 from multigrey.cli.recorded import given, trust_lines
+from multigrey.cli.tables import table
 from multigrey.logline import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["origins"]
+
+_HEADS = ("PROVIDER", "DATE", "REASON AND SOURCE")
 
 
 @click.group()
@@ -106,6 +110,62 @@ def forget_command(
     show(result, json_, lambda where, told: where.print(f"{told['keys']} entries of trust {verb}"))
     if not result["keys"]:
         sys.exit(EXIT_NO)
+
+
+@origins.command("providers")
+@click.option("--passing", is_flag=True, help="Only those whose mail passes at once.")
+@common_options
+def providers_command(config: Path | None, *, passing: bool, json_: bool) -> None:
+    """Show the providers that count as one origin each, and whose mail passes at once.
+
+    What the list that comes with multigrey and the file of [origin] providers_file say now; a running
+    daemon goes by what they said when it was last reloaded.  The date is that of the source.  A provider
+    passes if it is known to retry (retries = true), unless [origin] providers is greylist; the others
+    are only grouped.  With --json each provider is one line.
+
+    Exit status: 0 when there are some, 1 when there is none, 2 for a wrong command line or configuration,
+    3 without a daemon or its store, 4 when not allowed.
+    """
+    end: Mapping[str, Any] = {}
+    rows: list[Mapping[str, Any]] = []
+    for item in stream(config, "origins.providers", given(passing=passing)):
+        rows += item.get("providers", ())
+        end = item
+    if json_:
+        for row in rows:
+            show_item(row, json_, _render_origin)
+    else:
+        _show_providers(rows, end)
+    for warning in end.get("warnings", ()):
+        click.echo(f"warning: {printable(warning)}", err=True)
+    if not rows:
+        click.echo("no provider passes at once", err=True)
+        sys.exit(EXIT_NO)
+
+
+def _show_providers(rows: Sequence[Mapping[str, Any]], end: Mapping[str, Any]) -> None:
+    where = console()
+    passing = [row for row in rows if row["passes"]]
+    grouped = [row for row in rows if not row["passes"]]
+    if passing:
+        where.print(_providers("Pass at once: known to retry", passing, where.width))
+    if passing and grouped:
+        where.print()
+    if grouped:
+        why = "; [origin] providers is greylist" if end.get("setting") == "greylist" else ""
+        where.print(_providers(f"Grouped only: delayed like others{why}", grouped, where.width))
+
+
+def _providers(title: str, rows: Sequence[Mapping[str, Any]], room: int) -> Table:
+    cells = [(row["provider"], row["date"] or "", _about(row)) for row in rows]
+    return table(_HEADS, cells, room, texts=_HEADS[-1:], title=title)
+
+
+def _about(row: Mapping[str, Any]) -> str:
+    parts = [", ".join(row["hosts"]), row["reason"]]
+    parts += [f"source: {row['source']}"] if row["source"] else []
+    parts += [f"retries: {row['schedule']}"] if row["schedule"] else []
+    return "; ".join(parts)
 
 
 def _render_origin(where: Console, row: Mapping[str, Any]) -> None:

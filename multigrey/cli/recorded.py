@@ -12,6 +12,7 @@ import click
 
 from multigrey.cli.asking import AskError, load_for_asking
 from multigrey.config.units import format_duration
+from multigrey.reasons import name_text
 
 __all__ = [
     "counted",
@@ -64,6 +65,7 @@ def trust_lines(trust: Mapping[str, Any]) -> list[str]:
     """What an origin is trusted for, in words."""
     lines = [_standing_line(trust["standing"])] if trust["standing"] else []
     lines += [_domain_line(row) for row in trust["domains"]]
+    lines += [f"name: {name_text(row)}" for row in trust.get("names", ())]
     return lines or ["nothing is known of this origin beyond its records"]
 
 
@@ -79,7 +81,7 @@ def _standing_line(standing: Mapping[str, Any]) -> str:
     if standing["proven"]:
         since = standing["proven_at"]
         return f"as a whole: proven{f' since {moment(since)}' if since else ''} ({figures})"
-    recent = sum(row[1] for row in standing["days"]) - standing["resolved"]
+    recent = sum(row[1] for row in (*standing["hours"], *standing["days"])) - standing["resolved"]
     young = f"; {recent} more are too young or too old to count" if recent > 0 else ""
     return f"as a whole: not proven ({figures}{young})"
 

@@ -194,6 +194,8 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield "nothing is known under these keys"
     else:
         yield from _record_lines(record, now)
+        if result.get("marked"):
+            yield "remembered  by a mark: too many new records of this origin (see over-limit)"
     yield ""
     for key in result["keys"]:
         row = key["record"]
@@ -252,7 +254,7 @@ def forget_command(
     options = {**chosen, **given(all=all_, dry_run=dry_run, scrub=scrub)}
     result = ask(config, "records.forget", options)
     show(result, json_, lambda where, told: where.print(_forgotten(told), soft_wrap=True))
-    if not result["keys"] and not result["trust"] and not result["decisions"]:
+    if not any(result[name] for name in ("keys", "trust", "marks", "decisions")):
         say_what_is_hidden(config, choice["client"])
         sys.exit(EXIT_NO)
 
@@ -260,6 +262,8 @@ def forget_command(
 def _forgotten(told: Mapping[str, Any]) -> str:
     verb = "would be forgotten" if told["dry_run"] else "forgotten"
     parts = [_records(told), counted(told["trust"], "entry of trust", "entries of trust")]
+    if told["marks"]:
+        parts.append(counted(told["marks"], "mark"))
     if told["decisions"] is not None:
         parts.append(counted(told["decisions"], "decision"))
     elif not told["dry_run"]:

@@ -239,6 +239,7 @@ async def _house(
     from multigrey.events import make_ids
     from multigrey.expectations import Expectations
     from multigrey.fairness import NewRecordLimits, NewRecords
+    from multigrey.known_names import KnownNames
     from multigrey.overrides import Overrides, overridden
     from multigrey.stores.lmdb import LmdbStore
     from multigrey.stores.memory import MemoryStore
@@ -258,12 +259,15 @@ async def _house(
         version=__version__,
         listeners=(events.append,),
         new_records=NewRecords(limits, key=site_key),
+        mark_key=site_key,
+        names=KnownNames(site_key),
     )
     overrides, expectations = Overrides(clock, store), Expectations(store, clock.now)
     on_error = {listen.name: listen.on_error for listen in settings.listen}
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         await Commands(engine, host="rehearsal", reload=trio.lowlevel.checkpoint).load_blocked()
+        await engine.learned.begin(store, clock.now())
         await overrides.load()
         await expectations.load()
         for name, service in assembly.registry.services.items() if services else ():
@@ -282,6 +286,7 @@ async def _house(
 async def _played(house: _House, step: Step, start: int) -> dict[str, Any]:
     """One step, and what became of it."""
     house.clock.time = step.time
+    house.engine.learned.go_on(step.time)
     house.engine.setup = house.setup()
     await house.engine.judge(step.attempt, house.on_error[step.attempt.listener])
     event = house.events.pop()

@@ -65,8 +65,12 @@ def report(
 
     How much mail was deferred, came back, still waits and never came back; the real delay of what came
     back (half of it waited at most p50, 95 of 100 mails at most p95), by kind of origin and for each
-    [[class]] against its target; the senders' domains that waited longest; which whitelist entries let
-    mail pass and which are due for review, by owner; the origins that ask most often; and advice.
+    [[class]] against its target; networks that flooded this host; the senders' domains that waited
+    longest; which whitelist entries let mail pass and which are due for review, by owner; the origins
+    that ask most often; and advice.
+
+    Whether greylisting is worth it is told as soon as it can be: of mail whose retry window is over, by the
+    hour of its first attempt.  Of younger mail only what came back is known.
 
     A mail is what one sender sends one recipient, from whatever client.  Looked at is what this host
     remembers (see [history] in multigrey.toml(5)).  The page of --html has everything in it, pictures
@@ -137,6 +141,7 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
     """Write a report as tables."""
     for line in _head(found):
         where.print(printable(line), soft_wrap=True)
+    _print(where, "Over the limit of new records", FLOOD_HEADS, [flood_cells(row) for row in found["floods"]])
     _print(where, "Delay by kind of origin", DELAY_HEADS, [delay_cells(row) for row in found["origins"]])
     _print(where, "Classes", CLASS_HEADS, [class_cells(row) for row in found["classes"]])
     _print(where, "Senders' domains that waited longest", SENDER_HEADS, map(sender_cells, found["domains"]))
@@ -154,6 +159,7 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
         where.print(printable(f"- {advice}"), soft_wrap=True)
 
 
+FLOOD_HEADS = ("network", "from", "to", "attempts", "most an hour")
 DELAY_HEADS = ("origins", "deferred", "came back", "waiting", "never", "p50", "p95", "longest")
 CLASS_HEADS = ("class", "owner", "target", "over it", *DELAY_HEADS[1:])
 SENDER_HEADS = ("name", "origin", "attempts", "waited in all", *DELAY_HEADS[1:])
@@ -185,15 +191,21 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
         return
     at_once = counted(traffic["passed_at_once"], "attempt")
     yield f"{counted(traffic['decisions'], 'decision')}; {at_once} passed at once."
+    never = "" if never_unknown(found) else f", {delays['never']} never came back"
     yield (
         f"{counted(delays['deferred'], 'mail was', 'mails were')} deferred: "
         f"{counted(delays['returned'], 'came back and was', 'came back and were')} let in, "
-        f"{counted(delays['waiting'], 'still waits', 'still wait')}, {delays['never']} never came back."
+        f"{counted(delays['waiting'], 'still waits', 'still wait')}{never}."
     )
     if delays["returned"]:
         yield (
             f"Delay of those that came back: p50 {lasting(delays['p50'])}, p95 {lasting(delays['p95'])}, "
             f"longest {lasting(delays['longest'])}."
+        )
+    if traffic["over_limit"]:
+        yield (
+            f"{counted(traffic['over_limit'], 'attempt was', 'attempts were')} over the limit of new "
+            "records: deferred like the others, and only their own retries pass."
         )
     if traffic["refused"]:
         yield f"{counted(traffic['refused'], 'mail was', 'mails were')} refused by a rule."
@@ -203,6 +215,11 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"There are more decisions; only the latest {traffic['decisions']} were looked at (--limit)."
     elif since and since > found["since"]:
         yield f"Nothing is remembered before {moment(since)}."
+
+
+def never_unknown(found: Mapping[str, Any]) -> bool:
+    """Whether it is too early to say what never came back."""
+    return bool(found["first_figures"]) and not found["delays"]["never"]
 
 
 def delay_cells(row: Mapping[str, Any]) -> list[str]:
@@ -221,6 +238,17 @@ def sender_cells(row: Mapping[str, Any]) -> list[str]:
     """A row about a domain or an origin, as `SENDER_HEADS`."""
     waited = lasting(row["waited"]) if row["waited"] else ""
     return [row["name"], row["kind"], str(row["attempts"]), waited, *_figures(row["delays"])]
+
+
+def flood_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row about a network over the limit, as `FLOOD_HEADS`."""
+    return [
+        row["network"],
+        moment(row["first"]),
+        moment(row["last"]),
+        str(row["attempts"]),
+        str(row["most"]),
+    ]
 
 
 def hit_cells(row: Mapping[str, Any]) -> list[str]:

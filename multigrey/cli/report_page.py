@@ -17,12 +17,15 @@ from multigrey.cli.report import (
     CLASS_HEADS,
     DELAY_HEADS,
     DUE_HEADS,
+    FLOOD_HEADS,
     HIT_HEADS,
     SENDER_HEADS,
     class_cells,
     delay_cells,
     due_cells,
+    flood_cells,
     hit_cells,
+    never_unknown,
     sender_cells,
     summary,
 )
@@ -31,7 +34,7 @@ from multigrey.logline import printable
 __all__ = ["report_page"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_WORDS = frozenset({"origins", "origin", "source", "why", "from", "delay"})
+_WORDS = frozenset({"origins", "origin", "source", "why", "from", "to", "delay", "network"})
 """Columns with a word or two, which stay on one line."""
 _TEXTS = frozenset({"class", "owner", "name", "entry", "where", "what"})
 """Columns with longer texts, which may be broken anywhere; all others hold numbers."""
@@ -110,6 +113,12 @@ def _body(title: str, found: Mapping[str, Any]) -> Iterator[str]:
     if found["traffic"]["decisions"]:
         yield _over_time(found)
         yield _delays(found)
+    yield _section(
+        "Over the limit of new records",
+        "Networks whose new senders are remembered by a mark only; their own retries still pass.",
+        FLOOD_HEADS,
+        map(flood_cells, found["floods"]),
+    )
     yield _section("Delay by kind of origin", "", DELAY_HEADS, map(delay_cells, found["origins"]))
     yield _section(
         "Classes against their targets",
@@ -136,7 +145,7 @@ def _cards(found: Mapping[str, Any]) -> str:
         ("deferred", delays["deferred"]),
         ("came back", delays["returned"]),
         ("still waiting", delays["waiting"]),
-        ("never came back", delays["never"]),
+        ("never came back", "not known yet" if never_unknown(found) else delays["never"]),
         ("delay p50", _lasting(delays["p50"])),
         ("delay p95", _lasting(delays["p95"])),
     ]

@@ -22,9 +22,10 @@ from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
 from multigrey.config.origins import read_shipped
 from multigrey.control.endpoint import open_control
-from multigrey.daemon import Daemon, open_all
+from multigrey.daemon import Daemon
 from multigrey.diagnostics import diagnostics
 from multigrey.errors import ConfigError, MultigreyError, StoreError
+from multigrey.listeners.endpoints import open_all
 from multigrey.listeners.systemd import inherited_sockets
 from multigrey.privileges import Identity, become, hand_over, identity_for
 from multigrey.stores.site_key import load_site_key

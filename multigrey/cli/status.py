@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["status"]
 
+LONGEST = 366 * 86_400
+"""Seconds an override lasts at most (`overrides.LONGEST`, whose module a command need not load)."""
 _SLOW_LOOP = 0.25
 """Seconds of lag in the event loop that mail servers begin to feel."""
 _NEARLY_FULL = 0.9
+_MOST_FLOODS = 5
 
 
 @click.command()
@@ -34,7 +37,8 @@ def status(config: Path | None, json_: bool) -> None:
     users); the records by state, how much room the store has, and how many decisions the history
     remembers; the plugins; and the whitelists in the order they are asked, with how many entries each
     has, when its file changed last, and whether that has been read.  What needs attention is at the top,
-    after an exclamation mark.
+    after an exclamation mark: also a network that floods this host with new senders, and input that
+    cannot be true, as behind a NAT or a proxy that hides the clients.
 
     When the daemon is stopped, as much as its store can tell.  Of a store with very many records some
     are counted, and the numbers are estimates (about).
@@ -77,8 +81,7 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
     if not told["running"]:
         yield f"multigrey {told['version']}: no daemon is running; this is what {told['state_dir']} holds"
     else:
-        since, pid = told["since"], told["pid"]
-        running = f"{_span(now - since)} (since {_time(since)}, pid {pid})"
+        running = f"{_span(told['uptime'])} (since {_time(told['since'])}, pid {told['pid']})"
         yield f"multigrey {told['version']} has been running for {running}"
         yield f"configuration: {told['config'] or 'built-in defaults'}, read {_time(told['loaded'])}"
     mode, delays = told["mode"], told["delays"]
@@ -86,8 +89,10 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
     named, unnamed = _span(delays["named"]), _span(delays["unnamed"])
     yield f"mode: {mode['in_effect']}{aside}; new senders wait {named}, without a name {unnamed}"
     for each in told["overrides"]:
-        left = f"for {_span(each['until'] - now)} more, until {_time(each['until'])}"
-        yield f"{each['slot']}: {each['word']} {left} (asked by {each['by']})"
+        left = each["until"] - now
+        # A wall clock that was set meanwhile makes no sense of the difference.
+        more = f"for {_span(left)} more, " if 0 <= left <= LONGEST else ""
+        yield f"{each['slot']}: {each['word']} {more}until {_time(each['until'])} (asked by {each['by']})"
     if told["running"]:
         yield _loads(told)
 
@@ -132,9 +137,15 @@ def _attention_to_store(store: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
+    if not told["clock_believed"]:
+        yield "the clock was set by more than an hour, or is wrong: nothing is forgotten until it is believed"
+    yield from _attention_to_traffic(told)
     limits = told["limits"]
     if limits["full"]:
-        yield "records that have passed leave no room for new ones: raise [limits] max_records"
+        yield (
+            "records that have passed leave no room for new ones, and new senders are remembered by a mark "
+            "only: raise [limits] max_records"
+        )
     elif limits["forgotten"]:
         yield f"{limits['forgotten']} waiting records were forgotten early: more came than max_records"
     if told["loop_lag"]["worst"] > _SLOW_LOOP:
@@ -150,6 +161,19 @@ def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
     for name in told["needs_restart"]:
         yield f"{name} has changed in the configuration, and takes effect after a restart only"
     yield from told["warnings"]
+
+
+def _attention_to_traffic(told: Mapping[str, Any]) -> Iterator[str]:
+    """Input that cannot be true, and floods, the worst first."""
+    for row in told["input"]:
+        yield f"{row['what']}; usually {row['cause']}: {row['remedy']}"
+    for row in told["floods"][:_MOST_FLOODS]:
+        yield (
+            f"{row['network']} is over the limit of new records since {_clock(row['since'], told['now'])}: "
+            f"{row['attempts']:,} attempts in the last hour; their retries still pass"
+        )
+    if (more := len(told["floods"]) - _MOST_FLOODS) > 0:
+        yield f"{more} more {'is' if more == 1 else 'are'} over the limit of new records"
 
 
 _TEXTS = ("address", "owner", "file", "meaning", "from")
@@ -240,6 +264,12 @@ def _plugins(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
 
 def _time(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _clock(seconds: int, now: int) -> str:
+    """A time of today as hours and minutes, any other one with its day."""
+    time, today = datetime.fromtimestamp(seconds).astimezone(), datetime.fromtimestamp(now).astimezone()
+    return f"{time:%H:%M}" if time.date() == today.date() else f"{time:%Y-%m-%d %H:%M}"
 
 
 def _span(seconds: int) -> str:

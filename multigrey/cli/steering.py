@@ -164,9 +164,10 @@ def _show_mode(out: Console, told: Mapping[str, Any]) -> None:
 def tighten(config: Path | None, json_: bool, duration: int, *, end: bool) -> None:
     """Make it harder for new senders, during a spike of abuse.
 
-    Delays double, and clients without a trustworthy name wait a quarter of an hour at least.  Records
-    that exist keep their delay, rules keep theirs, and whoever is known or proven goes on passing.  It
-    takes the place of relax, survives a restart, shows in status, and ends by itself.
+    Delays double, clients without a trustworthy name wait a quarter of an hour at least, and providers
+    that are known to retry are delayed like others.  Records that exist keep their delay, rules keep
+    theirs, and whoever is known or proven goes on passing.  It takes the place of relax, survives a
+    restart, shows in status, and ends by itself.
 
     Exit status: 0 when it holds, 1 when it was refused, 3 when no daemon answers, 4 when you may not.
     """

@@ -16,6 +16,7 @@ from multigrey.config.units import format_duration
 from multigrey.logline import printable
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 __all__ = ["picture", "top"]
@@ -23,8 +24,10 @@ __all__ = ["picture", "top"]
 _SPANS = {"1m": 60, "5m": 300, "15m": 900}
 _ALL_SPANS = 120
 """Characters on a line from which on there is room for three times."""
-_FRAME = 5
-"""Lines of the table that are not rows: heading, rule, sum, title, and one to spare."""
+_FRAME = 6
+"""Lines of the table that are not rows: heading, rule, sum, title, floods, and one to spare."""
+_MOST_FLOODS = 2
+"""Networks over their limit that have room on one line."""
 
 
 @click.command()
@@ -51,6 +54,9 @@ _FRAME = 5
 )
 def top(config: Path | None, *, json_: bool, once: bool, span: str, by: str, rows: int | None) -> None:
     """Show the busiest origins: attempts, deferred and passed in the last 1, 5 and 15 minutes.
+
+    Networks that are over the limit of new records stand above them, after an exclamation mark, with
+    since when they are and how many attempts they made in the last hour.
 
     The picture is drawn again each second until interrupted.  With --json each picture is one line.
 
@@ -82,9 +88,10 @@ def _show(pictures: Iterator[Mapping[str, Any]], *, json_: bool, live: bool, onc
         click.echo(json.dumps(each))
 
 
-def picture(found: Mapping[str, Any], room: int) -> Table:
-    """One picture as a table; in little room without the numbers of the time in the middle."""
+def picture(found: Mapping[str, Any], room: int) -> Group | Table:
+    """One picture as a table, floods above it; in little room without the times in the middle."""
     from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -105,4 +112,18 @@ def picture(found: Mapping[str, Any], room: int) -> Table:
     for row in found["origins"]:
         numbers = [str(number) for index in shown for number in row["counts"][index]]
         table.add_row(Text(printable(row["origin"] or "(others)")), *numbers)
-    return table
+    if not found["floods"]:
+        return table
+    floods = f"! over the limit of new records: {_floods(found)}"
+    return Group(Text(floods, no_wrap=True, overflow="ellipsis"), table)
+
+
+def _floods(found: Mapping[str, Any]) -> str:
+    """Networks over the limit, in one line."""
+    floods = found["floods"]
+    told = [
+        f"{printable(each['network'])} since {datetime.fromtimestamp(each['since']).astimezone():%H:%M} "
+        f"({each['attempts']:,} in the last hour)"
+        for each in floods[:_MOST_FLOODS]
+    ]
+    return ", ".join(told) + (", …" if len(floods) > _MOST_FLOODS else "")

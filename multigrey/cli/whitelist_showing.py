@@ -151,6 +151,8 @@ def _render_test(console: Console, result: Mapping[str, Any]) -> None:
             console.print(printable(line), soft_wrap=True)
     if not result["matches"]:
         console.print("no entry matches")
+        if note := result.get("note"):
+            console.print(printable(note), soft_wrap=True)
 
 
 def _tested(row: Mapping[str, Any]) -> Iterator[str]:

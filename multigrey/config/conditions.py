@@ -174,7 +174,9 @@ CONDITIONS: Mapping[str, Known] = {
     ),
     "sender": Known(
         "addresses",
-        'The envelope sender; "<>" is the null sender of bounces.  Anybody can claim any.',
+        'The envelope sender; "<>" is the null sender of bounces.  Anybody can claim any.  It is compared as '
+        "it is and without the signature (BATV) or recipient (VERP) that its own domain puts around it; what "
+        "a forwarder wraps up (SRS) never matches.",
         read_address,
     ),
     "sender_domain": Known(

@@ -151,9 +151,10 @@ class Limits(ConfigTable):
         strict=True,
         description="Most new records a network of unnamed clients (/24 of IPv4, /64 of IPv6, whatever the "
         "prefixes of [greylist] say) makes in an hour; 0 is no limit.  The networks around it may make a "
-        "multiple of this together: /56 twice as many, /48 four times, /16 and /32 ten times.  Whoever is "
-        "over the limit is not refused, but remembered by one coarse record for each recipient domain "
-        "(over-limit) until the hour is over: a retry still passes, and the store stays bounded.",
+        "multiple of this together: /56 twice as many, /48 four times, /16 and /32 ten times, and all "
+        "unnamed clients of one IP version fifty times.  Attempts over the limit are deferred like others, "
+        "but remembered by a mark of some 25 octets instead of a record (over-limit): their own retry "
+        "passes, nobody else's does, and the store stays bounded.",
     )
     new_records_named: int = Field(
         default=100_000,

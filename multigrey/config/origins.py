@@ -1,8 +1,9 @@
 """The tables behind origins: providers and shared hosts, shipped and the administrator's own.
 
 Both kinds of files are TOML; multigrey/data/ holds the shipped ones, which say themselves what they
-mean.  An administrator's entry for a suffix takes the place of the shipped entry for this suffix, in
-both tables: a provider can be made a shared host, and the reverse.
+mean.  An administrator's entry for a suffix (or pattern) takes the place of the shipped entry for it, in
+both tables: a provider can be made a shared host, and the reverse.  `identity.host_table` says what
+suffixes and patterns stand for, and which one counts where several match.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date as Date  # noqa: N812  (`date` is a key of the tables)
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from multigrey.addresses import host_name
 from multigrey.config.explain import explain
@@ -29,10 +30,24 @@ from multigrey.config.settings import OriginSettings
 from multigrey.config.suffixes import RegisteredDomains, read_list
 from multigrey.config.tables import ConfigTable, Label, conflicts
 from multigrey.errors import ConfigError, Problem
+from multigrey.identity.host_table import is_pattern, tail_of
 from multigrey.origin import Origins, Provider, SharedHost
 
-__all__ = ["HostsFile", "ProvidersFile", "load_origins", "read_shipped", "registered_domain", "shipped"]
+__all__ = [
+    "HostsFile",
+    "ProviderTable",
+    "ProvidersFile",
+    "effective_providers",
+    "load_origins",
+    "outdated",
+    "read_shipped",
+    "registered_domain",
+    "shipped",
+]
 
+_YEAR = 366
+"""Days after which a table should have been looked over again."""
+_PATTERN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_*#-]{1,63}(?:\.[a-z0-9_*#-]{1,63})+")
 _SUFFIX = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})+")
 _WORD = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _TOML_PLACE = re.compile(r"(?s)(.*) \(at line (\d+), column \d+\)")
@@ -50,6 +65,20 @@ def _read_suffix(value: object) -> str:
     return name
 
 
+def _read_pattern(value: object) -> str:
+    """A host name with `*` or `#` in it, but for its last labels."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected a name in quotes, got {shown(value)}")  # noqa: TRY004  (pydantic's)
+    name = value.lower().rstrip(".") if is_pattern(value) else host_name(value)
+    if not _PATTERN.fullmatch(name):
+        raise ValueError(f'expected a name such as "mailout#.example.org", got {shown(value)}')
+    if not is_pattern(name):
+        raise ValueError(f"{shown(value)} has neither * nor #: write it under suffixes")
+    if re.search("#[#0-9]", name):
+        raise ValueError(f"{shown(value)}: # stands for all digits there are; none may follow it")
+    return name
+
+
 def _read_origin(value: object) -> str:
     if not isinstance(value, str) or not _WORD.fullmatch(value):
         raise ValueError(f"expected a word of lower-case letters, digits and hyphens, got {shown(value)}")
@@ -57,6 +86,7 @@ def _read_origin(value: object) -> str:
 
 
 _Suffix = Annotated[str, Kind("domain", _read_suffix)]
+_Pattern = Annotated[str, Kind("pattern", _read_pattern)]
 _OriginWord = Annotated[str, Kind("word", _read_origin)]
 
 
@@ -65,17 +95,38 @@ class ProviderTable(ConfigTable):
 
     origin: _OriginWord = Field(description="The word that stands for all of them.")
     suffixes: tuple[_Suffix, ...] = Field(
-        description="Domains that hold the verified names of this provider's servers only."
+        default=(), description="Domains that hold the verified names of this provider's servers only."
+    )
+    names: tuple[_Pattern, ...] = Field(
+        default=(),
+        description="Patterns of whole verified names, for servers whose domain holds other hosts too: * is "
+        "any part of a label, # one digit or more.",
     )
     reason: Label = Field(description="Why they stand here.")
     source: Label | None = Field(default=None, description="Where that is known from.")
+    date: Date | None = Field(default=None, description="When the source was looked at.")
+    retries: bool = Field(
+        default=False,
+        description="Whether the provider is known to retry for hours or days, so that its mail need not be "
+        "delayed.",
+    )
+    schedule: Label | None = Field(default=None, description="How it retries, and where that is known from.")
+    spf: tuple[_Suffix, ...] = Field(
+        default=(),
+        description="Domains whose SPF records list this provider's own addresses and nobody else's.",
+    )
 
-    @field_validator("suffixes")
-    @classmethod
-    def _check_suffixes(cls, suffixes: tuple[str, ...]) -> tuple[str, ...]:
-        if not suffixes:
-            raise ValueError("must name at least one domain")
-        return suffixes
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.suffixes and not self.names:
+            conflicts([(("suffixes",), "must name at least one domain, or names one pattern")])
+        return self
+
+    def places(self) -> Iterator[tuple[str, int, str]]:
+        """Every suffix and pattern, with the key of the file and the place in its list."""
+        for key, values in (("suffixes", self.suffixes), ("names", self.names)):
+            for number, value in enumerate(values):
+                yield key, number, value
 
 
 class HostTable(ConfigTable):
@@ -98,21 +149,21 @@ class HostTable(ConfigTable):
 class ProvidersFile(ConfigTable):
     """A file of providers."""
 
-    updated: date | None = Field(default=None, description="When the file was looked over last.")
+    updated: Date | None = Field(default=None, description="When the file was looked over last.")
     provider: tuple[ProviderTable, ...] = ()
 
     def entries(self) -> Iterator[tuple[KeyPath, str, Provider]]:
-        """Every suffix with the place it stands in and what it means."""
+        """Every suffix and pattern with the place it stands in and what it means."""
         for index, table in enumerate(self.provider):
-            entry = Provider(table.origin, table.reason, table.source or "")
-            for number, suffix in enumerate(table.suffixes):
-                yield ("provider", index, "suffixes", number), suffix, entry
+            entry = Provider(table.origin, table.reason, table.source or "", table.retries, table.spf)
+            for key, number, value in table.places():
+                yield ("provider", index, key, number), value, entry
 
 
 class HostsFile(ConfigTable):
     """A file of shared hosts."""
 
-    updated: date | None = Field(default=None, description="When the file was looked over last.")
+    updated: Date | None = Field(default=None, description="When the file was looked over last.")
     host: tuple[HostTable, ...] = ()
 
     def entries(self) -> Iterator[tuple[KeyPath, str, SharedHost]]:
@@ -134,28 +185,63 @@ def load_origins(settings: OriginSettings | None = None, uid: int | None = None)
     `uid`: the user the program was started as (by default the effective user now), who may own the
     files beside root.  Reads files; raises ConfigError with everything that is wrong in them.
     """
-    settings = settings or OriginSettings()
-    uid = os.geteuid() if uid is None else uid
-    own = _Own(uid)
-    own.take(settings.providers, ProvidersFile)
-    own.take(settings.shared_hosts, HostsFile)
-    if own.problems:
-        raise ConfigError(own.problems)
     tables: dict[str, Provider | SharedHost] = {}
-    for file in (*shipped(), *own.files):
-        tables.update((suffix, entry) for _, suffix, entry in file.entries())
+    for file in _files(settings, uid):
+        tables.update((key, entry) for _, key, entry in file.entries())
     return Origins(
         _registered_domains(),  # read now, not when the first mail comes
-        {suffix: entry for suffix, entry in tables.items() if isinstance(entry, Provider)},
-        {suffix: entry for suffix, entry in tables.items() if isinstance(entry, SharedHost)},
+        {key: entry for key, entry in tables.items() if isinstance(entry, Provider)},
+        {key: entry for key, entry in tables.items() if isinstance(entry, SharedHost)},
     )
+
+
+def effective_providers(
+    settings: OriginSettings | None = None, uid: int | None = None
+) -> Iterator[tuple[ProviderTable, tuple[str, ...]]]:
+    """The entries of providers that `load_origins` takes, each with its suffixes and patterns that count.
+
+    One whose place an administrator's entry has taken is left out.  Reads files; raises ConfigError.
+    """
+    files = _files(settings, uid)
+    last = {key: file for file in files for _, key, _ in file.entries()}
+    for file in files:
+        for table in file.provider if isinstance(file, ProvidersFile) else ():
+            keys = tuple(key for _, _, key in table.places() if last[key] is file)
+            if keys:
+                yield table, keys
+
+
+def outdated(settings: OriginSettings | None, today: Date, uid: int | None = None) -> Iterator[str]:
+    """A warning for each table that nobody has looked over for more than a year.
+
+    An administrator's file without a date is not judged.  Reads files; raises ConfigError.
+    """
+    settings = settings or OriginSettings()
+    own = [path for path in (settings.providers_file, settings.shared_hosts_file) if path is not None]
+    names = ["the list of providers that comes with multigrey", "the list of shared hosts that comes with it"]
+    for name, file in zip([*names, *map(str, own)], _files(settings, uid), strict=True):
+        if file.updated is not None and (today - file.updated).days > _YEAR:
+            yield (
+                f"{name} was looked over on {file.updated} last, more than a year ago: names and habits of "
+                "providers change; update multigrey, or look over the list"
+            )
+
+
+def _files(settings: OriginSettings | None, uid: int | None) -> tuple[File, ...]:
+    """The shipped files and then the administrator's own.  Raises ConfigError."""
+    settings = settings or OriginSettings()
+    own = _Own(os.geteuid() if uid is None else uid)
+    own.take(settings.providers_file, ProvidersFile)
+    own.take(settings.shared_hosts_file, HostsFile)
+    if own.problems:
+        raise ConfigError(own.problems)
+    return (*shipped(), *own.files)
 
 
 def registered_domain(name: str) -> str | None:
     """The registered domain of a name by the public suffix list, both sections; None if it has none.
 
-    `name` as `addresses.host_name` gives it.  A name below no suffix of the list (an invented
-    top-level domain) has none.
+    `name` as `addresses.host_name` gives it.  Below no suffix of the list it is the last two labels.
     """
     return _registered_domains()(name)
 
@@ -233,8 +319,10 @@ class _Own:
             if suffix in self._seen:
                 yield key, f'"{suffix}" stands in {self._seen[suffix]} already'
             self._seen.setdefault(suffix, place(key))
-            if isinstance(entry, Provider) and registered_domain(suffix) is None:
-                yield key, f'"{suffix}" is a public suffix or below none: others can obtain names in it'
+            domain = tail_of(suffix) if is_pattern(suffix) else suffix
+            if isinstance(entry, Provider) and registered_domain(domain) is None:
+                what = "ends in" if domain != suffix else "is"
+                yield key, f'"{suffix}" {what} a public suffix: others can obtain names in it'
 
 
 def _syntax_problem(path: Path, message: str) -> Problem:

@@ -21,6 +21,7 @@ from multigrey.config.rules import Class, Rule, TimeZone, impossible_times, unkn
 from multigrey.config.tables import ConfigTable, Conflict, Label, conflicts, repeated
 from multigrey.config.types import (
     FilePath,
+    Network,
     RegisteredName,
     ReplyText,
     Word,
@@ -109,29 +110,33 @@ class Greylist(ConfigTable):
         strict=True,
         description="After how many deferred and returned messages (of at least two different keys, at most "
         "one counted an hour) an origin is no longer deferred for mail from the same sender domain; 0 "
-        "switches this off.",
+        "switches this off.  Two are enough for an organisation that sends from its own hosts, because "
+        "nobody else can.",
     )
     prove_origins: bool = Field(
         default=True,
         strict=True,
         description="Whether an origin with a name is no longer delayed once it has shown that what is "
-        "deferred comes back (see prove_after).  One new triplet in 64 is still deferred to see whether that "
+        "deferred comes back (see prove_after), and one without when mail of ten sender domains came back "
+        "from its address, as from a forwarder.  One new triplet in 64 is still deferred to see whether that "
         "goes on; the origin falls out again when too little returns.",
     )
     prove_after: int = Field(
-        default=20,
+        default=10,
         ge=1,
         le=1_000_000,
         strict=True,
         description="For prove_origins: how many deferrals have to be resolved, within 30 days.  A deferral "
-        "is resolved when its retry window is over, so nothing is proven in the first days.",
+        "is resolved when nearly all of this origin that ever come back would have: after six hours, until "
+        "its own mail has shown a better time.",
     )
     prove_domains: int = Field(
-        default=10,
+        default=4,
         ge=1,
         le=64,
         strict=True,
-        description="For prove_origins: from how many different sender domains mail has to have come back.",
+        description="For prove_origins: from how many different sender domains (registered domains) mail has "
+        "to have come back.",
     )
     prove_percent: int = Field(
         default=95,
@@ -163,15 +168,20 @@ class Greylist(ConfigTable):
     message_pass: bool = Field(
         default=True,
         strict=True,
-        description="Whether further new recipients of one message pass together with a recipient that "
-        "passed as a retry.  Without it a message to many recipients needs several rounds, because the mail "
-        "server's error limits end the session.",
+        description="Whether further new recipients of one message pass together with a recipient for whom "
+        "the sender is known.  Unless the origin has proved itself these are at most ten a message, in the "
+        "domain of that recipient, whose record has to be older than an hour or to have passed twice; "
+        "recipients that have only just come back carry as many others as they are.  "
+        "Without it a message to many recipients needs several rounds, because the mail server's error "
+        "limits end the session.",
     )
     null_sender: Literal["data", "rcpt"] = Field(
         default="data",
-        description="Where bounces and other mail with the null sender are judged: data spares address "
-        "probes and callouts, which never send data, and needs the mail server to ask at DATA too (the "
-        "shipped snippets do); rcpt judges them like other mail.",
+        description="Where bounces and other mail with the null sender are judged, and that from "
+        "double-bounce@, by which mail servers verify addresses: data spares probes and callouts, which "
+        "never send data, and needs the mail server to ask at DATA too (the shipped snippets do); rcpt "
+        "judges them like other mail.  From the second recipient of a message on they are judged at RCPT "
+        "anyway.",
     )
     header: bool = Field(
         default=True,
@@ -262,21 +272,47 @@ class WhitelistSettings(ConfigTable):
 class OriginSettings(ConfigTable):
     """`[origin]`: further knowledge about who is sending, beside the lists that come with multigrey."""
 
-    providers: FilePath | None = Field(
+    providers: Literal["pass", "greylist"] = Field(
+        default="pass",
+        description="What is done with mail from providers that are known to retry for hours or days "
+        "(retries = true in the tables of providers), where a verified client name shows that it is one of "
+        "their servers: pass lets it in at once, because a delay would teach nothing; greylist delays it as "
+        "any other.  multigrey origins providers tells who they are.  All other providers are only grouped.",
+    )
+    providers_file: FilePath | None = Field(
         default=None,
         description="A TOML file of further providers whose servers count as one origin, in the form of the "
         "providers.toml that comes with multigrey: [[provider]] with origin, suffixes (of verified client "
-        "names), reason and source.  Its entry for a suffix takes the place of the shipped one.  A provider "
-        "is only grouped, never let in.  The file must belong to root or the user multigrey is started as, "
-        "and not be writable by group or others.",
+        "names) or names (patterns of whole ones), reason, source and date, and with retries = true if its "
+        "mail shall not be delayed.  Its entry for a suffix or pattern takes the place of the shipped one.  "
+        "The file must belong to root or the user multigrey is started as, and not be writable by group or "
+        "others.",
     )
-    shared_hosts: FilePath | None = Field(
+    shared_hosts_file: FilePath | None = Field(
         default=None,
         description="A TOML file of further suffixes whose hosts belong to different customers, in the form "
         "of the shipped shared-hosts.toml: [[host]] with suffixes, exempt (what below them is named after "
         "all), reason and source.  Clients below these suffixes are known by their network only.  The same "
         "conditions hold for the file.",
     )
+    own_networks: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks whose clients are your own: they pass without delay, after blocks and rules, "
+        "as clients on loopback always do.  Private networks are not among them unless you name them.  "
+        "Behind NAT or a proxy that hides the client's address everybody has an address of yours: name no "
+        "network then that such an address lies in, or nobody is greylisted.",
+    )
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _check_providers(cls, value: object) -> object:
+        """A path has a key of its own."""
+        if isinstance(value, str) and ("/" in value or value.endswith(".toml")):
+            raise ValueError(
+                f'expected "pass" or "greylist", got {shown(value)}; a file of providers is named by '
+                "providers_file"
+            )
+        return value
 
 
 class Plugins(ConfigTable):

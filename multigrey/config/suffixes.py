@@ -3,6 +3,11 @@
 Most names lie below a suffix of one label (`com`, `de`), and no longer rule is about the domain they
 are in.  Two look-ups show that; every other name is left to the library, which takes several times as
 long, and every stranger brings a name that nobody asked for before.
+
+For a name below no suffix of the list the list's algorithm says that the prevailing rule is `*`
+(publicsuffix.org/list): its top-level domain is a suffix, the domain below it is registered.  So
+top-level domains that are newer than the list, and private ones, work like any other.  Only a name
+that ends in a number is no name of a host but an address (RFC 3696 section 2).
 """
 
 from __future__ import annotations
@@ -32,21 +37,21 @@ class RegisteredDomains:
         self._ends: set[str] = set()
         self._below: set[str] = set()
         """The last two labels of every longer rule, wildcards and exceptions too."""
-        self._list = PublicSuffixList(map(self._noted, lines), accept_unknown=False)
+        self._list = PublicSuffixList(map(self._noted, lines), accept_unknown=True)
 
     def __call__(self, name: str) -> str | None:
         """The registered domain of a name, None if it has none.
 
-        `name` as `addresses.host_name` gives it.  A name below no suffix of the list (an invented
-        top-level domain) has none.
+        `name` as `addresses.host_name` gives it.  None have: suffixes, names of one label, names that
+        end in a number, and texts with an empty label.
         """
         rest, _, top = name.rpartition(".")
-        if rest and top in self._tops:
+        if not rest or top.isdecimal():
+            return None
+        if top in self._tops or (top and top not in self._ends):
             domain = f"{rest.rpartition('.')[2]}.{top}"
             if domain not in self._below and f"*.{top}" not in self._below:
                 return None if ".." in name or name[0] == "." else domain
-        elif top not in self._ends and top:
-            return None
         return self._list.privatesuffix(name)
 
     def _noted(self, line: str) -> str:

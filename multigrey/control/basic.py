@@ -9,11 +9,19 @@ from typing import Any
 
 import trio
 
-from multigrey.codec import decode_hits, decode_origin, decode_record, decode_standing, decode_text
+from multigrey.codec import (
+    decode_hits,
+    decode_names,
+    decode_origin,
+    decode_record,
+    decode_standing,
+    decode_text,
+)
 from multigrey.contracts import LocalStore
 from multigrey.control.operations import BY, Level, Operation, OperationError, Options, Result
 from multigrey.control.parts import Parts, Steering
-from multigrey.errors import CodecError, NewerFormatError, StoreError
+from multigrey.errors import CodecError, StoreError
+from multigrey.greylist import marks
 from multigrey.growth import decode_samples
 from multigrey.model import Table
 from multigrey.overrides import SLOTS
@@ -26,6 +34,8 @@ _MOST_FINDINGS = 100
 """Findings of `verify` that are told one by one."""
 _TELL_EVERY = 5_000
 """Rows between two items of progress."""
+_TABLES = {Table.RECORD: "records", Table.ORIGIN: "origins", Table.META: "meta", Table.MARK: "marks"}
+"""What the tables are called, here and among the figures of a store."""
 
 
 def operations(parts: Parts) -> Iterable[Operation]:
@@ -93,11 +103,11 @@ class _Care:
         del options
         store = self._parts.engine.store
         health = await store.health()
-        total = sum(int(health.get(name, 0)) for name in ("records", "origins", "meta"))
-        rows = dict.fromkeys(("records", "origins", "meta"), 0)
+        total = sum(int(health.get(name, 0)) for name in _TABLES.values())
+        rows = dict.fromkeys(_TABLES.values(), 0)
         unreadable, findings = 0, list[Mapping[str, Any]]()
         looked = 0
-        for table, name in zip(Table, rows, strict=True):
+        for table, name in _TABLES.items():
             cursor = b""
             while True:
                 found, cursor = await store.scan(table, cursor, _SLICE)
@@ -171,6 +181,8 @@ def _problem(table: Table, digest: bytes, value: bytes) -> str:
             decode_record(value)
         elif table is Table.ORIGIN:
             _decode_origin(value)
+        elif table is Table.MARK:
+            marks.count(value)
         else:
             decode = _META.get(digest.partition(b"/")[0], _anything)
             decode(value)
@@ -183,10 +195,8 @@ def _decode_origin(value: bytes) -> None:
     """Of an origin for a sender domain, or of an origin as a whole: both lie in this table."""
     try:
         decode_origin(value)
-    except NewerFormatError:
-        raise
     except CodecError:
-        decode_standing(value)
+        decode_standing(value)  # its versions are the later ones
 
 
 def _anything(value: bytes) -> None:
@@ -199,6 +209,7 @@ _META: Mapping[bytes, Callable[[bytes], object]] = {
     b"growth": decode_samples,
     b"hits": decode_hits,
     b"hits-since": decode_text,
+    b"names": decode_names,
     b"override": decode_text,
 }
 """Rows of the META table, by what their names begin with."""

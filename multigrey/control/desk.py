@@ -13,11 +13,12 @@ from typing import Any
 
 import trio
 
-from multigrey.clock import Clock
+from multigrey.clock import Clock, Since
 from multigrey.config.connecting import Control
 from multigrey.config.load import Loaded
 from multigrey.config.settings import Settings
 from multigrey.config.show import as_json
+from multigrey.control.alarms import Alarms, untold
 from multigrey.control.everything import all_operations
 from multigrey.control.overview import newest_change
 from multigrey.control.parts import Decisions, Parts
@@ -69,7 +70,7 @@ class Desk:
         self._reload = reload
         self._needs_restart = needs_restart
         self._files: Mapping[str, float] = {}
-        self._loaded_at = clock.now()
+        self._loaded_at = Since(clock)
         self._began_with = running.loaded()
         self.overrides = Overrides(clock, engine.store)
         self.expectations = Expectations(engine.store, clock.now)
@@ -78,7 +79,9 @@ class Desk:
         self.growth = Growth(engine.store, clock.now, self._decided)
         self._helm = Helm(self.overrides, self.reload, self.apply)
         followers, rates = Followers(), Rates(clock)
-        self.listeners: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates)
+        self.alarms = Alarms(clock, untold(running.listens), lambda: engine.setup.redactor)
+        """For everybody who tells of them."""
+        self.listeners: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates, self.alarms)
         """To hear of every decision."""
         self.parts = Parts(
             engine=engine,
@@ -89,6 +92,7 @@ class Desk:
             decisions=decisions,
             follow=followers.follow,
             rates=rates,
+            alarms=self.alarms,
             expectations=self.expectations,
             status=self.status,
             steering=self._helm,
@@ -104,7 +108,8 @@ class Desk:
         """What only the daemon knows."""
         return {
             **self._running.status(),
-            "loaded": self._loaded_at,
+            **self.alarms.status(),
+            "loaded": self._loaded_at.time,
             "files": self._files,
             "overrides": [override.as_mapping() for override in self.overrides.active],
             "needs_restart": self._waiting_for_restart(),
@@ -137,7 +142,7 @@ class Desk:
     async def take_over(self) -> None:
         """The configuration was read (again)."""
         self._files = await trio.to_thread.run_sync(list_changes, self._running.loaded().settings)
-        self._loaded_at = self._clock.now()
+        self._loaded_at = Since(self._clock)
         self.apply()
 
     async def reload(self) -> Mapping[str, Any]:
@@ -164,6 +169,7 @@ class Desk:
         nursery.start_soon(supervise, "overrides", self._helm.run)
         nursery.start_soon(supervise, "loop lag", self.lag.run)
         nursery.start_soon(supervise, "growth", self.growth.run)
+        nursery.start_soon(supervise, "alarms", self.alarms.run)
         if endpoint is not None:
             groups = Groups(control.read_group, control.admin_group)
             self._server = ControlServer(endpoint.socket, all_operations(self.parts), groups)

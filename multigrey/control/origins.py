@@ -1,11 +1,14 @@
 """Origins: what is known of who sends, and what they are trusted for.
 
 The store knows origins by digests only.  Their names stand in the records, so `origins.list` walks those
-and looks up what is known of each; `origins.show` and `origins.forget` are given a name.  Results:
+and looks up what is known of each; `origins.show` and `origins.forget` are given a name.
+`origins.providers` tells what the tables of providers say, as they are on the disk now.  Results:
 
-    origins.list    {"origins": [...]} any number of times, then {"time", "number", "nameless", "more"}
-    origins.show    {"time", "origin"}
-    origins.forget  {"keys", "dry_run"}
+    origins.list       {"origins": [...]} any number of times, then {"time", "number", "nameless", "more"}
+    origins.show       {"time", "origin"}
+    origins.forget     {"keys", "dry_run"}
+    origins.providers  {"providers": [...]} any number of times,
+                       then {"time", "number", "setting", "warnings"}
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any
 
@@ -20,14 +24,17 @@ import trio
 
 from multigrey.addresses import host_name
 from multigrey.codec import decode_origin, decode_standing
+from multigrey.config.origins import ProviderTable, effective_providers, outdated
 from multigrey.control.operations import BY, Level, Operation, OperationError, Options, Result
 from multigrey.control.parts import Parts
 from multigrey.control.recorded import attempt_of, origin_of, read_limit
 from multigrey.control.walking import rows_of
-from multigrey.decision import Policy
+from multigrey.errors import ConfigError
+from multigrey.greylist.policy import Policy
 from multigrey.keys import sender_key_domain
 from multigrey.model import Attempt, Change, Entry, Key, Origin, OriginRecord, Record, Standing
 from multigrey.origin import trust_text
+from multigrey.reasons import name_row
 from multigrey.recall import matches_host
 from multigrey.standing import Proof, figures, proven
 
@@ -45,10 +52,11 @@ Pair = tuple[str, str]
 
 
 def operations(parts: Parts) -> Iterable[Operation]:
-    """`origins.list`, `origins.show` and `origins.forget`."""
+    """`origins.list`, `origins.show`, `origins.forget` and `origins.providers`."""
     yield Operation("origins.list", Level.READ, stream=lambda o: _list(parts, o), offline=True)
     yield Operation("origins.show", Level.READ, answer=lambda o: _show(parts, o), offline=True)
     yield Operation("origins.forget", Level.ADMIN, answer=lambda o: _forget(parts, o), offline=True)
+    yield Operation("origins.providers", Level.READ, stream=lambda o: _providers(parts, o), offline=True)
 
 
 def trust_keys(parts: Parts, record: Record) -> Iterator[Key]:
@@ -119,7 +127,7 @@ async def _forget(parts: Parts, options: Options) -> Result:
     scheme, store = parts.engine.setup.scheme, parts.engine.store
     keys = [scheme.origin_key(*pair) for pair in sorted(pairs)]
     if not options.get("domain"):
-        keys.append(scheme.standing_key(origin))
+        keys.append(scheme.standing_key(origin.text))
     found = await store.read(keys)
     doomed: dict[Key, Entry | None] = {
         key: None for key, value in zip(keys, found, strict=True) if value is not None
@@ -130,6 +138,39 @@ async def _forget(parts: Parts, options: Options) -> Result:
         who = options.get(BY, "somebody")
         logger.info("trust of origin %r forgotten, as asked by %s: keys=%d", origin.text, who, len(doomed))
     return {"keys": len(doomed), "dry_run": dry_run}
+
+
+async def _providers(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
+    """Those whose mail passes at once come first; `setting` is [origin] providers."""
+    _only(options, "passing")
+    settings, now = parts.settings().origin, parts.clock.now()
+    today = datetime.fromtimestamp(now, UTC).date()
+    try:
+        tables = await trio.to_thread.run_sync(lambda: [*effective_providers(settings)])
+        warnings = await trio.to_thread.run_sync(lambda: [*outdated(settings, today)])
+    except ConfigError as error:
+        raise OperationError(str(error)) from error
+    rows = [_provider(table, keys, passing=settings.providers == "pass") for table, keys in tables]
+    if options.get("passing", False):
+        rows = [row for row in rows if row["passes"]]
+    rows.sort(key=lambda row: (not row["passes"], row["provider"]))
+    for begin in range(0, len(rows), _TOGETHER):
+        yield {"providers": rows[begin : begin + _TOGETHER]}
+    yield {"time": now, "number": len(rows), "setting": settings.providers, "warnings": warnings}
+
+
+def _provider(table: ProviderTable, keys: Sequence[str], *, passing: bool) -> dict[str, Any]:
+    return {
+        "provider": table.origin,
+        "passes": table.retries and passing,
+        "retries": table.retries,
+        "hosts": list(keys),
+        "reason": table.reason,
+        "source": table.source,
+        "date": None if table.date is None else table.date.isoformat(),
+        "schedule": table.schedule,
+        "spf": list(table.spf),
+    }
 
 
 # --- names ------------------------------------------------------------------------------------------
@@ -197,12 +238,18 @@ async def _looked_up(parts: Parts, origin: Origin, pairs: Sequence[Pair]) -> dic
     """What is stored of an origin; `standing` is null when nothing is, or it has no name."""
     scheme, store = parts.engine.setup.scheme, parts.engine.store
     policy, now = parts.engine.setup.policy_for(origin, None), parts.clock.now()
+    learned = parts.engine.learned
     keys = [scheme.origin_key(*pair) for pair in pairs]
-    *stored, standing = await store.read([*keys, scheme.standing_key(origin)])
+    *stored, standing = await store.read([*keys, scheme.standing_key(origin.text)])
     return {
         "origin": origin.text,
         "named": origin.named,
-        "standing": None if standing is None else _standing(decode_standing(standing), policy.proof, now),
+        "standing": None
+        if standing is None
+        else _standing(decode_standing(standing), policy.proof, now, named=origin.named),
+        "names": []
+        if learned.names is None or not origin.named
+        else [name_row(judged) for judged in learned.names.figures(origin.text, now)],
         "domains": [
             _trust(pair, decode_origin(value), policy, now)
             for pair, value in zip(pairs, stored, strict=True)
@@ -211,21 +258,22 @@ async def _looked_up(parts: Parts, origin: Origin, pairs: Sequence[Pair]) -> dic
     }
 
 
-def _standing(standing: Standing, proof: Proof | None, now: int) -> dict[str, Any]:
+def _standing(standing: Standing, proof: Proof | None, now: int, *, named: bool) -> dict[str, Any]:
     """An origin as a whole; `needed` is null when origins need not prove themselves."""
     told: dict[str, Any] = {
         "proven_at": standing.proven_at or None,
         "last_seen": standing.last_seen,
+        "hours": [list(row) for row in standing.hours],
         "days": [list(row) for row in standing.days],
         "needed": None,
     }
     if proof is not None:
-        found = figures(standing, proof, now)
+        found = figures(standing, now)
         told |= {
             "resolved": found.resolved,
             "returned": found.returned,
             "domains": found.domains,
-            "proven": proven(standing, proof, now),
+            "proven": proven(standing, proof, now, named=named),
             "needed": {"resolved": proof.resolved, "domains": proof.domains, "percent": proof.percent},
         }
     return told

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from multigrey.clock import Clock
 from multigrey.config.settings import Settings
+from multigrey.control.alarms import Alarms
 from multigrey.engine import Engine
 from multigrey.expectations import Expectations
 from multigrey.following import Follower, Rates
@@ -64,6 +65,8 @@ class Parts:
     """Every decision from now on; None: nobody decides (a stopped daemon)."""
     rates: Rates | None = None
     """How many decisions there were lately, by origin; None: nobody decides."""
+    alarms: Alarms | None = None
+    """Floods, and input that cannot be true; None: nobody decides."""
     expectations: Expectations | None = None
     """Mail that somebody waits for; of a stopped daemon it can only be looked at."""
     status: Callable[[], Mapping[str, Any]] | None = None

@@ -13,8 +13,8 @@ from typing import Any
 from multigrey.addresses import host_name, parse_client_address
 from multigrey.control.operations import OperationError, Options
 from multigrey.control.parts import Parts
-from multigrey.decision import keep_until
 from multigrey.errors import AddressError
+from multigrey.greylist.record_choice import keep_until
 from multigrey.keys import address_text
 from multigrey.model import Attempt, Key, Origin, Record
 from multigrey.recall import Network, client_network, matches_address
@@ -66,8 +66,7 @@ def keys_of(parts: Parts, record: Record) -> tuple[Key, ...]:
     if attempt is None:
         return ()
     setup, origin = parts.engine.setup, origin_of(record)
-    own = setup.scheme.record_keys(attempt, origin, setup.network(attempt))
-    return own if attempt.raw else (*own, setup.scheme.coarse_key(attempt, origin))
+    return setup.scheme.record_keys(attempt, origin, setup.network(attempt))
 
 
 def state_of(parts: Parts, record: Record) -> str:

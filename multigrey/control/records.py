@@ -4,8 +4,8 @@ A record lies in the store under several keys.  Every walk goes through the stor
 in between; `forget` and `pass` judge each row again in the moment they write it.  Results:
 
     records.list    {"records": [...]} any number of times, then {"time", "found", "more"}
-    records.show    {"time", "records", "keys", "origin"}
-    records.forget  {"records", "keys", "trust", "decisions", "dry_run"}
+    records.show    {"time", "record", "keys", "trust"}; {"marked": true} where a mark stands for it
+    records.forget  {"records", "keys", "trust", "marks", "decisions", "dry_run"}
     records.pass    {"records", "keys", "dry_run"}
 """
 
@@ -35,8 +35,9 @@ from multigrey.control.recorded import (
     shown,
 )
 from multigrey.control.walking import SLICE, Row, rows_of
-from multigrey.decision import keep_until, speaking_record
 from multigrey.errors import AddressError, CodecError
+from multigrey.greylist.marks import count
+from multigrey.greylist.record_choice import keep_until, speaking_record
 from multigrey.model import Attempt, Change, Entry, Key, Origin, Record, Table
 
 __all__ = ["operations"]
@@ -134,7 +135,13 @@ async def _show(parts: Parts, options: Options) -> Result:
         raise OperationError(f"there is no option {min(unknown)!r}")
     attempt = _attempt(options)
     pending = parts.engine.pending(attempt)
-    return await _shown_keys(parts, pending.keys, attempt)
+    told = dict(await _shown_keys(parts, pending.keys, attempt))
+    question = parts.engine.question(pending)
+    found = question.speaking(await parts.engine.store.read(question.keys))
+    if told["record"] is None and found is not None:
+        told["record"] = shown(parts, pending.keys[0][1], found)
+        told["marked"] = True
+    return told
 
 
 async def _show_key(parts: Parts, options: Options) -> Result:
@@ -195,6 +202,7 @@ async def _forget(parts: Parts, options: Options) -> Result:
         told["trust"] = await _forget_all_trust(parts, dry_run=dry_run)
     else:
         told["trust"] = await _forget_trust(parts, trust if asked.keys() & _TRUSTED else (), dry_run=dry_run)
+    told["marks"] = await _forget_marks(parts, asked, dry_run=dry_run, everything=everything)
     told["decisions"] = None
     if not dry_run:
         told["decisions"] = await _forget_decisions(parts, asked)
@@ -301,6 +309,31 @@ async def _delete(parts: Parts, keys: Sequence[Key], *, dry_run: bool) -> int:
         doomed: Puts = dict.fromkeys(keys)
         await parts.engine.store.apply(tuple(keys), lambda _: Change(None, doomed, durable=True))
     return len(keys)
+
+
+async def _forget_marks(parts: Parts, asked: Options, *, dry_run: bool, everything: bool) -> int:
+    """Delete marks: all of them, or those of one attempt that is told whole; nothing else finds one."""
+    store = parts.engine.store
+    if everything:
+        gone, cursor = 0, b""
+        while True:
+            rows, cursor = await store.scan(Table.MARK, cursor, SLICE)
+            gone += sum(count(bucket) for _, bucket in rows)
+            await _delete(parts, [(Table.MARK, digest) for digest, _ in rows], dry_run=dry_run)
+            if not cursor:
+                return gone
+    if asked.keys() != {"client", "sender", "recipient"}:
+        return 0
+    try:
+        address = parse_client_address(str(asked["client"]))
+    except AddressError:
+        return 0
+    sender = str(asked["sender"])
+    attempt = Attempt("", address, None, "", "" if sender == "<>" else sender, str(asked["recipient"]))
+    question = parts.engine.question(parts.engine.pending(attempt))
+    if dry_run:
+        return question.unmarked(await store.read(question.keys)).value
+    return await store.apply(question.keys, question.unmarked)
 
 
 async def _forget_decisions(parts: Parts, asked: Options) -> int | None:

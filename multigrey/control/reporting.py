@@ -21,6 +21,7 @@ from multigrey.analysis.report import make_report
 from multigrey.codec import Hits, decode_hits, decode_text
 from multigrey.config.settings import Settings, WhitelistSettings
 from multigrey.contracts import SourceOptions
+from multigrey.control.alarms import untold
 from multigrey.control.operations import BY, Level, Operation, OperationError, Options, Result
 from multigrey.control.parts import Parts
 from multigrey.control.walking import SLICE
@@ -91,6 +92,7 @@ async def _report(parts: Parts, one: trio.CapacityLimiter, options: Options) -> 
             recorded_since=recorded_since,
             utc_offset=_utc_offset(now),
             origin_class=partial(origin_class_of, parts.engine.setup),
+            untold=untold(settings.listen),
         )
         found = await trio.to_thread.run_sync(_made, gathered.events[:limit], outlook)
     return {**found, "recorded_since": recorded_since or None, "unreadable": unreadable}

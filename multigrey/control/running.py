@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multigrey.bounding import Bounding
+from multigrey.clock import Since
 from multigrey.config.load import Loaded
 from multigrey.config.settings import Listen
 from multigrey.control.peers import uid_of
@@ -38,7 +39,7 @@ class Running:
     log_lines_lost: Callable[[], int]
     history: Callable[[], Mapping[str, int | str]] | None
     """What the history of decisions says of itself; None: there is none."""
-    since: int
+    since: Since
     """When it started."""
 
     def status(self) -> Mapping[str, Any]:
@@ -47,7 +48,9 @@ class Running:
         open_at = Counter(connection.listening.name for connection in self.server.open)
         peers = Counter((each.listening.name, _peer(each)) for each in self.server.open)
         return {
-            "since": self.since,
+            "since": self.since.time,
+            "uptime": self.since.seconds,
+            "clock_believed": self.engine.clock_believed(),
             "pid": os.getpid(),
             "config": None if loaded.path is None else str(loaded.path.absolute()),
             "warnings": [str(warning) for warning in self.warnings()],

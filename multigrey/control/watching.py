@@ -50,6 +50,8 @@ _TOGETHER = 16
 _EVERY = 1.0
 _MOST_ROWS = 500
 _ROWS = 20
+_MOST_FLOODS = 5
+"""Networks over their limit that are told: those with most attempts."""
 
 _NUMBERS = frozenset({"retry_after", "delay", "age", "attempts"})
 
@@ -194,7 +196,9 @@ async def _top(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
     place = SPANS.index(span), _COLUMNS.index(order)
     while True:
         slots, now = parts.rates.now(), parts.clock.now()
-        yield await trio.to_thread.run_sync(_picture, slots, place, rows, now, parts.rates.since)
+        picture = await trio.to_thread.run_sync(_picture, slots, place, rows, now, parts.rates.since.time)
+        floods = [] if parts.alarms is None else parts.alarms.floods()
+        yield {**picture, "floods": [flood.as_mapping() for flood in floods[:_MOST_FLOODS]]}
         await trio.sleep(_EVERY)
 
 

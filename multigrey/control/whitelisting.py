@@ -16,6 +16,7 @@ from multigrey.control.operations import BY, Level, Operation, OperationError, O
 from multigrey.control.parts import Parts
 from multigrey.expectations import MOST, Expectation, ExpectationError, Expectations
 from multigrey.explaining import whitelist_step
+from multigrey.facts import forwarded_note
 
 __all__ = ["LONGEST_EXPECTED", "operations"]
 
@@ -45,6 +46,7 @@ async def _test(parts: Parts, options: Options) -> Result:
         "origin": {"text": origin.text, "named": origin.named},
         "matches": any(row["matches"] for row in sources),
         "sources": [dict(row) for row in sources],
+        "note": forwarded_note(attempt),
     }
 
 

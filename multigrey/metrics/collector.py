@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
+from types import MappingProxyType
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -12,18 +13,31 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from multigrey.clock import Since
 from multigrey.judging import MODES
 from multigrey.metrics.definitions import COUNTER, METRICS, STORE_FIGURES, Metric
 from multigrey.metrics.measures import Histogram, LoopLag, Timings
 from multigrey.metrics.tally import Tally
 from multigrey.registry import BuiltRegistry
 
-__all__ = ["Figures", "Sources", "exposition", "families"]
+__all__ = ["Figures", "OverLimit", "Sources", "exposition", "families"]
 
 Labels = tuple[str, ...]
 Row = tuple[Labels, float]
 
 _OPENMETRICS = "application/openmetrics-text"
+
+
+@dataclass(frozen=True, slots=True)
+class OverLimit:
+    """Floods."""
+
+    attempts: int = 0
+    """Since the start."""
+    networks: int = 0
+    """How many are over the limit now."""
+    worst: Mapping[str, tuple[int, int]] = field(default_factory=lambda: MappingProxyType({}))
+    """Attempts in the last hour, and the second since when, of those with most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,11 @@ class Figures:
     """Of the store; None: it did not tell."""
     history: Mapping[str, int | str] | None
     """Of the history of decisions; None: there is none."""
+    over_limit: OverLimit
+    implausible: Mapping[tuple[str, str], bool]
+    """By listener and problem, whether it has it."""
+    own_clients: Mapping[str, float]
+    """By listener, the share of own clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +72,7 @@ class Sources:
     """What samples are made of."""
 
     version: str
-    started: int
+    started: Since
     tally: Tally
     timings: Timings
     lag: LoopLag
@@ -125,9 +144,11 @@ def _histograms(sources: Sources) -> Iterator[tuple[str, Iterable[tuple[Labels, 
 
 def _rows(sources: Sources, figures: Figures) -> Iterator[tuple[str, Iterable[Row]]]:
     yield "multigrey_build_info", [((sources.version,), 1)]
-    yield "multigrey_start_time_seconds", [((), sources.started)]
+    yield "multigrey_start_time_seconds", [((), sources.started.time)]
+    yield "multigrey_uptime_seconds", [((), sources.started.seconds)]
     yield "multigrey_mode", [((mode,), mode == figures.mode) for mode in MODES]
     yield from _tallied(sources.tally, figures.targets)
+    yield from _of_traffic(figures)
     yield "multigrey_connections", [((), figures.connections)]
     yield "multigrey_connections_limit", [((), figures.connections_limit)]
     yield "multigrey_internal_errors", [((), figures.internal_errors)]
@@ -162,6 +183,16 @@ def _tallied(tally: Tally, targets: Mapping[str, int]) -> Iterator[tuple[str, It
     yield "multigrey_deferrals_returned", _by_one(tally.returned)
     yield "multigrey_deferrals_never_returned", _by_one(tally.never_returned)
     yield "multigrey_deferrals_waiting", _by_one(tally.waiting())
+
+
+def _of_traffic(figures: Figures) -> Iterator[tuple[str, Iterable[Row]]]:
+    over, worst = figures.over_limit, figures.over_limit.worst.items()
+    yield "multigrey_over_limit_attempts", [((), over.attempts)]
+    yield "multigrey_over_limit_networks", [((), over.networks)]
+    yield "multigrey_over_limit_hourly_attempts", [((network,), number) for network, (number, _) in worst]
+    yield "multigrey_over_limit_since_seconds", [((network,), since) for network, (_, since) in worst]
+    yield "multigrey_input_implausible", figures.implausible.items()
+    yield "multigrey_own_clients_ratio", [((name,), share) for name, share in figures.own_clients.items()]
 
 
 def _of_store(health: Mapping[str, int | float | str] | None) -> Iterator[tuple[str, Iterable[Row]]]:

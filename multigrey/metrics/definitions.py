@@ -43,6 +43,9 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "state": "active; review (active, but its review-by day is over); expired; disabled.  Lists in "
         "formats without dates only have active entries.",
         "mode": "enforce, observe or off.",
+        "network": "A /24 or /64 (a /16 or /32 where many of its networks are concerned), or the name of an "
+        "origin; a token where [log] redact is on.  At most five at a time.",
+        "problem": "What cannot be true: own-clients, one-address, no-names or one-helo.",
         "version": "Of multigrey.",
         "backend": "The kind of store.",
     }
@@ -52,6 +55,11 @@ LABELS: Mapping[str, str] = MappingProxyType(
 _ALL = (
     Metric("multigrey_build_info", GAUGE, "Always 1.", ("version",)),
     Metric("multigrey_start_time_seconds", GAUGE, "When the daemon started, in seconds since 1970."),
+    Metric(
+        "multigrey_uptime_seconds",
+        GAUGE,
+        "How long the daemon has been running, whatever was done to the wall clock meanwhile.",
+    ),
     Metric(
         "multigrey_mode",
         GAUGE,
@@ -86,7 +94,7 @@ _ALL = (
     Metric(
         "multigrey_deferrals",
         COUNTER,
-        "First deferrals: mail that began to wait (early retries and coarse records are not counted).",
+        "First deferrals: mail that began to wait (early retries are not counted).",
         ("origin",),
     ),
     Metric(
@@ -107,6 +115,41 @@ _ALL = (
         GAUGE,
         "First deferrals that have not come back, and still may.",
         ("origin",),
+    ),
+    Metric(
+        "multigrey_over_limit_attempts",
+        COUNTER,
+        "Attempts of networks and origins over the limit of new records ([limits] new_records): they are "
+        "remembered by a mark only, and their own retries pass.",
+    ),
+    Metric(
+        "multigrey_over_limit_networks",
+        GAUGE,
+        "Networks and named origins that are over the limit, or were within the last hour.",
+    ),
+    Metric(
+        "multigrey_over_limit_hourly_attempts",
+        GAUGE,
+        "Attempts over the limit within the last hour, of the five networks with most of them.",
+        ("network",),
+    ),
+    Metric(
+        "multigrey_over_limit_since_seconds",
+        GAUGE,
+        "Since when each of these is over the limit, in seconds since 1970.",
+        ("network",),
+    ),
+    Metric(
+        "multigrey_input_implausible",
+        GAUGE,
+        "1 while what mail servers tell a listener of clients cannot be true, as behind a NAT or a proxy.",
+        ("listener", "problem"),
+    ),
+    Metric(
+        "multigrey_own_clients_ratio",
+        GAUGE,
+        "How much of the last 200 different attempts came from own clients, from 0 to 1.",
+        ("listener",),
     ),
     Metric(
         "multigrey_answer_seconds",
@@ -132,6 +175,11 @@ _ALL = (
     Metric("multigrey_store_info", GAUGE, "Always 1.", ("backend",)),
     Metric("multigrey_store_records", GAUGE, "Records in the store."),
     Metric("multigrey_store_origins", GAUGE, "Entries about origins."),
+    Metric(
+        "multigrey_store_marks",
+        GAUGE,
+        "Rows that hold marks of attempts over the limit of new records, up to 40 each; at most 32,768 rows.",
+    ),
     Metric("multigrey_store_pending", GAUGE, "Entries not on disk yet."),
     Metric("multigrey_store_used_bytes", GAUGE, "Octets in use (LMDB)."),
     Metric("multigrey_store_limit_bytes", GAUGE, "What it may grow to: [store] map_size (LMDB)."),
@@ -189,6 +237,7 @@ STORE_FIGURES: Mapping[str, tuple[str, float]] = MappingProxyType(
     {
         "records": ("multigrey_store_records", 1),
         "origins": ("multigrey_store_origins", 1),
+        "marks": ("multigrey_store_marks", 1),
         "pending": ("multigrey_store_pending", 1),
         "used": ("multigrey_store_used_bytes", 1),
         "map_size": ("multigrey_store_limit_bytes", 1),

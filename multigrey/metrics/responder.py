@@ -33,6 +33,8 @@ _LINGER = 1.0
 _PAUSE = 0.25
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.[0-9]")
+_LINE_END = re.compile(rb"\r?\n")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*")
 TEXT = "text/plain; charset=utf-8"
 
@@ -84,8 +86,11 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 
 def parse_head(head: bytes) -> Request:
-    """A request from its head, without the empty line that ends it (RFC 9112).  Raises RequestError."""
-    first, *lines = head.split(b"\r\n")
+    """A request from its head, without the empty line that ends it (RFC 9112).  Raises RequestError.
+
+    A line may end with LF alone (section 2.2).
+    """
+    first, *lines = _LINE_END.split(head)
     found = _REQUEST_LINE.fullmatch(first)
     if found is None:
         raise RequestError(HTTPStatus.BAD_REQUEST)
@@ -179,11 +184,11 @@ async def _answered(request: Request, answer: Answer) -> Response:
 async def _read_head(stream: trio.SocketStream) -> bytes:
     """Everything before the first empty line.  Raises RequestError when it is too long or ends early."""
     data = bytearray()
-    while (end := data.find(b"\r\n\r\n")) < 0:
+    while (end := _HEAD_END.search(data)) is None:
         if len(data) > LONGEST_HEAD:
             raise RequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         piece = await stream.receive_some(4096)
         if not piece:
             raise RequestError(HTTPStatus.BAD_REQUEST)
         data += piece
-    return bytes(data[:end])
+    return bytes(data[: end.start()])

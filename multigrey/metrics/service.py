@@ -13,15 +13,18 @@ from ipaddress import IPv4Network, IPv6Network
 import trio
 
 from multigrey import __version__
+from multigrey.analysis.plausibility import Problem
 from multigrey.bounding import Bounding
+from multigrey.clock import Since
 from multigrey.codec import decode_text, encode_text
 from multigrey.config.settings import Settings
 from multigrey.config.types import Endpoint
+from multigrey.control.alarms import Alarms
 from multigrey.engine import Engine
 from multigrey.errors import CodecError, StoreError
 from multigrey.listeners.connections import Server
 from multigrey.listeners.sockets import open_endpoint
-from multigrey.metrics.collector import Figures, Sources, exposition
+from multigrey.metrics.collector import Figures, OverLimit, Sources, exposition
 from multigrey.metrics.lists import Lists
 from multigrey.metrics.measures import LoopLag, Timings
 from multigrey.metrics.probe import Probe
@@ -46,6 +49,7 @@ SAVE_EVERY = 300
 """Seconds between two times at which open deferrals are written to the store."""
 _HOURS: Key = (Table.META, b"metrics-deferrals")
 _STORE_WAITS = 2.0
+_MOST_FLOODS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Running:
     log_lines_lost: Callable[[], int]
     lag: LoopLag
     """Somebody else measures."""
+    alarms: Alarms
     history: Callable[[], Mapping[str, int | str]] | None
     """What the history of decisions says of itself; None: there is none."""
     ready: Callable[[], str]
@@ -96,7 +101,12 @@ class Metrics:
             action = Action.PASS if listen.on_error == "pass" else Action.DEFER
             self.tally.decisions[action, Reason.ERROR, listen.name, False] = 0
         self._sources = Sources(
-            __version__, running.engine.clock.now(), self.tally, self.timings, running.lag, running.registry
+            __version__,
+            Since(running.engine.clock),
+            self.tally,
+            self.timings,
+            running.lag,
+            running.registry,
         )
 
     async def run(self) -> None:
@@ -108,7 +118,7 @@ class Metrics:
 
     async def save(self) -> None:
         """Write down which deferrals are still open; call it once more at the end."""
-        self.tally.settle(self._running.engine.clock.now())
+        self._settle()
         entry = Entry(encode_text(self.tally.open_hours()), None)
 
         def decide(values: Sequence[bytes | None]) -> Change[None]:
@@ -158,8 +168,7 @@ class Metrics:
 
     async def _figures(self) -> Figures:
         running, settings = self._running, self._running.settings()
-        now = running.engine.clock.now()
-        self.tally.settle(now)
+        now = self._settle()
         return Figures(
             mode=running.engine.setup.mode,
             connections=running.server.connections,
@@ -173,7 +182,30 @@ class Metrics:
             lists=(await self._loaded_lists(settings)).states(now),
             health=await self._store_health(),
             history=None if running.history is None else running.history(),
+            over_limit=self._over_limit(),
+            implausible=self._implausible(settings),
+            own_clients=running.alarms.own_share(),
         )
+
+    def _settle(self) -> int:
+        """Close the hours that are over, unless the clock is in doubt; returns the time."""
+        engine = self._running.engine
+        now = engine.clock.now()
+        if engine.clock_believed():
+            self.tally.settle(now)
+        return now
+
+    def _over_limit(self) -> OverLimit:
+        alarms = self._running.alarms
+        floods = alarms.floods()
+        worst = {each.network: (each.attempts, each.since) for each in floods[:_MOST_FLOODS]}
+        return OverLimit(alarms.attempts_over_limit, len(floods), worst)
+
+    def _implausible(self, settings: Settings) -> Mapping[tuple[str, str], bool]:
+        """Of every listener and problem: an alert needs a nought to rise from."""
+        found = {(each.listener, each.problem) for each in self._running.alarms.problems()}
+        names = [listen.name for listen in settings.listen]
+        return {(name, each.value): (name, each) in found for name in names for each in Problem}
 
     async def _store_health(self) -> Mapping[str, int | float | str] | None:
         with trio.move_on_after(_STORE_WAITS):

@@ -32,8 +32,8 @@ DELAY_BOUNDS = (60, 120, 180, 300, 450, 600, 900, 1800, 3600, 7200, 14_400, 28_8
 
 _ACCEPTED = frozenset({Reason.RETRY, Reason.SAME_MESSAGE, Reason.AUTO_WHITELISTED})
 """Reasons for which a mail passes that may have been deferred before."""
-_DEFERRED = frozenset({Reason.NEW, Reason.EXPIRED})
-"""Reasons with which a record, and waiting, begins."""
+_DEFERRED = frozenset({Reason.NEW, Reason.EXPIRED, Reason.OVER_LIMIT})
+"""Reasons with which a record, or a mark, and waiting begins."""
 _LOOKED_AT = _ACCEPTED | _DEFERRED
 
 Kind = tuple[Action, Reason, str, bool]
@@ -71,6 +71,8 @@ class Tally:
     def _follow(self, event: DecisionEvent, verdict: Verdict) -> None:
         """Count what begins to wait and what waited."""
         if verdict.action is Action.DEFER:
+            if verdict.attempts > 1:
+                return  # a mark that is met again
             origin = self._origin_class(event)
             self.deferred[origin] += 1
             self._hours.setdefault((event.time // HOUR, origin), [0, 0])[0] += 1
@@ -113,6 +115,8 @@ class Tally:
         for hour, origin in [key for key in self._hours if (key[0] + 1) * HOUR + window <= now]:
             begun, back = self._hours.pop((hour, origin))
             self.never_returned[origin] += begun - back
+        for key in [key for key in self._hours if key[0] * HOUR > now + HOUR]:
+            del self._hours[key]  # the clock was wrong then, and nobody can tell when that really was
 
     def waiting(self) -> dict[str, int]:
         """By origin class: deferrals that have not returned, and still may."""

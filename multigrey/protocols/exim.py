@@ -27,8 +27,11 @@ Grammar, in bytes:
 The answer is made for `${extract{name}{...}}`: values that may hold blanks stand in double quotes,
 in which Exim undoes backslash escapes; we write only \\ and \".
 
-At the data stage a message to several recipients is answered `action=pass` without being judged:
-a refusal would hit all of them.  The null sender never has more than one in honest mail.
+At the data stage a message to several recipients, or to nobody knows whom, is an attempt without a
+recipient if its sender is the null sender or one that probes addresses (`senders.is_probe`): they are
+judged there, and honest ones have one recipient.  Other senders were judged at RCPT and are answered
+`action=pass`: a refusal would hit all recipients.  Several are told by recipient_count or, without one,
+by a list as $recipients makes it ("a@b, c@d"; a comma in a quoted local part separates nothing).
 
 Evolution: a line without "=" is skipped, an unknown name is kept for rules, of two lines with the
 same name the first counts.  Answers may get further names.  A request of another version gets
@@ -36,9 +39,7 @@ same name the first counts.  Answers may get further names.  A request of anothe
 reject, so mail flows, and one that logs every answer but pass, defer and reject shows the text in
 Exim's log.
 
-A request typed by hand in telnet has CR LF: when the first line ends so, one CR is dropped from the
-end of every line.  Exim's own first line is constant, so no stranger can cause this; elsewhere a CR
-is a byte like others.
+A line may end with CR LF, as in telnet; any other CR is a byte like others.
 
 Limits: a request longer than the endpoint's `request_size` ends the connection without an answer,
 which Exim sees as the empty string.  One request per connection; what follows it is thrown away.
@@ -54,6 +55,7 @@ Dangers:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -62,6 +64,7 @@ from multigrey.contracts import DialogueOptions
 from multigrey.errors import ProtocolError
 from multigrey.model import NO_ATTRIBUTES, Action, Attempt, Command, Ignored, Reply, Signal, Stage
 from multigrey.protocols.wire import HEADER_OCTETS, Inbox, decode, encode, known_address, one_line, reply_text
+from multigrey.senders import is_probe
 
 __all__ = ["EximDialogue"]
 
@@ -70,6 +73,8 @@ _PASS = b"action=pass\n"
 _USUAL_CODES = frozenset({"4.7.1", "5.7.1"})
 """What the snippets say by themselves to defer and reject (RFC 3463: delivery not authorised)."""
 _STAGES = {stage.value: stage for stage in Stage}
+_IS_LIST = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.)*")*,', re.DOTALL).match
+"""Whether a comma separates addresses; between quotes it is part of a local part (RFC 5321 section 4.1.2)."""
 _FIELDS = frozenset(
     {
         "stage",
@@ -90,7 +95,7 @@ class EximDialogue:
     def __init__(self, options: DialogueOptions) -> None:
         self._listener = options.listener
         self._inbox = Inbox(options.request_size)
-        self._terminator = b""
+        self._greeted = False
         self._out = b""
         self._done = False
 
@@ -129,12 +134,12 @@ class EximDialogue:
     def _take(self) -> bytes | Signal:
         """The whole request; its first line is checked as soon as it is there."""
         inbox = self._inbox
-        if not self._terminator:
+        if not self._greeted:
             first = inbox.peek(b"\n")
             if first is not None:
-                _check_version(first.removesuffix(b"\r"))
-                self._terminator = b"\r\n\r\n" if first.endswith(b"\r") else b"\n\n"
-        raw = inbox.take(self._terminator) if self._terminator else None
+                _check_version(first)
+                self._greeted = True
+        raw = inbox.take(b"\n\n") if self._greeted else None
         if raw is not None:
             return raw
         if not inbox.ended:
@@ -142,20 +147,23 @@ class EximDialogue:
         if not inbox:
             return Signal.CLOSED
         rest = inbox.take_rest()
-        if not self._terminator:
-            _check_version(rest.removesuffix(b"\r"))
+        if not self._greeted:
+            _check_version(rest)
         return rest
 
     def _read(self, raw: bytes) -> Attempt | Ignored:
-        told = _fields(decode(raw), typed=len(self._terminator) == 4)
-        recipient = told.get("recipient", "")
+        told = _fields(decode(raw))
+        sender, recipient = told.get("sender", ""), told.get("recipient", "")
         word = told.get("stage", "rcpt")
         stage = _STAGES.get(word)
         if stage is None:
             return self._pass(f"Exim asked with stage={word[:40]!a}; only rcpt and data are known")
-        if stage is Stage.DATA and told.get("recipient_count", "1") not in {"", "0", "1"}:
-            return self._pass("")
-        if not recipient:
+        postponed = stage is Stage.DATA and (not sender or is_probe(sender))
+        if stage is Stage.DATA and _several(told.get("recipient_count", ""), recipient):
+            if not postponed:
+                return self._pass("")
+            recipient = ""
+        if not recipient and not postponed:
             return self._pass(f"Exim asked without a recipient at stage={word}: see multigrey-exim(7)")
         name = told.get("client_name", "")
         return Attempt(
@@ -163,7 +171,7 @@ class EximDialogue:
             known_address(told.get("client_address", "")),
             None if name in {"unknown", ""} else name,
             told.get("helo", ""),
-            told.get("sender", ""),
+            sender,
             recipient,
             stage,
             told.get("message", ""),
@@ -194,13 +202,20 @@ def _check_version(first: bytes) -> None:
     raise ProtocolError(problem, encode(f'action=error reason=version message="{_quoted(problem)}"\n'))
 
 
-def _fields(text: str, *, typed: bool) -> dict[str, str]:
-    """The lines after the first as names and values; `typed`: they end with CR LF."""
+def _several(count: str, recipient: str) -> bool:
+    """Whether a message has more than one recipient; `count` and `recipient` as Exim told them."""
+    if count in {"", "0"}:
+        return _IS_LIST(recipient) is not None
+    return count != "1"
+
+
+def _fields(text: str) -> dict[str, str]:
+    """The lines after the first as names and values."""
     told: dict[str, str] = {}
     for line in text.split("\n"):
         name, equals, value = line.partition("=")
         if equals and name not in told:
-            told[name] = value.removesuffix("\r") if typed else value
+            told[name] = value
     return told
 
 

@@ -22,7 +22,10 @@ Data: three words that begin with an address are client address, envelope sender
 whose second holds "@" are the null sender's (its empty word vanishes between blanks; Debian asks so at
 DATA), and a sender written "<>" is the null sender too.  Instead of the address there may be a network
 as `${mask:}` writes it (IPv6 with dots), which stands for its first address.  An address with several
-recipients ("a@b, c@d", `$recipients` of a message to many) is answered `white` without being judged.
+recipients ("a@b, c@d", `$recipients` of a message to many) is the null sender's, without a recipient.
+An address alone (filters for OpenSMTPD ask so when a client connects) is an attempt of which nothing
+else is known.  There is no second question about any of these, nor about a sender that probes addresses
+(`senders.is_probe`), so they are at the stage `data`: judged now.
 Everything else is one opaque key: lower case, words joined by single blanks, other bytes kept.
 
 Differences from greylistd, on purpose: a request is complete at its line end or at the end of file,
@@ -54,6 +57,7 @@ from multigrey.contracts import DialogueOptions
 from multigrey.errors import AddressError, CommandError, ProtocolError
 from multigrey.model import Action, Address, Attempt, Command, Ignored, Reply, Signal, Stage
 from multigrey.protocols.wire import Inbox, decode, encode, one_line
+from multigrey.senders import is_probe
 
 __all__ = ["GreylistdDialogue"]
 
@@ -168,14 +172,10 @@ class GreylistdDialogue:
             raise CommandError("one list at a time")  # never more than was asked for
         return Command(self._word, None, {"list": self._lists[0] if len(self._lists) == 1 else ""})
 
-    def _with_data(self, words: Sequence[bytes]) -> Attempt | Command | Ignored:
+    def _with_data(self, words: Sequence[bytes]) -> Attempt | Command:
         if self._word in {"update", "check", "add"}:
             self._check_state()
         attempt = _attempt(self._listener, words)
-        if attempt is None:
-            if self._word in {"update", "check"}:
-                return self._say(self._state("white"))
-            raise CommandError("several recipients cannot be one record")
         if self._word == "update":
             return attempt if self._lists[:1] != ["black"] else Command("state", attempt)
         if self._word == "add":
@@ -214,20 +214,28 @@ class GreylistdDialogue:
         return _statistics(result) if self._word == "stats" else _DONE[self._word]
 
 
-def _attempt(listener: str, words: Sequence[bytes]) -> Attempt | None:
-    """What the data words mean; None for several recipients at once."""
+def _attempt(listener: str, words: Sequence[bytes]) -> Attempt:
+    """What the data words mean."""
     address = _address(words[0])
-    rest = [decode(word) for word in words[1:]]
-    if address is not None and len(rest) > 1 and all(word.endswith(",") for word in rest[:-1]):
-        return None
-    if address is not None and len(rest) == 1 and "@" in rest[0]:
-        rest = ["", *rest]
-    if address is not None and len(rest) == 2:
-        sender = "" if rest[0] == "<>" else rest[0]
-        stage = Stage.RCPT if sender else Stage.DATA
-        return Attempt(listener, address, None, "", sender, rest[1], stage)
-    raw = decode(b" ".join(words)).lower()
-    return Attempt(listener, None, None, "", "", "", raw=raw)
+    told = None if address is None else _envelope([decode(word) for word in words[1:]])
+    if told is None:
+        return Attempt(listener, None, None, "", "", "", raw=decode(b" ".join(words)).lower())
+    sender, recipient = told
+    stage = Stage.RCPT if sender and not is_probe(sender) else Stage.DATA
+    return Attempt(listener, address, None, "", sender, recipient, stage)
+
+
+def _envelope(words: Sequence[str]) -> tuple[str, str] | None:
+    """Sender and recipient from the words behind an address; None: they mean neither."""
+    null = words[:1] == ["<>"]
+    rest = words[1:] if null else words
+    if len(rest) > 1 and all(word.endswith(",") for word in rest[:-1]):
+        return "", ""
+    if len(rest) == 1 and (null or "@" in rest[0]):
+        return "", rest[0]
+    if len(rest) == 2 and not null:
+        return rest[0], rest[1]
+    return None if rest else ("", "")
 
 
 def _address(word: bytes) -> Address | None:

@@ -14,9 +14,11 @@ What Postfix asks at RCPT (since 3.0 in this order, later versions add lines at 
     recipient_count, queue_id, instance, size, etrn_domain, stress, sasl_method, sasl_username,
     sasl_sender, ccert_subject, ccert_issuer, ccert_fingerprint, ...
 
-An attempt is a recipient at RCPT, or the only recipient of the null sender at DATA (a client that
-probes an address never gets there).  A question without `protocol_state` but with a recipient, as
+An attempt is a recipient at RCPT, or a message at DATA whose sender is the null sender or one that
+probes addresses (`senders.is_probe`; a client that only probes never gets there): with its recipient,
+or without one when there are several.  A question without `protocol_state` but with a recipient, as
 typed by hand, is taken for RCPT.  Every other question is answered `DUNNO` and judged by nobody.
+A line may end with CR LF, as in telnet; any other CR is a byte like others.
 Connections live long and questions may be pipelined.  After the end of file what is complete is
 answered; a question without its empty line is not.
 
@@ -51,6 +53,7 @@ from multigrey.contracts import DialogueOptions
 from multigrey.errors import ProtocolError
 from multigrey.model import Action, Attempt, Command, Ignored, Reply, Signal, Stage
 from multigrey.protocols.wire import HEADER_OCTETS, Inbox, decode, encode, known_address, one_line, reply_text
+from multigrey.senders import is_probe
 
 __all__ = ["PostfixDialogue"]
 
@@ -158,6 +161,8 @@ class PostfixDialogue:
         if isinstance(stage, str):
             self._out += _DUNNO
             return Ignored(stage)
+        if stage is Stage.DATA and told.get("recipient_count", "") not in {"", "0", "1"}:
+            recipient = ""
         name = told.get("client_name", "")
         return Attempt(
             self._listener,
@@ -212,8 +217,7 @@ def _stage(told: Mapping[str, str], sender: str, recipient: str) -> Stage | str:
         return _UNNAMED if request is None else f"unknown question request={request[:40]!a}"
     state = told.get("protocol_state", "RCPT")
     if state == "DATA":
-        alone = recipient and told.get("recipient_count", "") in {"", "0", "1"}
-        return Stage.DATA if alone and not sender else ""
+        return Stage.DATA if not sender or is_probe(sender) else ""
     if state == "RCPT" and recipient:
         return Stage.RCPT
     return _HINTS.get(state) or f"Postfix asked at {state[:40]!a}, which is unknown here"

@@ -25,7 +25,7 @@ from multigrey.stores.files import (
     sync_directory,
     trouble,
 )
-from multigrey.stores.rows import LAYOUT, Rows
+from multigrey.stores.rows import LAYOUT, Rows, upgrade
 
 __all__ = ["Opened", "open_store", "replace_store"]
 
@@ -132,6 +132,7 @@ def open_store(files: StateFiles, map_size: int) -> Opened:
         raise trouble(path, error) from error
     try:
         env.reader_check()
+        upgrade(env)
         rows = Rows(env)
         _check_layout(path, rows.layout)
     except StoreError:

@@ -229,6 +229,7 @@ class LmdbStore:
             "backend": "lmdb",
             "records": counts[Table.RECORD],
             "origins": counts[Table.ORIGIN],
+            "marks": counts[Table.MARK],
             "meta": counts[Table.META],
             "pending": self._commits.pending,
             "map_size": self._map_size,

@@ -118,6 +118,7 @@ class MemoryStore:
             "backend": "memory",
             "records": len(self._digests[Table.RECORD]),
             "origins": len(self._digests[Table.ORIGIN]),
+            "marks": len(self._digests[Table.MARK]),
             "pending": 0,
         }
 

@@ -5,6 +5,9 @@ The time index `due`:                                   look, table, digest -> n
 The database `layout`:                                  "version" -> number of this layout
                                                         "applied" -> last batch out of the journal
 
+Layout 2 added the table of marks.  A multigrey that knows only layout 1 must not open such a file: it
+would fail at the first row of the time index that names the new table.
+
 `look` and `keep_until` are seconds since 1970 as 8 bytes, big end first; all ones is never.  Every
 entry with a `look` has exactly one row in the time index, and `look` is never later than `keep_until`.
 It may be earlier: an entry that lives on keeps its row until that comes due, so refreshing an entry
@@ -20,9 +23,9 @@ import lmdb
 
 from multigrey.model import Entry, Key, Table
 
-__all__ = ["HEAD", "LAYOUT", "Rows"]
+__all__ = ["HEAD", "LAYOUT", "Rows", "upgrade"]
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of all this."""
 HEAD = 16
 """Bytes of a row before the value."""
@@ -34,24 +37,47 @@ _DUE = b"due"
 _LAYOUT = b"layout"
 _VERSION = b"version"
 _APPLIED = b"applied"
+_ADDED = {Table.MARK: 2}
+"""Tables that older layouts lack, and the layout they came with."""
 
 Transaction = Any  # lmdb.Transaction
+
+
+def upgrade(env: lmdb.Environment) -> None:
+    """Give a file of an older layout the tables it lacks, all or nothing.
+
+    Raises lmdb.Error (lmdb.NotFoundError when the file is no store of ours).
+    """
+    layout = env.open_db(_LAYOUT, create=False)
+    with env.begin() as txn:
+        found = _version(txn, layout)
+    if found >= LAYOUT:
+        return
+    with env.begin(write=True) as txn:
+        for table, since in _ADDED.items():
+            if found < since:
+                env.open_db(table.value, txn=txn)
+        txn.put(_VERSION, b"%d" % LAYOUT, db=layout)
 
 
 class Rows:
     """The open databases of an environment.  Every method raises lmdb.Error."""
 
     def __init__(self, env: lmdb.Environment, *, create: bool = False) -> None:
-        """Raises lmdb.NotFoundError when the file is no store of ours."""
+        """Raises lmdb.NotFoundError when the file is no store of ours.
+
+        A file of an older layout that is only read lacks tables in `databases` (see `upgrade`).
+        """
         self._layout = env.open_db(_LAYOUT, create=create)
         if create:
             with env.begin(write=True) as txn:
                 txn.put(_VERSION, b"%d" % LAYOUT, db=self._layout)
         with env.begin() as txn:
-            self.layout = int(txn.get(_VERSION, db=self._layout) or 0)
+            self.layout = _version(txn, self._layout)
         if self.layout > LAYOUT:
             return
-        self.databases = {table: env.open_db(table.value, create=create) for table in Table}
+        tables = [table for table in Table if self.layout >= _ADDED.get(table, 0)]
+        self.databases = {table: env.open_db(table.value, create=create) for table in tables}
         """Handles for `txn.get(digest, None, handle)`."""
         self._due = env.open_db(_DUE, create=create)
         self._codes = {table: table.value for table in Table}
@@ -201,6 +227,10 @@ class Rows:
         if position.key() == cursor and not position.next():
             return iter(())
         return position.iternext()  # type: ignore[no-any-return]  # (lmdb has no types)
+
+
+def _version(txn: Transaction, layout: Any) -> int:
+    return int(txn.get(_VERSION, db=layout) or 0)
 
 
 def _stamp(seconds: int) -> bytes:

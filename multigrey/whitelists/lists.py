@@ -66,8 +66,12 @@ class EntryList:
 
 
 def match_of(entry: Entry) -> Match:
-    """What an entry says when it matches: `partners.toml:12 client=.example.org`, and its owner."""
-    return Match(SOURCE, f"{place_name(entry.path)}:{entry.line or 0} {entry.text}", entry.owner)
+    """What an entry says when it matches: `partners.toml:12 client=.example.org`, and its owner.
+
+    One that names a recipient says nothing of the other recipients of a message.
+    """
+    carries = all(condition.subject != "recipient" for condition in entry.conditions)
+    return Match(SOURCE, f"{place_name(entry.path)}:{entry.line or 0} {entry.text}", entry.owner, carries)
 
 
 def _remark(entry: Entry) -> str:

@@ -130,7 +130,7 @@ class ClientList:
     name = "postgrey-clients"
 
     def __init__(self, lines: Sequence[_Line], owner: str = "") -> None:
-        entries: _Entries[Network | str] = _Entries(self.name, owner)
+        entries: _Entries[Network | str] = _Entries(self.name, owner, carries=True)
         entries.read(lines, _client)
         self._networks = NetworkTable(
             (key, match) for key, match in entries.keyed if not isinstance(key, str)
@@ -185,9 +185,11 @@ class RecipientList:
 class _Entries(Generic[T]):
     """What a list's lines say, sorted into keys and patterns."""
 
-    def __init__(self, source: str, owner: str) -> None:
+    def __init__(self, source: str, owner: str, *, carries: bool = False) -> None:
+        """`carries`: for all recipients of a message, see `Match`."""
         self._source = source
         self._owner = owner
+        self._carries = carries
         self._regexes: list[tuple[str, _Line, Match]] = []
         self.keyed: list[tuple[T, Match]] = []
         self.warnings: list[Problem] = []
@@ -195,7 +197,7 @@ class _Entries(Generic[T]):
     def read(self, lines: Sequence[_Line], parse: Callable[[str], T]) -> None:
         """Sort the lines; `parse` makes the key of all but regular expressions."""
         for line in lines:
-            match = Match(self._source, line.text, self._owner)
+            match = Match(self._source, line.text, self._owner, self._carries)
             try:
                 if line.text.startswith("/"):
                     self._regexes.append((_pattern(line.text), line, match))

@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import Generic, TypeVar
 
 from multigrey.addresses import host_name, split_address
+from multigrey.facts import sender_forms
 from multigrey.keys import address_text
 from multigrey.model import Attempt, Match, Origin
 from multigrey.whitelists.conditions import NEVER, Condition
@@ -52,12 +53,11 @@ class Sighting:
         origin = self._origin_of(self.attempt)
         return origin.text if origin.named else ""
 
-    def envelope(self, subject: str) -> str | None:
-        """The key text of the sender or the recipient; None if the attempt was not asked about by them."""
-        attempt = self.attempt
-        if attempt.raw:
-            return None
-        return address_text(attempt.sender if subject == "sender" else attempt.recipient)
+    def envelope(self, subject: str) -> tuple[str, ...]:
+        """The texts of the sender or the recipient; none if the attempt was not asked about by them."""
+        if subject == "sender":
+            return sender_forms(self.attempt)
+        return () if self.attempt.raw else (address_text(self.attempt.recipient),)
 
 
 # --- one entry -------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def _check(condition: Condition) -> _Check:
     holds = _text_check(condition)
     if subject == "client":
         return lambda seen: bool(name := seen.name()) and holds(name)
-    return lambda seen: (address := seen.envelope(subject)) is not None and holds(address)
+    return lambda seen: any(map(holds, seen.envelope(subject)))
 
 
 def _text_check(condition: Condition) -> Callable[[str], bool]:
@@ -282,7 +282,8 @@ class EntryTable:
                 found += self._origins.get(origin.text, ())
         if not attempt.raw:
             if self._senders is not None:
-                found += self._senders(attempt.sender)
+                for sender in sender_forms(attempt):
+                    found += self._senders(sender)
             if self._recipients is not None:
                 found += self._recipients(attempt.recipient)
         return found

@@ -11,6 +11,11 @@ from tests.support.clocks import START
 from tests.support.decisions import decision
 
 WINDOW = 2 * 86_400
+HOUR, DAY = 3600, 86_400
+LATE = HOUR - START % HOUR
+"""Seconds after START at which its hour is over."""
+EARLY = "it is too early to tell whether greylisting is worth it"
+FEW = "too few mails were deferred more than 2d ago (1)"
 N, E, R = Reason.NEW, Reason.EARLY, Reason.RETRY
 
 
@@ -32,38 +37,33 @@ def pool(clients, ending=R, origins=2):
     ("events", "at", "expected"),
     [
         ([], 1, []),
-        ([event(0, N)], 1, []),
+        ([event(0, N)], 1, [EARLY]),
+        ([event(0, N)], WINDOW + HOUR, [FEW]),
+        ([event(0, Reason.KNOWN), event(0, Reason.OWN_NETWORK, "b")], 1, []),
         (
             pool(15),
             9000,
-            ["sender a@example.org retried from 15 addresses of 2 origins and got in after 2h 20m"],
+            [EARLY, "sender a@example.org retried from 15 addresses of 2 origins and got in after 2h 20m"],
         ),
-        (pool(5, E), 9000, ["sender a@example.org retried from 5 addresses of 2 origins and is not in yet"]),
+        (
+            pool(5, E),
+            9000,
+            [EARLY, "sender a@example.org retried from 5 addresses of 2 origins and is not in yet"],
+        ),
         (
             pool(5, E),
             WINDOW * 2,
-            ["sender a@example.org retried from 5 addresses of 2 origins and never got in"],
+            [FEW, "sender a@example.org retried from 5 addresses of 2 origins and never got in"],
         ),
-        (pool(4), 9000, []),
-        (pool(15, origins=1), 9000, []),
+        (pool(4), 9000, [EARLY]),
+        (pool(15, origins=1), 9000, [EARLY]),
         (
             [event(0, R, str(i), verdict={"age": 2 * 3600 + i}) for i in range(3)],
             9000,
-            ["mail from example.org came back late (3 times, half of it after 2h or more)"],
+            [EARLY, "mail from example.org came back late (3 times, half of it after 2h or more)"],
         ),
-        ([event(0, R, str(i), verdict={"age": 3600}) for i in range(3)], 9000, []),
-        ([event(0, R, str(i), verdict={"age": 7200}) for i in range(2)], 9000, []),
-        (
-            [event(0, N, str(i)) for i in range(20)],
-            WINDOW + 1,
-            ["of 20 mails that were deferred, 20 never came back"],
-        ),
-        ([event(0, N, str(i)) for i in range(19)], WINDOW + 1, []),
-        (
-            [event(0, R, str(i), verdict={"age": 300}) for i in range(20)],
-            1,
-            ["20 of 20 mails that were deferred came back"],
-        ),
+        ([event(0, R, str(i), verdict={"age": 3600}) for i in range(3)], 9000, [EARLY]),
+        ([event(0, R, str(i), verdict={"age": 7200}) for i in range(2)], 9000, [EARLY]),
         (
             [event(0, N, verdict={"action": Action.PASS, "observed": True})],
             1,
@@ -75,6 +75,130 @@ def pool(clients, ending=R, origins=2):
 def test_advice(events, at, expected):
     found = make_report(events, Outlook(now=START + at, since=START, retry_window=WINDOW)).advice
     assert [text[: len(begin)] for text, begin in zip(found, expected, strict=True)] == expected
+
+
+def mails(back, never, at=0, reason=N):
+    """Mails deferred at a time, of which so many came back after five minutes."""
+    deferred = [event(at, reason, f"{at}-{i}") for i in range(back + never)]
+    return deferred + [event(at + 300, R, f"{at}-{i}", verdict={"age": 300}) for i in range(back)]
+
+
+PRICE = "wanted mail waited p50 5m, p95 5m"
+SOON = f"{EARLY}: what never comes back shows after 2d; first figures on 11 Sep"
+KEPT_OUT = "that is what greylisting keeps out here"
+
+
+@pytest.mark.parametrize(
+    ("events", "at", "expected"),
+    [
+        # the first two days: what came back is no share of anything
+        (mails(101, 1798), DAY, SOON),
+        (mails(101, 1798), WINDOW + LATE - 1, SOON),
+        (
+            mails(101, 1798),
+            WINDOW + LATE,
+            f"of 1899 mails that were deferred, 1798 never came back (94 %): {KEPT_OUT}; {PRICE}",
+        ),
+        # mail of the last two days does not count, however much of it came back
+        (
+            [*mails(4, 36), *mails(500, 0, at=DAY)],
+            WINDOW + HOUR,
+            f"of 40 mails that were deferred, 36 never came back (90 %): {KEPT_OUT}; {PRICE}",
+        ),
+        (
+            [*mails(0, 19), *mails(500, 0, at=DAY)],
+            WINDOW + HOUR,
+            "too few mails were deferred more than 2d ago (19)",
+        ),
+        (mails(0, 20), WINDOW + HOUR, "of 20 mails that were deferred, 20 never came back (100 %): that is"),
+        # between, too
+        (
+            mails(11, 89),
+            WINDOW + HOUR,
+            f"of 100 mails that were deferred, 89 never came back (89 %); {PRICE}: the domains",
+        ),
+        (mails(50, 50), WINDOW + HOUR, "of 100 mails that were deferred, 50 never came back (50 %); wanted"),
+        (mails(51, 49), WINDOW + HOUR, f"51 of 100 mails that were deferred came back (51 %), {PRICE}: much"),
+        (mails(20, 0), WINDOW + HOUR, "20 of 20 mails that were deferred came back (100 %)"),
+        # over-limit deferrals are among them
+        (
+            mails(10, 90, reason=Reason.OVER_LIMIT)[:100],
+            WINDOW + HOUR,
+            f"of 100 mails that were deferred, 100 never came back (100 %): {KEPT_OUT}; nothing",
+        ),
+        # of what was deferred before the time that is looked at only what came back is seen
+        ([event(0, R, str(i), verdict={"age": 900}) for i in range(50)], 10, EARLY),
+        (
+            [*[event(0, R, str(i), verdict={"age": 900}) for i in range(50)], *mails(1, 24)],
+            WINDOW + HOUR,
+            "of 25 mails that were deferred, 24 never came back",
+        ),
+    ],
+)  # fmt: skip
+def test_whether_it_is_worth_it(events, at, expected):
+    outlook = Outlook(now=START + at, since=START, retry_window=WINDOW)
+    found = make_report(sorted(events, key=lambda event: event.time), outlook)
+    (told,) = [text for text in found.advice if "over the limit" not in text]
+    assert told[: len(expected)] == expected
+    assert (found.first_figures is not None) is expected.startswith(EARLY)
+
+
+def test_the_day_of_the_first_figures_is_one_of_local_time():
+    for offset, day in ((0, "11 Sep"), (-6 * HOUR, "10 Sep")):
+        outlook = Outlook(now=START, since=START, retry_window=WINDOW, utc_offset=offset)
+        (told,) = make_report([event(0, N)], outlook).advice
+        assert told.endswith(f"first figures on {day}")
+
+
+def flood(number, network="94.102.49", every=1):
+    return [
+        event(
+            i * every,
+            Reason.OVER_LIMIT,
+            f"f{network}{i}",
+            client=f"{network}.{i % 250}",
+            origin=f"{network}.0/24",
+        )
+        for i in range(number)
+    ]
+
+
+def test_floods():
+    events = sorted([*flood(5000), *flood(20, "10.1.1", 100)], key=lambda event: event.time)
+    found = make_report(events, Outlook(now=START + 5000, since=START, retry_window=WINDOW))
+    assert [(row.network, row.first, row.last, row.attempts, row.most) for row in found.floods] == [
+        ("94.102.49.0/24", START, START + 4999, 5000, 3600),
+        ("10.1.1.0/24", START, START + 1900, 20, 12),
+    ]
+    assert (found.traffic.over_limit, found.delays.deferred) == (5020, 5020)
+    assert found.advice[0].startswith(
+        "94.102.49.0/24 was over the limit of new records from 9 Sep 01:46 to 9 Sep 03:09: "
+        "5,000 attempts, up to 3,600 in an hour; only their own retries pass"
+    )
+    many = [each for third in range(5) for each in flood(10, f"10.2.{third}")]
+    found = make_report(many, Outlook(now=START + 5000, since=START, retry_window=WINDOW))
+    assert [(row.network, row.attempts) for row in found.floods] == [("10.2.0.0/16", 50)]
+
+
+def test_input_that_cannot_be_true_comes_first():
+    events = [
+        event(
+            i,
+            N,
+            str(i),
+            client="172.18.0.1",
+            helo=f"h{i}.example",
+            sender=f"a@d{i % 50}.example",
+            origin="172.18.0.0/24",
+        )
+        for i in range(300)
+    ]
+    found = make_report(events, Outlook(now=START + 400, since=START, retry_window=WINDOW)).advice
+    begin = "listener smtp: the last 300 attempts come from one address that is no public one, 172.18.0.1"
+    assert found[0].startswith(f"{begin}; usually a NAT")
+    assert found[1].startswith(EARLY)
+    events = [event(0, N, str(i), client="172.18.0.1", helo=f"h{i}.example") for i in range(5000)]
+    assert len(make_report(events, Outlook(now=START, since=START, retry_window=WINDOW)).advice) == 1
 
 
 def test_entries_that_are_due():

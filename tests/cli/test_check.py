@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -13,13 +14,16 @@ from click.testing import CliRunner
 from man.regions import leaf_commands
 from multigrey import __version__
 from multigrey.cli import COMMANDS, main
+from multigrey.config.origins import shipped
+from tests.support.clocks import FakeClock
 
 ENVIRON = {"STATE_DIRECTORY": "/var/lib/multigrey", "RUNTIME_DIRECTORY": None}
 
 
-def run(*arguments):
+def run(*arguments, now=None):
+    clock = FakeClock() if now is None else FakeClock(now)  # the shipped tables get old
     return CliRunner(env=ENVIRON).invoke(
-        main, [str(argument) for argument in arguments], prog_name="multigrey"
+        main, [str(argument) for argument in arguments], obj=clock, prog_name="multigrey"
     )
 
 
@@ -42,6 +46,19 @@ def test_warnings_are_said_and_forgiven(config):
     result = run("check-config", "-c", config)
     assert (result.exit_code, result.stdout) == (0, f"{config}: ok\n")
     assert result.stderr.startswith(f"warning: {config}:2: greylist.text: begins with")
+
+
+def test_tables_of_providers_that_nobody_looked_over_for_a_year(config):
+    updated = shipped()[0].updated
+    assert updated is not None
+    at = datetime(updated.year, updated.month, updated.day, tzinfo=UTC)
+    assert run("check-config", "-c", config, now=int(at.timestamp())).stderr == ""
+    later = int((at + timedelta(days=400)).timestamp())
+    result = run("check-config", "-c", config, now=later)
+    assert (result.exit_code, result.stdout) == (0, f"{config}: ok\n")
+    assert "warning: the list of providers that comes with multigrey was looked over on" in result.stderr
+    told = json.loads(run("check-config", "-c", config, "--json", now=later).stdout)
+    assert any("the list of providers" in text for text in told["warnings"])
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,15 @@ STATUS = {
     "connections": {"open": 3},
     "history": {"decisions": 27, "lost": 1, "trouble": ""},
 }
+FLOOD = {"network": "192.0.2.0/24", "since": 0, "seconds": 9, "attempts": 31_000}
+FLOODED = "192.0.2.0/24 is over the limit of new records: 31,000 attempts in the last hour"
+INPUT = {
+    "listener": "smtp",
+    "problem": "x",
+    "what": "listener smtp: odd",
+    "cause": "a NAT",
+    "remedy": "mend it",
+}
 CONFIG = """\
 state_dir = "{dir}/state"
 [[listen]]
@@ -44,7 +53,7 @@ address = "unix:{dir}/state/exim.sock"
 def status(**changes):
     told = dict(STATUS)
     for name, change in changes.items():
-        told[name] = {**STATUS[name], **change}
+        told[name] = {**STATUS[name], **change} if isinstance(change, dict) else change
     return told
 
 
@@ -74,6 +83,14 @@ class TestVerdict:
             ({"store": {"error": "disk full"}}, [], 2, "store: disk full"),
             ({}, ["exim could not decide: x"], 2, "exim could not decide: x"),
             ({"limits": {"full": True}}, [], 1, "the store has as many records as it may have"),
+            ({"floods": [FLOOD]}, [], 1, FLOODED),
+            ({"floods": [FLOOD] * 5}, [], 1, f"{FLOODED}, {FLOODED}, {FLOODED}, 2 more over the limit"),
+            (
+                {"input": [INPUT], "store": {"used": 960}},
+                [],
+                2,
+                "store 96%, listener smtp: odd (usually a NAT)",
+            ),
             ({"history": {"trouble": "disk full"}}, [], 1, "decisions are not remembered: disk full"),
             ({"mode": {"in_effect": "off"}}, [], 0, "mode off for a while"),
         ],

@@ -184,6 +184,9 @@ def test_whitelists_are_tested_as_loaded(house):
     assert "ops.toml:2 client=192.0.2.200, owner postmaster" in tested.stdout
     assert "hides ops.toml:6 client=192.0.2.128/25" in tested.stdout
     assert run(house, "whitelist", "test", "--client-address", "192.0.2.1").exit_code == 1
+    srs = run(house, "whitelist", "test", "--sender", "SRS0=hhhh=tt=partner.example=alice@forwarder.example")
+    assert srs.stdout.splitlines()[-2] == "no entry matches"
+    assert "never match the inner address alice@partner.example" in srs.stdout.splitlines()[-1]
     told = as_json(run(house, "explain", *MAIL, "--client-address", "192.0.2.200", "--json"))
     assert (told["verdict"]["owner"], told["decided_by"]) == ("postmaster", "whitelists")
 

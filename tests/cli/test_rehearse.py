@@ -225,3 +225,30 @@ class TestWithStore:
         done = play(config, FILE, "--store")
         assert (done.exit_code, "store.mdb" in done.stderr) == (2, True), done.output
         assert stat.S_ISREG((state / "store.mdb").stat().st_mode)
+
+
+def test_a_flood_is_deferred_whatever_its_size(tmp_path):
+    """1,200 fresh triplets of one /24 within two minutes, then 300 others; nobody ever retries."""
+    lines = []
+    for number in range(1500):
+        at = number // 10 if number < 1200 else 300 + number - 1200
+        lines.append(
+            {
+                "at": f"{at}s",
+                "client_address": f"94.102.49.{number % 256}",
+                "helo": f"h{number}.example.com",
+                "sender": f"s{number}@spam{number % 97}.example",
+                "recipient": f"r{number}@example.net",
+                "expect": "defer",
+            }
+        )
+    file = tmp_path / "flood.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = tmp_path / "multigrey.toml"
+    config.write_text(f'state_dir = "{tmp_path}/state"\n')
+    result = CliRunner().invoke(rehearse, ["-c", str(config), "--json", str(file)])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    reasons = [step["reason"] for step in told["steps"]]
+    assert (reasons.count("new"), reasons.count("over-limit")) == (1000, 500)
+    assert {step["action"] for step in told["steps"]} == {"defer"}

@@ -59,6 +59,9 @@ def told(count=0, text="x"):
             Reason.RETRY, START + 400 + index, recipient=recipient, sender=f"a@{text}.example.org"
         )
         events.append(replace(back, class_=text, verdict=replace(back.verdict, age=400, match=match)))
+        events.append(
+            decision(Reason.OVER_LIMIT, START + index, recipient=f"o{index}@example.net", origin=origin)
+        )
     events.sort(key=lambda event: event.time)
     due = [Due(text, "stale", text, text, text), Due("", "unused", text, text, text)] if count else []
     outlook = Outlook(START + 3600, START, 172_800, {text: Target(60, text)} if count else {}, due)
@@ -140,3 +143,12 @@ def test_pictures():
             assert float(bar.get("y")) + float(bar.get("height")) <= 240
     assert [bar.findtext("title") for bar in trees[1].findall("rect")] == ["≤ 10m: 40"]
     assert "<svg" not in report_page(told(0))
+
+
+def test_floods_have_a_table_and_what_is_not_known_yet_is_no_nought():
+    page = report_page(told(3))
+    assert "Over the limit of new records" in page
+    assert '<th scope="row" class="word">x.example.org</th>' in page
+    assert "<dt>never came back</dt><dd>not known yet</dd>" in page
+    assert "Over the limit" not in report_page(told())
+    assert "<dt>never came back</dt><dd>0</dd>" in report_page(told())

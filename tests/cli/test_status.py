@@ -8,6 +8,7 @@ import os
 import pwd
 import socket
 from copy import deepcopy
+from datetime import datetime
 
 import pytest
 from click.testing import CliRunner
@@ -29,6 +30,18 @@ owner = "mail desk"
 """
 
 
+NOON = int(datetime(2026, 11, 30, 12).astimezone().timestamp())
+FLOOD = {"network": "94.102.49.0/24", "since": NOON, "seconds": 9, "attempts": 31_000}
+FLOODED = """\
+! 94.102.49.0/24 is over the limit of new records since 12:00: 31,000 attempts in the last hour; \
+their retries still pass"""
+INPUT = {
+    "listener": "smtp",
+    "problem": "x",
+    "what": "listener smtp: odd",
+    "cause": "a NAT",
+    "remedy": "mend it",
+}
 PLUGIN = {"name": "geo", "distribution": "geo 1", "calls": 9, "failures": 5, "timeouts": 2}
 
 
@@ -78,6 +91,8 @@ def test_of_a_daemon_that_runs(stopped):
     assert told["config"] == str(daemon.config)
     assert told["control"]["connections"] == 1
     assert told["needs_restart"] == []
+    assert (told["floods"], told["input"], told["clock_believed"]) == ([], [], True)
+    assert told["now"] - told["since"] == told["uptime"]
     assert told["history"]["trouble"] == ""
     (row,) = [line for line in before.stdout.splitlines() if line.startswith("postfix@")]
     assert row.split()[-2:] == ["user", pwd.getpwuid(os.getuid()).pw_name]
@@ -117,6 +132,19 @@ def test_the_mode_of_a_stopped_one(stopped):
         ({"loop_lag": {"latest": 0, "worst": 0.3}}, "event loop is late"),
         ({"connections": {"open": 9, "most": 9}}, "no more connections"),
         ({"internal_errors": 1}, "ended by a bug"),
+        ({"clock_believed": False}, "! the clock was set by more than an hour"),
+        (
+            {"now": NOON + 600, "floods": [FLOOD]},
+            FLOODED,
+        ),
+        ({"now": NOON + 2 * 86_400, "floods": [FLOOD]}, "since 2026-11-30 12:00: 31,000 attempts"),
+        ({"now": NOON, "floods": [FLOOD] * 6}, "! 1 more is over the limit"),
+        ({"input": [INPUT]}, "! listener smtp: odd; usually a NAT: mend it"),
+        ({"uptime": 90, "since": 5, "now": 3}, "has been running for 1m30s (since 1970-01-01"),
+        (
+            {"now": 0, "overrides": [{"slot": "mode", "word": "off", "until": 2**31 - 1, "by": "root"}]},
+            "mode: off until 2038-01-",
+        ),
         ({"log_lines_lost": 2}, "2 decision lines"),
         (
             {"history": {"decisions": 3, "lost": 9, "trouble": "disk full"}},
@@ -150,3 +178,46 @@ def test_lists_that_need_attention(stopped, change, words):
     told = deepcopy(stopped[1])
     told["lists"][-1].update(change)
     assert words in _words(told)
+
+
+FLOODED_CONFIG = """
+state_dir = "{dir}/state"
+[[listen]]
+protocol = "postfix"
+address = "unix:{dir}/p.sock"
+name = "mx"
+[limits]
+new_records = 10
+new_records_named = 10
+"""
+
+
+def _ask(peer: socket.socket, sender: str, client: str, helo: str = "bot") -> str:
+    peer.sendall(
+        f"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address={client}\nclient_name=unknown\n"
+        f"helo_name={helo}\nsender={sender}\nrecipient=bob@example.net\n\n".encode()
+    )
+    return peer.recv(4096).decode()
+
+
+def test_a_flood_and_clients_behind_a_nat_are_seen_and_again_after_a_restart(short_directory):
+    with Daemon(short_directory, FLOODED_CONFIG, user="nobody") as daemon:
+        for restarted in (False, True):
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.connect(str(short_directory / "p.sock"))
+                for index in range(50):
+                    answer = _ask(peer, f"{restarted}{index}@example.org", f"94.102.49.{index}")
+                    assert "DEFER_IF_PERMIT" in answer
+                for index in range(300):
+                    host = f"{restarted}{index}.d{index % 50}.example"
+                    _ask(peer, f"a@{host}", "172.18.0.1", host)
+            told = json.loads(_status(daemon, "--json").stdout)
+            nat, flood = sorted(told["floods"], key=lambda row: row["attempts"], reverse=True)
+            assert (nat["network"], flood["network"]) == ("172.18.0.0/24", "94.102.49.0/24")
+            assert 35 <= flood["attempts"] <= 40
+            shown = _status(daemon).stdout
+            assert "! 94.102.49.0/24 is over the limit of new records since" in shown
+            (alarm,) = told["input"]
+            assert (alarm["listener"], alarm["problem"]) == ("mx", "one-address")
+            daemon.stop()
+            daemon.start()

@@ -15,6 +15,7 @@ PICTURE = {
     "columns": ["attempts", "deferred", "passed"],
     "all": [[3, 2, 1], [4, 3, 1], [5, 3, 2]],
     "number": 2,
+    "floods": [],
     "origins": [
         {"origin": "example.org", "counts": [[2, 1, 1], [3, 2, 1], [4, 2, 2]]},
         {"origin": None, "counts": [[1, 1, 0], [1, 1, 0], [1, 1, 0]]},
@@ -45,3 +46,14 @@ def test_top_shows_a_table(monkeypatch):
     assert json.loads(CliRunner().invoke(top, ["--once", "--json"]).stdout) == PICTURE
     lines = CliRunner().invoke(top, ["--json"]).stdout.splitlines()
     assert [json.loads(line) for line in lines] == [PICTURE, PICTURE]
+
+
+def test_floods_stand_above(monkeypatch):
+    flood = {"network": "94.102.49.0/24", "since": START, "seconds": 9, "attempts": 31_000}
+    told = {**PICTURE, "floods": [flood, {**flood, "network": "a\x1bb"}, flood]}
+    monkeypatch.setattr(top_module, "stream", lambda *_: iter([told]))
+    shown = CliRunner(env={"COLUMNS": "200", "TZ": "UTC"}).invoke(top, ["--once"]).stdout
+    begin = "! over the limit of new records: 94.102.49.0/24 since "
+    (line,) = [line for line in shown.splitlines() if line.startswith(begin)]
+    assert "(31,000 in the last hour), a\\x1bb since" in line
+    assert line.rstrip().endswith(", …")

@@ -21,8 +21,8 @@ def test_the_defaults_the_manual_promises():
     assert (greylist.retry_window, greylist.max_age) == (2 * 86_400, 36 * 86_400)
     assert greylist.key == ("origin", "sender", "recipient")
     assert (greylist.patience, greylist.mode) == (300, "enforce")
-    assert (greylist.prove_origins, greylist.prove_after) == (True, 20)
-    assert (greylist.prove_domains, greylist.prove_percent) == (10, 95)
+    assert (greylist.prove_origins, greylist.prove_after) == (True, 10)
+    assert (greylist.prove_domains, greylist.prove_percent) == (4, 95)
     assert (greylist.ipv4_prefix, greylist.ipv6_prefix, greylist.auto_whitelist_after) == (24, 64, 5)
     assert greylist.text == "Greylisted, please try again later"
     assert (greylist.recipient_delimiter, greylist.null_sender) == ("+", "data")

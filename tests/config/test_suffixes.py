@@ -31,7 +31,7 @@ only.below
 """.splitlines()
 
 DOMAINS = RegisteredDomains(read_list())
-LIBRARY = PublicSuffixList(accept_unknown=False)
+LIBRARY = PublicSuffixList(accept_unknown=True)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,15 @@ LIBRARY = PublicSuffixList(accept_unknown=False)
         ("xn--55qx5d.xn--j6w193g", None),
         ("x.香港", "x.香港"),
         ("a.only.below", "a.only.below"),
-        ("a.other.below", None),
-        ("mail.example", None),
+        ("a.b.other.below", "other.below"),
+        ("below", None),
+        ("mail.example", "mail.example"),
+        ("a.mail.example", "mail.example"),
+        ("mail.corp.local", "corp.local"),
+        ("local", None),
+        ("a.公司", "a.公司"),
+        (".mail.example", None),
+        ("a..example", None),
         ("", None),
         (".", None),
         (".com", None),
@@ -69,7 +76,7 @@ LIBRARY = PublicSuffixList(accept_unknown=False)
 )
 def test_a_small_list(name, domain):
     assert RegisteredDomains(SMALL)(name) == domain
-    assert PublicSuffixList(SMALL, accept_unknown=False).privatesuffix(name) == domain
+    assert PublicSuffixList(SMALL, accept_unknown=True).privatesuffix(name) == domain
 
 
 SUFFIXES = sorted(
@@ -92,4 +99,19 @@ def test_the_whole_list(labels, suffix, mark):
 
 @given(st.lists(LABELS | st.just(""), max_size=4).map(".".join))
 def test_any_name(name):
-    assert DOMAINS(name) == LIBRARY.privatesuffix(name)
+    assert DOMAINS(name) == (None if ends_in_number(name) else LIBRARY.privatesuffix(name))
+
+
+@given(st.lists(LABELS, min_size=2, max_size=5), st.sampled_from(["local", "lan", "newtld", "xn--abc"]))
+def test_below_no_suffix_the_last_two_labels_are_the_registered_domain(labels, top):
+    name = ".".join([*labels, top])
+    assert DOMAINS(name) == f"{labels[-1]}.{top}" == LIBRARY.privatesuffix(name)
+
+
+@pytest.mark.parametrize("name", ["192.0.2.77", "a.7", "mail.example.007"])
+def test_what_ends_in_a_number_is_an_address(name):
+    assert DOMAINS(name) is None
+
+
+def ends_in_number(name):
+    return name.rpartition(".")[2].isdecimal()

@@ -7,6 +7,8 @@ import trio
 
 from multigrey.contracts import Store
 from multigrey.errors import StoreError
+from multigrey.greylist import marks
+from multigrey.greylist.marks import Mark
 from multigrey.model import Change, Entry, Table
 from tests.support.stores import FAR, MAKERS, count, everything, get, key, options, put, running, touch
 
@@ -157,7 +159,8 @@ async def test_forgets_what_is_due_and_nothing_else(store):
     await put(store, key(2), b"not yet", until=100)
     await put(store, key(3), b"never", until=None)
     await put(store, key(4, Table.ORIGIN), b"due", until=0)
-    assert await due(store, 100) == 2
+    await put(store, key(5, Table.MARK), b"due", until=98)
+    assert await due(store, 100) == 3
     assert await due(store, 100) == 0
     assert await get(store, key(1)) is None
     assert await get(store, key(2)) == b"not yet"
@@ -231,6 +234,31 @@ async def test_forgetting_while_deciding(store):
     assert len(await everything(store)) == 50
 
 
+async def test_a_bucket_that_grows_with_every_change(store):
+    """As marks are kept: each change rewrites a row with what others put there meanwhile."""
+    window, buckets = 1000, 4
+
+    async def remember(number: int) -> None:
+        digest = (number % buckets << 1).to_bytes(2) + number.to_bytes(8) + bytes(6)
+
+        def decide(values):
+            mark = Mark(number, 300)
+            bucket = marks.put(values[0], digest, mark, b"aabbcc", number, window)
+            return Change(None, {where: Entry(bucket, marks.newest(bucket) + window)}, durable=number % 3 > 0)
+
+        where = marks.bucket_key(digest)
+        await store.apply([where], decide)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(buckets * marks.CELLS):
+            nursery.start_soon(remember, number)
+    rows = await everything(store, Table.MARK)
+    assert [marks.count(bucket) for bucket in rows.values()] == [marks.CELLS] * buckets
+    assert await due(store, window + 10) == 0
+    assert await due(store, 2 * window) == buckets
+    assert await everything(store, Table.MARK) == {}
+
+
 async def test_newest(store):
     await put(store, key(1), b"x", until=70)
     await put(store, key(2, Table.META), b"x", until=None)
@@ -240,7 +268,9 @@ async def test_newest(store):
     assert await store.newest() == 90
     await put(store, key(1), None)
     assert await store.newest() == 80
-    assert await due(store, 100) == 1
+    await put(store, key(4, Table.MARK), b"x", until=85)
+    assert await store.newest() == 85
+    assert await due(store, 100) == 2
     assert await store.newest() == 0
 
 
@@ -257,11 +287,12 @@ async def test_load_merges(store):
         key(2): Entry(b"B", 200),
         key(3): Entry(b"same", 200),
         key(4, Table.ORIGIN): Entry(b"new", 200),
+        key(5, Table.MARK): Entry(b"marks", 300),
     }
-    assert await store.load(items, merge) == 3
-    assert list(await store.read(list(items))) == [b"aA", b"bB", b"same", b"new"]
+    assert await store.load(items, merge) == 4
+    assert list(await store.read(list(items))) == [b"aA", b"bB", b"same", b"new", b"marks"]
     assert await due(store, 201) == 2  # the later time holds: 1 and 4 are gone
-    assert list(await store.read(list(items))) == [None, b"bB", b"same", None]
+    assert list(await store.read(list(items))) == [None, b"bB", b"same", None, b"marks"]
     assert await store.load({}, merge) == 0
 
 
@@ -280,10 +311,13 @@ async def test_health(store):
     for number in range(5):
         await put(store, key(number), b"x")
     await put(store, key(1, Table.ORIGIN), b"x")
+    for number in range(3):
+        await put(store, key(number, Table.MARK), b"x")
     await put(store, key(4), None)
     health = await store.health()
     assert health["backend"] in MAKERS
-    assert (health["records"], health["origins"], health["pending"]) == (4, 1, 0)
+    figures = ("records", "origins", "marks", "pending")
+    assert [health[name] for name in figures] == [4, 1, 3, 0]
     assert all(isinstance(value, (int, float, str)) for value in health.values())
 
 

@@ -9,6 +9,8 @@ from multigrey.contracts import StoreOptions
 from multigrey.control.basic import operations
 from multigrey.control.operations import BY, OperationError
 from multigrey.errors import ConfigError, StoreError
+from multigrey.greylist.marks import Mark
+from multigrey.greylist.marks import put as put_mark
 from multigrey.model import Change, Entry, OriginRecord, Record, Standing, Table
 from multigrey.stores.lmdb import LmdbStore
 from tests.support.control import answer, collected, items, parts
@@ -145,21 +147,30 @@ async def test_verify_reads_every_row_and_names_those_it_cannot():
         (Table.META, b"blocked/" + bytes(16)): encode_text("192.0.2.1"),
         (Table.META, b"growth/00011574"): encode_text("[[1, 2]]"),
         (Table.META, b"hits/" + bytes(16)): b"rubbish",
+        (Table.META, b"names/" + bytes(16)): b"rubbish",
         (Table.META, b"of-somebody-else"): b"rubbish",
+        (Table.MARK, bytes(16)): put_mark(None, bytes(16), Mark(1, 300), bytes(6), 1, 100),
+        (Table.MARK, b"\1" * 16): b"\1rubbish",
+        (Table.MARK, b"\2" * 16): b"\2" + bytes(23),
     }
     async with parts() as (house, made):
         await _write(house.store, rows)
         (told,) = await items(collected(operations, made), "verify")
-    assert told["rows"] == {"records": 3, "origins": 3, "meta": 4}
-    assert told["unreadable"] == 5
+    assert told["rows"] == {"records": 3, "origins": 3, "meta": 5, "marks": 3}
+    assert told["unreadable"] == 8
     assert [(finding["table"], finding["key"]) for finding in told["findings"]] == [
         ("records", "01" * 16),
         ("records", "02" * 16),
         ("origins", "02" * 16),
         ("meta", "growth/" + b"00011574".hex()),
         ("meta", "hits/" + "00" * 16),
+        ("meta", "names/" + "00" * 16),
+        ("marks", "01" * 16),
+        ("marks", "02" * 16),
     ]
     assert "has version 99" in told["findings"][1]["problem"]
+    assert told["findings"][6]["problem"] == "stored bucket of marks has 8 octets: not 1 to 40 whole marks"
+    assert "has version 2" in told["findings"][7]["problem"]
 
 
 async def test_verify_tells_how_far_it_is_and_stays_bounded():

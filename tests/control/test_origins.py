@@ -15,11 +15,11 @@ from multigrey.model import Attempt, Change, Entry, Origin, OriginRecord, Reason
 from multigrey.redaction import Redactor
 from multigrey.standing import DAY, Proof
 from tests.support.clocks import START
-from tests.support.control import answer, collected, parts
-from tests.support.engines import DELAY, MAX_AGE, SITE_KEY, WINDOW
+from tests.support.control import answer, collected, make_settings, parts
+from tests.support.engines import DELAY, MAX_AGE, SITE_KEY
 from tests.support.stores import everything
 
-PROOF = Proof(resolved=20, domains=2, percent=95, retry_window=WINDOW)
+PROOF = Proof(resolved=20, domains=2, percent=95)
 TODAY = START // DAY
 PROVEN = Standing(
     days=((TODAY - 6, 30, 30),),
@@ -74,7 +74,13 @@ async def test_nothing_is_known_at_first():
         await house.engine.judge(attempt(), "pass")
         assert (await listed(ops))[0] == []
         told = await answer(ops, "origins.show", origin="example.org")
-        assert told["origin"] == {"origin": "example.org", "named": True, "standing": None, "domains": []}
+        assert told["origin"] == {
+            "origin": "example.org",
+            "named": True,
+            "standing": None,
+            "names": [],
+            "domains": [],
+        }
 
 
 async def test_origins_are_listed_with_figures():
@@ -87,7 +93,7 @@ async def test_origins_are_listed_with_figures():
         )
         (first, second), end = await listed(ops)
         assert (first["origin"], first["named"]) == ("example.org", True)
-        assert first["standing"]["days"] == [[TODAY, 2, 2]]
+        assert first["standing"]["hours"] == [[START // 3600, 2, 2]]
         assert (first["standing"]["proven"], first["standing"]["resolved"]) == (False, 0)
         assert first["standing"]["needed"] == {"resolved": 20, "domains": 2, "percent": 95}
         assert [(row["client"], row["domain"], row["passes"]) for row in first["domains"]] == [
@@ -122,7 +128,7 @@ async def test_trust_and_proof_are_told():
             "trusted"
         ]
         house.clock.advance(-MAX_AGE - 1)
-        await put(house, scheme.standing_key(Origin("example.org", named=True)), encode_standing(PROVEN))
+        await put(house, scheme.standing_key("example.org"), encode_standing(PROVEN))
         standing = (await answer(ops, "origins.show", origin="Example.ORG"))["origin"]["standing"]
         assert (standing["proven"], standing["resolved"], standing["returned"], standing["domains"]) == (
             True,
@@ -209,3 +215,70 @@ async def test_what_cannot_be_listed(options):
     async with site() as (_, ops):
         with pytest.raises(OperationError):
             await listed(ops, **options)
+
+
+async def providers(ops, **options):
+    async with aclosing(ops.get("origins.providers").stream(options)) as rows:
+        *pages, end = [row async for row in rows]
+    found = [row for page in pages for row in page["providers"]]
+    assert end["number"] == len(found)
+    return found, end
+
+
+@asynccontextmanager
+async def configured(directory, text):
+    settings = make_settings(directory, text)
+    async with parts(settings=settings) as (house, made):
+        yield house, collected(operations, made)
+
+
+async def test_providers_are_listed_and_those_who_pass_come_first():
+    async with site() as (_, ops):
+        found, end = await providers(ops)
+        assert (end["time"], end["setting"], end["warnings"]) == (START, "pass", [])
+        passing = [row["provider"] for row in found if row["passes"]]
+        assert passing == [row["provider"] for row in found][: len(passing)]
+        assert {"google", "microsoft", "amazon-ses", "sendgrid"} <= {*passing}
+        assert all(row["retries"] and row["schedule"] and row["source"] and row["date"] for row in found[:10])
+        (facebook,) = [row for row in found if row["provider"] == "facebook"]
+        assert (facebook["passes"], facebook["retries"]) == (False, False)
+        assert "mail-mail.facebook.com" in facebook["hosts"]
+        assert [row["provider"] for row in (await providers(ops, passing=True))[0]] == passing
+
+
+async def test_an_administrators_providers_are_listed_too(tmp_path):
+    (tmp_path / "own.toml").write_text(
+        'updated = 2000-01-01\n[[provider]]\norigin = "partner"\nnames = ["mx#.partner.example"]\n'
+        'reason = "one pool"\nretries = true\n\n'
+        '[[provider]]\norigin = "google"\nsuffixes = ["google.com"]\nreason = "wait, like all others"\n'
+    )
+    (tmp_path / "own.toml").chmod(0o644)
+    async with configured(tmp_path, '[origin]\nproviders_file = "own.toml"\n') as (_, ops):
+        found, end = await providers(ops)
+        rows = {row["provider"]: row for row in found}
+        assert (rows["partner"]["passes"], rows["partner"]["hosts"]) == (True, ["mx#.partner.example"])
+        assert (rows["partner"]["source"], rows["partner"]["date"]) == (None, None)
+        assert (rows["google"]["passes"], rows["google"]["reason"]) == (False, "wait, like all others")
+        assert len([row for row in found if row["provider"] == "google"]) == 1
+        assert ["own.toml was looked over on 2000-01-01" in text for text in end["warnings"]] == [True]
+
+
+async def test_nobody_passes_where_providers_are_greylisted(tmp_path):
+    async with configured(tmp_path, '[origin]\nproviders = "greylist"\n') as (_, ops):
+        found, end = await providers(ops)
+        assert end["setting"] == "greylist"
+        assert not any(row["passes"] for row in found)
+        assert any(row["retries"] for row in found)
+        assert await providers(ops, passing=True) == ([], end | {"number": 0})
+
+
+async def test_a_file_of_providers_that_is_wrong_is_said(tmp_path):
+    async with configured(tmp_path, '[origin]\nproviders_file = "own.toml"\n') as (_, ops):
+        with pytest.raises(OperationError, match=r"own\.toml: cannot be read"):
+            await providers(ops)
+
+
+async def test_what_cannot_be_asked_of_providers():
+    async with site() as (_, ops):
+        with pytest.raises(OperationError):
+            await providers(ops, nonsense=1)

@@ -261,7 +261,7 @@ async def trust(house, domain):
 async def test_forgetting_a_sender_takes_its_trust_but_not_its_origins_good_name():
     async with site() as (house, ops):
         own, other = await trust(house, "example.org"), await trust(house, "example.com")
-        standing = house.engine.setup.scheme.standing_key(Origin("example.org", named=True))
+        standing = house.engine.setup.scheme.standing_key("example.org")
         entry = Entry(encode_standing(Standing(last_seen=START)), START + MAX_AGE)
         await house.store.apply((standing,), lambda _: Change(None, {standing: entry}, durable=True))
         house.engine.setup = replace(

@@ -41,6 +41,15 @@ async def test_an_entry_and_what_it_hides():
         assert (expected["source"], expected["matches"]) == ("expect", False)
         assert (listed["entry"], listed["owner"], listed["hidden"]) == (first.entry, "ops", [second.entry])
         assert not more["matches"]
+        assert told["note"] == ""
+
+
+async def test_a_forwarders_sender_is_told():
+    async with harness() as house:
+        sender = "SRS0=hhhh=tt=partner.example=alice@forwarder.example"
+        told = await answer(joined(house), "whitelist-test", attempt={**ATTEMPT, "sender": sender})
+        assert not told["matches"]
+        assert told["note"].endswith("entries never match the inner address alice@partner.example")
 
 
 async def test_expected_mail_passes_until_it_is_over():

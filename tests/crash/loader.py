@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 import trio
 
-from multigrey.model import Table
+from multigrey.greylist import marks
+from multigrey.model import Change, Entry, Table
 from multigrey.stores import checkpoints, journal
 from multigrey.stores.lmdb import LmdbStore
 from tests.support.stores import FAR, count, key, options, put, running
@@ -35,6 +38,27 @@ async def make_records(store: LmdbStore, prefix: int, task: int) -> None:
         if number % 3 == 0:
             await put(store, key(number), b"%d" % number, FAR + 1, durable=False)
         number += TASKS
+
+
+async def make_marks(store: LmdbStore, prefix: int, task: int) -> None:
+    """Deferrals that are remembered by a mark; many share a bucket with those of other tasks."""
+    number = prefix + task
+
+    def decide(values: Sequence[bytes | None]) -> Change[None]:
+        mark = marks.Mark(number & 0xFFFF, 300)
+        bucket = marks.put(values[0], mark_digest(number), mark, bytes(6), number & 0xFFFF, FAR)
+        return Change(None, {where: Entry(bucket, FAR)} if bucket else {}, durable=True)
+
+    while True:
+        where = marks.bucket_key(mark_digest(number))
+        await store.apply([where], decide)
+        say(f"mark {number}")
+        number += TASKS
+
+
+def mark_digest(number: int) -> bytes:
+    """What `Keys` would make of an attempt."""
+    return blake2b(b"%d" % number, digest_size=16).digest()
 
 
 async def count_up(store: LmdbStore, task: int) -> None:
@@ -63,6 +87,7 @@ async def load(directory: str, prefix: int) -> None:
     async with running(store), trio.open_nursery() as nursery:
         for task in range(TASKS):
             nursery.start_soon(make_records, store, prefix, task)
+            nursery.start_soon(make_marks, store, prefix, task)
             nursery.start_soon(count_up, store, task)
         nursery.start_soon(forget, store, prefix)
 

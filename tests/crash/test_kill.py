@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from lmdb.verify import verify
 
+from multigrey.greylist import marks
 from multigrey.model import Table
 from multigrey.stores.lmdb import LmdbStore
+from tests.crash.loader import mark_digest
 from tests.support.stores import FAR, everything, options, running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +42,7 @@ class Acknowledged:
 
     def __init__(self) -> None:
         self.records: set[int] = set()
+        self.marks: set[int] = set()
         self.counts: dict[int, int] = {}
         self.lines = 0
 
@@ -48,6 +51,8 @@ class Acknowledged:
         what, number, *more = line.split()
         if what == "record":
             self.records.add(int(number))
+        elif what == "mark":
+            self.marks.add(int(number))
         elif what == "count":
             (value,) = map(int, more)
             self.counts[int(number)] = max(value, self.counts.get(int(number), 0))
@@ -75,6 +80,11 @@ async def check(directory: Path, acknowledged: Acknowledged) -> None:
         lost = acknowledged.records - kept.keys()
         assert not lost, f"{len(lost)} acknowledged records are lost"
         assert all(kept[number] == b"%d" % number for number in acknowledged.records)
+        buckets = await everything(store, Table.MARK, 10_000)
+        for number in acknowledged.marks:
+            digest = mark_digest(number)
+            bucket = buckets.get(marks.bucket_key(digest)[1])
+            assert marks.find(bucket, digest, 0, FAR) == marks.Mark(number & 0xFFFF, 300)
         origins = await everything(store, Table.ORIGIN)
         counts = {int.from_bytes(digest, "big"): int(value) for digest, value in origins.items()}
         assert all(counts[number] >= value for number, value in acknowledged.counts.items())
@@ -105,6 +115,7 @@ async def test_many(loader, tmp_path):
         # the time index is whole: everything comes due
         assert await store.forget(FAR + 2, 10_000_000) >= len(acknowledged.records)
         assert await everything(store, Table.RECORD) == {}
+        assert await everything(store, Table.MARK) == {}
 
 
 async def test_killed_while_it_opens(loader, tmp_path):

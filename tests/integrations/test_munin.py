@@ -12,9 +12,11 @@ from tests.support.daemon import Daemon
 
 PLUGIN = Path(__file__).parents[2] / "integrations/munin/multigrey"
 STATUS = {
-    "decisions": {"defer new": 7, "defer early": 1, "pass known": 90, "pass same-message": 2},
+    "decisions": {"defer new": 7, "defer over-limit": 1, "pass known": 90, "pass own-network": 2},
     "store": {"used": 123, "map_size": 1000},
     "records": {"known": 5, "waiting": 3, "observed": 0, "expired": 1, "unreadable": 0, "total": 9},
+    "floods": [{}, {}],
+    "input": [],
     "loop_lag": {"latest": 0.001, "worst": 0.0123456},
 }
 
@@ -60,10 +62,10 @@ def test_values(munin):
     assert values(done.stdout) == {
         "multigrey": {"pass.value": "92", "defer.value": "8", "reject.value": "0"},
         "multigrey_reasons": {
-            "early.value": "1",
             "known.value": "90",
             "new.value": "7",
-            "same_message.value": "2",
+            "over_limit.value": "1",
+            "own_network.value": "2",
         },
         "multigrey_records": {
             "known.value": "5",
@@ -72,6 +74,8 @@ def test_values(munin):
             "observed.value": "0",
         },
         "multigrey_store": {"used.value": "12.3"},
+        "multigrey_floods": {"networks.value": "2"},
+        "multigrey_input": {"problems.value": "0"},
         "multigrey_lag": {"worst.value": "0.0123"},
     }
 

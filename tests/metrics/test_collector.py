@@ -11,8 +11,9 @@ import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
+from multigrey.clock import Since
 from multigrey.guards import Kind, PluginInfo, ask_all, guarded_ask
-from multigrey.metrics.collector import Figures, Sources, exposition
+from multigrey.metrics.collector import Figures, OverLimit, Sources, exposition
 from multigrey.metrics.definitions import METRICS
 from multigrey.metrics.measures import LoopLag, Timings
 from multigrey.metrics.tally import Tally
@@ -22,7 +23,8 @@ from tests.support.clocks import START, FakeClock
 from tests.support.engines import setup
 
 HEALTH = {
-    "backend": "lmdb", "records": 3, "origins": 1, "pending": 0, "map_size": 100, "used": 10, "file": 20,
+    "backend": "lmdb", "records": 3, "origins": 1, "marks": 2, "pending": 0, "map_size": 100, "used": 10,
+    "file": 20,
     "last_commit_us": 250, "commit_failures": 0, "journaled": 1, "journal": 5,
     "last_checkpoint_us": 900, "checkpoint_failures": 0,
 }  # fmt: skip
@@ -42,6 +44,9 @@ def figures(**changes):
         "lists": {'list "a\\b"\n': {"active": 2}},
         "health": HEALTH,
         "history": {"decisions": 40, "lost": 2, "trouble": ""},
+        "over_limit": OverLimit(40, 2, {"192.0.2.0/24": (31, START)}),
+        "implausible": {("postfix", "one-helo"): True, ("postfix", "no-names"): False},
+        "own_clients": {"postfix": 0.25},
     }
     return Figures(**{**values, **changes})
 
@@ -50,7 +55,7 @@ def sources():
     tally = Tally(setup, {"partners": 300}.get)
     registry = BuiltRegistry(FakeClock())
     registry.owners["trait", "x"] = PluginInfo("geoip", "multigrey-geoip 1")
-    made = Sources("1.0", START, tally, Timings(), LoopLag(), lambda: registry)
+    made = Sources("1.0", Since(FakeClock()), tally, Timings(), LoopLag(), lambda: registry)
     attempt = Attempt("postfix", ip_address("192.0.2.1"), None, "h", "a@example.org", "b@example.net")
     verdict = Verdict(Action.PASS, Reason.RETRY, age=500, attempts=2)
     tally(DecisionEvent(START, "id0000", attempt, verdict, "192.0.2.0/24", "partners"))
@@ -94,11 +99,30 @@ def test_values():
     assert found["multigrey_decisions_total", "pass", "postfix", "no", "retry"] == 1
     assert found["multigrey_mode", "enforce"] == 1
     assert found["multigrey_mode", "off"] == 0
+    assert found["multigrey_store_marks",] == 2
     assert found["multigrey_store_last_commit_seconds",] == pytest.approx(0.00025)
     assert found["multigrey_class_over_target_total", "partners"] == 1
     assert found["multigrey_list_entries", 'list "a\\b"\n', "active"] == 2
     assert found["multigrey_plugin_failures_total", "geoip"] == 0
     assert found["multigrey_acceptance_delay_seconds_sum", "partners", "unnamed"] == 500
+    assert found["multigrey_over_limit_attempts_total",] == 40
+    assert found["multigrey_over_limit_networks",] == 2
+    assert found["multigrey_over_limit_hourly_attempts", "192.0.2.0/24"] == 31
+    assert found["multigrey_over_limit_since_seconds", "192.0.2.0/24"] == START
+    assert found["multigrey_input_implausible", "postfix", "one-helo"] == 1
+    assert found["multigrey_input_implausible", "postfix", "no-names"] == 0
+    assert found["multigrey_own_clients_ratio", "postfix"] == 0.25
+
+
+@pytest.mark.parametrize("jump", [0, 400 * 86_400, -400 * 86_400])
+def test_the_uptime_is_that_of_a_clock_that_nobody_sets(jump):
+    clock = FakeClock()
+    made = replace(sources(), started=Since(clock))
+    clock.advance(90)
+    clock.step(jump)
+    found = samples(exposition(made, figures(), "")[0].decode())
+    assert found["multigrey_uptime_seconds",] == 90
+    assert clock.now() - found["multigrey_start_time_seconds",] == 90
 
 
 def test_a_store_that_does_not_tell():

@@ -60,6 +60,10 @@ async def fetched(port: int, data: bytes, *, half_close: bool = False) -> bytes:
         (b"GET /x?y=z HTTP/1.0\r\n\r\n", 200, b"GET /x "),
         (b"GET / HTTP/1.1\r\nA: 1\r\nb:2\r\na:  3 \r\n\r\n", 200, b"GET / 1, 3"),
         (b"HEAD /x HTTP/1.1\r\n\r\n", 200, b""),
+        (b"GET /x HTTP/1.1\nA: 1\n\n", 200, b"GET /x 1"),  # RFC 9112 section 2.2
+        (b"GET /x HTTP/1.1\r\nA: 1\n\r\n", 200, b"GET /x 1"),
+        (b"GET /x HTTP/1.1\nA: 1\r\n\n", 200, b"GET /x 1"),
+        (b"GET /x HTTP/1.1\rA: 1\r\r\n\n", 400, b"Bad Request\n"),
         (b"POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 405, b"Method Not Allowed\n"),
         (b"GET /x\r\n\r\n", 400, b"Bad Request\n"),
         (b"GET http://mx/x HTTP/1.1\r\n\r\n", 400, b"Bad Request\n"),

@@ -10,6 +10,7 @@ import pytest
 
 from multigrey.bounding import Bounding
 from multigrey.config.load import load
+from multigrey.control.alarms import Alarms
 from multigrey.errors import StoreError
 from multigrey.listeners.connection import ConnectionLimits
 from multigrey.listeners.connections import Server
@@ -17,10 +18,12 @@ from multigrey.metrics.measures import LoopLag
 from multigrey.metrics.responder import Request
 from multigrey.metrics.service import PATHS, Metrics, Running
 from multigrey.metrics.tally import UNNAMED
-from multigrey.model import Attempt
+from multigrey.model import Attempt, Reason
+from multigrey.redaction import Redactor
 from multigrey.registry import BuiltRegistry
 from tests.support.clocks import FakeClock
-from tests.support.engines import harness
+from tests.support.decisions import decision
+from tests.support.engines import SITE_KEY, harness
 
 ATTEMPT = Attempt("postfix", ip_address("192.0.2.10"), None, "h", "a@example.org", "b@example.net")
 
@@ -42,6 +45,7 @@ def metrics(h, sock, tmp_path, **changes) -> Metrics:
         bounding=Bounding(h.clock, h.store, 0),
         log_lines_lost=lambda: 0,
         lag=LoopLag(),
+        alarms=Alarms(h.clock),
         history=lambda: {"decisions": 1, "lost": 0, "trouble": "the disk is full"},
         ready=lambda: "",
     )
@@ -99,3 +103,52 @@ async def test_open_deferrals_outlive_a_restart(sock, tmp_path):
         await second._restore()
         await second._restore()
         assert second.tally.waiting()[UNNAMED] == 1
+
+
+async def test_floods_and_input_that_cannot_be_true(sock, tmp_path):
+    async with harness() as h:
+        alarms = Alarms(h.clock, redactor=lambda: h.engine.setup.redactor)
+        made = metrics(h, sock, tmp_path, alarms=alarms)
+        (listen, *_) = made._running.settings().listen
+        text = (await fetch(made, "/metrics"))[1]
+        assert "multigrey_over_limit_attempts_total 0.0" in text
+        assert "multigrey_over_limit_networks 0.0" in text
+        assert "multigrey_over_limit_hourly_attempts{" not in text
+        problem = f'multigrey_input_implausible{{listener="{listen.name}",problem="one-address"}}'
+        assert f"{problem} 0.0" in text
+        for index in range(300):
+            host = f"h{index}.d{index % 50}.example"
+            nat = {"client": "172.18.0.1", "helo": host, "sender": f"a@{host}", "listener": listen.name}
+            alarms._room = 1
+            alarms(decision(Reason.OWN_NETWORK, **nat))
+            alarms(
+                decision(Reason.OVER_LIMIT, client=f"10.0.{index % 30}.9", origin=f"10.0.{index % 30}.0/24")
+            )
+            alarms(
+                decision(Reason.OVER_LIMIT, client=f"10.{index % 30}.0.9", origin=f"10.{index % 30}.0.0/24")
+            )
+        text = (await fetch(made, "/metrics"))[1]
+        assert f"{problem} 1.0" in text
+        assert f'multigrey_own_clients_ratio{{listener="{listen.name}"}} 1.0' in text
+        assert "multigrey_over_limit_attempts_total 600.0" in text
+        assert text.count("multigrey_over_limit_hourly_attempts{") == 5
+        assert 'multigrey_over_limit_hourly_attempts{network="10.0.0.0/16"} 310.0' in text
+        assert "multigrey_over_limit_since_seconds{network=" in text
+        h.engine.setup = replace(h.engine.setup, redactor=Redactor(SITE_KEY))
+        assert "10.0.0.0" not in (await fetch(made, "/metrics"))[1]
+
+
+@pytest.mark.parametrize("jump", [400, -400])
+async def test_a_clock_that_is_in_doubt_closes_no_hour(sock, tmp_path, jump):
+    async with harness() as h:
+        made = metrics(h, sock, tmp_path)
+        await h.engine.judge(ATTEMPT, "pass")
+        h.clock.step(jump * 86_400)
+        h.engine.clock_believed = lambda: False
+        await fetch(made, "/metrics")
+        await made.save()
+        assert made.tally.waiting()[UNNAMED] == 1
+        h.clock.step(-jump * 86_400)
+        h.engine.clock_believed = lambda: True
+        await fetch(made, "/metrics")
+        assert made.tally.waiting()[UNNAMED] == 1

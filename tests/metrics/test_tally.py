@@ -78,6 +78,32 @@ def test_only_mail_that_waited_has_a_delay(decided, accepted):
     assert tally.deferred == NOBODY
 
 
+@pytest.mark.parametrize("reason", [Reason.NEW, Reason.EXPIRED, Reason.OVER_LIMIT])
+def test_all_mail_that_begins_to_wait_is_counted(reason):
+    tally = make()
+    tally(event(Action.DEFER, reason, attempts=1))
+    assert tally.deferred[UNNAMED] == tally.waiting()[UNNAMED] == 1
+    tally(retry(START + 300, 300))
+    assert tally.waiting() == NOBODY
+
+
+@pytest.mark.parametrize("reason", [Reason.PROVIDER, Reason.OWN_NETWORK, Reason.PROBE])
+def test_what_is_not_delayed_is_a_decision_and_no_delay(reason):
+    tally = make()
+    tally(event(Action.PASS, reason))
+    assert tally.decisions == {(Action.PASS, reason, "postfix", False): 1}
+    assert (tally.deferred, tally.delays) == (NOBODY, {})
+
+
+def test_deferrals_of_a_time_that_never_comes_are_not_waited_for():
+    tally = make()
+    tally(deferral(START + 400 * 86_400))
+    tally(deferral())
+    tally.settle(START)
+    assert tally.waiting()[UNNAMED] == 1
+    assert tally.never_returned == NOBODY
+
+
 def test_the_class_of_an_origin():
     tally = make(provider_of=lambda attempt: "big.example" if attempt.client_name else "")
     named = replace(ATTEMPT, client_name="mx.big.example")

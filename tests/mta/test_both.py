@@ -7,50 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.mta import shipped
+from tests.mta.both import MANY, SERVERS, USERS, Asked, asked
 from tests.mta.exim import DebianExim
-from tests.mta.harness import Server, greylist_headers, place
+from tests.mta.harness import greylist_headers, place
 from tests.mta.postfix import Postfix
-from tests.mta.shipped import DELAY, TEXT, World, client
+from tests.mta.shipped import DELAY, client
 
 pytestmark = pytest.mark.mta
 
-MANY = [f"u{number:02}@test.example" for number in range(50)]
-USERS = ["bob", "carol", "welcome", "abuse", *(address.partition("@")[0] for address in MANY)]
+HOUR = 3600
 
 
-class Asked(World[Server]):
-    """A world that knows its server's way of passing a refusal on."""
-
-    @property
-    def code(self) -> int:
-        return 450 if self.mta.name == "Postfix" else 451
-
-    def refusal(self, recipient: str) -> tuple[int, str]:
-        """The reply to RCPT."""
-        said = f"<{recipient}>: Recipient address rejected: " if self.mta.name == "Postfix" else ""
-        return self.code, f"4.7.1 {said}{TEXT}"
-
-    def late_refusal(self) -> tuple[int, str]:
-        """The reply to the end of data."""
-        said = "<DATA>: Data command rejected: " if self.mta.name == "Postfix" else ""
-        return 451, f"4.7.1 {said}{TEXT}"
-
-
-@pytest.fixture(scope="module", params=["postfix", "exim"])
+@pytest.fixture(scope="module", params=SERVERS)
 def world(request: pytest.FixtureRequest) -> Iterator[Asked]:
-    with (
-        place() as directory,
-        shipped.daemon(directory / "daemon", f"{request.param}/multigrey.toml") as daemon,
-    ):
-        if request.param == "postfix":
-            mta: Server = Postfix(
-                directory / "postfix", shipped.text("postfix/main.cf.multigrey", daemon.directory)
-            )
-        else:
-            shipped.acl_files(directory, daemon.directory)
-            mta = DebianExim(directory / "exim", shipped.exim_macros(directory), users=USERS)
-        with mta:
-            yield Asked(daemon, mta)
+    with asked(request.param) as made:
+        yield made
 
 
 def test_new_early_retry_known(world: Asked) -> None:
@@ -87,10 +58,14 @@ def test_messages_of_one_session_are_told_apart(world: Asked) -> None:
     with world.mta.session(client()) as session:
         session.send("one@sender.example", ["bob@test.example"], "one")
         world.daemon.clock.advance(DELAY)
-        # the retry passes, and with it a new recipient of the same message ...
-        both = session.send("one@sender.example", ["bob@test.example", "carol@test.example"], "one")
-        # ... but not one of the next message
+        # who came back a moment ago brings nobody along ...
+        soon = session.send("one@sender.example", ["bob@test.example", "carol@test.example"], "one")
+        world.daemon.clock.advance(HOUR)
+        # ... an hour later a new recipient passes with the known one ...
+        both = session.send("one@sender.example", ["bob@test.example", "u01@test.example"], "one")
+        # ... but none of the next message, for everybody may write to abuse
         other = session.send("one@sender.example", ["abuse@test.example", "u00@test.example"], "other")
+    assert soon.codes == [250, world.code]
     assert both.codes == [250, 250]
     assert other.codes == [250, world.code]
 
@@ -109,17 +84,19 @@ def test_whitelisted_recipient(world: Asked, recipient: str) -> None:
         assert session.send("wr@sender.example", [recipient], "wr").codes == [250]
 
 
-def test_fifty_new_recipients_need_two_rounds(world: Asked) -> None:
+def test_fifty_new_recipients(world: Asked) -> None:
+    """Two rounds with Exim; Postfix hangs up after 20 refusals (smtpd_hard_error_limit)."""
+    rounds: list[list[int]] = []
     address = client()
-    with world.mta.session(address) as session:
-        first = session.send("list@sender.example", MANY, "fifty")
-    # Postfix hangs up after smtpd_hard_error_limit (20) refusals; Exim goes on
-    assert first.codes == [world.code] * (20 if world.mta.name == "Postfix" else 50)
-    world.daemon.clock.advance(DELAY)
-    with world.mta.session(address) as session:
-        second = session.send("list@sender.example", MANY, "fifty")
-    assert second.codes == [250] * 50
-    assert second.end.code == 250
+    while [250] * 50 not in rounds and len(rounds) < 5:
+        with world.mta.session(address) as session:
+            rounds.append(session.send("list@sender.example", MANY, "fifty").codes)
+        world.daemon.clock.advance(DELAY)
+    later = [world.code]
+    if world.mta.name == "Postfix":
+        assert rounds == [later * 20, [250] * 20 + later * 20, [250] * 40 + later * 10, [250] * 50]
+    else:
+        assert rounds == [later * 50, [250] * 50]
     world.mta.delivered("fifty", 50)
 
 
@@ -149,18 +126,6 @@ def test_a_message_in_chunks(world: Asked) -> None:
         retry = session.send("bdat@sender.example", ["bob@test.example"], "bdat", chunked=True)
     assert (new.codes, retry.codes, retry.end.code) == ([world.code], [250], 250)
     assert len(greylist_headers(world.mta.delivered("bdat", 1)[0])) == 1
-
-
-def test_a_callout_is_not_hurt(world: Asked) -> None:
-    """Others verify our addresses with the null sender and leave after RCPT."""
-    address = client()
-    with world.mta.session(address) as session:
-        assert session.mail("").code == 250
-        assert session.rcpt("bob@test.example").code == 250
-        session.command("RSET")
-        assert session.send("callout@sender.example", ["bob@test.example"], "callout").codes == [world.code]
-    deferred = [line for line in world.decisions(address, 1) if "action=defer" in line]
-    assert len(deferred) == 1
 
 
 def test_odd_addresses_survive_the_way(world: Asked) -> None:

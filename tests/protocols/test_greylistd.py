@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -11,6 +12,7 @@ from multigrey.protocols.greylistd import GreylistdDialogue
 from tests.support.feeding import DEFER, PASS, REJECT, always, converse, feed, options
 
 V4 = IPv4Address("192.0.2.10")
+ALONE = Attempt("test", V4, None, "", "", "", Stage.DATA)
 TRIPLET = Attempt("test", V4, None, "", "Alice@Sender.Example", "bob@test.example")
 DATA = b"192.0.2.10 Alice@Sender.Example bob@test.example"
 
@@ -90,13 +92,37 @@ def test_black_only_looks(state, sent):
         (b"192.0.2.10 c@d", Attempt("test", V4, None, "", "", "c@d", Stage.DATA)),
         (b"192.0.2.10  c@d", Attempt("test", V4, None, "", "", "c@d", Stage.DATA)),
         (b"192.0.2.10 <> c@d", Attempt("test", V4, None, "", "", "c@d", Stage.DATA)),
+        (b"192.0.2.10 <> bob", Attempt("test", V4, None, "", "", "bob", Stage.DATA)),
+        # Of several recipients none is told.
+        (b"192.0.2.10 a@b, c@d", ALONE),
+        (b"192.0.2.10 a@b, c@d, e@f", ALONE),
+        (b"192.0.2.10 <> a@b, c@d", ALONE),
+        # Filters for OpenSMTPD know nothing but the address.
+        (b"192.0.2.10", ALONE),
+        (b"192.0.2.10 <>", ALONE),
+        (b"192.0.2.10/24", replace(ALONE, client_address=IPv4Address("192.0.2.0"))),
+        (b"::ffff:192.0.2.10", ALONE),
+        (b"2001:DB8::25", replace(ALONE, client_address=IPv6Address("2001:db8::25"))),
+        # No second question comes for a server that probes an address.
+        (
+            b"192.0.2.10 double-bounce@b c@d",
+            Attempt("test", V4, None, "", "double-bounce@b", "c@d", Stage.DATA),
+        ),
+        (
+            b"192.0.2.10 Double-Bounce-7k2m9x@b c@d",
+            Attempt("test", V4, None, "", "Double-Bounce-7k2m9x@b", "c@d", Stage.DATA),
+        ),
+        (b"192.0.2.10 verify@b c@d", Attempt("test", V4, None, "", "verify@b", "c@d")),
         # Bytes stay what they are in addresses, and apart in opaque keys.
         (b"192.0.2.10 j\xc3\xb6rg@b c@d", Attempt("test", V4, None, "", "jörg@b", "c@d")),
         (b"192.0.2.10 \xe9\xff@b c@d", Attempt("test", V4, None, "", "\udce9\udcff@b", "c@d")),
         (b"192.0.2.10 a\xc2\xa0b@b c@d", Attempt("test", V4, None, "", "a\xa0b@b", "c@d")),
         (b"192.0.2.10 a\x00\x1f@b c@d", Attempt("test", V4, None, "", "a\x00\x1f@b", "c@d")),
-        (b"192.0.2.10", raw("192.0.2.10")),
         (b"192.0.2.10 nobody", raw("192.0.2.10 nobody")),
+        (b"192.0.2.10 <> a b", raw("192.0.2.10 <> a b")),
+        (b"192.0.2.10 a@b c@d, e@f", raw("192.0.2.10 a@b c@d, e@f")),
+        (b"192.0.2", raw("192.0.2")),
+        (b"[2001", raw("[2001")),
         (b"192.0.2.10 a b c", raw("192.0.2.10 a b c")),
         (b'192.0.2.10 "A b"@c  D@e', raw('192.0.2.10 "a b"@c d@e')),
         (b"unknown a@b c@d", raw("unknown a@b c@d")),
@@ -114,21 +140,22 @@ def test_what_data_words_mean(data, attempt):
     assert feed(make, b"update " + data + b"\n").heard == [attempt]
 
 
+@pytest.mark.parametrize("data", [b"192.0.2.10", b"192.0.2.10 a@b, c@d"])
 @pytest.mark.parametrize(
-    ("data", "sent"),
+    ("words", "expected"),
     [
-        (b"192.0.2.10 a@b, c@d", b"white"),
-        (b"--grey 192.0.2.10 a@b, c@d, e@f", b"false"),
-        (b"--white 192.0.2.10 a@b, c@d", b"true"),
-        (b"--black 192.0.2.10 a@b, c@d", b"false"),
-        (b"check 192.0.2.10 a@b, c@d", b"white"),
-        (b"status 192.0.2.10 a@b, c@d", b"error: several recipients cannot be one record"),
+        (b"", ALONE),
+        (b"update --grey", ALONE),
+        (b"--black", Command("state", ALONE)),
+        (b"check", Command("check", ALONE)),
+        (b"status", Command("state", ALONE)),
+        (b"add --black", Command("add", ALONE, {"list": "black"})),
+        (b"delete", Command("delete", ALONE)),
     ],
 )
-def test_several_recipients_are_not_judged(data, sent):
-    talk = feed(make, data, eof=True)
-    assert talk.heard == [Ignored()]
-    assert talk.sent == sent
+def test_every_word_takes_an_address_alone_and_several_recipients(words, expected, data):
+    talk = feed(administrator, words + b" " + data, eof=True, respond=lambda asked: {"state": "grey"})
+    assert talk.heard == [expected]
     assert talk.end is Signal.CLOSED
 
 

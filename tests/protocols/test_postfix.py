@@ -180,17 +180,30 @@ def test_of_two_attributes_with_one_name_the_first_counts():
     assert attempt_of(first) == ATTEMPT
 
 
+ONE = "Bob+tag@Test.Example"
+
+
+@pytest.mark.parametrize("sender", ["", "double-bounce@d.example", "Double-Bounce-7k2m9x@D.example"])
 @pytest.mark.parametrize(
-    ("changes", "stage"),
+    ("changes", "stage", "recipient"),
     [
-        ({"protocol_state": "RCPT", "sender": ""}, Stage.RCPT),
-        ({"protocol_state": "DATA", "sender": "", "recipient_count": "1"}, Stage.DATA),
-        ({"protocol_state": "DATA", "sender": "", "recipient_count": None}, Stage.DATA),
+        ({"protocol_state": "RCPT"}, Stage.RCPT, ONE),
+        ({"protocol_state": "DATA", "recipient_count": "1"}, Stage.DATA, ONE),
+        ({"protocol_state": "DATA", "recipient_count": "0"}, Stage.DATA, ONE),
+        ({"protocol_state": "DATA", "recipient_count": None}, Stage.DATA, ONE),
+        # Of several recipients Postfix tells none.
+        ({"protocol_state": "DATA", "recipient": "", "recipient_count": "2"}, Stage.DATA, ""),
+        ({"protocol_state": "DATA", "recipient": "", "recipient_count": "50"}, Stage.DATA, ""),
+        ({"protocol_state": "DATA", "recipient": None, "recipient_count": None}, Stage.DATA, ""),
+        ({"protocol_state": "DATA", "recipient_count": "2"}, Stage.DATA, ""),
+        ({"protocol_state": "DATA", "recipient_count": "many"}, Stage.DATA, ""),
     ],
 )
-def test_stages_that_are_judged(changes, stage):
-    attempt = attempt_of(question(POSTFIX_37, **changes))
-    assert (attempt.stage, attempt.sender, attempt.recipient) == (stage, "", "Bob+tag@Test.Example")
+def test_stages_that_are_judged(changes, stage, recipient, sender):
+    talk = feed(make, question(POSTFIX_37, sender=sender, **changes))
+    assert talk.heard == [replace(ATTEMPT, stage=stage, sender=sender, recipient=recipient)]
+    later = b"action=451 4.7.1 Greylisted, please try again later\n\n"
+    assert talk.sent == (later if stage is Stage.DATA else DEFERRED)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +224,9 @@ def test_stages_that_are_judged(changes, stage):
         ({"request": "junk\x1b"}, r"request='junk\x1b'"),
         ({"request": None}, "without request=smtpd_access_policy"),
         ({"protocol_state": "DATA", "recipient_count": "1"}, ""),
-        ({"protocol_state": "DATA", "sender": "", "recipient": "", "recipient_count": "2"}, ""),
-        ({"protocol_state": "DATA", "sender": "", "recipient_count": "2"}, ""),
-        ({"protocol_state": "DATA", "sender": "", "recipient": None}, ""),
+        ({"protocol_state": "DATA", "recipient": "", "recipient_count": "2"}, ""),
+        ({"protocol_state": "DATA", "sender": "verify@d.example", "recipient_count": "1"}, ""),
+        ({"protocol_state": "DATA", "sender": "double-bouncer@d.example", "recipient_count": "1"}, ""),
     ],
 )
 def test_what_is_not_judged_is_answered_dunno(changes, hint):
@@ -384,7 +397,10 @@ def test_an_answer_is_one_line_whatever_it_says(reply, text):
 
 NAMES = st.sampled_from([*POSTFIX_38, "x", ""])
 VALUES = st.sampled_from(
-    ["", "RCPT", "DATA", "smtpd_access_policy", "unknown", "192.0.2.1", "a=b", "é", "\udcff", "0", "2"]
+    [
+        *["", "RCPT", "DATA", "smtpd_access_policy", "unknown", "192.0.2.1", "a=b", "é", "\udcff", "0", "2"],
+        *["\ra\r", "double-bounce@example.org"],
+    ]
 )
 LINES = st.builds("{}={}\n".format, NAMES, VALUES) | st.sampled_from(["no equals\n", "=\n", "\r\n", "\x00\n"])
 

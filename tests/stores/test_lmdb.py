@@ -99,7 +99,7 @@ async def test_everything_is_there_after_opening_again(tmp_path):
 async def test_the_format_is_the_one_others_read(tmp_path, monkeypatch):
     await fill(tmp_path)
     with lmdb.open(str(tmp_path / "store.mdb"), subdir=False, lib_version=0, max_dbs=8, readonly=True) as env:
-        assert sorted(env.dbs()) == [b"due", b"layout", b"m", b"o", b"r"]
+        assert sorted(env.dbs()) == [b"due", b"k", b"layout", b"m", b"o", b"r"]
 
 
 async def test_another_lmdb_format(tmp_path):
@@ -118,8 +118,45 @@ async def test_a_later_layout(tmp_path):
     with lmdb.open(str(tmp_path / "store.mdb"), subdir=False, lib_version=0, max_dbs=8) as env:
         layout = env.open_db(b"layout", create=False)
         with env.begin(write=True) as txn:
-            txn.put(b"version", b"2", db=layout)
-    assert "written by a later multigrey (layout 2, this one knows 1)" in await refused(tmp_path)
+            txn.put(b"version", b"3", db=layout)
+    assert "written by a later multigrey (layout 3, this one knows 2)" in await refused(tmp_path)
+
+
+def make_older(path: Path) -> None:
+    """As a multigrey without marks left it."""
+    with lmdb.open(str(path), subdir=False, lib_version=0, max_dbs=8) as env:
+        layout, marks = env.open_db(b"layout", create=False), env.open_db(b"k", create=False)
+        with env.begin(write=True) as txn:
+            txn.drop(marks)
+            txn.put(b"version", b"1", db=layout)
+
+
+async def test_a_store_of_before_there_were_marks(tmp_path):
+    await fill(tmp_path)
+    make_older(tmp_path / "store.mdb")
+    for number in range(2):
+        async with running(LmdbStore(options(tmp_path))) as store:
+            assert await get(store, key(7)) == b"x" * 100
+            await put(store, key(number, Table.MARK), b"marks")
+            health = await store.health()
+            assert (health["records"], health["marks"]) == (500, number + 1)
+    with lmdb.open(str(tmp_path / "store.mdb"), subdir=False, lib_version=0, max_dbs=8, readonly=True) as env:
+        layout = env.open_db(b"layout", create=False)
+        with env.begin() as txn:
+            assert txn.get(b"version", db=layout) == b"2"
+
+
+async def test_a_backup_of_before_there_were_marks_is_upgraded_too(tmp_path):
+    target = tmp_path / "restored" / "store.mdb"
+    target.parent.mkdir()
+    await fill(tmp_path / "state")
+    async with running(LmdbStore(options(tmp_path / "state"))) as store:
+        await store.backup(str(target))
+    make_older(target)
+    async with running(LmdbStore(options(target.parent))) as store:
+        await store.compact()
+        assert await count(store, key(1, Table.MARK)) == 1
+        assert len(await everything(store)) == 500
 
 
 @pytest.mark.parametrize(
@@ -344,6 +381,28 @@ async def test_a_full_map_refuses_until_there_is_room(tmp_path):
         assert await get(store, key(100_000)) == b"z" * 300
 
 
+async def grow_until_refused(store, grown: list[int]) -> None:
+    """Make two thousand rows longer, all by one mark, again and again."""
+    for length in range(23, 900, 23):
+        for number in range(2000):
+            await put(store, key(number, Table.MARK), bytes(length), durable=number % 100 == 99)
+        grown.append(length)
+
+
+async def test_a_full_map_refuses_rows_that_grow(tmp_path):
+    """What was acknowledged stays."""
+    grown: list[int] = []
+    async with running(LmdbStore(options(tmp_path, 1 << 20))) as store:
+        with pytest.raises(StoreError, match="full: raise"):
+            await grow_until_refused(store, grown)
+        assert len(grown) > 2
+        assert (await store.health())["used"] <= 1 << 20
+    async with running(LmdbStore(options(tmp_path, 1 << 20))) as store:
+        rows = await everything(store, Table.MARK, 1000)
+        assert len(rows) == 2000
+        assert {len(value) for value in rows.values()} <= {grown[-1], grown[-1] + 23}
+
+
 async def test_a_smaller_map_than_the_file(tmp_path):
     await fill(tmp_path, 20_000)
     async with running(LmdbStore(options(tmp_path, 1 << 20))) as store:
@@ -396,6 +455,7 @@ async def test_backup(tmp_path):
     try:
         async with running(LmdbStore(options(tmp_path / "state"))) as store:
             await put(store, key(1), b"x", durable=False)
+            await put(store, key(1, Table.MARK), b"marks", durable=False)
             async with trio.open_nursery() as nursery:
                 for number in range(20):
                     nursery.start_soon(count, store, key(number, Table.ORIGIN))
@@ -410,6 +470,7 @@ async def test_backup(tmp_path):
     target.rename(restored / "store.mdb")
     async with running(LmdbStore(options(restored))) as store:
         assert await get(store, key(1)) == b"x"
+        assert await get(store, key(1, Table.MARK)) == b"marks"
         await put(store, key(2), b"y")
 
 
@@ -447,6 +508,7 @@ async def test_compacting_while_working(tmp_path):
             nursery.start_soon(store.compact)
             for number in range(50):
                 nursery.start_soon(count, store, key(number % 10, Table.ORIGIN))
+                nursery.start_soon(count, store, key(number % 10, Table.MARK))
                 nursery.start_soon(get, store, key(number))
             nursery.start_soon(everything, store)
         assert path.stat().st_size < before
@@ -454,6 +516,7 @@ async def test_compacting_while_working(tmp_path):
         assert names == ["lock", "store.mdb", "store.mdb-lock"]
         assert len(await everything(store)) == 5000
         assert list((await everything(store, Table.ORIGIN)).values()) == [b"5"] * 10
+        assert list((await everything(store, Table.MARK)).values()) == [b"5"] * 10
     async with running(LmdbStore(options(tmp_path))) as store:
         assert len(await everything(store)) == 5000
         await store.compact()
@@ -475,10 +538,12 @@ async def test_health(tmp_path):
     await fill(tmp_path, 1000)
     async with running(LmdbStore(options(tmp_path))) as store:
         await put(store, key(1, Table.META), b"x", durable=False)
-        await touch(store, key(1, Table.META), durable=True)
+        await put(store, key(2, Table.MARK), b"x", durable=False)
+        await touch(store, key(2, Table.MARK), durable=True)
         health = await store.health()
         assert health["backend"] == "lmdb"
-        assert (health["records"], health["origins"], health["meta"], health["pending"]) == (1000, 0, 1, 0)
+        figures = ("records", "origins", "meta", "marks", "pending")
+        assert [health[name] for name in figures] == [1000, 0, 1, 1, 0]
         assert 100_000 < health["used"] <= health["file"] < health["map_size"]
         assert health["last_commit_us"] > 0
         assert health["commit_failures"] == 0

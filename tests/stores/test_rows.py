@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrey.model import Entry, Table
-from multigrey.stores.rows import HEAD, Rows
+from multigrey.stores.rows import HEAD, LAYOUT, Rows, upgrade
 from tests.support.stores import key
 
 
@@ -139,3 +139,51 @@ def test_layout_of_a_row(rows, txn):
     assert txn.get(key(1)[1], db=handle) == bytes.fromhex("0000000000000102" * 2) + b"value"
     assert txn.get(key(2)[1], db=handle) == b"\xff" * HEAD + b"value"
     assert looks(rows, txn) == {key(1): 258}
+
+
+def older(path):
+    """A file of layout 1, which has no table of marks."""
+    with lmdb.open(str(path), subdir=False, max_dbs=8, lib_version=0, sync=False) as env:
+        layout = env.open_db(b"layout")
+        for name in (b"r", b"o", b"m", b"due"):
+            env.open_db(name)
+        with env.begin(write=True) as txn:
+            txn.put(b"version", b"1", db=layout)
+
+
+def test_a_file_of_before_there_were_marks_can_be_read(tmp_path):
+    older(tmp_path / "rows.mdb")
+    with lmdb.open(
+        str(tmp_path / "rows.mdb"), subdir=False, max_dbs=8, lib_version=0, readonly=True, lock=False
+    ) as env:
+        rows = Rows(env)
+        assert set(rows.databases) == {Table.RECORD, Table.ORIGIN, Table.META}
+        with env.begin() as txn:
+            assert rows.counts(txn) == dict.fromkeys(rows.databases, 0)
+            assert rows.pages(txn) == 1  # the layout
+            assert rows.scan(txn, Table.RECORD, b"", 1) == ([], b"")
+
+
+def test_upgrading_gives_it_the_table_once(tmp_path):
+    older(tmp_path / "rows.mdb")
+    with lmdb.open(str(tmp_path / "rows.mdb"), subdir=False, max_dbs=8, lib_version=0, sync=False) as env:
+        for _ in range(2):
+            upgrade(env)
+            rows = Rows(env)
+            assert rows.layout == LAYOUT
+            with env.begin(write=True) as txn:
+                rows.write(txn, {key(1, Table.MARK): Entry(b"x", 100)})
+                assert check(rows, txn) == {key(1, Table.MARK): Entry(b"x", 100)}
+        transaction = env.info()["last_txnid"]
+        upgrade(env)
+        assert env.info()["last_txnid"] == transaction
+
+
+def test_a_file_of_a_later_layout_is_left_alone(tmp_path):
+    older(tmp_path / "rows.mdb")
+    with lmdb.open(str(tmp_path / "rows.mdb"), subdir=False, max_dbs=8, lib_version=0, sync=False) as env:
+        with env.begin(write=True) as txn:
+            txn.put(b"version", b"%d" % (LAYOUT + 1), db=env.open_db(b"layout", txn=txn))
+        upgrade(env)
+        assert Rows(env).layout == LAYOUT + 1
+        assert b"k" not in env.dbs()

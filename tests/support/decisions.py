@@ -12,7 +12,7 @@ from tests.support.clocks import START
 ATTEMPT = Attempt(
     "smtp", ip_address("192.0.2.10"), "mx1.example.org", "mx1.example.org", "a@example.org", "b@example.net"
 )
-_DEFERRED = {Reason.NEW, Reason.EARLY, Reason.EXPIRED}
+_DEFERRED = {Reason.NEW, Reason.EARLY, Reason.EXPIRED, Reason.OVER_LIMIT}
 
 
 def attempt(**changes: Any) -> Attempt:

@@ -10,8 +10,8 @@ from pathlib import Path
 import trio
 
 from multigrey.contracts import Store, StoreOptions
-from multigrey.decision import Policy
 from multigrey.engine import Engine
+from multigrey.greylist.policy import Policy
 from multigrey.judging import Setup
 from multigrey.keys import NETWORK_KEY, ClientNetwork, KeyScheme, Recipient, Sender
 from multigrey.model import DecisionEvent

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from multigrey.addresses import host_name, normalise_address, split_address
 from multigrey.model import Attempt, Origin
+from multigrey.senders import listed_forms
 from multigrey.whitelists.conditions import Condition, network_condition
 
 NETWORKS = ["192.0.2.0/24", "192.0.2.0/25", "192.0.2.1/32", "0.0.0.0/1", "2001:db8::/32", "2001:db8::1/128"]
@@ -16,6 +17,8 @@ ADDRESSES = ["192.0.2.1", "192.0.2.200", "203.0.113.9", "2001:db8::1", "2001:db8
 NAMES = ["example.org", "mx.example.org", "a.mx.example.org", "notexample.org", "example.net", "org"]
 USERS = ["bob", "bob+list", "bob+list+x", "alice"]
 MAILBOXES = [f"{user}@{domain}" for user in USERS for domain in NAMES[:3]]
+WRAPPED = ["prvs=1234abcdef=bob@example.org", "Btv1==0775a20b9c2==bob+list@mx.example.org"]
+WRAPPED += ["bob-alice=example.org@mx.example.org", "srs0=hh=tt=example.org=bob@example.net"]
 REGEXES = ["^mx", "example\\.org$", "bob", "list"]
 
 
@@ -51,7 +54,7 @@ ATTEMPTS = st.builds(
     client_address=st.none() | st.sampled_from(ADDRESSES).map(ip_address),
     client_name=st.none() | st.sampled_from([*NAMES, "MX.Example.ORG."]) | ODD,
     helo=ODD,
-    sender=st.sampled_from(["", *MAILBOXES, "Bob+LIST@example.org", "bob"]) | ODD,
+    sender=st.sampled_from(["", *MAILBOXES, *WRAPPED, "Bob+LIST@example.org", "bob"]) | ODD,
     recipient=st.sampled_from([*MAILBOXES, "postmaster"]) | ODD,
     raw=st.sampled_from(["", "", "", "made up"]),
 )
@@ -75,7 +78,12 @@ def holds(condition, attempt, origin):
         return bool(name) and named(how, text, name)
     if attempt.raw:
         return False
-    address = normalise_address(attempt.sender if subject == "sender" else attempt.recipient)
+    address, recipient = normalise_address(attempt.sender), normalise_address(attempt.recipient)
+    texts = listed_forms(address, recipient) if subject == "sender" else [recipient]
+    return any(address_holds(how, text, address) for address in texts)
+
+
+def address_holds(how, text, address):
     local, domain = split_address(address)
     if how == "regex":
         return bool(re.search(text, address, re.IGNORECASE))

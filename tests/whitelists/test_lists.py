@@ -40,12 +40,60 @@ def test_the_match_names_file_line_entry_and_owner(make):
         '# x\n\n[[entry]]\nclient = ".Example.org"\nowner = "ops"\n[[entry]]\nsender = "<>"\n', owner="all"
     )
     assert source.match(attempt(client_name="mx.example.org")) == Match(
-        "list", "partners.toml:3 client=.example.org", "ops"
+        "list", "partners.toml:3 client=.example.org", "ops", carries=True
     )
-    assert source.match(attempt(sender="")) == Match("list", "partners.toml:6 sender=<>", "all")
+    assert source.match(attempt(sender="")) == Match("list", "partners.toml:6 sender=<>", "all", carries=True)
     assert source.match(attempt()) is None
     assert source.count == 2
     assert source.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "carries"),
+    [
+        ('client = "mx.example.org"', True),
+        ('sender = "a@example.com"', True),
+        ('sender_domain = "example.com"', True),
+        ('recipient = "b@example.net"', False),
+        ('recipient_domain = "example.net"', False),
+        ('client = "mx.example.org"\nrecipient = "b@example.net"', False),
+    ],
+)
+def test_who_names_a_recipient_says_nothing_of_the_others_of_a_message(make, keys, carries):
+    match = make(f"[[entry]]\n{keys}\n").match(attempt(client_name="mx.example.org"))
+    assert match is not None
+    assert match.carries is carries
+
+
+@pytest.mark.parametrize(
+    ("entry", "sender", "matches"),
+    [
+        ("alice@partner.example", "prvs=1234abcdef=alice@partner.example", True),
+        ("alice@partner.example", "PRVS=1234abcdef=Alice+x@Partner.Example", True),
+        ("alice@partner.example", "btv1==0775a20b9c2==alice@partner.example", True),
+        ("alice@partner.example", "msprvs1=20192pa=alice@partner.example", True),
+        ("alice@partner.example", "alice-b=example.net@partner.example", True),
+        ("alice@", "prvs=1234abcdef=alice@partner.example", True),
+        ("@partner.example", "prvs=1234abcdef=alice@partner.example", True),
+        ("/^alice@/", "prvs=1234abcdef=alice@partner.example", True),
+        ("prvs=1234abcdef=alice@partner.example", "prvs=1234abcdef=alice@partner.example", True),
+        ("/^prvs=/", "prvs=1234abcdef=alice@partner.example", True),
+        ("bob@partner.example", "prvs=1234abcdef=alice@partner.example", False),
+        ("alice@other.example", "prvs=1234abcdef=alice@partner.example", False),
+        # anybody can write any address into his own domain's SRS
+        ("alice@partner.example", "srs0=hh=tt=partner.example=alice@forward.example", False),
+        ("alice@", "srs0=hh=tt=partner.example=alice@forward.example", False),
+        ("@partner.example", "srs0=hh=tt=partner.example=alice@forward.example", False),
+        ("alice@partner.example", "info+srs=hh=tt=partner.example=alice@firm.onmicrosoft.com", False),
+        ("alice@partner.example", "prvs=1234abcdef=srs0=hh=tt=partner.example=alice@forward.example", False),
+        ("@forward.example", "srs0=hh=tt=partner.example=alice@forward.example", True),
+    ],
+)
+@pytest.mark.parametrize("further", ["", '\nrecipient = "b@example.net"'])
+def test_an_entry_holds_whatever_the_senders_domain_wraps_around_it(make, entry, sender, matches, further):
+    source = make(f"[[entry]]\nsender = '{entry}'{further}\n")
+    assert bool(source.match(attempt(sender=sender))) is matches
+    assert len(source.every(attempt(sender=sender))) == matches
 
 
 def test_all_given_conditions_must_hold(make):

@@ -87,7 +87,7 @@ def test_client_names(clients, entry, name, matches):
     source = clients(f"{entry}\n")
     assert (source.count, source.warnings) == (1, ())
     found = source.match(attempt(name=name))
-    assert found == (Match("postgrey-clients", entry) if matches else None)
+    assert found == (Match("postgrey-clients", entry, carries=True) if matches else None)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_client_addresses(clients, entry, address, matches):
     source = clients(f"{entry}\n")
     assert (source.count, source.warnings) == (1, ())
     found = source.match(attempt(address))
-    assert found == (Match("postgrey-clients", entry) if matches else None)
+    assert found == (Match("postgrey-clients", entry, carries=True) if matches else None)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 Registers the slow source `spf`, asked only for attempts that would be deferred:
     origin   `spf:DOMAIN` if the domain authorises the client, and not just anybody
     traits   `spf:RESULT`, RESULT as in RFC 7208 section 2.6; with `temperror` nobody can tell the others
+    own      if the client is one of the domain's own hosts, of which there are few (see `own_hosts`)
+    listed_by  the domains whose records list the client, from the innermost `include` to the domain itself
 The domain is that of the envelope sender, of the HELO for the null sender.
 """
 
@@ -11,9 +13,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import replace
 from ipaddress import ip_address
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 import trio
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -24,7 +26,17 @@ from multigrey.hookspecs import hookimpl
 from multigrey.lookups import Breaker, TtlCache
 from multigrey.model import Attempt, Findings, Origin
 from multigrey_spf.dnslookup import Known, Lookups, Resolver, StubResolver
-from multigrey_spf.evaluation import RESULTS, Outcome, Question, Session, evaluate, is_local
+from multigrey_spf.evaluation import (
+    RESULTS,
+    IsOwn,
+    Outcome,
+    Question,
+    Session,
+    evaluate,
+    is_local,
+    nobodys,
+)
+from multigrey_spf.own_hosts import own_hosts
 
 __all__ = ["SpfSettings", "SpfSource", "multigrey_register", "multigrey_settings", "question_of"]
 
@@ -42,6 +54,19 @@ _LONGEST_DOMAIN = 253
 _NOT_IN_THE_DNS = frozenset({"internal", "invalid", "local", "localhost", "onion"})
 """Top labels that public name servers have nothing to say about (RFC 6761, 6762, 7686)."""
 _WARN_EVERY = 600.0
+
+RegisteredDomain = Callable[[str], str | None]
+"""The registered domain of a name, None if it has none."""
+
+
+def _unknown(name: str) -> str | None:
+    del name
+    return None
+
+
+_Asked = tuple[object, str, bool]
+"""Client, domain, and whether it was asked if the client is one of the domain's own hosts."""
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -101,16 +126,24 @@ class SpfSource:
     traits = _TRAITS
 
     def __init__(
-        self, settings: SpfSettings, resolver: Resolver, monotonic: Callable[[], float] = trio.current_time
+        self,
+        settings: SpfSettings,
+        resolver: Resolver,
+        monotonic: Callable[[], float] = trio.current_time,
+        registered_domain: RegisteredDomain = _unknown,
     ) -> None:
-        """`monotonic` is the time, in seconds, the memory and the pauses go by."""
+        """`monotonic` is the time, in seconds, the memory and the pauses go by.
+
+        Without `registered_domain` no domain has hosts of its own.
+        """
+        self._registered_domain = registered_domain
         self._budget = settings.budget
         self._checks = settings.checks
         self._failure_ttl = settings.min_ttl
         self._monotonic = monotonic
         self._limiter = trio.CapacityLimiter(settings.checks)
         self._running = 0
-        self._results: TtlCache[tuple[object, str], Outcome] = TtlCache(monotonic, settings.cache)
+        self._results: TtlCache[_Asked, Outcome] = TtlCache(monotonic, settings.cache)
         self._silent_until: dict[str, float] = {}
         self.lookups = Lookups(
             resolver,
@@ -121,7 +154,7 @@ class SpfSource:
             size=settings.cache,
         )
         self.counts: Counter[str] = Counter()
-        """Checks by result, and `authorised`, `remembered`, `busy`, `paused`, `late`, `broken`."""
+        """Checks by result, and `authorised`, `own`, `remembered`, `busy`, `paused`, `late`, `broken`."""
 
     async def ask(self, attempt: Attempt) -> Findings:
         """What the sender's domain says of the client; raises nothing, waits no longer than the budget."""
@@ -131,7 +164,9 @@ class SpfSource:
         if question is None:
             self.counts["none"] += 1
             return _FINDINGS["none"]
-        outcome = self._results.get((question.client, question.domain))
+        if attempt.sender:  # bounces earn nothing, whoever sends them
+            question = replace(question, home=self._registered_domain(question.domain) or "")
+        outcome = self._results.get(_key(question))
         if outcome is not None:
             self.counts["remembered"] += 1
         elif self._running >= self._checks:
@@ -146,35 +181,68 @@ class SpfSource:
         if not outcome.authorised:
             return _FINDINGS[outcome.result]
         self.counts["authorised"] += 1
+        self.counts["own"] += outcome.own
         return Findings(
-            origin=Origin(f"spf:{question.domain}", named=True), traits=_FINDINGS[outcome.result].traits
+            origin=Origin(f"spf:{question.domain}", named=True),
+            traits=_FINDINGS[outcome.result].traits,
+            own=outcome.own,
+            listed_by=outcome.listed_by,
         )
 
     async def _check(self, question: Question) -> Outcome:
         session = Session(self._ask_from_thread)
+        outcome: Outcome | None = None
         self._running += 1
         try:
             with trio.move_on_after(self._budget) as scope:
                 outcome = await self._evaluate(question, session)
+                if outcome.own:
+                    outcome = await self._measure(question, session, outcome)
         finally:
             self._running -= 1
         now = self._monotonic()
         if scope.cancelled_caught:
             self.lookups.timed_out(session.pending)
-            self._note("late", f"a check took longer than {self._budget:g} s (budget in [plugins.spf])")
-            outcome = Outcome("temperror", authorised=False, until=now + self._failure_ttl, reusable=True)
+            outcome = self._late(outcome, now + self._failure_ttl)
+        assert outcome is not None
         if outcome.reusable:
-            self._results.put((question.client, question.domain), outcome, outcome.until - now)
+            self._results.put(_key(question), outcome, outcome.until - now)
         return outcome
 
+    def _late(self, outcome: Outcome | None, until: float) -> Outcome:
+        """What is known when the time is over: who passed has passed, even if it is not known as what."""
+        if outcome is not None:
+            return replace(outcome, own=False, until=min(outcome.until, until))
+        self._note("late", f"a check took longer than {self._budget:g} s (budget in [plugins.spf])")
+        return Outcome("temperror", authorised=False, until=until, reusable=True)
+
     async def _evaluate(self, question: Question, session: Session) -> Outcome:
-        # Not abandoned when the time is over: the question it waits for is cancelled, which ends the
-        # thread at once, so there are never more threads than checks.
         try:
-            return await trio.to_thread.run_sync(partial(evaluate, question, session), limiter=self._limiter)
+            return await self._in_thread(evaluate, question, session)
         except Exception:  # noqa: BLE001  (pyspf met what it was not made for; it is in the log)
             self._note("broken", f"the check of {question.domain} failed", trace=True)
             return Outcome("temperror", authorised=False, until=0, reusable=False)
+
+    async def _measure(self, question: Question, session: Session, outcome: Outcome) -> Outcome:
+        """The same outcome, with what is known now of the domain's own hosts."""
+        try:
+            own, scattered = await self._in_thread(own_hosts, question, session)
+        except Exception:  # noqa: BLE001  (likewise)
+            self._note("broken", f"the hosts of {question.domain} could not be counted", trace=True)
+            own = scattered = False
+        return replace(outcome, own=own, authorised=not scattered, until=session.until)
+
+    async def _in_thread(
+        self, work: Callable[[Question, Session, IsOwn], _T], question: Question, session: Session
+    ) -> _T:
+        # Not abandoned when the time is over: the question it waits for is cancelled, which ends the
+        # thread at once, so there are never more threads than checks.
+        is_own = self._is_own(question.home)
+        return await trio.to_thread.run_sync(work, question, session, is_own, limiter=self._limiter)
+
+    def _is_own(self, home: str) -> IsOwn:
+        """Whether names lie in this registered domain."""
+        return (lambda name: self._registered_domain(name) == home) if home else nobodys
 
     def _ask_from_thread(self, name: str, kind: str) -> Known:
         return trio.from_thread.run(self.lookups.ask, name, kind)
@@ -188,6 +256,10 @@ class SpfSource:
         self._silent_until[what] = now + _WARN_EVERY
         count = self.counts[what]
         _log.warning("spf: %s; such mail is judged without SPF (%d so far)", why, count, exc_info=trace)
+
+
+def _key(question: Question) -> _Asked:
+    return question.client, question.domain, bool(question.home)
 
 
 def question_of(attempt: Attempt) -> Question | None:
@@ -224,9 +296,12 @@ def multigrey_settings() -> tuple[str, type[BaseModel]]:
 
 
 @hookimpl
-def multigrey_register(registry: Registry, settings: Mapping[str, BaseModel]) -> None:
+def multigrey_register(
+    registry: Registry, settings: Mapping[str, BaseModel], registered_domain: RegisteredDomain
+) -> None:
     """Register the source; ResolverError when there is nobody to ask."""
     wanted = settings.get("spf")
     if isinstance(wanted, SpfSettings):
         resolver = StubResolver(wanted.budget, wanted.nameservers, wanted.port)
-        registry.slow_source("spf", SpfSource(wanted, resolver))
+        source = SpfSource(wanted, resolver, registered_domain=registered_domain)
+        registry.slow_source("spf", source)

@@ -14,6 +14,9 @@ matched in the first record only, so `Check` watches the methods all terms go th
     include, redirect  `check1`, with the domain
 
 Names are made from domain specifications by `expand`, which therefore knows the macros in them.
+
+Whether the client may be one of the domain's own hosts is seen on that way; how many such hosts there
+are, `own_hosts` finds out.
 """
 
 from __future__ import annotations
@@ -27,10 +30,24 @@ from typing import Any
 
 import spf  # type: ignore[import-untyped]  # (pyspf has no types)
 
+from multigrey.addresses import host_name
 from multigrey.model import Address
 from multigrey_spf.dnslookup import Asked, Known, Value
 
-__all__ = ["RESULTS", "Check", "Outcome", "Question", "Session", "Way", "evaluate", "is_local", "strangers"]
+__all__ = [
+    "LOCAL",
+    "RESULTS",
+    "Check",
+    "IsOwn",
+    "Outcome",
+    "Question",
+    "Session",
+    "Way",
+    "evaluate",
+    "is_local",
+    "nobodys",
+    "strangers",
+]
 
 RESULTS = ("pass", "fail", "softfail", "neutral", "none", "temperror", "permerror")
 """RFC 7208 section 2.6."""
@@ -48,13 +65,23 @@ _MACRO = re.compile(r"%\{([A-Za-z])")
 _SENDERS_CHOICE = frozenset("lshp")
 """Macros made of what the client says of itself: local part, sender, HELO, reverse name."""
 
-_LOCAL = tuple(
+LOCAL = tuple(
     ip_network(text)
     for text in (
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
         *("192.168.0.0/16", "224.0.0.0/3", "::/8", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
     )
 )
+"""Private, on this link, multicast or reserved: no domain speaks of these."""
+
+IsOwn = Callable[[str], bool]
+"""Whether a name lies in the registered domain of the domain that is asked."""
+
+
+def nobodys(name: str) -> bool:
+    """An `IsOwn` for when nobody wants to know."""
+    del name
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +94,8 @@ class Question:
     local: str
     """Local part of the sender, in ASCII."""
     helo: str
+    home: str = ""
+    """Registered domain of `domain`; "": nobody wants to know whether the client is one of its hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +110,10 @@ class Outcome:
     """Monotonic time up to which all answers it rests on may be believed."""
     reusable: bool
     """Whether it would be the same for every local part and HELO."""
+    own: bool = False
+    """Whether it passed as one of the domain's own hosts; `evaluate` does not know yet if these are few."""
+    listed_by: tuple[str, ...] = ()
+    """Domains whose records list the client, from the one with the term that matched to the one asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +122,12 @@ class Way:
 
     prefix: int | None
     """Prefix length of the network; None: by `exists`."""
-    macros: frozenset[str]
+    macros: frozenset[str] = frozenset()
     """Letters of those in the domain specifications on the way."""
+    own: bool = False
+    """Whether all names on the way are the domain's own."""
+    records: tuple[str, ...] = ()
+    """Domains of the records on the way, the last one first."""
 
 
 class Session:
@@ -124,7 +161,7 @@ class Session:
 class Check(spf.query):  # type: ignore[misc]  # (see the import)
     """pyspf's evaluation, over a session, that notes the way."""
 
-    def __init__(self, question: Question, session: Session) -> None:
+    def __init__(self, question: Question, session: Session, is_own: IsOwn = nobodys) -> None:
         """Evaluates nothing yet: see `check`."""
         super().__init__(
             i=str(question.client), s=f"{question.local}@{question.domain}", h=question.helo, strict=True
@@ -132,8 +169,10 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         self.l, self.o = question.local, question.domain  # pyspf splits at the first "@"
         self.d = self.o
         self._session = session
+        self._is_own = is_own
         self._macros_in: dict[str, frozenset[str]] = {}
-        self._asked: frozenset[str] = frozenset()
+        self._asked = ""
+        """The name `a` or `mx` has asked for."""
         self.way: Way | None = None
         """Of a pass: by what network or `exists`; None: by `all` or `ptr`."""
         self.personal = False
@@ -198,35 +237,43 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         """One record of a domain that was named by a term."""
         found: tuple[str, int, str] = super().check1(spf, domain, recursion)
         if self.way is not None:
-            self.way = replace(self.way, macros=self.way.macros | self._macros_of(domain))
+            way, name = self.way, host_name(domain)
+            self.way = replace(
+                way,
+                macros=way.macros | self._macros_of(domain),
+                own=way.own and self._is_own(name),
+                records=(*way.records, name),
+            )
         return found
 
     def _forget(self) -> None:
         self.way = None
-        self._asked = frozenset()
+        self._asked = ""
 
     def dns_a(self, domainname: str, A: str = "A") -> list[Value]:  # noqa: N803  (pyspf's)
         """Addresses of a name; if nothing follows, they were asked for by `exists`."""
         addresses: list[Value] = super().dns_a(domainname, A)
         self._forget()
         if addresses:
-            self._asked = self._macros_of(domainname)
-            self.way = Way(None, self._asked)
+            self._asked = domainname
+            self.way = Way(None, self._macros_of(domainname))
         return addresses
 
     def dns_mx(self, domainname: str) -> list[Value]:
         """Addresses of a domain's mail servers."""
         addresses: list[Value] = super().dns_mx(domainname)
-        self._asked = self._macros_of(domainname)
+        self._asked = domainname
         return addresses
 
     def cidrmatch(self, ipaddrs: list[Any], n: int) -> bool:
         """Whether the client is in one of these networks."""
-        macros = self._asked
+        name = self._asked
         self._forget()
         matched = bool(super().cidrmatch(ipaddrs, n))
         if matched:
-            self.way = Way(n, macros)
+            self.way = (
+                Way(n, self._macros_of(name), own=self._is_own(host_name(name))) if name else Way(n, own=True)
+            )
         return matched
 
     def validated_ptrs(self) -> list[str]:
@@ -236,17 +283,26 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         return names
 
 
-def evaluate(question: Question, session: Session, check: type[Check] = Check) -> Outcome:
+def evaluate(question: Question, session: Session, is_own: IsOwn = nobodys) -> Outcome:
     """The whole check; waits for the DNS, so it belongs into a thread."""
-    first = check(question, session)
+    first = Check(question, session, is_own)
     result = first.check()[0]
-    authorised = result == "pass" and _says_who(first.way, question, session)
-    return Outcome(result, authorised, session.until, reusable=not first.personal)
+    way = first.way
+    if result != "pass" or way is None or not _says_who(way, question, session):
+        return Outcome(result, authorised=False, until=session.until, reusable=not first.personal)
+    return Outcome(
+        result,
+        authorised=True,
+        until=session.until,
+        reusable=not first.personal,
+        own=way.own and way.prefix is not None and not way.macros,
+        listed_by=way.records,
+    )
 
 
-def _says_who(way: Way | None, question: Question, session: Session) -> bool:
+def _says_who(way: Way, question: Question, session: Session) -> bool:
     """Whether it is a way for some, not for everybody."""
-    if way is None or way.macros & _SENDERS_CHOICE:
+    if way.macros & _SENDERS_CHOICE:
         return False
     if way.prefix is not None and way.prefix < _WIDEST[question.client.version]:
         return False
@@ -262,7 +318,7 @@ def _says_who(way: Way | None, question: Question, session: Session) -> bool:
 
 def is_local(address: Address) -> bool:
     """Whether an address is private, on this link, multicast or reserved: no domain speaks of those."""
-    return any(address in network for network in _LOCAL if network.version == address.version)
+    return any(address in network for network in LOCAL if network.version == address.version)
 
 
 def strangers(client: Address) -> tuple[Address, Address]:

@@ -68,10 +68,11 @@ class WildZone(Zone):
         return await super().resolve(name, kind)
 
 
-def source(records, **settings):
+def source(records, *, registered_domain=None, **settings):
     """A source over a zone (or over the records of one)."""
     zone = records if hasattr(records, "resolve") else Zone(records)
-    return SpfSource(SpfSettings.model_validate(settings), zone)
+    more = {} if registered_domain is None else {"registered_domain": registered_domain}
+    return SpfSource(SpfSettings.model_validate(settings), zone, **more)
 
 
 def attempt(address="192.0.2.1", sender="alice@example.org", helo="mx.example.org", raw=""):

@@ -56,12 +56,18 @@ def register(entry_point):
     return register
 
 
-def found(result, domain=None):
-    """Findings of one result, and of an origin if there is a domain."""
+def found(result, domain=None, *, own=False):
+    """Findings of one result, and of an origin if there is a domain, whose own record lists the client."""
     origin = None if domain is None else Origin(f"spf:{domain}", named=True)
     others = frozenset(f"spf:{other}" for other in RESULTS if other != result)
     unanswered = others if result == "temperror" else frozenset()
-    return Findings(origin=origin, traits=frozenset({f"spf:{result}"}), unanswered=unanswered)
+    return Findings(
+        origin=origin,
+        traits=frozenset({f"spf:{result}"}),
+        unanswered=unanswered,
+        own=own,
+        listed_by=() if domain is None else (domain,),
+    )
 
 
 # --- the plugin ---
@@ -446,7 +452,7 @@ async def test_no_more_checks_at_once_than_allowed(nursery, caplog):
 
 
 async def test_what_pyspf_was_not_made_for_is_logged_and_no_more(monkeypatch, caplog):
-    def broken(question, session):
+    def broken(question, session, is_own):
         raise ZeroDivisionError
 
     monkeypatch.setattr(multigrey_spf, "evaluate", broken)
@@ -505,5 +511,5 @@ async def test_a_server_that_never_answers_costs_the_budget(wire):
 
 async def test_the_registered_source_asks_the_configured_server(wire, register):
     built = register(nameservers=["127.0.0.1"], port=wire.port, budget=5)
-    assert await built.slow_sources["spf"].ask(attempt()) == found("pass", "example.org")
+    assert await built.slow_sources["spf"].ask(attempt()) == found("pass", "example.org", own=True)
     assert built.counters.failures == {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from multigrey_web.answers import Answer
 from multigrey_web.charts import by_day, decided, delays, growth, traffic
 from multigrey_web.tables import Column, sorted_table
+from multigrey_web.words import moment, number
 
 __all__ = ["DAYS", "days_of", "lost", "origin", "origins", "overview", "record", "review", "waiting"]
 
@@ -17,6 +18,7 @@ DAYS = {"1": "24 hours", "7": "7 days", "30": "30 days"}
 _SHORT = 8
 """Rows of a table on the first page."""
 _MOST_DECISIONS = 100
+_MOST_FLOODS = 5
 _MODES = {
     "observe": "Greylisting is only observed: nobody is deferred.",
     "off": "Greylisting is switched off: everybody passes.",
@@ -86,11 +88,29 @@ def _notices(status: Mapping[str, Any]) -> list[str]:
     elif status["store"].get("failing"):
         found.append("The store cannot be written.")
     if status.get("limits", {}).get("full"):
-        found.append("The store is full: new senders are remembered only roughly.")
+        found.append(
+            "The store is full: new senders are remembered by a mark only, and their retries still pass."
+        )
+    found += _of_traffic(status)
     failures = sum(plugin["failures"] for plugin in status["plugins"])
     if failures:
         found.append(f"Plugins failed {failures} times: multigrey status names them.")
     return found
+
+
+def _of_traffic(status: Mapping[str, Any]) -> Iterator[str]:
+    """Input that cannot be true, and floods, the worst first."""
+    for row in status.get("input", ()):
+        yield f"{row['what']}; usually {row['cause']}."
+        yield f"Remedy: {row['remedy']}."
+    floods = status.get("floods", ())
+    for row in floods[:_MOST_FLOODS]:
+        yield (
+            f"{row['network']} is over the limit of new records since {moment(row['since'])} UTC: "
+            f"{number(row['attempts'])} attempts in the last hour; their retries still pass."
+        )
+    if (more := len(floods) - _MOST_FLOODS) > 0:
+        yield f"{number(more)} more are over the limit of new records: multigrey status names them."
 
 
 def _due(report: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:

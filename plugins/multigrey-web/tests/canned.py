@@ -62,6 +62,8 @@ ANSWERS = {
         "overrides": [],
         "store": {"records": 12, "used": 4096},
         "limits": {"full": False},
+        "floods": [],
+        "input": [],
         "plugins": [{"name": "web", "failures": 0}],
     },
     "growth": {
@@ -80,6 +82,7 @@ ANSWERS = {
         "more": False,
         "traffic": {"decisions": 20, "passed_at_once": 7, "first": NOW - 80_000},
         "delays": delays(),
+        "first_figures": None,
         "slot": 3600,
         "slots": [{"begin": NOW - 3600, "deferred": 5, "returned": 3, "passed": 7}],
         "histogram": [1, 1, 1, 0, 0, 0, 0, 0, 0, 0],

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 import trio
-from canned import ANSWERS, KEY, NOW, Asked, lost, origin, waits
+from canned import ANSWERS, KEY, NOW, Asked, delays, lost, origin, waits
 from multigrey_web.answers import Answers
 from multigrey_web.app import Site, make_app
 from multigrey_web.guard import LOOPBACK, Guard
@@ -285,6 +285,25 @@ async def test_what_takes_long_comes_later(autojump_clock):
             assert "still being gathered" in found.tree.words
 
 
+async def test_what_never_came_back_is_no_nought_before_it_can_be_known():
+    early = {**ANSWERS["report"], "delays": delays(never=0), "first_figures": NOW + 86_400}
+    async with browsing(Asked(report=early)) as fetch:
+        words = (await fetch("/")).tree.words
+    assert "Never came back – too early to tell: first figures on 2026-09-22" in words
+    async with browsing(Asked(report={**early, "first_figures": None})) as fetch:
+        assert "Never came back 0 which" in (await fetch("/")).tree.words
+
+
+FLOOD = {"network": "94.102.49.0/24", "since": NOW, "seconds": 9, "attempts": 31_000}
+INPUT = {
+    "listener": "smtp",
+    "problem": "x",
+    "what": "listener smtp: Odd",
+    "cause": "a NAT",
+    "remedy": "mend it",
+}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -296,7 +315,14 @@ async def test_what_takes_long_comes_later(autojump_clock):
         ),
         ({"store": {"error": "gone"}}, "The store does not answer: gone"),
         ({"store": {"records": 1, "failing": 3.0}}, "cannot be written"),
-        ({"limits": {"full": True}}, "The store is full"),
+        ({"limits": {"full": True}}, "remembered by a mark only"),
+        (
+            {"floods": [FLOOD]},
+            "94.102.49.0/24 is over the limit of new records since 2026-09-21 14:13 UTC: 31,000 attempts",
+        ),
+        ({"floods": [FLOOD] * 8}, "3 more are over the limit of new records"),
+        ({"input": [INPUT]}, "listener smtp: Odd; usually a NAT."),
+        ({"input": [INPUT]}, "Remedy: mend it."),
         ({"plugins": [{"name": "x", "failures": 3}]}, "Plugins failed 3 times"),
     ],
 )

@@ -155,9 +155,10 @@ def _thousand() -> tuple[IPv4Address, ...]:
 
 
 def _of_the_thousand(random: Random, message: Message, number: int) -> Client:
-    """A bot that the spammer's domain authorises by SPF; two of them retry."""
+    """A bot that the spammer's domain authorises by SPF; the first two retry, and none of the others."""
     bots = _thousand()
-    which = message.number % (2 if message.kind.role is Role.RETRYING else len(bots))
+    retries = message.kind.role is Role.RETRYING
+    which = message.number % 2 if retries else 2 + message.number % (len(bots) - 2)
     return Client(bots[which], None, f"h{which}.{_THOUSAND}")
 
 

@@ -15,6 +15,9 @@ __all__ = ["Authorised", "Spf", "authorised", "hosts_of", "networks_of"]
 
 Network = IPv4Network | IPv6Network
 
+_MOST_AREAS = 16
+"""As the plugin counts: one that lists hosts in more places does not only list hosts of its own."""
+
 
 @dataclass(frozen=True)
 class Spf:
@@ -26,6 +29,11 @@ class Spf:
     """Whose record it includes."""
     networks: tuple[Network, ...] = ()
     """What that record lists."""
+
+    @property
+    def areas(self) -> frozenset[tuple[int, int]]:
+        """The /24 and /48 its own hosts lie in."""
+        return frozenset((host.version, int(host) >> (8 if host.version == 4 else 80)) for host in self.own)
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,8 @@ def authorised(table: Mapping[str, Spf], domain: str, client: Address) -> Author
         spf = table.get(domain)
         if spf is not None:
             if client in spf.own:
-                return Authorised(domain, own=True)
+                # Single hosts in so many places are no sender.
+                return Authorised(domain, own=True) if len(spf.areas) <= _MOST_AREAS else None
             if any(client in network for network in spf.networks):
                 return Authorised(domain, own=False, include=spf.include)
             return None

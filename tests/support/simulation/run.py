@@ -259,7 +259,7 @@ class _Run:
             self._clock.step(trouble.offset)
             self._clock_is_wrong = True
             if trouble.restart:
-                self._site.restart()
+                await self._site.restart()
 
         async def end(now: int) -> None:
             self._clock.step(-trouble.offset)

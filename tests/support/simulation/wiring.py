@@ -18,14 +18,16 @@ import trio
 from multigrey.addresses import split_address
 from multigrey.assemble import assemble
 from multigrey.bounding import Bounding
+from multigrey.clock import GuardedClock
 from multigrey.config.load import load
 from multigrey.engine import Engine
 from multigrey.fairness import NewRecordLimits, NewRecords
-from multigrey.forgetting import ForgettingGuard
+from multigrey.known_names import KnownNames
 from multigrey.model import Attempt, Findings, Origin, Reply, Table
+from multigrey.origin import Origins
 from tests.support.clocks import FakeClock
 from tests.support.engines import SITE_KEY, memory_store
-from tests.support.simulation.dns import Authorised, Spf, authorised
+from tests.support.simulation.dns import Spf, authorised
 
 __all__ = ["Site", "opened", "retrying_providers"]
 
@@ -43,17 +45,19 @@ class Site:
         self._settings = assembly.settings
         self._setup = assembly.setup
         if spf is not None:
-            self._setup = replace(self._setup, ask=_Source(spf).ask)
+            assert self._setup.origins is not None
+            self._setup = replace(self._setup, ask=_Source(spf, self._setup.origins).ask)
         self._ids = (str(number) for number in itertools.count())
-        self.restart()
 
-    def restart(self) -> None:
-        """Begin again with the same store, as after a restart of the daemon."""
+    async def restart(self) -> None:
+        """Begin, or begin again with the same store, as a daemon does."""
         limits = self._settings.limits
-        self._bounding = Bounding(self.clock, self.store, limits.max_records, breath=0)
-        self._guard = ForgettingGuard.at_start(self.clock.now(), self.clock.monotonic(), 0)
+        newest = await self.store.newest()
+        self._clock = GuardedClock(self.clock)
+        self._clock.compare(newest, self._settings.greylist.max_age)
+        self._bounding = Bounding(self._clock, self.store, limits.max_records, breath=0)
         self._engine = Engine(
-            clock=self.clock,
+            clock=self._clock,
             store=self.store,
             setup=self._setup,
             ids=self._ids,
@@ -63,20 +67,26 @@ class Site:
                 NewRecordLimits(limits.new_records, limits.new_records_named), key=SITE_KEY
             ),
             is_full=lambda: self._bounding.full,
+            mark_key=SITE_KEY,
+            believed=self._clock.believed,
+            names=KnownNames(SITE_KEY, believed=self._clock.believed),
         )
+        await self._engine.learned.begin(self.store, self._clock.now())
 
     async def judge(self, attempt: Attempt) -> Reply:
         """What the mail server is told."""
+        self._engine.learned.go_on(self._clock.now())
         reply = await self._engine.judge(attempt, "pass")
         assert reply is not None
         return reply
 
     async def upkeep(self) -> None:
         """What the daemon does beside the answers: forget what is due, and keep the store bounded."""
-        while self._guard.look(self.clock.now(), self.clock.monotonic()):
-            if await self.store.forget(self.clock.now(), _SLICE) < _SLICE:
+        while (now := self._clock.now()) and self._clock.believed():
+            if await self.store.forget(now, _SLICE) < _SLICE:
                 break
         await self._bounding.bound()
+        await self._engine.learned.marks.look(self.store)
 
     async def size(self) -> int:
         """Octets of all keys and values in the store."""
@@ -98,6 +108,7 @@ async def opened(clock: FakeClock, spf: Mapping[str, Spf] | None) -> AsyncIterat
         site = Site(clock, directory, spf)
         async with trio.open_nursery() as nursery:
             await nursery.start(site.store.run)
+            await site.restart()
             yield site
             nursery.cancel_scope.cancel()
 
@@ -111,23 +122,23 @@ def retrying_providers() -> frozenset[str]:
 class _Source:
     """The slow source."""
 
-    def __init__(self, spf: Mapping[str, Spf]) -> None:
+    def __init__(self, spf: Mapping[str, Spf], origins: Origins) -> None:
         self._spf = spf
+        self._origins = origins
 
     async def ask(self, attempt: Attempt) -> Findings:
         """What the shipped plugin would find."""
         if attempt.client_address is None:
             return Findings()
-        domain = split_address(attempt.sender)[1] if attempt.sender else attempt.helo
-        found = authorised(self._spf, domain.lower(), attempt.client_address)
+        domain = (split_address(attempt.sender)[1] if attempt.sender else attempt.helo).lower()
+        found = authorised(self._spf, domain, attempt.client_address)
         if found is None:
             return _NOTHING
-        return _findings(found, domain.lower())
+        listed_by = (found.include,) if found.include else ()
+        return Findings(
+            origin=Origin(f"spf:{domain}", named=True), traits=_PASS, own=found.own, listed_by=listed_by
+        )
 
 
 _NOTHING = Findings(traits=frozenset({"spf:none"}))
 _PASS = frozenset({"spf:pass"})
-
-
-def _findings(found: Authorised, domain: str) -> Findings:
-    return Findings(origin=Origin(f"spf:{domain}", named=True), traits=_PASS)

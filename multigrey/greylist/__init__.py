@@ -1,0 +1,1 @@
+"""The decision: records, time and numbers in, a verdict and new records out."""

@@ -1,0 +1,144 @@
+"""Who is over the limit of new records: since when, and how often in the last hour.
+
+Counts attempts that were answered `over-limit`, by network: of a client without a name its /24 or
+/64, of a named origin the name.  Where many networks of one /16 or /32 are over the limit at a time,
+that one stands for them, because neighbours cost whoever has them nothing.
+
+A flood begins with its first attempt and ends after an hour without any.  Counted by the minute, in
+fixed memory: of each width the networks that were over the limit last, so one that goes on is never
+lost to others.  Times are seconds of any clock that does not go back.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, OrderedDict
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+
+from multigrey.addresses import network_of
+from multigrey.model import Address, DecisionEvent, value
+
+__all__ = ["HOUR", "MOST_NETWORKS", "Flood", "Floods", "network_and_wider", "widened"]
+
+HOUR = 3600
+MOST_NETWORKS = 256
+"""Networks of each width that are counted at a time."""
+
+_MINUTE, _MINUTES = 60, 60
+_MANY = 4
+"""Networks of one wider one from which on the wider one is named."""
+
+
+@value
+class Flood:
+    """One network, or named origin, that is over the limit."""
+
+    network: str
+    """Text of the network, or the name."""
+    began: float
+    """When its first attempt over the limit was."""
+    latest: float
+    """When its latest attempt was, to the second."""
+    attempts: int
+    """In the last hour."""
+
+
+def network_and_wider(event: DecisionEvent) -> tuple[str, str]:
+    """Whose limit a decision concerns, and the wider network around it; "" for a name, which has none."""
+    address = event.attempt.client_address
+    if address is None or (event.origin and "/" not in event.origin):
+        return event.origin, ""
+    spare = 8 if address.version == 4 else 64
+    return _networks_of(address.version, int(address) >> spare)
+
+
+@lru_cache(maxsize=MOST_NETWORKS)
+def _networks_of(version: int, number: int) -> tuple[str, str]:
+    """The /24 or /64 of this number, and the /16 or /32 around it."""
+    address: Address = IPv4Address(number << 8) if version == 4 else IPv6Address(number << 64)
+    return network_of(address, 24, 64), network_of(address, 16, 32)
+
+
+def widened(wider_of: dict[str, str]) -> dict[str, str]:
+    """Which network stands for each of these: itself, or the wider one where that has many of them."""
+    sizes = Counter(wider_of.values())
+    return {
+        network: wider if wider and sizes[wider] >= _MANY else network for network, wider in wider_of.items()
+    }
+
+
+class _Counted:
+    """The attempts of one network."""
+
+    __slots__ = ("_minutes", "began", "latest", "wider")
+
+    def __init__(self, now: float, wider: str) -> None:
+        self.began = now
+        self.latest = now
+        self.wider = wider
+        self._minutes = array("I", bytes(4 * _MINUTES))
+
+    def note(self, now: float) -> None:
+        """Count one attempt."""
+        if now - self.latest >= 1:
+            self._turn(now)
+        self._minutes[int(self.latest) // _MINUTE % _MINUTES] += 1
+
+    def within_the_hour(self, now: float) -> int:
+        """Attempts of this minute and the 59 before it."""
+        first = int(now) // _MINUTE - _MINUTES + 1
+        last = int(self.latest) // _MINUTE
+        return sum(
+            self._minutes[minute % _MINUTES] for minute in range(max(first, last - _MINUTES + 1), last + 1)
+        )
+
+    def _turn(self, now: float) -> None:
+        """Forget the minutes that are an hour old by now."""
+        last, this = int(self.latest) // _MINUTE, int(now) // _MINUTE
+        for minute in range(max(last, this - _MINUTES) + 1, this + 1):
+            self._minutes[minute % _MINUTES] = 0
+        self.latest = max(self.latest, now)
+
+
+class Floods:
+    """Counts them."""
+
+    def __init__(self, most: int = MOST_NETWORKS) -> None:
+        """`most`: networks of each width that are counted; the one least recently over the limit goes."""
+        self.attempts = 0
+        """Attempts over the limit since the start."""
+        self._most = most
+        self._networks: OrderedDict[str, _Counted] = OrderedDict()
+        self._wider: OrderedDict[str, _Counted] = OrderedDict()
+
+    def note(self, now: float, network: str, wider: str = "") -> None:
+        """Count an attempt over the limit; see `network_and_wider`.  A microsecond or two."""
+        self.attempts += 1
+        self._count(self._networks, now, network, wider)
+        if wider:
+            self._count(self._wider, now, wider, "")
+
+    def _count(self, table: OrderedDict[str, _Counted], now: float, network: str, wider: str) -> None:
+        counted = table.get(network)
+        if counted is None or now - counted.latest >= HOUR:
+            counted = table[network] = _Counted(now, wider)
+            if len(table) > self._most:
+                table.popitem(last=False)
+        table.move_to_end(network)
+        counted.note(now)
+
+    def floods(self, now: float) -> list[Flood]:
+        """Those that are over the limit, or were within the last hour; most attempts first."""
+        networks, wider = _within_the_hour(self._networks, now), _within_the_hour(self._wider, now)
+        shown = set(widened({network: counted.wider for network, counted in networks.items()}).values())
+        found = [
+            Flood(network, counted.began, counted.latest, counted.within_the_hour(now))
+            for network, counted in {**networks, **wider}.items()
+            if network in shown
+        ]
+        return sorted(found, key=lambda each: (-each.attempts, each.network))
+
+
+def _within_the_hour(table: OrderedDict[str, _Counted], now: float) -> dict[str, _Counted]:
+    return {network: counted for network, counted in table.items() if now - counted.latest < HOUR}

@@ -1,0 +1,1 @@
+"""Who is sending, and the keys it is remembered under."""

@@ -1,0 +1,442 @@
+"""What speaks against a name: whether the hosts below a registered domain are one sender.
+
+Hosts of an access provider have verified names below its domain, but belong to its customers.  That
+shows: they announce names in other registered domains, each in another one, and what is deferred does
+not come back.  So deferrals below a domain are watched, by the pattern of the host's name
+(`identity.host_pattern`): a provider's own servers have another pattern than its customers' hosts.
+
+A pattern loses its name when
+
+    - five clients that announced five foreign domains are at least half of its clients, or
+    - of ten resolved deferrals fewer than a fifth came back;
+
+and gets it back when more than half of its resolved deferrals (five or more) came back, or when all that
+is known is older than 30 days.  It is never taken, whatever else is known, from a pattern of which mail of
+two sender domains came back within 30 days that was sent under the name.  A pattern of which too little is
+known to be judged by itself, and of which nothing came back, is judged with all others of that kind below
+the domain.
+
+What counts: clients of one block (IPv4 /28, IPv6 /64) are one client, and of each block one deferral is
+watched, the first one; a deferral is resolved when it is older than `resolved_after` seconds, and what comes
+back later has not come back: hosts that try one list of addresses now and then hit what another one tried.
+Blocks, domains and HELO names are marks (four bytes of a keyed digest).
+
+Bounds: eight patterns, those that were folded before plain ones, the others together; 32 blocks of a
+pattern, 16 of each six hours, chosen by their marks: so a flood is sampled, and neither pushes out what is
+resolved nor lets anybody choose who is pushed out.  All is chosen by what never changes, so that what
+several hosts know is joined in any order (`join` is commutative, associative and idempotent).
+
+Times are wall-clock seconds; those in the future count as now.  Nothing here raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import chain, groupby
+from typing import NamedTuple
+
+from multigrey.identity.host_pattern import is_made
+from multigrey.model import value
+
+__all__ = [
+    "NOTHING",
+    "RESOLVED_AFTER",
+    "REST",
+    "Client",
+    "Doubt",
+    "Evidence",
+    "Figures",
+    "Return",
+    "State",
+    "deferred",
+    "demoted",
+    "figures",
+    "in_doubt",
+    "join",
+    "patterns",
+    "returned",
+    "settled",
+]
+
+RESOLVED_AFTER = 6 * 3600
+"""Seconds after which nearly all that is ever retried has been."""
+REST = ""
+"""Stands for all patterns that have no place of their own, and for those judged together."""
+
+_SPAN = 30 * 86_400
+_EPOCH = 6 * 3600
+_MOST_PATTERNS = 8
+_MOST_CLIENTS = 32
+_MOST_IN_EPOCH = 16
+_MOST_RETURNS = 64
+_MOST_DOMAINS = 4
+"""Sender domains of one pattern that are remembered: no pattern fills the place of the others'."""
+
+_FOREIGN = 5
+_RESOLVED = 10
+_ENOUGH = 5
+_PROTECTING = 2
+
+
+class Client(NamedTuple):
+    """A block of addresses, and one deferral of it."""
+
+    block: bytes
+    first: int
+    """When it was deferred."""
+    returned: int = 0
+    """When that came back; 0: never."""
+    foreign_at: int = 0
+    """When it announced a name outside the domain; 0: never."""
+    helo: bytes = b""
+    """Mark of the registered domain it announced then; b"": it had none."""
+
+
+class Return(NamedTuple):
+    """Mail of a sender domain came back that was deferred under the name."""
+
+    pattern: str
+    domain: bytes
+    time: int
+
+
+class State(NamedTuple):
+    """Since when a pattern has lost its name, or has it back."""
+
+    pattern: str
+    since: int
+    demoted: bool
+
+
+@value
+class Evidence:
+    """What is known of one registered domain; made by the functions below, in an order of their own."""
+
+    clients: tuple[tuple[str, tuple[Client, ...]], ...] = ()
+    """By pattern; `REST` for those that have no place of their own."""
+    returns: tuple[Return, ...] = ()
+    states: tuple[State, ...] = ()
+
+
+NOTHING = Evidence()
+
+
+@value
+class Figures:
+    """What is known at the moment of a pattern, or of those judged together."""
+
+    pattern: str
+    """`REST`: the pattern was judged together with others."""
+    clients: int = 0
+    foreign: int = 0
+    """Clients that announced a name outside the domain."""
+    foreign_domains: int = 0
+    resolved: int = 0
+    returned: int = 0
+    """Of the resolved deferrals."""
+    domains: int = 0
+    """Sender domains of which mail under the name came back, up to four."""
+
+    @property
+    def announces_others(self) -> bool:
+        """Whether its clients mostly announce foreign domains, each another one."""
+        return self.foreign_domains >= _FOREIGN and self.foreign * 2 >= self.clients
+
+    @property
+    def stays_away(self) -> bool:
+        """Whether what is deferred mostly does not come back."""
+        return self.resolved >= _RESOLVED and self.returned * 5 < self.resolved
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether what is deferred mostly does come back."""
+        return self.resolved >= _ENOUGH and self.returned * 2 > self.resolved
+
+
+@value
+class Doubt:
+    """Why a pattern has no name at the moment, and since when."""
+
+    since: int
+    figures: Figures
+
+
+# --- what happened ----------------------------------------------------------------------------------
+
+
+def deferred(evidence: Evidence, pattern: str, block: bytes, helo: bytes | None, now: int) -> Evidence:
+    """A client was deferred for the first time with some mail.
+
+    `helo`: the mark of the foreign registered domain it announced, b"" for a name that lies outside the
+    domain and has none, None for a name inside it.
+    """
+    place = _place(evidence, pattern)
+    known = next((client for client in _clients(evidence, place) if client.block == block), None)
+    if known is not None and now - known.first < _SPAN and known.first <= now:
+        if helo is None or known.foreign_at:
+            return evidence
+        known = known._replace(foreign_at=now, helo=helo)
+    elif helo is None:
+        known = Client(block, now)
+    else:
+        known = Client(block, now, 0, now, helo)
+    return join(evidence, Evidence(((place, (known,)),)))
+
+
+def returned(
+    evidence: Evidence,
+    pattern: str,
+    block: bytes,
+    domain: bytes,
+    now: int,
+    first_seen: int,
+    resolved_after: int = RESOLVED_AFTER,
+) -> Evidence:
+    """Mail came back that was deferred at `first_seen`, from this block or another of the same sender.
+
+    `domain`: the mark of the sender domain; b"" where that says nothing of the name, because the client
+    did not send under it or is not the one that was deferred.
+    """
+    if now - first_seen > resolved_after:
+        return evidence
+    found = _watched(evidence, _place(evidence, pattern), block, first_seen)
+    returns = (Return(pattern, domain, now),) if domain else ()
+    if found is None:
+        return join(evidence, Evidence(returns=returns)) if returns else evidence
+    place, client = found
+    return join(evidence, Evidence(((place, (client._replace(returned=now),)),), returns))
+
+
+def _watched(evidence: Evidence, place: str, block: bytes, first_seen: int) -> tuple[str, Client] | None:
+    """The client whose deferral it is, if that one is watched: the block itself, else one of its kind."""
+    candidates = [
+        (name != place, client.block != block, name, client)
+        for name, clients in evidence.clients
+        for client in clients
+        if client.first == first_seen and not client.returned
+    ]
+    return min(candidates)[2:] if candidates else None
+
+
+def settled(evidence: Evidence, pattern: str, now: int, resolved_after: int = RESOLVED_AFTER) -> Evidence:
+    """The same without what is too old, and with what the figures say about a pattern's name written down."""
+    evidence = _aged(evidence, now)
+    scope, found = _judged(evidence, pattern, now, resolved_after)
+    changes = [] if found == _was_demoted(evidence, scope) else [State(scope, now, found)]
+    if scope != pattern and _was_demoted(evidence, pattern):  # nothing is known of it any more
+        changes.append(State(pattern, now, demoted=False))
+    return join(evidence, Evidence(states=(*changes,))) if changes else evidence
+
+
+# --- what follows -----------------------------------------------------------------------------------
+
+
+def in_doubt(
+    evidence: Evidence, pattern: str, now: int, resolved_after: int = RESOLVED_AFTER
+) -> Doubt | None:
+    """Why the hosts of a pattern are no single sender; None: nothing speaks against their name."""
+    scope, found = _judged(evidence, pattern, now, resolved_after)
+    if not found:
+        return None
+    state = _state(evidence, scope)
+    since = min(state.since, now) if state is not None and state.demoted else now
+    return Doubt(since, figures(evidence, pattern, now, resolved_after))
+
+
+def figures(evidence: Evidence, pattern: str, now: int, resolved_after: int = RESOLVED_AFTER) -> Figures:
+    """What a pattern is judged by: its own figures, or those of all that are judged together."""
+    own = _own(evidence, pattern, now, resolved_after)
+    if _is_judged_alone(evidence, own):
+        return own
+    return _together(evidence, now, resolved_after)
+
+
+def patterns(evidence: Evidence) -> Iterator[str]:
+    """Every pattern with evidence of its own, and `REST`."""
+    yield from (name for name, _ in evidence.clients if name != REST)
+    yield REST
+
+
+def demoted(evidence: Evidence) -> bool:
+    """Whether any pattern is written down as having lost its name."""
+    return any(state.demoted for state in evidence.states)
+
+
+def _judged(evidence: Evidence, pattern: str, now: int, resolved_after: int) -> tuple[str, bool]:
+    """What decides about the pattern (itself or `REST`), and whether it has lost its name."""
+    found = figures(evidence, pattern, now, resolved_after)
+    scope = found.pattern
+    if found.comes_back:
+        return scope, False
+    if _was_demoted(evidence, scope):
+        return scope, found.clients > 0
+    return scope, found.domains < _PROTECTING and (found.announces_others or found.stays_away)
+
+
+def _is_judged_alone(evidence: Evidence, own: Figures) -> bool:
+    if own.pattern == REST:
+        return False
+    if own.domains or own.returned:
+        return True
+    return _says_enough(evidence, own)
+
+
+def _says_enough(evidence: Evidence, own: Figures) -> bool:
+    if own.resolved >= _RESOLVED or own.announces_others:
+        return True
+    return own.clients > 0 and _was_demoted(evidence, own.pattern)
+
+
+def _own(evidence: Evidence, pattern: str, now: int, resolved_after: int) -> Figures:
+    oldest = now - _SPAN
+    domains = sum(pattern == row.pattern and row.time > oldest for row in evidence.returns)
+    return _added(pattern, _clients(evidence, pattern), domains, now, resolved_after)
+
+
+def _together(evidence: Evidence, now: int, resolved_after: int) -> Figures:
+    """All patterns of which too little is known, as if they were one."""
+    found: list[Client] = []
+    for name, clients in evidence.clients:
+        if name == REST or not _says_enough(evidence, _own(evidence, name, now, resolved_after)):
+            found += clients
+    return _added(REST, found, 0, now, resolved_after)
+
+
+def _added(pattern: str, rows: Iterable[Client], domains: int, now: int, resolved_after: int) -> Figures:
+    clients: dict[bytes, Client] = {}
+    oldest, newest = now - _SPAN, now - resolved_after
+    for row in rows:
+        if row[1] > oldest:
+            known = clients.get(row[0])
+            clients[row[0]] = row if known is None else _merged(known, row)
+    foreign = resolved = back = 0
+    helos = set()
+    for _, first, came, foreign_at, helo in clients.values():
+        if foreign_at:
+            foreign += 1
+            helos.add(helo)
+        if first <= newest:
+            resolved += 1
+            back += came > 0
+    helos.discard(b"")
+    return Figures(pattern, len(clients), foreign, len(helos), resolved, back, domains)
+
+
+# --- several hosts ----------------------------------------------------------------------------------
+
+
+def join(one: Evidence, other: Evidence) -> Evidence:
+    """What both know together."""
+    clients = dict(one.clients)
+    fits = not other.states
+    for name, rows in other.clients:
+        known = clients.get(name)
+        fits = fits and known is not None
+        clients[name] = _kept(rows if known is None else chain(known, rows))
+    returns = _latest_returns(chain(one.returns, other.returns)) if other.returns else one.returns
+    if fits:
+        return Evidence(tuple(clients.items()), returns, one.states)
+    states: dict[str, State] = {}
+    for state in chain(one.states, other.states):
+        known_state = states.get(state.pattern)
+        states[state.pattern] = state if known_state is None else max(known_state, state)
+    names = sorted({*clients, *states} - {REST}, key=_rank)
+    for name in names[_MOST_PATTERNS:]:
+        states.pop(name, None)
+        rows = clients.pop(name, ())
+        clients[REST] = _kept(chain(clients.get(REST, ()), rows))
+    return Evidence(
+        tuple((name, clients[name]) for name in (*names[:_MOST_PATTERNS], REST) if clients.get(name)),
+        returns,
+        tuple(states[name] for name in sorted(states)),
+    )
+
+
+def _kept(rows: Iterable[Client]) -> tuple[Client, ...]:
+    """The newest epochs, and of each the clients with the smallest marks."""
+    clients: dict[tuple[int, bytes], Client] = {}
+    for row in rows:
+        place = (-(row.first // _EPOCH), row.block)
+        known = clients.get(place)
+        clients[place] = row if known is None else _merged(known, row)
+    found: list[Client] = []
+    for _, group in groupby(sorted(clients), key=lambda place: place[0]):
+        found += [clients[place] for place in list(group)[:_MOST_IN_EPOCH]]
+    return tuple(found[:_MOST_CLIENTS])
+
+
+def _merged(one: Client, other: Client) -> Client:
+    """One block's earlier deferral, and the name it announced last."""
+    earlier = min(one, other, key=lambda client: (client.first, -client.returned))
+    announced = max(one, other, key=lambda client: (client.foreign_at, client.helo))
+    return earlier._replace(foreign_at=announced.foreign_at, helo=announced.helo)
+
+
+def _latest_returns(rows: Iterable[Return]) -> tuple[Return, ...]:
+    latest: dict[tuple[str, bytes], Return] = {}
+    for row in sorted(rows, key=lambda row: (row.time, row.pattern, row.domain)):
+        latest[row.pattern, row.domain] = row
+    kept: list[Return] = []
+    counts: dict[str, int] = {}
+    for row in sorted(latest.values(), key=lambda row: (row.time, row.pattern, row.domain), reverse=True):
+        counts[row.pattern] = counts.get(row.pattern, 0) + 1
+        if counts[row.pattern] <= _MOST_DOMAINS:
+            kept.append(row)
+    return tuple(kept[:_MOST_RETURNS])
+
+
+def _aged(evidence: Evidence, now: int) -> Evidence:
+    """Without what is older than 30 days; times in the future become now."""
+    oldest = now - _SPAN
+    times = chain(
+        (client.first for _, clients in evidence.clients for client in clients),
+        (row.time for row in evidence.returns),
+        (state.since for state in evidence.states if not state.demoted),
+    )
+    if all(oldest < time <= now for time in times):
+        return evidence
+    younger = [
+        (name, tuple(row._replace(first=min(row.first, now)) for row in rows if row.first > oldest))
+        for name, rows in evidence.clients
+    ]
+    aged = Evidence(
+        tuple((name, rows) for name, rows in younger if rows),
+        tuple(row._replace(time=min(row.time, now)) for row in evidence.returns if row.time > oldest),
+        tuple(
+            state._replace(since=min(state.since, now))
+            for state in evidence.states
+            if state.demoted or state.since > oldest
+        ),
+    )
+    return join(NOTHING, aged)  # in the order it has to have
+
+
+def _place(evidence: Evidence, pattern: str) -> str:
+    """Under which name a pattern's clients are kept: its own if it has a place or gets one."""
+    names = {name for name, _ in evidence.clients} | {state.pattern for state in evidence.states}
+    names.discard(REST)
+    if pattern in names or len(names) < _MOST_PATTERNS:
+        return pattern
+    return pattern if _rank(pattern) < max(map(_rank, names)) else REST
+
+
+@lru_cache(maxsize=512)
+def _rank(pattern: str) -> tuple[bool, bytes]:
+    """Which patterns have a place of their own: folded ones first, then as it happens."""
+    digest = blake2b(pattern.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return not is_made(pattern), digest
+
+
+def _clients(evidence: Evidence, name: str) -> tuple[Client, ...]:
+    return next((clients for known, clients in evidence.clients if known == name), ())
+
+
+def _was_demoted(evidence: Evidence, name: str) -> bool:
+    state = _state(evidence, name)
+    return state is not None and state.demoted
+
+
+def _state(evidence: Evidence, name: str) -> State | None:
+    return next((state for state in evidence.states if state.pattern == name), None)
