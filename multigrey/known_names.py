@@ -202,10 +202,12 @@ class KnownNames:
         """The pattern of a name in doubt that stands for its hosts; "" if the evidence is about itself.
 
         Where too little is known of a pattern it is judged with others of its domain.  Its own hosts may
-        still be one sender, as `mta-1` and `mta-2` are.
+        still be one sender, as `mta-1` and `mta-2` are; words without a meaning are not made alike.
         """
         domain = origins.judged_domain(attempt)[0]
         pattern = _pattern(attempt, domain)
+        if "*" in pattern:
+            return ""
         doubt = self._judged(self._evidence(domain), pattern, now).doubt
         return "" if doubt is None or doubt.figures.pattern != REST else f"{pattern}.{domain}"
 

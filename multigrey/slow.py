@@ -13,7 +13,7 @@ from dataclasses import replace
 from multigrey.judging import Setup, without_store
 from multigrey.model import Attempt, Findings, Origin, Reason, Verdict
 from multigrey.question import Question
-from multigrey.ways import Pending
+from multigrey.ways import Pending, record_keys
 
 __all__ = ["asked", "organisation", "under_name"]
 
@@ -33,7 +33,7 @@ async def asked(pending: Pending, ask: Ask, *, first: bool) -> Verdict | Pending
     if isinstance(found, Verdict):
         return found
     scheme = setup.scheme_for(found)
-    keys = list(scheme.record_keys(attempt, origin, pending.network))
+    keys = list(record_keys(setup, attempt, origin, pending.network, found, pending.doubted))
     # What waits under another of its names was deferred while somebody could not be asked.
     names = [name for name in (provider, findings.origin, pending.origin) if name is not None and name.named]
     keys += [scheme.named_key(attempt, name, pending.network) for name in names]

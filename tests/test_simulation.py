@@ -29,23 +29,6 @@ from tests.support.simulation.senders import wanted
 
 pytestmark = pytest.mark.timeout(600)
 
-COMING = {
-    "over deadline": "probes are delayed, and generated names of real senders are strangers each time",
-    "pools: first retry passes %": "generated names of real senders are strangers on each address",
-    "follow-ups of a pair delayed": "names, tokens and IP versions that change make strangers",
-    "follow-ups of an organisation delayed %": "trust takes five passes",
-    "new beside known recipients delayed %": "only a retry carries the rest of its message",
-    "providers that retry: longest delay s": "every provider is delayed",
-    "others: p95 of retries needed": "probes are delayed, the other IP version is a stranger",
-    "opaque bots passed % (worst ISP)": "an access provider is one sender",
-    "the same after a week %": "an access provider is one sender",
-    "newsletter of a /24: first retry passes %": "over the limit there are only shared records",
-    "floods passed % (worst)": "over the limit everybody shares a record",
-    "moved by others": "a flood opens and shuts what others share with it",
-    "wrong clock: follow-ups of a pair delayed": "a wrong time is written over a good one",
-}
-"""Goals that are not reached yet, and why."""
-
 
 @pytest.fixture(scope="module")
 def measured() -> Measured:
@@ -53,13 +36,7 @@ def measured() -> Measured:
     return measure(1)
 
 
-def _goal(one: Goal) -> object:
-    reason = COMING.get(one.figure)
-    marks = [] if reason is None else [pytest.mark.xfail(strict=False, reason=reason)]
-    return pytest.param(one, id=one.figure, marks=marks)
-
-
-@pytest.mark.parametrize("one", [_goal(one) for one in GOALS])
+@pytest.mark.parametrize("one", [pytest.param(one, id=one.figure) for one in GOALS])
 def test_the_goal_is_reached(measured: Measured, one: Goal):
     assert one.met(measured.values[one.figure]), f"{measured.values[one.figure]}, wanted {one}"
 
@@ -109,10 +86,6 @@ def test_the_table_has_a_line_for_every_class(measured):
     assert all(row.deliveries for row in found)
     assert len(table(measured.full).splitlines()) == len(found) + 1
     assert report(measured).count("\n") == len(measured.values)
-
-
-def test_every_goal_that_is_to_come_is_a_goal():
-    assert COMING.keys() <= {one.figure for one in GOALS}
 
 
 def test_names_of_classes_are_unique():
