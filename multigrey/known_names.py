@@ -64,6 +64,7 @@ _SLICE = 50
 _AT_HAND = 256
 """Domains whose evidence is kept ready to be used."""
 _MEMO = 256
+_STOOD = 4096
 _ROOM = 16
 """When there are too many domains, one of so many goes at once."""
 _MARK = 4
@@ -122,6 +123,8 @@ class KnownNames:
         """Seconds after which a deferral that has not come back most likely never will."""
         self.doubted: dict[str, dict[str, int]] = {}
         """Domains with a pattern that has lost its name: a look here is all that others cost."""
+        self._stood: dict[tuple[str, str], int] = {}
+        """When patterns of those domains were last seen to have kept the name."""
         self._key = site_key[:64]
         self._most = most
         self._believed = believed
@@ -186,12 +189,25 @@ class KnownNames:
             evidence = self._evidence(domain)
             self._keep(domain, settled(evidence, pattern, now, self.resolved_after))
             doubt = in_doubt(self._evidence(domain), pattern, now, self.resolved_after)
-            since = 0 if doubt is None else doubt.since
+            since = self._since(domain, pattern, now, doubt)
             memo = self.doubted.get(domain, {})
             if len(memo) >= _MEMO:
                 memo.clear()
             memo[pattern] = since
         return since
+
+    def _since(self, domain: str, pattern: str, now: int, doubt: Doubt | None) -> int:
+        place = domain, pattern
+        if doubt is not None:
+            # It may be judged with others that lost the name long ago: what was remembered of it under the
+            # name meanwhile counts still.
+            stood = self._stood.get(place)
+            return doubt.since if stood is None else max(doubt.since, stood + FLUSH_EVERY)
+        self._stood.pop(place, None)
+        self._stood[place] = now  # the last one
+        if len(self._stood) > _STOOD:
+            del self._stood[next(iter(self._stood))]
+        return 0
 
     def demoted_for(self, origins: Origins, attempt: Attempt, now: int) -> int:
         """Since when the name of this attempt's client is no single sender's; 0: it is one, or has none."""

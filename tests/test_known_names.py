@@ -110,6 +110,32 @@ def test_it_comes_back_when_most_came_back(origins):
     assert names.doubted == {}
 
 
+def test_what_kept_its_name_for_a_while_loses_it_only_from_then_on(origins):
+    """The hosts of the group lost it earlier; mail hosts had it until what was known of them was too old."""
+    names = [f"{letter}kqx.isp.example" for letter in "bcdfghjklmnpqrstvwxz"]
+    bots = [host(n, name, f"mail.bot{n}.example") for n, name in enumerate(names)]
+    mail = host(100, "mta-{}.isp.example")
+    names = noted(KnownNames(SITE_KEY), origins, bots[:10])
+    assert names.demoted_for(origins, mail, START) == START
+    noted(names, origins, [mail], back=1)
+    month = 30 * DAY + 300  # since mail came back
+    noted(names, origins, bots[10:], START + month - DAY)
+    assert names.demoted_for(origins, mail, START + month - 1) == 0
+    assert names.demoted_for(origins, bots[0], START + month - 1) == START
+    for later in (month, month + 1, month + DAY):
+        names.settle()
+        assert names.demoted_for(origins, mail, START + later) == START + month - 1 + FLUSH_EVERY
+        assert names.demoted_for(origins, bots[0], START + later) == START
+
+
+def test_what_is_remembered_of_kept_names_is_bounded(origins, monkeypatch):
+    monkeypatch.setattr("multigrey.known_names._STOOD", 3)
+    names = doubted(origins)
+    for number in range(10):
+        names.demoted("isp.example", f"{'abcdefghij'[number]}-#", START)
+    assert 0 < len(names._stood) <= 3
+
+
 def test_time_alone_gives_it_back(origins):
     names = doubted(origins)
     assert names.demoted_for(origins, host(1), START + DAY)

@@ -22,7 +22,7 @@ from ipaddress import IPv4Address
 
 from multigrey.model import Address
 
-__all__ = ["APEX", "folded_name", "is_made", "pattern_of"]
+__all__ = ["APEX", "folded_name", "is_made", "is_mail_server", "pattern_of"]
 
 APEX = "@"
 """The pattern of the registered domain itself, when it is a host name."""
@@ -47,6 +47,9 @@ _NUMBERED = re.compile(r"([a-z]{2,}|[a-z](?=[0-9]+\Z))[0-9]+[a-z]*")
 _COUNTED = re.compile(r"(?!(?=.{4})[0-9a-f]+\Z)[0-9]+([a-z]{2,})")
 _AGAIN = re.compile(r"([#*])(?:[_-]*\1)+")
 
+_MAIL = re.compile(r"(?<![a-z])(?:e?mail|mout|mta|mx|smtp|out|relay|send|post|bounce|newsletter)")
+"""Words that the names of mail servers begin with."""
+
 _ADDRESS_GROUPS = re.compile(r"(?<![a-z0-9])[0-9a-f]{1,4}(?:[._-]{1,2}[0-9a-f]{1,4}){2,}(?![a-z0-9])")
 _LONG_HEX = re.compile(r"[0-9a-f]{12,}")
 _MARKS = re.compile(r"#(?:[._-]*#)*(?:--)?")
@@ -63,6 +66,11 @@ def pattern_of(name: str, domain: str) -> str:
 def is_made(pattern: str) -> bool:
     """Whether something was folded: names of this pattern are made by machine."""
     return "#" in pattern or "*" in pattern
+
+
+def is_mail_server(pattern: str) -> bool:
+    """Whether hosts of this pattern are named as mail servers are."""
+    return _MAIL.search(pattern) is not None
 
 
 @lru_cache(maxsize=_CACHED)

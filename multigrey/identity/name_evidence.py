@@ -21,10 +21,11 @@ watched, the first one; a deferral is resolved when it is older than `resolved_a
 back later has not come back: hosts that try one list of addresses now and then hit what another one tried.
 Blocks, domains and HELO names are marks (four bytes of a keyed digest).
 
-Bounds: eight patterns, those that were folded before plain ones, the others together; 32 blocks of a
-pattern, 16 of each six hours, chosen by their marks: so a flood is sampled, and neither pushes out what is
-resolved nor lets anybody choose who is pushed out.  All is chosen by what never changes, so that what
-several hosts know is joined in any order (`join` is commutative, associative and idempotent).
+Bounds: eight patterns, those that were folded before plain ones and mail servers before others, the rest
+together; 32 blocks of a pattern, 16 of each six hours, chosen by their marks: so a flood is sampled, and
+neither pushes out what is resolved nor lets anybody choose who is pushed out.  All is chosen by what never
+changes, so that what several hosts know is joined in any order (`join` is commutative, associative and
+idempotent).
 
 Times are wall-clock seconds; those in the future count as now.  Nothing here raises.
 """
@@ -37,7 +38,7 @@ from hashlib import blake2b
 from itertools import chain, groupby
 from typing import NamedTuple
 
-from multigrey.identity.host_pattern import is_made
+from multigrey.identity.host_pattern import is_made, is_mail_server
 from multigrey.model import value
 
 __all__ = [
@@ -423,10 +424,13 @@ def _place(evidence: Evidence, pattern: str) -> str:
 
 
 @lru_cache(maxsize=512)
-def _rank(pattern: str) -> tuple[bool, bytes]:
-    """Which patterns have a place of their own: folded ones first, then as it happens."""
+def _rank(pattern: str) -> tuple[bool, bool, bytes]:
+    """Which patterns have a place of their own; the smallest first.
+
+    Folded ones, and of those mail servers and bare tokens before the rest, of which there may be any number.
+    """
     digest = blake2b(pattern.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return not is_made(pattern), digest
+    return not is_made(pattern), not is_mail_server(pattern) and pattern != "*", digest
 
 
 def _clients(evidence: Evidence, name: str) -> tuple[Client, ...]:

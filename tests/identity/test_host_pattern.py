@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrey.identity.host_pattern import APEX, folded_name, is_made, pattern_of
+from multigrey.identity.host_pattern import APEX, folded_name, is_made, is_mail_server, pattern_of
 
 DOMAIN = "isp.example"
 
@@ -51,6 +51,31 @@ PATTERNS = [
 def test_the_pattern_of_a_name(own, pattern):
     assert pattern_of(f"{own}.{DOMAIN}" if own else DOMAIN, DOMAIN) == pattern
     assert is_made(pattern) == ("#" in pattern or "*" in pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "mail"),
+    [
+        ("mail", True),
+        ("mta-#", True),
+        ("mx#.eu", True),
+        ("#smtp", True),
+        ("mailout-#", True),
+        ("o#.outbound-mail", True),
+        ("relay#", True),
+        ("sender-#", True),
+        ("post", True),
+        ("cust-#.pool", False),
+        ("vps-#", False),
+        ("hotmails#", False),
+        ("amx#", False),
+        ("route#", False),
+        ("*", False),
+        (APEX, False),
+    ],
+)
+def test_which_are_named_as_mail_servers(pattern, mail):
+    assert is_mail_server(pattern) is mail
 
 
 labels = st.text(st.sampled_from("abcdefxyz0129-_"), min_size=1, max_size=20)

@@ -208,6 +208,21 @@ def test_an_attacker_below_a_hosters_domain_harms_nobody_who_came_back(kind):
         assert [pattern for pattern in customers if in_doubt(evidence, pattern, time)] == []
 
 
+@pytest.mark.parametrize("servers", ["mta-#", "mx#", "mail-out-#", "#smtp", "*"])
+@pytest.mark.parametrize("seed", range(20))
+def test_customers_hosts_leave_a_place_to_mail_servers(servers, seed):
+    """Their names are made alike, too, but every one otherwise (a word nobody knows, and a number)."""
+    random = Random(seed)
+    evidence = watched(pattern=servers, clients=4, back=4)
+    for number in range(200):
+        pattern = "".join(random.sample("bcdfghjklnpqrstvwxz", 5)) + "#"
+        evidence = deferred(evidence, pattern, mark(100 + number), mark(500 + number), NOW + HOUR)
+        evidence = settled(evidence, pattern, NOW + HOUR)
+    assert in_doubt(evidence, "qqqqq#", NOW + DAY)
+    assert figures(evidence, servers, NOW + DAY).returned == 4
+    assert not in_doubt(evidence, servers, NOW + DAY)
+
+
 def test_an_attacker_who_comes_back_pushes_out_nobody():
     evidence = returned(NOTHING, "mta-#", mark(1), b"aaaa", NOW, NOW)
     evidence = returned(evidence, "mta-#", mark(1), b"bbbb", NOW, NOW)
