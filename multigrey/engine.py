@@ -321,7 +321,7 @@ class Engine:
         if setup.ask is not None:
             way.begun = pending
             return False
-        way.question = self.question(pending)
+        way.question = self.limited(pending)
         way.keys = way.question.keys
         return True
 
@@ -329,15 +329,18 @@ class Engine:
         """Decide and hand over to the store."""
         pending, question = way.pending, way.question
         over_limit = self._over_limit(pending)
-        # Another recipient may have passed in this very round.
-        if over_limit or self._is_same_message(pending) is not question.case.same_message:
+        # Another recipient may have passed in this very round, and others may have come to their limit.
+        if (
+            over_limit is not bool(question.mark_digest)
+            or self._is_same_message(pending) is not question.case.same_message
+        ):
             question = self.question(pending, over_limit=over_limit)
             way.keys, way.values = question.keys, None
         submitted = self.store.submit(way.keys, question, way.values or ())
         if submitted is None:
             way.begun = pending
             return False
-        verdict = self._noted(pending, submitted.value)
+        verdict = self._noted(pending, question, submitted.value)
         if submitted.durability is None:
             way.verdict = verdict
         else:
@@ -365,7 +368,7 @@ class Engine:
                 name = await organisation(pending, ask, question, values, expected)
         question = under_name(pending, self.limited(pending), name)
         verdict = await self.store.apply(question.keys, question)
-        return self._noted(pending, verdict), pending.origin
+        return self._noted(pending, question, verdict), pending.origin
 
     def limited(self, pending: Pending) -> Question:
         """The question, with a mark in place of a record where the origin may make no more of those."""
@@ -386,14 +389,14 @@ class Engine:
         origin, address = pending.counted, pending.attempt.client_address
         return self.new_records.over(origin, address, pending.now) is not None
 
-    def _noted(self, pending: Pending, verdict: Verdict) -> Verdict:
+    def _noted(self, pending: Pending, question: Question, verdict: Verdict) -> Verdict:
         """Remember what matters to others; name the rule that set the delay."""
         attempt, reason = pending.attempt, verdict.reason
         makes_record = reason in _MAKES_A_RECORD or (reason in _AT_ONCE and not verdict.attempts)
         if makes_record and self.new_records is not None:
             self.new_records.note(pending.counted, attempt.client_address, pending.now)
         if reason in _STARTS:
-            self.learned.deferred(pending, verdict)
+            self.learned.deferred(pending, verdict, question.place)
         elif reason is Reason.SAME_MESSAGE:
             self._messages.note_carried(attempt, pending.origin)
         else:

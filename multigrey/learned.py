@@ -56,11 +56,14 @@ class Learned:
             return None
         return self.names.judged(setup.origins, attempt, now)
 
-    def deferred(self, pending: Pending, verdict: Verdict) -> None:
-        """An attempt of which nothing was known was deferred, or would be if it were not only observed."""
+    def deferred(self, pending: Pending, verdict: Verdict, place: bytes) -> None:
+        """An attempt of which nothing was known was deferred, or would be if it were not only observed.
+
+        `place`: who makes a mark (see `greylist.marks.place_of`); b"": that has not been asked.
+        """
         attempt, policy = pending.attempt, pending.setup.policy
         if verdict.reason is Reason.OVER_LIMIT:
-            place = self.marks.place_of(pending.counted, attempt.client_address)
+            place = place or self.marks.place_of(pending.counted, attempt.client_address)
             self.marks.note(place, pending.now, policy.retry_window)
         origins = pending.setup.origins
         if self.names is not None and origins is not None and attempt.client_name and not verdict.observed:

@@ -100,32 +100,23 @@ class Question:
 
     def __call__(self, values: Sequence[bytes | None]) -> Change[Verdict]:
         """Decide on the stored values and say what is to be written."""
-        if (
-            self.mark_digest
-            or self.case.same_message
-            or self.case.provider
-            or self.policy.observe
-            or not self.case.clock_believed
-            or self._knows(values)
-        ):
+        case = self.case
+        if case.same_message or case.provider or self.policy.observe or not case.clock_believed:
             return self.judged(values)
-        return self._new()
-
-    def _knows(self, values: Sequence[bytes | None]) -> bool:
-        """Whether something is known of the attempt or its origin."""
-        if values.count(None) == len(values):
-            return False
-        if not self.has_marks:
-            return True
-        # In a flood nearly every bucket holds marks, of others.
+        nothing = values.count(None)
+        if nothing == len(values) and not self.mark_digest:
+            return self._new()
         known = Known(self, values)
-        return bool(known.marks) or values.count(None) + known.buckets_filled < len(values)
+        # In a flood nearly every bucket holds marks, of others.
+        if not known.marks and nothing + known.buckets_filled == len(values):
+            return self._new_mark(known) if self.mark_digest else self._new()
+        return self._judged(known)
 
-    # Shortcut of judged.
+    # Shortcuts of judged.
     def _new(self) -> Change[Verdict]:
         """What `judged` says of a stranger of whom nothing is known, in a third of the time.
 
-        In a flood nearly every attempt is this one.
+        In a flood nearly every attempt is this one, or the next.
         """
         policy, case, now = self.policy, self.case, self.now
         record = encode_first_record(
@@ -135,14 +126,30 @@ class Question:
         puts: dict[Key, Entry | None] = dict.fromkeys(self.record_keys, entry)
         for key in self.copy_keys:
             puts[key] = entry
+        self._put_first_standing(puts)
+        return Change(_first_verdict(policy.delay, Reason.NEW), puts, durable=True)
+
+    def _new_mark(self, known: Known) -> Change[Verdict]:
+        """The same of a stranger who gets a mark."""
+        delay = self.policy.delay
+        verdict = _first_verdict(delay, Reason.OVER_LIMIT)
+        puts = self._marked(Mark(self.now, delay), known)
+        if puts is None:
+            return Change(replace(verdict, detail=_NO_ROOM), {}, durable=False)
+        self._put_first_standing(puts)
+        return Change(verdict, puts, durable=True)
+
+    def _put_first_standing(self, puts: dict[Key, Entry | None]) -> None:
+        policy, case, now = self.policy, self.case, self.now
         if self.standing_key is not None and case.origin.named and is_measured(policy, case):
             until = now + max(policy.max_age, STANDING_AGE)
             puts[self.standing_key] = Entry(_first_standing(now), until)
-        return Change(_first_verdict(policy.delay), puts, durable=True)
 
     def judged(self, values: Sequence[bytes | None]) -> Change[Verdict]:
         """The same, whatever is known."""
-        known = Known(self, values)
+        return self._judged(Known(self, values))
+
+    def _judged(self, known: Known) -> Change[Verdict]:
         also = [*known.others, *(self.record_of_mark(mark) for mark in known.marks.values())]
         decision = decide(
             self.policy,
@@ -162,7 +169,7 @@ class Question:
             and (known.marks or self.mark_digest)
             and (verdict.observed or not record.passed_at)
         ):
-            return self._marked(decision, known)
+            return self._judged_with_mark(decision, record, known)
         if verdict.reason is Reason.RETRY and None not in known.records:
             verdict = replace(verdict, from_home=True)
         return Change(verdict, self._puts(decision, known), decision.durable)
@@ -191,24 +198,28 @@ class Question:
             early=mark.early,
         )
 
-    def _marked(self, decision: Decision, known: Known) -> Change[Verdict]:
+    def _judged_with_mark(self, decision: Decision, record: Record, known: Known) -> Change[Verdict]:
         """What is written when the attempt has, or gets, a mark instead of a record."""
-        assert decision.record is not None
-        verdict, record = decision.verdict, decision.record
+        verdict = decision.verdict
         if verdict.reason in _STARTS:
             verdict = replace(verdict, reason=Reason.OVER_LIMIT)
-        mark = Mark(record.first_seen, record.delay, record.early)
+        puts = self._marked(Mark(record.first_seen, record.delay, record.early), known)
+        if puts is None:
+            return Change(replace(verdict, detail=_NO_ROOM), {}, durable=False)
+        self._put_origins(puts, decision)
+        return Change(verdict, puts, decision.durable)
+
+    def _marked(self, mark: Mark, known: Known) -> dict[Key, Entry | None] | None:
+        """The buckets with this mark in the place of those the attempt has; None: there is no room for it."""
         buckets = dict(known.buckets)
         for digest in known.marks or (self.mark_digest,):
             key = bucket_key(digest)
             window = self.policy.retry_window
             kept = put(buckets[key], digest, mark, self.place or bytes(6), self.now, window, self.weigh)
             if kept is None:  # only a mark that is not there yet can lack room
-                return Change(replace(verdict, detail=_NO_ROOM), {}, durable=False)
+                return None
             buckets[key] = kept
-        puts = self._bucket_puts(known, buckets)
-        self._put_origins(puts, decision)
-        return Change(verdict, puts, decision.durable)
+        return self._bucket_puts(known, buckets)
 
     def _puts(self, decision: Decision, known: Known) -> dict[Key, Entry | None]:
         puts: dict[Key, Entry | None] = {}
@@ -295,9 +306,9 @@ class Known:
         return sum(bucket is not None for bucket in self.buckets.values())
 
 
-@lru_cache(maxsize=8)
-def _first_verdict(delay: int) -> Verdict:
-    return Verdict(Action.DEFER, Reason.NEW, retry_after=delay, delay=delay, attempts=1)
+@lru_cache(maxsize=16)
+def _first_verdict(delay: int, reason: Reason) -> Verdict:
+    return Verdict(Action.DEFER, reason, retry_after=delay, delay=delay, attempts=1)
 
 
 @lru_cache(maxsize=2)

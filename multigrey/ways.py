@@ -168,13 +168,14 @@ def question_of(
     told = scheme.envelope(attempt)
     origin_key = standing_key = None
     own_hosts = pending.own_hosts
+    trusted = pending.trusted
     if attempt.sender and not attempt.raw:
-        origin_key = scheme.origin_key(pending.trusted, told.domain)
+        origin_key = scheme.origin_key(trusted, told.domain)
         if origin.named and not own_hosts:
             # The origin is a registered domain if it is above the sender's at all.
             own_hosts = told.domain == origin.text or told.domain.endswith(f".{origin.text}")
     if policy.proof is not None and not pending.looked_up and not origin.claimed and not attempt.raw:
-        standing_key = scheme.standing_key(pending.trusted)
+        standing_key = scheme.standing_key(trusted)
     case = Case(
         origin=origin,
         key=pending.keys[0][1],

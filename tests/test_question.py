@@ -233,6 +233,19 @@ def test_the_quick_way_of_strangers_says_what_the_long_one_says(question):
     assert question(nothing) == question.judged(nothing)
 
 
+@given(STRANGERS, st.sampled_from([0, 1, CELLS]), st.booleans(), st.booleans())
+def test_the_quick_way_of_marks_says_what_the_long_one_says(question, others, old, room):
+    weigh = None if room else lambda place: (9, 9, 9)
+    question = replace(question, mark_digest=OWN[1], place=PLACE, weigh=weigh)
+    stored = None
+    for number in range(others):
+        first_seen = T - 10 * DAY if old else T
+        mark, place = Mark(first_seen, 120), number.to_bytes(2) * 3
+        stored = put(stored, OWN[1][:2] + number.to_bytes(8), mark, place, first_seen, 2 * DAY)
+    values = [stored if key == bucket_key(OWN[1]) else None for key in question.keys]
+    assert question(values) == question.judged(values)
+
+
 @pytest.mark.parametrize("origin", [Origin("example.org", named=True), Origin("192.0.2.0/24", named=False)])
 def test_a_stranger_makes_one_record_under_all_keys(origin):
     question = asked(case=replace(NAMED, origin=origin, sender="a@b"), record_keys=(OWN, NETWORK))
