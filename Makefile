@@ -34,10 +34,11 @@ fast-test: $(VENV)/tools
 
 # Everything pure has to be run by its own tests to the last branch.
 PURE := addresses origin senders sender_shapes keys decision question standing fairness replies \
-  codec logline messages seldom lookups timespans facts maillog redaction timeline protocols
+  codec logline messages seldom lookups timespans facts maillog redaction timeline protocols greylist identity
 cover: $(VENV)/tools
 	$(BIN)/python -m pytest -q $(wildcard $(PURE:%=tests/test_%.py)) tests/test_decision_model.py \
-	  tests/test_decision_trust.py tests/test_origin_data.py tests/test_codec_events.py tests/protocols \
+	  tests/test_decision_trust.py tests/test_origin_data.py tests/test_codec_events.py \
+	  tests/test_codec_names.py tests/protocols tests/greylist tests/identity \
 	  $(PURE:%=--cov=multigrey.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/tools

@@ -87,6 +87,21 @@ def test_networks_next_to_each_other_have_a_limit_together(addresses, wide, besi
     assert over(counts, beside) is None
 
 
+def test_all_unnamed_clients_of_an_ip_version_have_a_limit_together():
+    counts = counter(10)
+    for number in range(499):
+        note(counts, IPv4Address(number << 16))
+    assert over(counts, "192.0.2.1") is None
+    note(counts, "198.51.100.1")
+    assert over(counts, "192.0.2.1") == "0.0.0.0/0"
+    assert over(counts, "2001:db8::1") is None
+    assert over(counts, "192.0.2.1", origin=NAMED) is None
+    assert over(counts, "192.0.2.1", NOW + HOUR + HOUR // 2) is None
+    for number in range(500):
+        note(counts, IPv6Address(number << 96))
+    assert over(counts, "2001:db8::1") == "::/0"
+
+
 def test_cycling_through_the_narrow_networks_gains_no_second_coarse_record():
     counts = counter(1)
     origins = set()

@@ -181,6 +181,7 @@ def test_what_a_log_tells(line, found):
         + '1tEXAM-000000001Ab-0Cde <= a@b.example H=c.example [192.0.2.10] P=esmtp S=9 T="waiting for you"',
         EXIM + "1tEXAM-000000001Ab-0Cde => bob <bob@test.example> R=local T=maildir",
         "F=<a@b> rejected RCPT <c@d>",
+        STAMP + "NOQUEUE: reject: RCPT from c.example[192.0.2.10]: 450 wait; from=<a@b.example> proto=SMTP",
     ],
 )
 def test_lines_without_an_attempt(line):

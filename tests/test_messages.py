@@ -170,6 +170,15 @@ def test_without_an_id_nobody_is_the_first():
     assert table.first(nameless) is None
 
 
+def test_what_was_carried_by_another_message_counts_for_none():
+    table = MessageTable()
+    table.note_pass(ATTEMPT, ORIGIN)
+    for number in range(MOST_CARRIED):
+        table.note_carried(replace(recipient(number), message="another"), ORIGIN)
+        table.note_carried(recipient(number), Origin("example.org", named=True))
+    assert table.is_carried(recipient(0), ORIGIN)
+
+
 def test_a_recipient_that_has_only_just_come_back_carries_one():
     table = MessageTable()
     carried = 0

@@ -54,6 +54,8 @@ def test_keys_are_read_in_the_order_their_values_are_wanted():
     assert asked(standing_key=None).keys == (OWN, TRUST)
     assert asked(standing_key=None, origin_key=None).keys == (OWN,)
     assert asked(has_marks=True).keys == (OWN, TRUST, STANDING, BUCKET)
+    both = asked(has_marks=True, mark_digest=NETWORK[1])
+    assert both.keys == (OWN, TRUST, STANDING, BUCKET, NETWORK_BUCKET)
     assert asked(mark_digest=NETWORK[1]).keys == (OWN, TRUST, STANDING, NETWORK_BUCKET)
 
 
@@ -156,6 +158,10 @@ def test_over_the_limit_a_record_of_ones_own_still_speaks():
         (OtherKey(TWIN, before=T), Record(T, T, 120), Reason.NEW),
         (OtherKey(TWIN, before=T + 1), Record(T, T, 120, passed_at=T, passes=1), Reason.KNOWN),
         (OtherKey(TWIN), None, Reason.NEW),
+        (OtherKey(TWIN, besides=4), Record(T, T, 120, client="2001:db8::1"), Reason.RETRY),
+        (OtherKey(TWIN, besides=4), Record(T, T, 120, client="192.0.2.1"), Reason.NEW),
+        (OtherKey(TWIN, besides=6), Record(T, T, 120, client="2001:db8::1"), Reason.NEW),
+        (OtherKey(TWIN, besides=6), Record(T, T, 120, client="192.0.2.1"), Reason.RETRY),
     ],
 )
 def test_what_is_remembered_under_another_key_counts_under_conditions(other, stored, reason):

@@ -191,6 +191,14 @@ def test_patterns_of_which_little_is_known_are_judged_together():
     assert in_doubt(evidence, "citya", LATER)
 
 
+def test_the_others_are_told_together():
+    evidence = watched(pattern="*", clients=10, foreign=10)
+    evidence = watched(evidence, pattern="mail", clients=2, back=2, start=20)
+    evidence = watched(evidence, pattern="www", clients=1, start=30)
+    assert figures(evidence, REST, LATER).clients == 3
+    assert [*patterns(evidence)][-1] == REST
+
+
 @pytest.mark.parametrize("kind", ["vps-#", "mail", "{}", "{}-#"])
 def test_an_attacker_below_a_hosters_domain_harms_nobody_who_came_back(kind):
     """Fifty hosts, named as the customers' are, or each otherwise."""
