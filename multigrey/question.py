@@ -112,7 +112,7 @@ class Question:
             return self._new_mark(known) if self.mark_digest else self._new()
         return self._judged(known)
 
-    # Shortcuts of judged.
+    # Shortcut of judged.
     def _new(self) -> Change[Verdict]:
         """What `judged` says of a stranger of whom nothing is known, in a third of the time.
 
@@ -129,6 +129,7 @@ class Question:
         self._put_first_standing(puts)
         return Change(_first_verdict(policy.delay, Reason.NEW), puts, durable=True)
 
+    # Shortcut of judged.
     def _new_mark(self, known: Known) -> Change[Verdict]:
         """The same of a stranger who gets a mark."""
         delay = self.policy.delay
