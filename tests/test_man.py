@@ -441,7 +441,7 @@ NUMBERS = [
     ("multigrey.8", "of ten resolved deferrals", name_evidence._RESOLVED == 10),
     ("multigrey.8", "resolved deferrals, five or more", name_evidence._ENOUGH == 5),
     ("multigrey.8", "mail of two sender domains", name_evidence._PROTECTING == 2),
-    ("multigrey.8", "at most ten new recipients a message", messages.MOST_CARRIED == 10),
+    ("multigrey.8", "Ten others are carried by those", messages.MOST_CARRIED == 10),
     ("multigrey.8", "in at most {:,} rows", marks.BUCKETS),
     ("multigrey.8", "rows of up to {}:", marks.CELLS),
     ("multigrey.8", "one that is older than six hours", marks.PATIENCE == 6 * 3600),
