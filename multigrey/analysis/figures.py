@@ -174,6 +174,17 @@ class FloodRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LetIn:
+    """A provider that is known to retry, and what it was spared: attempts that would have had to wait."""
+
+    provider: str
+    number: int
+    domains: int
+    """Different domains of their senders."""
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """A stretch of time: mails that were deferred at first in it, that were let in, that passed at once.
 
@@ -227,6 +238,8 @@ class Report:
     lost: Sequence[Lost]
     """Those that were deferred last first."""
     floods: Sequence[FloodRow]
+    """Those with most attempts first."""
+    let_in: Sequence[LetIn]
     """Those with most attempts first."""
     first_figures: int | None
     """When it can first be told what never came back; None: it can, or nothing was deferred."""

@@ -19,6 +19,7 @@ from multigrey.analysis.figures import (
     Delays,
     FloodRow,
     Hit,
+    LetIn,
     Lost,
     Outlook,
     Report,
@@ -65,6 +66,7 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
         top_origins=_origins(told, outlook),
         lost=_lost(waited, outlook),
         floods=floods[: outlook.most],
+        let_in=_let_in(looked_at)[: outlook.most],
         first_figures=first_figures(waited, outlook),
         hits=_hits(looked_at, outlook),
         due=due,
@@ -246,6 +248,19 @@ def _floods(events: Sequence[DecisionEvent]) -> list[FloodRow]:
         for network, own in times.items()
     ]
     return sorted(rows, key=lambda row: (-row.attempts, row.network))
+
+
+def _let_in(events: Sequence[DecisionEvent]) -> list[LetIn]:
+    """Providers whose mail passed at once though nothing was known of it."""
+    theirs: dict[str, list[DecisionEvent]] = defaultdict(list)
+    for event in events:
+        if event.verdict.reason is Reason.PROVIDER:
+            theirs[event.origin].append(event)
+    rows = [
+        LetIn(provider, len(own), len({sender_domain(event.attempt.sender) for event in own}), own[-1].time)
+        for provider, own in theirs.items()
+    ]
+    return sorted(rows, key=lambda row: (-row.number, row.provider))
 
 
 def _is_over_limit(event: DecisionEvent) -> bool:

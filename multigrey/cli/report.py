@@ -65,9 +65,9 @@ def report(
 
     How much mail was deferred, came back, still waits and never came back; the real delay of what came
     back (half of it waited at most p50, 95 of 100 mails at most p95), by kind of origin and for each
-    [[class]] against its target; networks that flooded this host; the senders' domains that waited
-    longest; which whitelist entries let mail pass and which are due for review, by owner; the origins
-    that ask most often; and advice.
+    [[class]] against its target; networks that flooded this host; how often providers that are known to
+    retry passed at once; the senders' domains that waited longest; which whitelist entries let mail pass
+    and which are due for review, by owner; the origins that ask most often; and advice.
 
     Whether greylisting is worth it is told as soon as it can be: of mail whose retry window is over, by the
     hour of its first attempt.  Of younger mail only what came back is known.
@@ -142,6 +142,9 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
     for line in _head(found):
         where.print(printable(line), soft_wrap=True)
     _print(where, "Over the limit of new records", FLOOD_HEADS, [flood_cells(row) for row in found["floods"]])
+    _print(
+        where, "Providers that passed at once", LET_IN_HEADS, [let_in_cells(row) for row in found["let_in"]]
+    )
     _print(where, "Delay by kind of origin", DELAY_HEADS, [delay_cells(row) for row in found["origins"]])
     _print(where, "Classes", CLASS_HEADS, [class_cells(row) for row in found["classes"]])
     _print(where, "Senders' domains that waited longest", SENDER_HEADS, map(sender_cells, found["domains"]))
@@ -160,6 +163,7 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
 
 
 FLOOD_HEADS = ("network", "from", "to", "attempts", "most an hour")
+LET_IN_HEADS = ("provider", "attempts", "senders' domains", "last")
 DELAY_HEADS = ("origins", "deferred", "came back", "waiting", "never", "p50", "p95", "longest")
 CLASS_HEADS = ("class", "owner", "target", "over it", *DELAY_HEADS[1:])
 SENDER_HEADS = ("name", "origin", "attempts", "waited in all", *DELAY_HEADS[1:])
@@ -249,6 +253,11 @@ def flood_cells(row: Mapping[str, Any]) -> list[str]:
         str(row["attempts"]),
         str(row["most"]),
     ]
+
+
+def let_in_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row about a provider that passed at once, as `LET_IN_HEADS`."""
+    return [row["provider"], str(row["number"]), str(row["domains"]), moment(row["last"])]
 
 
 def hit_cells(row: Mapping[str, Any]) -> list[str]:

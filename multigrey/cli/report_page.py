@@ -19,12 +19,14 @@ from multigrey.cli.report import (
     DUE_HEADS,
     FLOOD_HEADS,
     HIT_HEADS,
+    LET_IN_HEADS,
     SENDER_HEADS,
     class_cells,
     delay_cells,
     due_cells,
     flood_cells,
     hit_cells,
+    let_in_cells,
     never_unknown,
     sender_cells,
     summary,
@@ -118,6 +120,12 @@ def _body(title: str, found: Mapping[str, Any]) -> Iterator[str]:
         "Networks whose new senders are remembered by a mark only; their own retries still pass.",
         FLOOD_HEADS,
         map(flood_cells, found["floods"]),
+    )
+    yield _section(
+        "Providers that passed at once",
+        "Mail of which nothing was known; what is known passes as such.",
+        LET_IN_HEADS,
+        map(let_in_cells, found["let_in"]),
     )
     yield _section("Delay by kind of origin", "", DELAY_HEADS, map(delay_cells, found["origins"]))
     yield _section(

@@ -121,6 +121,22 @@ def test_kinds_of_origins():
     assert [(row.name, row.delays.deferred) for row in rows] == [("provider", 3)]
 
 
+def test_providers_that_passed_at_once():
+    events = [
+        event(i, Reason.PROVIDER, str(i), origin="google", sender=f"x@d{i % 2}.example") for i in range(3)
+    ]
+    events += [
+        event(9, Reason.PROVIDER, "b", origin="amazon-ses", sender=""),
+        event(9, K, "c", origin="google"),
+    ]
+    rows = report(*events).let_in
+    assert [(row.provider, row.number, row.domains, row.last) for row in rows] == [
+        ("google", 3, 2, START + 2),
+        ("amazon-ses", 1, 1, START + 9),
+    ]
+    assert [row.provider for row in report(*events, most=1).let_in] == ["google"]
+
+
 def test_domains_that_waited_longest():
     events = [
         event(0, R, "a", age=100, sender="x@slow.example.org"),

@@ -99,6 +99,18 @@ def test_report(daemon, tmp_path):
     assert run(daemon, "--since", "long").exit_code == 2
 
 
+def test_providers_that_passed_at_once(daemon):
+    google = {"client": "209.85.210.45", "name": "mail-ot1-f45.google.com"}
+    assert [ask(daemon, to, **google) for to in ("b@example.net", "c@example.net", "b@example.net")] == [
+        "action=DUNNO"
+    ] * 3
+    lines = [line.split() for line in run(daemon).stdout.splitlines()]
+    (row,) = [line for line in lines if line[:1] == ["google"] and len(line) == 5]
+    assert row[1:3] == ["2", "1"]  # the third was known
+    (row,) = json.loads(run(daemon, "--json").stdout)["let_in"]
+    assert (row["provider"], row["number"], row["domains"]) == ("google", 2, 1)
+
+
 def test_report_of_a_stopped_daemon(daemon):
     ask(daemon)
     daemon.stop()

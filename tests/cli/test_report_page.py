@@ -59,6 +59,8 @@ def told(count=0, text="x"):
             Reason.RETRY, START + 400 + index, recipient=recipient, sender=f"a@{text}.example.org"
         )
         events.append(replace(back, class_=text, verdict=replace(back.verdict, age=400, match=match)))
+        at_once = decision(Reason.PROVIDER, START + index, recipient=f"p{index}@example.net", origin=origin)
+        events.append(at_once)
         events.append(
             decision(Reason.OVER_LIMIT, START + index, recipient=f"o{index}@example.net", origin=origin)
         )
@@ -148,6 +150,7 @@ def test_pictures():
 def test_floods_have_a_table_and_what_is_not_known_yet_is_no_nought():
     page = report_page(told(3))
     assert "Over the limit of new records" in page
+    assert "Providers that passed at once" in page
     assert '<th scope="row" class="word">x.example.org</th>' in page
     assert "<dt>never came back</dt><dd>not known yet</dd>" in page
     assert "Over the limit" not in report_page(told())
