@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,22 @@ class Asked(World[Server]):
         """The reply to RCPT."""
         said = f"<{recipient}>: Recipient address rejected: " if self.mta.name == "Postfix" else ""
         return self.code, f"4.7.1 {said}{TEXT}"
+
+    def flood(self, network: str, number: int) -> None:
+        """One attempt each of so many strangers of a /24 ("192.0.2."), asked as the server asks."""
+        for stranger in range(number):
+            client, sender = f"{network}{stranger % 256}", f"s{stranger}@flood.example"
+            if self.mta.name == "Postfix":
+                path, told = "policy.sock", "request=smtpd_access_policy\nprotocol_state=RCPT\n"
+            else:
+                path, told = "exim.sock", "multigrey/1\n"
+            told += f"client_address={client}\nsender={sender}\nrecipient=bob@test.example\n\n"
+            with socket.socket(socket.AF_UNIX) as door:
+                door.settimeout(10)
+                door.connect(str(self.daemon.directory / path))
+                door.sendall(told.encode())
+                answer = door.recv(4096).lower()
+            assert answer.startswith(b"action=defer"), answer
 
     def late_refusal(self) -> tuple[int, str]:
         """The reply to the end of data."""

@@ -154,6 +154,31 @@ def test_killed_in_the_middle_of_a_session(world: Asked) -> None:
         assert session.rcpt(recipient).code == 250
 
 
+def test_a_flood_around_the_client(world: Asked) -> None:
+    """A mark is as good as a record, across kill -9 too, and for nobody else."""
+    address, sender = client(), "flooded@sender.example"
+    network = address.removesuffix("25")
+    recipients = ["bob@test.example", "carol@test.example"]
+    world.flood(network, 1_100)
+    with world.mta.session(address) as session:
+        assert session.send(sender, recipients, "flooded").codes == [world.code] * 2
+    for line in world.decisions(sender, 2):
+        assert "reason=over-limit" in line
+    world.daemon.kill()
+    world.daemon.clock.advance(DELAY)
+    world.daemon.start()
+    with world.mta.session(network + "26") as session:
+        assert session.send("other@sender.example", recipients, "other").codes == [world.code] * 2
+    with world.mta.session(address) as session:
+        retry = session.send(sender, recipients, "flooded")
+        known = session.send(sender, recipients, "known")
+    assert (retry.codes, retry.end.code) == (known.codes, known.end.code) == ([250, 250], 250)
+    for message in world.mta.delivered("flooded", 2):
+        (header,) = greylist_headers(message)
+        assert header.startswith(f"delayed {DELAY} seconds by ")
+    world.mta.delivered("known", 2)
+
+
 def test_stopped(world: Asked) -> None:
     """Both snippets promise that mail flows while the daemon is away, and that the log says so."""
     said = {"Postfix": "warning: problem talking to server", "Exim": "multigrey did not answer"}
