@@ -246,6 +246,9 @@ def forget_command(
     trusted for with that sender domain; what an origin is trusted for as a whole stays (see multigrey
     origins forget).  Log files and backups are outside, and other hosts.
 
+    A mark (see over-limit) shows nobody: it is forgotten where --client, --sender and --recipient name the
+    whole attempt, with --origin too if that has a name, or with --all.
+
     Exit status: 0 when something was forgotten, 1 when nothing fits, 2 for a wrong command line or
     configuration, 3 without a daemon or its store, 4 when not allowed.
     """

@@ -312,7 +312,10 @@ async def _delete(parts: Parts, keys: Sequence[Key], *, dry_run: bool) -> int:
 
 
 async def _forget_marks(parts: Parts, asked: Options, *, dry_run: bool, everything: bool) -> int:
-    """Delete marks: all of them, or those of one attempt that is told whole; nothing else finds one."""
+    """Delete marks: all of them, or those of one attempt that is told whole; nothing else finds one.
+
+    One that was made under a name is only found with that origin.
+    """
     store = parts.engine.store
     if everything:
         gone, cursor = 0, b""
@@ -322,15 +325,24 @@ async def _forget_marks(parts: Parts, asked: Options, *, dry_run: bool, everythi
             await _delete(parts, [(Table.MARK, digest) for digest, _ in rows], dry_run=dry_run)
             if not cursor:
                 return gone
-    if asked.keys() != {"client", "sender", "recipient"}:
+    if asked.keys() - {"origin"} != {"client", "sender", "recipient"}:
         return 0
-    try:
-        address = parse_client_address(str(asked["client"]))
-    except AddressError:
+    record = Record(
+        first_seen=0,
+        last_seen=0,
+        delay=0,
+        client=str(asked["client"]),
+        sender="" if asked["sender"] == "<>" else str(asked["sender"]),
+        recipient=str(asked["recipient"]),
+        origin=str(asked.get("origin", "")),
+    )
+    attempt = attempt_of(record)
+    if attempt is None:
         return 0
-    sender = str(asked["sender"])
-    attempt = Attempt("", address, None, "", "" if sender == "<>" else sender, str(asked["recipient"]))
-    question = parts.engine.question(parts.engine.pending(attempt))
+    pending, origin = parts.engine.pending(attempt), origin_of(record)
+    if origin.named:
+        pending = replace(pending, origin=origin, keys=keys_of(parts, record))
+    question = parts.engine.question(pending)
     if dry_run:
         return question.unmarked(await store.read(question.keys)).value
     return await store.apply(question.keys, question.unmarked)

@@ -250,6 +250,36 @@ async def test_forgetting_takes_every_key_and_nothing_else():
         assert await judge(house, bob, elsewhere, eve) == [Reason.NEW, Reason.EARLY, Reason.KNOWN]
 
 
+@pytest.mark.parametrize("name", [None, "mx1.example.org"])
+async def test_marks_are_forgotten_by_whole_attempts(name):
+    async with site() as (house, ops):
+        house.engine._is_full = lambda: True
+        bob, eve = attempt(name=name), attempt(recipient="eve@example.net", name=name)
+        assert await judge(house, bob, eve) == [Reason.OVER_LIMIT] * 2
+        whose = {"client": "192.0.2.10", "sender": "a@example.org", "recipient": "b@example.net"}
+        for less in ("client", "sender", "recipient"):
+            options = {key: value for key, value in whose.items() if key != less}
+            assert (await answer(ops, "records.forget", **options))["marks"] == 0
+        if name:
+            assert (await answer(ops, "records.forget", **whose))["marks"] == 0
+            whose["origin"] = "example.org"
+        assert (await answer(ops, "records.forget", **whose, dry_run=True))["marks"] == 1
+        assert (await answer(ops, "records.forget", **whose))["marks"] == 1
+        assert (await answer(ops, "records.forget", **whose))["marks"] == 0
+        house.clock.advance(DELAY)
+        assert await judge(house, bob, eve) == [Reason.OVER_LIMIT, Reason.RETRY]
+
+
+async def test_all_marks_are_forgotten_with_all_records():
+    async with site() as (house, ops):
+        house.engine._is_full = lambda: True
+        bob, eve = attempt(), attempt(recipient="eve@example.net", name="mx1.example.org")
+        await judge(house, bob, eve)
+        assert (await answer(ops, "records.forget", all=True, dry_run=True))["marks"] == 2
+        assert (await answer(ops, "records.forget", all=True))["marks"] == 2
+        assert await everything(house.store, Table.MARK) == {}
+
+
 async def trust(house, domain):
     """As if it had been earned."""
     key = house.engine.setup.scheme.origin_key("example.org", domain)
