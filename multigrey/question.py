@@ -62,6 +62,17 @@ class OtherKey:
         return not self.before or record.first_seen < self.before
 
 
+Stored = tuple[
+    Sequence[bytes | None],
+    bytes | None,
+    bytes | None,
+    Sequence[tuple[bytes, bytes | None]],
+    Sequence[tuple[OtherKey, bytes | None]],
+]
+"""What a store holds: records, (origin, sender domain), standing, buckets (each with the digest a mark may be
+made of), and what lies under other keys."""
+
+
 @value
 class Question:
     """One decision over stored bytes: what `Store.apply` calls as `decide`.
@@ -92,11 +103,27 @@ class Question:
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """Every key the store has to read, in the order `__call__` wants the values."""
+        """Every key the store has to read, in the order in which `split` takes the values."""
         others = [key for key in (self.origin_key, self.standing_key) if key is not None]
         others += [bucket_key(digest) for digest in self.bucket_digests]
         others += [other.key for other in self.other_keys]
         return (*self.record_keys, *others) if others else self.record_keys
+
+    def split(self, values: Sequence[bytes | None]) -> Stored:
+        """The values under `keys`, by what they are; None: nothing is stored."""
+        number = len(self.record_keys)
+        rest = iter(values[number:])
+        origin = None if self.origin_key is None else next(rest)
+        standing = None if self.standing_key is None else next(rest)
+        # Most have neither: a list of none would be made for nothing.
+        digests, others = self.bucket_digests, self.other_keys
+        return (
+            values[:number],
+            origin,
+            standing,
+            [(digest, next(rest)) for digest in digests] if digests else (),
+            [(other, next(rest)) for other in others] if others else (),
+        )
 
     def __call__(self, values: Sequence[bytes | None]) -> Change[Verdict]:
         """Decide on the stored values and say what is to be written."""
@@ -268,30 +295,26 @@ class Question:
 
 
 class Known:
-    """What the store holds for a question: stored bytes by what they are.  Raises CodecError."""
+    """What the store holds for a question, decoded where every decision needs it.  Raises CodecError."""
 
     __slots__ = ("buckets", "marks", "origin", "others", "records", "standing")
 
     def __init__(self, question: Question, values: Sequence[bytes | None]) -> None:
-        number = len(question.record_keys)
-        self.records = [None if stored is None else decode_record(stored) for stored in values[:number]]
-        rest = iter(values[number:])
-        self.origin = None if question.origin_key is None else next(rest)
-        self.standing = None if question.standing_key is None else next(rest)
+        records, self.origin, self.standing, buckets, others = question.split(values)
+        self.records = [None if stored is None else decode_record(stored) for stored in records]
         self.buckets: dict[Key, bytes | None] = {}
         """By key, those the attempt may have a mark in."""
         self.marks: dict[bytes, Mark] = {}
         """Its marks, by the digest each was made of."""
-        for digest in question.bucket_digests:
-            bucket = self.buckets[bucket_key(digest)] = next(rest)
+        for digest, bucket in buckets:
+            self.buckets[bucket_key(digest)] = bucket
             if bucket is not None:
                 mark = question.mark_in(bucket, digest)
                 if mark is not None:
                     self.marks[digest] = mark
         self.others: list[Record] = []
         """Records under other keys that count."""
-        for other in question.other_keys:
-            stored = next(rest)
+        for other, stored in others:
             record = None if stored is None else decode_record(stored)
             if record is not None and other.counts(record):
                 self.others.append(record)

@@ -105,18 +105,16 @@ def seen(question: Question, values: Sequence[bytes | None]) -> Seen:
             unreadable.append(str(error))
             return None
 
-    number = len(question.record_keys)
-    rest = iter(values[number:])
-    records = tuple(read(decode_record, value) for value in values[:number])
-    origin_record = None if question.origin_key is None else read(decode_origin, next(rest))
-    standing = None if question.standing_key is None else read(decode_standing, next(rest))
+    own, origin, whole, buckets, elsewhere = question.split(values)
+    records = tuple(read(decode_record, value) for value in own)
+    origin_record, standing = read(decode_origin, origin), read(decode_standing, whole)
     marks = [
-        read(lambda bucket, digest=digest: question.mark_in(bucket, digest), next(rest))
-        for digest in question.bucket_digests
+        read(lambda bucket, digest=digest: question.mark_in(bucket, digest), bucket)
+        for digest, bucket in buckets
     ]
     others = tuple(
         None if record is None or not other.counts(record) else record
-        for other, record in [(other, read(decode_record, next(rest))) for other in question.other_keys]
+        for other, record in [(other, read(decode_record, value)) for other, value in elsewhere]
     )
     found = tuple(question.record_of_mark(mark) for mark in marks if mark is not None)
     return Seen(question, records, found, others, origin_record, standing, tuple(unreadable))
