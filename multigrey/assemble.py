@@ -159,8 +159,8 @@ def _setup(
         origins=origins,
         registered_domain=registered_domain,
         retrying=origins.retrying,
-        provider_by_spf=_provider_by_spf(origins),
-        retries=_retries(origins),
+        provider_by_spf=origins.word_by_spf,
+        retries=origins.retries,
         providers_pass=settings.origin.providers == "pass",
         own_networks=_own_networks(settings.origin.own_networks),
         ipv4_prefix=greylist.ipv4_prefix,
@@ -171,22 +171,6 @@ def _setup(
         redactor=Redactor(site_key) if settings.log.redact else None,
         mode=greylist.mode,
     )
-
-
-def _provider_by_spf(origins: Origins) -> Callable[[str], str]:
-    def provider_by_spf(domain: str) -> str:
-        provider = origins.provider_by_spf(domain)
-        return "" if provider is None else provider.origin
-
-    return provider_by_spf
-
-
-def _retries(origins: Origins) -> Callable[[Attempt], bool]:
-    def retries(attempt: Attempt) -> bool:
-        provider = origins.provider_entry(attempt)
-        return provider is not None and provider.retries
-
-    return retries
 
 
 def _own_networks(networks: Iterable[IPv4Network | IPv6Network]) -> Networks:

@@ -166,15 +166,20 @@ class KnownNames:
 
     def settle(self) -> None:
         """Make evidence of all that was noted."""
-        self._take_in(list(self._waiting))
-        self._noted = [0, 0]
-        self.doubted = {domain: {} for domain in self.doubted}  # time has gone on
-
-    async def _settle_slowly(self) -> None:
         self._noted = [0, 0]
         for domain in list(self._waiting):
-            self._take_in([domain])
+            self._take_in(domain)
+        self._judge_again()
+
+    async def _settle_slowly(self) -> None:
+        self._noted = [0, 0]  # first, for more is noted meanwhile
+        for domain in list(self._waiting):
+            self._take_in(domain)
             await trio.lowlevel.checkpoint()
+        self._judge_again()
+
+    def _judge_again(self) -> None:
+        """Time has gone on: what patterns were found to be holds no longer."""
         self.doubted = {domain: {} for domain in self.doubted}
 
     # --- what follows ---
@@ -312,11 +317,10 @@ class KnownNames:
 
     # --- evidence ---
 
-    def _take_in(self, domains: Sequence[str]) -> None:
-        for domain in domains:
-            notes = self._waiting.pop(domain, [])
-            if self._believed():
-                self._keep(domain, self._after(domain, self._evidence(domain), notes))
+    def _take_in(self, domain: str) -> None:
+        notes = self._waiting.pop(domain, [])
+        if self._believed():
+            self._keep(domain, self._after(domain, self._evidence(domain), notes))
 
     def _after(self, domain: str, evidence: Evidence, notes: Iterable[_Note]) -> Evidence:
         touched: dict[str, int] = {}

@@ -205,21 +205,14 @@ class Origins:
 
     def of(self, attempt: Attempt, network: str) -> Origin:
         """Who is sending; `network` is the text of the client network, "" when it is not known."""
-        name, address = attempt.client_name, attempt.client_address
-        if not name:
+        if not attempt.client_name:
             # HELO first: attributes may have to be parsed before one can be looked up.
             if attempt.helo[-self._ending :].lower() not in self._endings:
                 return self._unnamed(network)
             return self._claim(attempt) or self._unnamed(network)
-        if len(name) > _CACHED_LENGTH or address is None:
-            return self._unnamed(network)
-        helo = attempt.helo
-        if len(helo) > _CACHED_LENGTH:
-            helo = ""
-        # Not the address itself: its hash and comparison are calls into Python.
-        known = self._named(name, helo, int(address), type(address))
-        if known[0] is not None:
-            return known[0]
+        known = self._known(attempt)
+        if known.origin is not None:
+            return known.origin
         return (known.foldable and self._fold(attempt, known.foldable)) or self._unnamed(network)
 
     def explained(self, attempt: Attempt, network: str) -> Explained:
@@ -241,6 +234,16 @@ class Origins:
     def provider_entry(self, attempt: Attempt) -> Provider | None:
         """What the table says of the provider whose server the client is; None without a verified name."""
         return self._known(attempt).provider
+
+    def retries(self, attempt: Attempt) -> bool:
+        """Whether the client is, by its verified name, a server of a provider that is known to retry."""
+        provider = self.provider_entry(attempt)
+        return provider is not None and provider.retries
+
+    def word_by_spf(self, domain: str) -> str:
+        """The word of the provider that `provider_by_spf` finds; "" if there is none."""
+        provider = self.provider_by_spf(domain)
+        return "" if provider is None else provider.origin
 
     def provider_by_spf(self, domain: str) -> Provider | None:
         """The provider whose addresses the SPF record of this domain lists, and nobody else's.
@@ -276,6 +279,7 @@ class Origins:
             return _NOBODY
         if len(helo) > _CACHED_LENGTH:
             helo = ""
+        # Not the address itself: its hash and comparison are calls into Python.
         return self._named(name, helo, int(address), type(address))
 
     def _look_up(self, attempt: Attempt) -> _Judged:

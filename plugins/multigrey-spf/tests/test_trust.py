@@ -56,21 +56,13 @@ async def engine():
     ask = partial(ask_all, [guarded_ask(spf, counters, "spf")], budget_seconds=10, counters=counters)
     network, recipient = ClientNetwork(24, 64), Recipient("+")
 
-    def provider_by_spf(domain):
-        provider = origins.provider_by_spf(domain)
-        return "" if provider is None else provider.origin
-
-    def retries(attempt):
-        provider = origins.provider_entry(attempt)
-        return provider is not None and provider.retries
-
     async with harness(
         scheme=KeyScheme(SITE_KEY, ORIGIN_KEY, (OriginText(), Sender(), recipient), network, recipient),
         origin_of=origins.of,
         provider_of=origins.provider_of,
-        provider_by_spf=provider_by_spf,
+        provider_by_spf=origins.word_by_spf,
         registered_domain=registered_domain,
-        retries=retries,
+        retries=origins.retries,
         retrying=frozenset({"google"}),
         ask=ask,
     ) as parts:
