@@ -456,6 +456,20 @@ def test_the_entry_of_a_provider():
     assert origins.provider_entry(client("a.example.com", address=None)) is None
     assert origins.provider_by_spf("_spf2.example.com") is retrying
     assert origins.provider_by_spf("example.com") is None
+    assert origins.word_by_spf("_spf.example.com") == "bigmail"
+    assert origins.word_by_spf("example.com") == ""
+
+
+def test_who_is_known_to_retry():
+    origins = Origins(
+        registered_domain,
+        {"example.com": Provider("bigmail", retries=True), "example.org": Provider("smallmail")},
+        {},
+    )
+    assert origins.retries(client("a.example.com"))
+    assert not origins.retries(client("a.example.org"))
+    assert not origins.retries(client("mail.example.net"))
+    assert not origins.retries(client(None, "a.example.com"))
 
 
 JUDGED = [
