@@ -402,6 +402,8 @@ class Engine:
         else:
             if reason is Reason.RETRY:
                 self.learned.returned(pending, verdict)
+            elif reason is Reason.KNOWN:
+                self.learned.known(pending)
             self._note_carrier(attempt, pending.origin, verdict)
         return under_rule(pending, verdict)
 

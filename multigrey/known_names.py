@@ -41,6 +41,7 @@ from multigrey.identity.name_evidence import (
     figures,
     in_doubt,
     join,
+    known,
     patterns,
     returned,
     settled,
@@ -87,13 +88,14 @@ class Judged(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """One attempt that was deferred for the first time (`first_seen` None), or came back."""
+    """One attempt that was deferred for the first time (`first_seen` None), came back, or is known."""
 
     origins: Origins
     attempt: Attempt
     now: int
     first_seen: int | None = None
     own: bool = False
+    known: bool = False
 
 
 class _Row(NamedTuple):
@@ -163,6 +165,15 @@ class KnownNames:
         if domain:
             self._noted[1] += 1
             self._waiting.setdefault(domain, []).append(_Note(origins, attempt, now, first_seen, own))
+
+    def note_known(self, origins: Origins, attempt: Attempt, now: int) -> None:
+        """An attempt passed at `now` because its own retry had passed before."""
+        if self._noted[1] >= _RETURNED_NOTED:
+            return
+        domain = origins.judged_domain(attempt)[0]
+        if domain and domain in self._rows:
+            self._noted[1] += 1
+            self._waiting.setdefault(domain, []).append(_Note(origins, attempt, now, known=True))
 
     def settle(self) -> None:
         """Make evidence of all that was noted."""
@@ -325,7 +336,7 @@ class KnownNames:
     def _after(self, domain: str, evidence: Evidence, notes: Iterable[_Note]) -> Evidence:
         touched: dict[str, int] = {}
         for note in notes:
-            origins, attempt, now, first_seen, own = note
+            origins, attempt, now, first_seen, own, is_known = note
             _, foreign, helo = origins.judged_domain(attempt)
             address = attempt.client_address
             if address is None or (foreign and origins.generated(attempt)):
@@ -333,7 +344,10 @@ class KnownNames:
             pattern = _pattern(attempt, domain)
             touched[pattern] = now
             block = self._mark(_block(address))
-            if first_seen is None:
+            if is_known:
+                home = "" if foreign else origins.home_of(attempt.sender)
+                evidence = known(evidence, pattern, self._mark(home), now) if home else evidence
+            elif first_seen is None:
                 announced = (self._mark(helo) if helo else b"") if foreign else None
                 evidence = deferred(evidence, pattern, block, announced, now)
             else:

@@ -75,3 +75,9 @@ class Learned:
         if self.names is not None and origins is not None and attempt.client_name:
             first_seen = now - verdict.age
             self.names.note_returned(origins, attempt, now, first_seen, own=verdict.from_home)
+
+    def known(self, pending: Pending) -> None:
+        """A record that has passed before passed again; told when the record is written, once an hour."""
+        origins, attempt = pending.setup.origins, pending.attempt
+        if self.names is not None and origins is not None and attempt.client_name:
+            self.names.note_known(origins, attempt, pending.now)

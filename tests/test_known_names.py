@@ -163,6 +163,22 @@ def test_only_returns_under_the_name_protect_it(origins, helo, own, two, kept):
     assert (names.demoted_for(origins, host(1), START + 400) == 0) == kept
 
 
+@pytest.mark.parametrize(("helo", "kept"), [("", True), ("mail.example.org", False)])
+def test_what_is_known_since_it_came_back_protects_it_on(origins, helo, kept):
+    names = KnownNames(SITE_KEY)
+    two = [host(3, sender=sender) for sender in ("alice@example.com", "alice@example.org")]
+    noted(names, origins, two, back=2)
+    for day in range(1, 40):
+        for attempt in two:
+            names.note_known(origins, replace(attempt, helo=helo or attempt.helo), START + day * DAY)
+        names.note_known(origins, host(3, "x{}f3k2.other.example"), START + day * DAY)
+        names.settle()
+    then = START + 40 * DAY
+    noted(names, origins, [host(n, helo=f"mail.bot{n}.example") for n in range(10, 30)], then)
+    assert names.demoted_for(origins, host(3), then + DAY) == (0 if kept else then)
+    assert names.domains() == ["isp.example"]
+
+
 def test_null_senders_protect_nothing(origins):
     names = KnownNames(SITE_KEY)
     for number in range(3):

@@ -127,6 +127,22 @@ async def test_hosts_with_names_made_alike_are_one_sender_while_nothing_speaks_a
         assert parts.events[-1].origin == "198.18.200.0/24", "but it is no named origin"
 
 
+async def test_who_is_known_keeps_the_name_of_hosts_like_it():
+    """Two customers of a hoster send on for weeks, known and never deferred, until its spammers come."""
+    async with house() as parts:
+        parts.engine.learned = Learned(b"", KnownNames(SITE_KEY))
+        two = [bot(number, sender=f"info@firm{number}.example") for number in (200, 210)]
+        await play(parts, *[(1, one) for one in two])
+        await play(parts, *[(300, one) for one in two])
+        for _ in range(40):
+            told = await play(parts, *[(43_000, one) for one in two])
+            assert {reason for _, reason in told} == {Reason.KNOWN}
+        await play(parts, *[(1, bot(number, helo=f"mail.firm{number}.example")) for number in range(30)])
+        parts.clock.advance(FLUSH_EVERY)
+        parts.engine.learned.go_on(parts.clock.now())
+        assert parts.engine.learned.names.doubted == {}
+
+
 async def test_what_was_learned_survives_a_restart():
     async with house() as parts:
         await doubted(parts)

@@ -12,9 +12,10 @@ A pattern loses its name when
 
 and gets it back when more than half of its resolved deferrals (five or more) came back, or when all that
 is known is older than 30 days.  It is never taken, whatever else is known, from a pattern of which mail of
-two sender domains came back within 30 days that was sent under the name.  A pattern of which too little is
-known to be judged by itself, and of which nothing came back, is judged with all others of that kind below
-the domain.
+two sender domains came back within 30 days that was sent under the name; what came back once and is sent on
+counts as long as it is sent, for mail that is known is deferred no more and cannot come back.  A pattern of
+which too little is known to be judged by itself, and of which nothing came back, is judged with all others of
+that kind below the domain.
 
 What counts: clients of one block (IPv4 /28, IPv6 /64) are one client, and of each block one deferral is
 watched, the first one; a deferral is resolved when it is older than `resolved_after` seconds, and what comes
@@ -56,6 +57,7 @@ __all__ = [
     "figures",
     "in_doubt",
     "join",
+    "known",
     "patterns",
     "returned",
     "settled",
@@ -67,6 +69,8 @@ REST = ""
 """Stands for all patterns that have no place of their own, and for those judged together."""
 
 _SPAN = 30 * 86_400
+_SAID_AGAIN = 86_400
+"""Seconds after which a sender that is known is noted again."""
 _EPOCH = 6 * 3600
 _MOST_PATTERNS = 8
 _MOST_CLIENTS = 32
@@ -96,7 +100,7 @@ class Client(NamedTuple):
 
 
 class Return(NamedTuple):
-    """Mail of a sender domain came back that was deferred under the name."""
+    """Mail of a sender domain came back that was deferred under the name, or is known since it did."""
 
     pattern: str
     domain: bytes
@@ -208,6 +212,17 @@ def returned(
         return join(evidence, Evidence(returns=returns)) if returns else evidence
     place, client = found
     return join(evidence, Evidence(((place, (client._replace(returned=now),)),), returns))
+
+
+def known(evidence: Evidence, pattern: str, domain: bytes, now: int) -> Evidence:
+    """A sender was let in because it is known, in the name of a sender domain (its mark).
+
+    Only what `returned` noted counts: that this mail came back under the name and to the same client.
+    """
+    for row in evidence.returns:
+        if (row.pattern, row.domain) == (pattern, domain) and row.time <= now - _SAID_AGAIN:
+            return join(evidence, Evidence(returns=(row._replace(time=now),)))
+    return evidence
 
 
 def _watched(evidence: Evidence, place: str, block: bytes, first_seen: int) -> tuple[str, Client] | None:

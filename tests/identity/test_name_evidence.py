@@ -24,6 +24,7 @@ from multigrey.identity.name_evidence import (
     figures,
     in_doubt,
     join,
+    known,
     patterns,
     returned,
     settled,
@@ -149,6 +150,23 @@ def test_a_pattern_of_which_two_sender_domains_came_back_keeps_its_name():
     assert not demoted(settled(evidence, "*", LATER))
     evidence = watched(evidence, clients=40, foreign=40, now=LATER + 30 * DAY)
     assert in_doubt(evidence, "*", LATER + 31 * DAY)
+
+
+def test_what_is_known_since_it_came_back_protects_as_long_as_it_is_sent():
+    evidence = NOTHING
+    for domain in (b"aaaa", b"bbbb"):
+        evidence = returned(evidence, "*", mark(1), domain, NOW + 300, NOW)
+    assert known(evidence, "*", b"aaaa", NOW + HOUR) is evidence  # once a day is enough
+    assert known(evidence, "*", b"cccc", NOW + 9 * DAY) is evidence  # never came back
+    assert known(evidence, "mta-#", b"aaaa", NOW + 9 * DAY) is evidence
+    for day in range(1, 50):
+        for domain in (b"aaaa", b"bbbb"):
+            evidence = known(evidence, "*", domain, NOW + day * DAY)
+        evidence = settled(evidence, "*", NOW + day * DAY)
+    assert evidence.returns == (Return("*", b"bbbb", NOW + 49 * DAY), Return("*", b"aaaa", NOW + 49 * DAY))
+    then = NOW + 50 * DAY
+    evidence = watched(evidence, clients=40, foreign=40, now=then)
+    assert not in_doubt(evidence, "*", then + RESOLVED_AFTER)
 
 
 def test_two_sender_domains_do_not_give_a_lost_name_back():
