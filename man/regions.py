@@ -12,23 +12,22 @@ written, so a key, option, reason or hook cannot change without its page.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from man.mdoc import docstring, item, literal, prose, quoted, tagged
+from man.api_regions import API_REGIONS
+from man.mdoc import docstring, literal, prose, quoted, tagged
 from man.metrics_regions import METRICS_REGIONS
 from man.whitelist_regions import WHITELIST_REGIONS
-from multigrey import daemon, hookspecs, logline
+from multigrey import daemon, logline
 from multigrey.builtins import BuiltIns
 from multigrey.cli import COMMANDS
 from multigrey.cli import main as multigrey
@@ -310,88 +309,15 @@ def _block(thing: object, heading: str) -> list[str]:
     return [line.removeprefix("    ") for line in found[1].rstrip("\n").split("\n")]
 
 
-# --- plugins ---------------------------------------------------------------------------------------
-
-
-def hooks() -> list[str]:
-    """Every hook: how it is written, and its contract."""
-    lines = []
-    for name in sorted(hookspecs.__all__):
-        hook = getattr(hookspecs, name)
-        if name.startswith("multigrey_"):
-            lines += [f".Ss {name}", *literal(_definition(name, hook)), *prose(docstring(hook))]
-    return lines
-
-
-def _definition(name: str, function: Callable[..., object]) -> list[str]:
-    signature = inspect.signature(function)
-    parameters = [str(parameter).replace("'", "") for parameter in signature.parameters.values()]
-    returns = str(signature.return_annotation).replace("'", "")
-    one_line = f"def {name}({', '.join(parameters)}) -> {returns}:"
-    if len(one_line) <= 70:
-        return ["@hookimpl", one_line]
-    return ["@hookimpl", f"def {name}(", *(f"    {each}," for each in parameters), f") -> {returns}:"]
-
-
-def classes(module: str, *names: str) -> list[str]:
-    """Classes of a module: what they are for, their attributes and methods."""
-    source = import_module(module)
-    items = []
-    for name in names:
-        value = getattr(source, name)
-        items.append((item("Sy", name), [*prose(docstring(value)), *tagged(_members(value))]))
-    return tagged(items)
-
-
-def _members(value: type) -> Iterator[tuple[str, list[str]]]:
-    """Attributes and methods in the order of the source; what has no docstring stands without text."""
-    if issubclass(value, Enum):
-        yield from ((item("Li", f"{one.name} = {one.value!r}"), []) for one in value)
-        return
-    (tree,) = ast.parse(inspect.getsource(value)).body
-    assert isinstance(tree, ast.ClassDef)
-    for node, after in zip(tree.body, [*tree.body[1:], ast.Pass()], strict=True):
-        if isinstance(node, ast.AnnAssign):
-            yield item("Li", _without_default(node)), prose(_text_of(after))
-        elif isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            yield item("Li", f"{value.__name__}({_arguments(node)})"), prose(ast.get_docstring(node) or "")
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
-            yield item("Li", _signature(node)), prose(ast.get_docstring(node) or "")
-
-
-def _without_default(node: ast.AnnAssign) -> str:
-    text = f"{ast.unparse(node.target)}: {ast.unparse(node.annotation)}"
-    return f"{text} = {ast.unparse(node.value)}" if isinstance(node.value, ast.Constant) else text
-
-
-def _text_of(node: ast.stmt) -> str:
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return inspect.cleandoc(str(node.value.value))
-    return ""
-
-
-def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    if any(ast.unparse(decorator) == "property" for decorator in node.decorator_list):
-        return f"{node.name}: {ast.unparse(node.returns) if node.returns else 'Any'}"
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    word = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-    return f"{word} {node.name}({_arguments(node)}){returns}"
-
-
-def _arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    return ast.unparse(node.args).removeprefix("self").removeprefix(", ")
-
-
 # --- writing ---------------------------------------------------------------------------------------
 
 REGIONS: Mapping[str, Callable[..., Sequence[str]]] = {
+    **API_REGIONS,
     **METRICS_REGIONS,
     **WHITELIST_REGIONS,
-    "classes": classes,
     "commands": commands,
     "conditions": conditions,
     "grammar": grammar,
-    "hooks": hooks,
     "keys": keys,
     "model": model,
     "namings": namings,

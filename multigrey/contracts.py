@@ -239,7 +239,9 @@ class SourceOptions:
 MakeSource = Callable[[SourceOptions], WhitelistSource]
 """Builds a whitelist source; runs off the event loop, may read files, raises ConfigError."""
 MakeStore = Callable[[StoreOptions], Store]
+"""Builds a store, which opens its files only in `run`; raises ConfigError."""
 MakeDialogue = Callable[[DialogueOptions], Dialogue]
+"""Builds the dialogue of one connection."""
 
 
 class Registry(Protocol):

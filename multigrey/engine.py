@@ -73,7 +73,6 @@ logger = logging.getLogger(__name__)
 _MAKES_A_RECORD = frozenset({Reason.NEW, Reason.EXPIRED})
 _AT_ONCE = frozenset({Reason.AUTO_WHITELISTED, Reason.PROVIDER})
 """They make one too, unless one waited."""
-_STARTS = _MAKES_A_RECORD | {Reason.OVER_LIMIT}
 
 
 class Engine:
@@ -395,15 +394,10 @@ class Engine:
         makes_record = reason in _MAKES_A_RECORD or (reason in _AT_ONCE and not verdict.attempts)
         if makes_record and self.new_records is not None:
             self.new_records.note(pending.counted, attempt.client_address, pending.now)
-        if reason in _STARTS:
-            self.learned.deferred(pending, verdict, question.place)
-        elif reason is Reason.SAME_MESSAGE:
+        self.learned.note(pending, verdict, question.place)
+        if reason is Reason.SAME_MESSAGE:
             self._messages.note_carried(attempt, pending.origin)
-        else:
-            if reason is Reason.RETRY:
-                self.learned.returned(pending, verdict)
-            elif reason is Reason.KNOWN:
-                self.learned.known(pending)
+        elif verdict.action is Action.PASS:
             self._note_carrier(attempt, pending.origin, verdict)
         return under_rule(pending, verdict)
 

@@ -3,7 +3,7 @@
 A plugin is a module or an object found through the entry point group `multigrey` of an installed
 distribution, or a Python file in `[plugins] dir`.  It marks functions with `hookimpl`:
 
-    from multigrey.hookspecs import hookimpl
+    from multigrey.api import hookimpl
 
     @hookimpl
     def multigrey_register(registry, settings):
@@ -11,10 +11,8 @@ distribution, or a Python file in `[plugins] dir`.  It marks functions with `hoo
 
 Both hooks are called when the daemon starts and at each reload, never while an attempt is judged:
 the objects that were registered are called then, in the order the configuration names them.
-`multigrey.contracts` says what each of them must be able to do, `multigrey.model` holds the values
-they get and give, `multigrey.errors` what some of them may raise.  With this module they are the
-whole contract; nothing else of multigrey is meant to be imported.  A later version may give a hook
-more arguments; an implementation names the ones it wants, so it keeps working.
+`multigrey.api` has all that a plugin may import.  A later version may give a hook more arguments;
+an implementation names the ones it wants, so it keeps working.
 
 Errors.  A plugin that cannot be imported, and one whose hook raises, is named in the log with its
 distribution and left out; if the configuration has a `[plugins.NAME]` table for it, multigrey
@@ -42,6 +40,7 @@ PROJECT = "multigrey"
 """The name pluggy knows us by, and the entry point group of plugins."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
+"""Marks a function of this module as a hook."""
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function of a plugin as one of the hooks below."""
 
@@ -80,7 +79,7 @@ def multigrey_register(
     itself: the text should say what to do.
 
     `registered_domain` gives the registered domain of a name by the public suffix list, None if it has
-    none; the name in the form `addresses.host_name` gives.  It may be kept, and called from any thread.
+    none; the name in the form `host_name` gives.  It may be kept, and called from any thread.
 
     It may read files, but not wait for the network: the daemon is not answering yet, or answers
     with what it had.  Whatever takes time belongs into a service (`registry.service`).  It must not

@@ -2,9 +2,9 @@
 
 The engine says which new attempts of named hosts were deferred and which came back; that costs next to
 nothing, because it is only noted.  Once a minute what was noted becomes evidence
-(`identity.name_evidence`), and what changed is written to the store: one row of the META table for each
-domain, under a digest of it.  A crash loses the last minute.  Nothing here keeps mail waiting: when the
-store fails, rows wait for the next minute.
+(`identity.name_evidence`, judged by `identity.name_doubt`), and what changed is written to the store: one
+row of the META table for each domain, under a digest of it.  A crash loses the last minute.  Nothing here
+keeps mail waiting: when the store fails, rows wait for the next minute.
 
 In a flood only a part is noted, the first of each domain and minute.  Only what was noted as deferred is
 ever asked whether it came back, so a part says the same as all.
@@ -29,22 +29,16 @@ from multigrey.codec import decode_names, encode_names
 from multigrey.contracts import Store
 from multigrey.errors import CodecError, StoreError
 from multigrey.identity.host_pattern import pattern_of
+from multigrey.identity.name_doubt import Doubt, Figures, demoted, figures, in_doubt, patterns, settled
 from multigrey.identity.name_evidence import (
     NOTHING,
     RESOLVED_AFTER,
     REST,
-    Doubt,
     Evidence,
-    Figures,
     deferred,
-    demoted,
-    figures,
-    in_doubt,
     join,
     known,
-    patterns,
     returned,
-    settled,
 )
 from multigrey.model import Address, Attempt, Change, Entry, Key, Table
 from multigrey.origin import Origins

@@ -7,6 +7,7 @@ from multigrey.judging import Setup
 from multigrey.known_marks import KnownMarks
 from multigrey.known_names import FLUSH_EVERY, Judged, KnownNames
 from multigrey.model import Attempt, Origin, Reason, Verdict
+from multigrey.origin import Origins
 from multigrey.ways import Doubted, Pending
 
 __all__ = ["Learned"]
@@ -56,28 +57,24 @@ class Learned:
             return None
         return self.names.judged(setup.origins, attempt, now)
 
-    def deferred(self, pending: Pending, verdict: Verdict, place: bytes) -> None:
-        """An attempt of which nothing was known was deferred, or would be if it were not only observed.
+    def note(self, pending: Pending, verdict: Verdict, place: bytes) -> None:
+        """What the store has decided of an attempt.
 
         `place`: who makes a mark (see `greylist.marks.place_of`); b"": that has not been asked.
         """
-        attempt, policy = pending.attempt, pending.setup.policy
         if verdict.reason is Reason.OVER_LIMIT:
-            place = place or self.marks.place_of(pending.counted, attempt.client_address)
-            self.marks.note(place, pending.now, policy.retry_window)
+            place = place or self.marks.place_of(pending.counted, pending.attempt.client_address)
+            self.marks.note(place, pending.now, pending.setup.policy.retry_window)
         origins = pending.setup.origins
-        if self.names is not None and origins is not None and attempt.client_name and not verdict.observed:
-            self.names.note_deferred(origins, attempt, pending.now)
+        if self.names is not None and origins is not None and pending.attempt.client_name:
+            self._note_name(self.names, origins, pending, verdict)
 
-    def returned(self, pending: Pending, verdict: Verdict) -> None:
-        """A record passed on its own first retry."""
-        origins, attempt, now = pending.setup.origins, pending.attempt, pending.now
-        if self.names is not None and origins is not None and attempt.client_name:
-            first_seen = now - verdict.age
-            self.names.note_returned(origins, attempt, now, first_seen, own=verdict.from_home)
-
-    def known(self, pending: Pending) -> None:
-        """A record that has passed before passed again; told when the record is written, once an hour."""
-        origins, attempt = pending.setup.origins, pending.attempt
-        if self.names is not None and origins is not None and attempt.client_name:
-            self.names.note_known(origins, attempt, pending.now)
+    def _note_name(self, names: KnownNames, origins: Origins, pending: Pending, verdict: Verdict) -> None:
+        attempt, now = pending.attempt, pending.now
+        match verdict.reason:
+            case Reason.NEW | Reason.EXPIRED | Reason.OVER_LIMIT if not verdict.observed:
+                names.note_deferred(origins, attempt, now)
+            case Reason.RETRY:
+                names.note_returned(origins, attempt, now, now - verdict.age, own=verdict.from_home)
+            case Reason.KNOWN:
+                names.note_known(origins, attempt, now)

@@ -42,6 +42,7 @@ __all__ = [
 T = TypeVar("T")
 
 Address = IPv4Address | IPv6Address
+"""An IP address of either version."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

@@ -212,7 +212,7 @@ def test_a_bug_in_a_reload_ends_nothing(directory: Path):
     code = (
         "import pathlib\n"
         "from pydantic import BaseModel, model_validator\n"
-        "from multigrey.hookspecs import hookimpl\n"
+        "from multigrey.api import hookimpl\n"
         "class Odd(BaseModel):\n"
         "    @model_validator(mode='after')\n"
         "    def check(self):\n"
@@ -272,7 +272,7 @@ def test_reload_runs_the_services_of_the_new_plugins_only(directory: Path):
     plugins.chmod(0o755)
     code = (
         "import logging, trio\n"
-        "from multigrey.hookspecs import hookimpl\n"
+        "from multigrey.api import hookimpl\n"
         "class Service:\n"
         "    async def run(self, *, task_status):\n"
         "        logging.getLogger('multigrey').info('service {0} runs')\n"

@@ -50,10 +50,12 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["stores", "config", "hookspecs", "whitelists"], 2),
     # 3 engine: what a decision needs around it
     **dict.fromkeys(
-        ["plugins", "registry", "guards", "builtins", "rules", "events", "linewriter", "diagnostics"], 3
+        ["api", "plugins", "registry", "guards", "builtins", "rules"],
+        3,
     ),
     **dict.fromkeys(
         [
+            *["events", "linewriter", "diagnostics"],
             "engine",
             "ways",
             "judging",
@@ -125,6 +127,8 @@ LONGEST_FUNCTION = 60
 MEDIAN_FUNCTION = 10
 
 TESTED_ELSEWHERE: dict[str, str] = {
+    "identity.name_doubt": "tests/identity/test_name_evidence.py: what is seen, and what follows",
+    "api": "tests/test_project.py, and every plugin imports it",
     "__main__": "tests/cli runs it",
     "assemble": "tests/cli/test_check.py and tests/test_daemon.py assemble whole configurations",
     "cli.serve": "tests/test_daemon.py and tests/mta start it",

@@ -17,11 +17,10 @@ import trio
 
 from man import regions
 from multigrey import (
+    api,
     clock,
     commands,
-    contracts,
     daemon,
-    hookspecs,
     known_names,
     messages,
     standing,
@@ -37,11 +36,12 @@ from multigrey.config.load import load
 from multigrey.config.show import options
 from multigrey.config.types import UNIX_PATH_OCTETS, parse_duration, parse_size
 from multigrey.contracts import DialogueOptions, SourceOptions, StoreOptions
+from multigrey.control import client
 from multigrey.errors import ProtocolError, StoreError
 from multigrey.events import DecisionLog
 from multigrey.greylist import marks, policy
 from multigrey.greylist.policy import HOUR, Policy
-from multigrey.identity import name_evidence
+from multigrey.identity import name_doubt
 from multigrey.listeners.connections import REQUEST_TIME
 from multigrey.logline import event_fields, format_event, format_postgrey, parse_line
 from multigrey.model import (
@@ -318,17 +318,17 @@ def test_every_built_in_word_is_told():
 
 def test_hooks_and_contracts_are_told():
     page = text_of("multigrey-plugins.7")
-    for name in hookspecs.__all__:
-        assert name in page or name in {"PROJECT", "hookspec"}
-    for name in contracts.__all__:
-        assert f".It Sy {name}\n" in page or f".Ql {name}" in page
-    methods = [name for name in vars(contracts.Registry) if not name.startswith("_")]
+    for name in (*api.__all__, *client.__all__):
+        assert f".It Li {name}\n" in page
+        if isinstance(getattr(api, name, None), type) and not name.endswith("Endpoint") and name != "Reason":
+            assert f".It Sy {name}\n" in page
+    methods = [name for name in vars(api.Registry) if not name.startswith("_")]
     assert all(f'.It Li "def {method}(' in page for method in methods)
 
 
 def test_a_shipped_plugin_uses_every_hook():
     shipped = (ROOT / "plugins/multigrey-geoip/multigrey_geoip/__init__.py").read_text()
-    for name in hookspecs.__all__:
+    for name in api.__all__:
         assert f"@hookimpl\ndef {name}(" in shipped or not name.startswith("multigrey_")
 
 
@@ -437,10 +437,10 @@ NUMBERS = [
     ("multigrey.8", "has run steadily for an hour", clock.TRUST_AFTER == 3600),
     ("multigrey.8", "at most {:,} domains", known_names.MOST_DOMAINS),
     ("multigrey.8", "written once a minute", known_names.FLUSH_EVERY == 60),
-    ("multigrey.8", "five clients that announced five different foreign", name_evidence._FOREIGN == 5),
-    ("multigrey.8", "of ten resolved deferrals", name_evidence._RESOLVED == 10),
-    ("multigrey.8", "resolved deferrals, five or more", name_evidence._ENOUGH == 5),
-    ("multigrey.8", "mail of two sender domains", name_evidence._PROTECTING == 2),
+    ("multigrey.8", "five clients that announced five different foreign", name_doubt._FOREIGN == 5),
+    ("multigrey.8", "of ten resolved deferrals", name_doubt._RESOLVED == 10),
+    ("multigrey.8", "resolved deferrals, five or more", name_doubt._ENOUGH == 5),
+    ("multigrey.8", "mail of two sender domains", name_doubt._PROTECTING == 2),
     ("multigrey.8", "Ten others are carried by those", messages.MOST_CARRIED == 10),
     ("multigrey.8", "in at most {:,} rows", marks.BUCKETS),
     ("multigrey.8", "rows of up to {}:", marks.CELLS),

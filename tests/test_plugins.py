@@ -11,11 +11,11 @@ import pluggy
 import pytest
 from pydantic import BaseModel
 
+from multigrey.api import hookimpl
 from multigrey.config.settings import Greylist
 from multigrey.contracts import SourceOptions
 from multigrey.errors import PluginError
 from multigrey.guards import BUILT_IN, Kind, PluginInfo
-from multigrey.hookspecs import hookimpl
 from multigrey.model import Match
 from multigrey.plugins import load_plugins
 from tests.support.clocks import FakeClock
@@ -410,7 +410,7 @@ PLUGIN = """
 from __future__ import annotations
 from dataclasses import dataclass
 from pydantic import BaseModel
-from multigrey.hookspecs import hookimpl
+from multigrey.api import hookimpl
 
 class Local(BaseModel):
     words: list[Word] = []

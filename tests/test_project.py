@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import os
 import re
 import shutil
@@ -16,6 +15,9 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from multigrey import api
+from multigrey.control import client
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -89,25 +91,23 @@ def test_a_plugin_is_tested_with_what_it_requires(path: Path):
     assert theirs <= {*project["dependencies"], *project["optional-dependencies"]["test"]}
 
 
-PLUGINS_PAGE = (ROOT / "man/multigrey-plugins.7").read_text()
-CONTRACT = set(re.findall(r"(?m)^\.It Li (multigrey\.[\w.]+)$", PLUGINS_PAGE))
-"""The modules that multigrey-plugins(7) says are there to be imported."""
+CONTRACT = {"multigrey.api": set(api.__all__), "multigrey.control.client": set(client.__all__)}
+"""All that a plugin may import, by module."""
 
 
 def outside_the_contract(source: str) -> set[str]:
-    """What somebody imports of multigrey that the page does not name."""
-    imported = set()
+    """What somebody imports of multigrey that is not promised."""
+    found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            imported |= {("", alias.name) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported |= {(node.module or "", alias.name) for alias in node.names}
-    return {
-        f"{module}.{name}".lstrip(".")
-        for module, name in imported
-        if (module or name).partition(".")[0] == "multigrey"
-        and not (module in CONTRACT and re.search(rf"\b{name}\b", PLUGINS_PAGE))
-    }
+            found |= {alias.name for alias in node.names if alias.name.partition(".")[0] == "multigrey"}
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and (module := node.module or "").partition(".")[0] == "multigrey"
+        ):
+            promised = CONTRACT.get(module, set())
+            found |= {f"{module}.{alias.name}" for alias in node.names if alias.name not in promised}
+    return found
 
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.parent.name)
@@ -121,11 +121,13 @@ def test_a_plugin_imports_what_its_page_names_and_no_more(path: Path):
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("from multigrey.model import Attempt", set()),
-        ("from multigrey.engine import Engine", {"multigrey.engine.Engine"}),
-        ("from multigrey.addresses import host_name, _unquoted", {"multigrey.addresses._unquoted"}),
-        ("import multigrey.clock", {"multigrey.clock"}),
-        ("from multigrey import stores", {"multigrey.stores"}),
+        ("from multigrey.api import Attempt", set()),
+        ("from multigrey.control.client import ask", set()),
+        ("from multigrey.model import Attempt", {"multigrey.model.Attempt"}),
+        ("from multigrey.api import Attempt, Engine", {"multigrey.api.Engine"}),
+        ("def f():\n    from multigrey.addresses import host_name", {"multigrey.addresses.host_name"}),
+        ("import multigrey.api", {"multigrey.api"}),
+        ("from multigrey import api", {"multigrey.api"}),
         ("from multigrey_spf import source", set()),
     ],
 )
@@ -133,11 +135,19 @@ def test_what_is_outside_the_contract_is_found(source: str, found: set[str]):
     assert outside_the_contract(source) == found
 
 
-def test_the_contract_is_there_and_no_larger_than_somebody_needs():
+def test_the_api_hands_names_on_and_defines_nothing():
+    tree = tree_of(Path(api.__file__))
+    nodes = [node for node in tree.body if not isinstance(node, ast.ImportFrom | ast.Expr)]
+    assert [ast.unparse(node.targets[0]) for node in nodes if isinstance(node, ast.Assign)] == ["__all__"]
+    assert len(nodes) == 1
+    imported = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert imported - {"annotations"} == set(api.__all__)
+
+
+def test_what_plugins_need_is_used_by_those_that_come_with_it():
     used = "\n".join(file.read_text() for path in PLUGINS for file in path.parent.glob("multigrey_*/**/*.py"))
     for module in CONTRACT:
-        importlib.import_module(module)
-        assert module == "multigrey.errors" or f"from {module} import" in used, module
+        assert f"from {module} import" in used, module
 
 
 def test_every_man_page_is_in_the_wheel_under_its_section():

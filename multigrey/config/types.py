@@ -319,9 +319,16 @@ class _PathKind(Kind):
 
 
 EndpointText = Annotated[Endpoint, Kind("endpoint", parse_endpoint)]
+"""A unix socket, a TCP port or a socket of systemd, from text such as "unix:/run/example.sock"."""
 Network = Annotated[IPv4Network | IPv6Network, Kind("network", parse_network)]
+"""An IP network without bits behind its prefix."""
 Mode = Annotated[int, Kind("octal mode", parse_mode, format_mode)]
+"""Permission bits, from text such as "0660"."""
 Word = Annotated[str, Kind("word", _read_word)]
+"""A word of up to 64 letters, digits, dots and hyphens."""
 RegisteredName = Annotated[str, Kind("name", _read_registered)]
+"""A name that something can be registered under, such as "country:XX"."""
 ReplyText = Annotated[str, Kind("text", _read_reply_text)]
+"""Text for an SMTP reply, without status codes."""
 FilePath = Annotated[Path, _PathKind("path", Path)]
+"""A path; a relative one begins in the directory of the configuration file."""

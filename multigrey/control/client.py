@@ -1,4 +1,4 @@
-"""Asking a daemon over its control socket, from a trio program such as a plugin's service."""
+"""Asks a daemon over its control socket, from a trio program such as a plugin's service."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import trio
 
 from multigrey.control.answers import ControlError, question, read_told
 from multigrey.control.dialogue import Code
+from multigrey.control.finding import load_as_daemon, socket_of
 
-__all__ = ["ControlError", "ask", "items"]
+__all__ = ["ControlError", "ask", "items", "load_as_daemon", "socket_of"]
 
 _READ_SIZE = 65_536
 _MOST_OCTETS = 64 * 1024 * 1024

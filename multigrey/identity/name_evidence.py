@@ -1,21 +1,11 @@
-"""What speaks against a name: whether the hosts below a registered domain are one sender.
+"""What was seen of the hosts below a registered domain.
 
 Hosts of an access provider have verified names below its domain, but belong to its customers.  That
 shows: they announce names in other registered domains, each in another one, and what is deferred does
 not come back.  So deferrals below a domain are watched, by the pattern of the host's name
 (`identity.host_pattern`): a provider's own servers have another pattern than its customers' hosts.
 
-A pattern loses its name when
-
-    - five clients that announced five foreign domains are at least half of its clients, or
-    - of ten resolved deferrals fewer than a fifth came back;
-
-and gets it back when more than half of its resolved deferrals (five or more) came back, or when all that
-is known is older than 30 days.  It is never taken, whatever else is known, from a pattern of which mail of
-two sender domains came back within 30 days that was sent under the name; what came back once and is sent on
-counts as long as it is sent, for mail that is known is deferred no more and cannot come back.  A pattern of
-which too little is known to be judged by itself, and of which nothing came back, is judged with all others of
-that kind below the domain.
+`identity.name_doubt` says what follows.
 
 What counts: clients of one block (IPv4 /28, IPv6 /64) are one client, and of each block one deferral is
 watched, the first one; a deferral is resolved when it is older than `resolved_after` seconds, and what comes
@@ -33,7 +23,7 @@ Times are wall-clock seconds; those in the future count as now.  Nothing here ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain, groupby
@@ -46,21 +36,17 @@ __all__ = [
     "NOTHING",
     "RESOLVED_AFTER",
     "REST",
+    "SPAN",
     "Client",
-    "Doubt",
     "Evidence",
-    "Figures",
     "Return",
     "State",
+    "aged",
     "deferred",
-    "demoted",
-    "figures",
-    "in_doubt",
     "join",
     "known",
-    "patterns",
+    "merged",
     "returned",
-    "settled",
 ]
 
 RESOLVED_AFTER = 6 * 3600
@@ -68,7 +54,8 @@ RESOLVED_AFTER = 6 * 3600
 REST = ""
 """Stands for all patterns that have no place of their own, and for those judged together."""
 
-_SPAN = 30 * 86_400
+SPAN = 30 * 86_400
+"""Seconds after which nothing counts any more."""
 _SAID_AGAIN = 86_400
 """Seconds after which a sender that is known is noted again."""
 _EPOCH = 6 * 3600
@@ -78,11 +65,6 @@ _MOST_IN_EPOCH = 16
 _MOST_RETURNS = 64
 _MOST_DOMAINS = 4
 """Sender domains of one pattern that are remembered: no pattern fills the place of the others'."""
-
-_FOREIGN = 5
-_RESOLVED = 10
-_ENOUGH = 5
-_PROTECTING = 2
 
 
 class Client(NamedTuple):
@@ -124,48 +106,21 @@ class Evidence:
     returns: tuple[Return, ...] = ()
     states: tuple[State, ...] = ()
 
+    def clients_of(self, pattern: str) -> tuple[Client, ...]:
+        """The clients that are kept under a pattern."""
+        return next((clients for name, clients in self.clients if name == pattern), ())
+
+    def state_of(self, pattern: str) -> State | None:
+        """What is written down of a pattern's name."""
+        return next((state for state in self.states if state.pattern == pattern), None)
+
+    def was_demoted(self, pattern: str) -> bool:
+        """Whether it is written down that the pattern has lost its name."""
+        state = self.state_of(pattern)
+        return state is not None and state.demoted
+
 
 NOTHING = Evidence()
-
-
-@value
-class Figures:
-    """What is known at the moment of a pattern, or of those judged together."""
-
-    pattern: str
-    """`REST`: the pattern was judged together with others."""
-    clients: int = 0
-    foreign: int = 0
-    """Clients that announced a name outside the domain."""
-    foreign_domains: int = 0
-    resolved: int = 0
-    returned: int = 0
-    """Of the resolved deferrals."""
-    domains: int = 0
-    """Sender domains of which mail under the name came back, up to four."""
-
-    @property
-    def announces_others(self) -> bool:
-        """Whether its clients mostly announce foreign domains, each another one."""
-        return self.foreign_domains >= _FOREIGN and self.foreign * 2 >= self.clients
-
-    @property
-    def stays_away(self) -> bool:
-        """Whether what is deferred mostly does not come back."""
-        return self.resolved >= _RESOLVED and self.returned * 5 < self.resolved
-
-    @property
-    def comes_back(self) -> bool:
-        """Whether what is deferred mostly does come back."""
-        return self.resolved >= _ENOUGH and self.returned * 2 > self.resolved
-
-
-@value
-class Doubt:
-    """Why a pattern has no name at the moment, and since when."""
-
-    since: int
-    figures: Figures
 
 
 # --- what happened ----------------------------------------------------------------------------------
@@ -178,8 +133,8 @@ def deferred(evidence: Evidence, pattern: str, block: bytes, helo: bytes | None,
     domain and has none, None for a name inside it.
     """
     place = _place(evidence, pattern)
-    known = next((client for client in _clients(evidence, place) if client.block == block), None)
-    if known is not None and now - known.first < _SPAN and known.first <= now:
+    known = next((client for client in evidence.clients_of(place) if client.block == block), None)
+    if known is not None and now - known.first < SPAN and known.first <= now:
         if helo is None or known.foreign_at:
             return evidence
         known = known._replace(foreign_at=now, helo=helo)
@@ -236,110 +191,6 @@ def _watched(evidence: Evidence, place: str, block: bytes, first_seen: int) -> t
     return min(candidates)[2:] if candidates else None
 
 
-def settled(evidence: Evidence, pattern: str, now: int, resolved_after: int = RESOLVED_AFTER) -> Evidence:
-    """The same without what is too old, and with what the figures say about a pattern's name written down."""
-    evidence = _aged(evidence, now)
-    scope, found = _judged(evidence, pattern, now, resolved_after)
-    changes = [] if found == _was_demoted(evidence, scope) else [State(scope, now, found)]
-    if scope != pattern and _was_demoted(evidence, pattern):  # nothing is known of it any more
-        changes.append(State(pattern, now, demoted=False))
-    return join(evidence, Evidence(states=(*changes,))) if changes else evidence
-
-
-# --- what follows -----------------------------------------------------------------------------------
-
-
-def in_doubt(
-    evidence: Evidence, pattern: str, now: int, resolved_after: int = RESOLVED_AFTER
-) -> Doubt | None:
-    """Why the hosts of a pattern are no single sender; None: nothing speaks against their name."""
-    scope, found = _judged(evidence, pattern, now, resolved_after)
-    if not found:
-        return None
-    state = _state(evidence, scope)
-    since = min(state.since, now) if state is not None and state.demoted else now
-    return Doubt(since, figures(evidence, pattern, now, resolved_after))
-
-
-def figures(evidence: Evidence, pattern: str, now: int, resolved_after: int = RESOLVED_AFTER) -> Figures:
-    """What a pattern is judged by: its own figures, or those of all that are judged together."""
-    own = _own(evidence, pattern, now, resolved_after)
-    if _is_judged_alone(evidence, own):
-        return own
-    return _together(evidence, now, resolved_after)
-
-
-def patterns(evidence: Evidence) -> Iterator[str]:
-    """Every pattern with evidence of its own, and `REST`."""
-    yield from (name for name, _ in evidence.clients if name != REST)
-    yield REST
-
-
-def demoted(evidence: Evidence) -> bool:
-    """Whether any pattern is written down as having lost its name."""
-    return any(state.demoted for state in evidence.states)
-
-
-def _judged(evidence: Evidence, pattern: str, now: int, resolved_after: int) -> tuple[str, bool]:
-    """What decides about the pattern (itself or `REST`), and whether it has lost its name."""
-    found = figures(evidence, pattern, now, resolved_after)
-    scope = found.pattern
-    if found.comes_back:
-        return scope, False
-    if _was_demoted(evidence, scope):
-        return scope, found.clients > 0
-    return scope, found.domains < _PROTECTING and (found.announces_others or found.stays_away)
-
-
-def _is_judged_alone(evidence: Evidence, own: Figures) -> bool:
-    if own.pattern == REST:
-        return False
-    if own.domains or own.returned:
-        return True
-    return _says_enough(evidence, own)
-
-
-def _says_enough(evidence: Evidence, own: Figures) -> bool:
-    if own.resolved >= _RESOLVED or own.announces_others:
-        return True
-    return own.clients > 0 and _was_demoted(evidence, own.pattern)
-
-
-def _own(evidence: Evidence, pattern: str, now: int, resolved_after: int) -> Figures:
-    oldest = now - _SPAN
-    domains = sum(pattern == row.pattern and row.time > oldest for row in evidence.returns)
-    return _added(pattern, _clients(evidence, pattern), domains, now, resolved_after)
-
-
-def _together(evidence: Evidence, now: int, resolved_after: int) -> Figures:
-    """All patterns of which too little is known, as if they were one."""
-    found: list[Client] = []
-    for name, clients in evidence.clients:
-        if name == REST or not _says_enough(evidence, _own(evidence, name, now, resolved_after)):
-            found += clients
-    return _added(REST, found, 0, now, resolved_after)
-
-
-def _added(pattern: str, rows: Iterable[Client], domains: int, now: int, resolved_after: int) -> Figures:
-    clients: dict[bytes, Client] = {}
-    oldest, newest = now - _SPAN, now - resolved_after
-    for row in rows:
-        if row[1] > oldest:
-            known = clients.get(row[0])
-            clients[row[0]] = row if known is None else _merged(known, row)
-    foreign = resolved = back = 0
-    helos = set()
-    for _, first, came, foreign_at, helo in clients.values():
-        if foreign_at:
-            foreign += 1
-            helos.add(helo)
-        if first <= newest:
-            resolved += 1
-            back += came > 0
-    helos.discard(b"")
-    return Figures(pattern, len(clients), foreign, len(helos), resolved, back, domains)
-
-
 # --- several hosts ----------------------------------------------------------------------------------
 
 
@@ -376,14 +227,14 @@ def _kept(rows: Iterable[Client]) -> tuple[Client, ...]:
     for row in rows:
         place = (-(row.first // _EPOCH), row.block)
         known = clients.get(place)
-        clients[place] = row if known is None else _merged(known, row)
+        clients[place] = row if known is None else merged(known, row)
     found: list[Client] = []
     for _, group in groupby(sorted(clients), key=lambda place: place[0]):
         found += [clients[place] for place in list(group)[:_MOST_IN_EPOCH]]
     return tuple(found[:_MOST_CLIENTS])
 
 
-def _merged(one: Client, other: Client) -> Client:
+def merged(one: Client, other: Client) -> Client:
     """One block's earlier deferral, and the name it announced last."""
     earlier = min(one, other, key=lambda client: (client.first, -client.returned))
     announced = max(one, other, key=lambda client: (client.foreign_at, client.helo))
@@ -403,9 +254,9 @@ def _latest_returns(rows: Iterable[Return]) -> tuple[Return, ...]:
     return tuple(kept[:_MOST_RETURNS])
 
 
-def _aged(evidence: Evidence, now: int) -> Evidence:
+def aged(evidence: Evidence, now: int) -> Evidence:
     """Without what is older than 30 days; times in the future become now."""
-    oldest = now - _SPAN
+    oldest = now - SPAN
     times = chain(
         (client.first for _, clients in evidence.clients for client in clients),
         (row.time for row in evidence.returns),
@@ -446,16 +297,3 @@ def _rank(pattern: str) -> tuple[bool, bool, bytes]:
     """
     digest = blake2b(pattern.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return not is_made(pattern), not is_mail_server(pattern) and pattern != "*", digest
-
-
-def _clients(evidence: Evidence, name: str) -> tuple[Client, ...]:
-    return next((clients for known, clients in evidence.clients if known == name), ())
-
-
-def _was_demoted(evidence: Evidence, name: str) -> bool:
-    state = _state(evidence, name)
-    return state is not None and state.demoted
-
-
-def _state(evidence: Evidence, name: str) -> State | None:
-    return next((state for state in evidence.states if state.pattern == name), None)

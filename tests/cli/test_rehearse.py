@@ -129,7 +129,7 @@ class TestWithoutStore:
 
 class TestSlowSources:
     PLUGIN = """
-from multigrey.hookspecs import hookimpl
+from multigrey.api import hookimpl
 from multigrey.model import Findings
 class Slow:
     traits = frozenset({"from-abroad"})

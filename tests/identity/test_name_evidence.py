@@ -9,25 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multigrey.identity.name_doubt import Doubt, Figures, demoted, figures, in_doubt, patterns, settled
 from multigrey.identity.name_evidence import (
     NOTHING,
     RESOLVED_AFTER,
     REST,
     Client,
-    Doubt,
     Evidence,
-    Figures,
     Return,
     State,
     deferred,
-    demoted,
-    figures,
-    in_doubt,
     join,
     known,
-    patterns,
     returned,
-    settled,
 )
 
 NOW = 1_800_000_000

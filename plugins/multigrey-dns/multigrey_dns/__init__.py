@@ -12,8 +12,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from multigrey.contracts import Registry
-from multigrey.hookspecs import hookimpl
+from multigrey.api import Registry, hookimpl
 from multigrey_dns.resolver import Resolver, StubResolver
 from multigrey_dns.settings import DnsSettings, ListTable
 from multigrey_dns.source import DnsSource, Watcher, lists_of

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from multigrey.config.types import RegisteredName, duration, fractional_duration
+from multigrey.api import RegisteredName, duration, fractional_duration
 from multigrey_dns.codes import ANY, LEVELS, CodePattern, level_pattern, parse_pattern
 from multigrey_dns.subjects import Of, is_name, reversed_address
 from multigrey_dns.zones import KnownEntries, ZoneOptions

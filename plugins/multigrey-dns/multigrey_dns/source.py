@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 
 import trio
 
-from multigrey.model import Attempt, Findings, Match
+from multigrey.api import Attempt, Findings, Match
 from multigrey_dns.codes import LEVELS, Code, CodePattern, picked
 from multigrey_dns.settings import Blocklist, DnsSettings, ListTable, Whitelist
 from multigrey_dns.subjects import Of, subject_of

@@ -10,8 +10,7 @@ import re
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from multigrey.addresses import host_name, split_address
-from multigrey.model import Attempt
+from multigrey.api import Attempt, host_name, split_address
 
 __all__ = [
     "NAME_OCTETS",

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import trio
 
-from multigrey.lookups import Breaker, TtlCache
+from multigrey.api import Breaker, TtlCache
 from multigrey_dns.codes import Code, CodePattern, is_code, picked
 from multigrey_dns.resolver import Answer, Resolver, ResolverError
 from multigrey_dns.subjects import NAME_OCTETS

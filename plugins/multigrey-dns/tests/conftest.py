@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from multigrey.model import Attempt
+from multigrey.api import Attempt
 
 HERE = Path(__file__).parent
 

@@ -16,7 +16,7 @@ from multigrey_dns.settings import Blocklist
 from multigrey_dns.source import Watcher
 from multigrey_dns.zones import Zone
 
-from multigrey.model import Findings, Match
+from multigrey.api import Findings, Match
 
 NOTHING = Findings()
 WL = {"name": "good", "zone": "good.example.org", "levels": ["medium", "high"], "owner": "postmaster"}

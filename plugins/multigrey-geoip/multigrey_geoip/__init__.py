@@ -17,9 +17,7 @@ from typing import Annotated, Any, Self
 import trio
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from multigrey.contracts import Registry
-from multigrey.hookspecs import hookimpl
-from multigrey.model import Attempt
+from multigrey.api import Attempt, Registry, hookimpl
 from multigrey_geoip.database import Database
 
 __all__ = [

@@ -20,11 +20,17 @@ from typing import Annotated, Self, TypeVar
 import trio
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from multigrey.addresses import host_name, split_address
-from multigrey.contracts import Registry
-from multigrey.hookspecs import hookimpl
-from multigrey.lookups import Breaker, TtlCache
-from multigrey.model import Attempt, Findings, Origin
+from multigrey.api import (
+    Attempt,
+    Breaker,
+    Findings,
+    Origin,
+    Registry,
+    TtlCache,
+    hookimpl,
+    host_name,
+    split_address,
+)
 from multigrey_spf.dnslookup import Known, Lookups, Resolver, StubResolver
 from multigrey_spf.evaluation import (
     RESULTS,

@@ -18,7 +18,7 @@ import dns.rdata
 import dns.rdatatype
 import dns.resolver
 
-from multigrey.lookups import Breaker, TtlCache
+from multigrey.api import Breaker, TtlCache
 
 __all__ = [
     "NEGATIVE_TTL",

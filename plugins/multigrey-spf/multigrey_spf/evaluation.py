@@ -30,8 +30,7 @@ from typing import Any
 
 import spf  # type: ignore[import-untyped]  # (pyspf has no types)
 
-from multigrey.addresses import host_name
-from multigrey.model import Address
+from multigrey.api import Address, host_name
 from multigrey_spf.dnslookup import Asked, Known, Value
 
 __all__ = [

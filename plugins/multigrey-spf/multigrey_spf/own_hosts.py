@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import spf  # type: ignore[import-untyped]  # (pyspf has no types)
 
-from multigrey.addresses import host_name
+from multigrey.api import host_name
 from multigrey_spf.evaluation import LOCAL, Check, IsOwn, Question, Session
 
 __all__ = ["Hosts", "own_hosts"]

@@ -8,7 +8,7 @@ import trio
 from multigrey_spf import SpfSettings, SpfSource
 from multigrey_spf.dnslookup import Answer, Unanswered
 
-from multigrey.model import Attempt
+from multigrey.api import Attempt
 
 TROUBLE = "trouble"
 """Instead of records: the server says it cannot tell."""

@@ -11,7 +11,7 @@ from multigrey_spf import dnslookup
 from multigrey_spf.dnslookup import NEGATIVE_TTL, Answer, Lookups, ResolverError, StubResolver, Unanswered
 from spfzone import SILENCE, TROUBLE, Zone
 
-from multigrey.lookups import Breaker
+from multigrey.api import Breaker
 
 SPF = '300 IN TXT "v=spf1 " "-all"'
 ZONE = {

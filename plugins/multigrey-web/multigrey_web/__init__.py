@@ -11,9 +11,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from multigrey.config.types import UnixEndpoint
-from multigrey.contracts import Registry
-from multigrey.hookspecs import hookimpl
+from multigrey.api import Registry, UnixEndpoint, hookimpl
 from multigrey_web.settings import WebSettings
 
 __all__ = ["multigrey_register", "multigrey_settings"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import trio
 from pydantic import BaseModel
 
-from multigrey.control.finding import load_as_daemon, socket_of
-from multigrey.errors import ConfigError
+from multigrey.api import ConfigError
+from multigrey.control.client import load_as_daemon, socket_of
 from multigrey_web.service import Page
 from multigrey_web.settings import WebSettings
 

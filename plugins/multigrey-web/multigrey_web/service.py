@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from multigrey.config.types import TcpEndpoint, UnixEndpoint
+from multigrey.api import TcpEndpoint, UnixEndpoint
 from multigrey_web.answers import Answers
 from multigrey_web.app import Site, make_app
 from multigrey_web.guard import LOOPBACK, Guard

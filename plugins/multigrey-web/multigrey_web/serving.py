@@ -20,7 +20,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
-from multigrey.config.types import TcpEndpoint, UnixEndpoint
+from multigrey.api import TcpEndpoint, UnixEndpoint
 from multigrey_web.guard import App
 from multigrey_web.settings import WebSettings
 

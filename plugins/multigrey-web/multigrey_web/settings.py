@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from multigrey.config.types import (
+from multigrey.api import (
     EndpointText,
     FilePath,
     Mode,

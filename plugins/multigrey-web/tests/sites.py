@@ -18,9 +18,9 @@ from pathlib import Path
 
 import trio
 
+from multigrey.api import StoreOptions
 from multigrey.codec import encode_record, encode_text
 from multigrey.config.history import History as HistorySettings
-from multigrey.contracts import StoreOptions
 from multigrey.growth import DAY, GROWTH_PREFIX, HOUR
 from multigrey.history import History
 from multigrey.model import Action, Attempt, DecisionEvent, Entry, Reason, Record, Table, Verdict

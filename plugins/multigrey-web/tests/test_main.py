@@ -13,7 +13,7 @@ from multigrey_web.__main__ import main, page_of
 from multigrey_web.settings import USUAL_ADDRESS
 from sites import fetched
 
-from multigrey.errors import ConfigError
+from multigrey.api import ConfigError
 from tests.mta.harness import free_port, until
 
 PACKAGE = Path(__file__).resolve().parents[1]

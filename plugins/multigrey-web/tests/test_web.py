@@ -8,9 +8,9 @@ import pytest
 from multigrey_web.service import Page
 from multigrey_web.settings import WebSettings
 
+from multigrey.api import UnixEndpoint
 from multigrey.config.connecting import Control, NoEndpoint
 from multigrey.config.settings import Greylist
-from multigrey.config.types import UnixEndpoint
 from multigrey.plugins import load_plugins
 
 SHARED = {"greylist": Greylist()}
