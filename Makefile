@@ -33,13 +33,14 @@ fast-test: $(VENV)/tools
 	$(BIN)/python -m pytest tests plugins -m "not mta and not crash"
 
 # Everything pure has to be run by its own tests to the last branch.
-PURE := addresses origin senders sender_shapes keys decision question standing fairness replies \
-  codec logline messages seldom lookups timespans facts maillog redaction timeline protocols greylist identity
+PURE := identity greylist protocols events analysis codec text throttle histogram
+MORE_PURE := plugins/test_lookups matching/test_facts matching/test_timespans
 cover: $(VENV)/tools
-	$(BIN)/python -m pytest -q $(wildcard $(PURE:%=tests/test_%.py)) tests/test_decision_model.py \
-	  tests/test_decision_trust.py tests/test_origin_data.py tests/test_codec_events.py \
-	  tests/test_codec_names.py tests/protocols tests/greylist tests/identity \
-	  $(PURE:%=--cov=multigrey.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/python -m pytest -q $(wildcard $(PURE:%=tests/%) $(PURE:%=tests/test_%.py)) \
+	  tests/config/test_origin_data.py tests/test_codec_events.py tests/test_codec_names.py \
+	  $(MORE_PURE:%=tests/%.py) $(PURE:%=--cov=multigrey.%) \
+	  --cov=multigrey.plugins.lookups --cov=multigrey.matching.facts --cov=multigrey.matching.timespans \
+	  --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/tools
 	$(BIN)/ruff check .

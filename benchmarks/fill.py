@@ -18,7 +18,7 @@ from multigrey.clock import SystemClock
 from multigrey.codec import encode_record
 from multigrey.contracts import StoreOptions
 from multigrey.model import Entry, Key, Record, Table
-from multigrey.stores.lmdb import LmdbStore
+from multigrey.stores.lmdb.store import LmdbStore
 
 _BATCH = 10_000
 _MAP_SIZE = 4 << 30

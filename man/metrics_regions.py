@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from man.mdoc import prose, tagged
-from multigrey.analysis.plausibility import Problem
+from multigrey.analysis.plausibility import Implausibility
 from multigrey.metrics.definitions import LABELS, METRICS
 from multigrey.metrics.service import PATHS
 
@@ -35,7 +35,7 @@ def paths() -> list[str]:
 def problems() -> list[str]:
     """Input that cannot be true: the usual cause and the remedy."""
     items = []
-    for problem in Problem:
+    for problem in Implausibility:
         text = f"{problem.meaning}  Usually {problem.cause}.  Remedy: {problem.remedy}."
         items.append((f"Cm {problem.value}", prose(text)))
     return tagged(items)

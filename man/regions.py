@@ -27,17 +27,18 @@ from man.api_regions import API_REGIONS
 from man.mdoc import docstring, literal, prose, quoted, tagged
 from man.metrics_regions import METRICS_REGIONS
 from man.whitelist_regions import WHITELIST_REGIONS
-from multigrey import daemon, logline
-from multigrey.builtins import BuiltIns
 from multigrey.cli import COMMANDS
 from multigrey.cli import main as multigrey
 from multigrey.config import show
-from multigrey.config.conditions import CONDITIONS
-from multigrey.config.explain import table_model
+from multigrey.config.error_messages import table_model
 from multigrey.config.settings import Settings
 from multigrey.config.show import options
+from multigrey.config.values.when import CONDITIONS
+from multigrey.daemon import daemon
+from multigrey.events.line import format_postgrey
+from multigrey.identity.origin import Naming
 from multigrey.model import Reason
-from multigrey.origin import Naming
+from multigrey.plugins.builtins import BuiltIns
 from tests.support.origin_table import MAN_ROWS
 from tests.support.sender_shapes import SHAPES
 
@@ -276,7 +277,7 @@ def sender_shapes() -> list[str]:
 
 def grammar(protocol: str) -> list[str]:
     """The grammar at the head of a protocol's module."""
-    place = "control.dialogue" if protocol == "control" else f"protocols.{protocol}"
+    place = "control.protocol" if protocol == "control" else f"protocols.{protocol}"
     lines = _block(import_module(f"multigrey.{place}"), "Grammar, in bytes:")
     return literal((part for line in lines for part in _fitted(line)), indent=False)
 
@@ -291,7 +292,7 @@ def _fitted(line: str) -> list[str]:
 def postgrey_words() -> list[str]:
     """What the log says of each reason in postgrey's form, from the table at `format_postgrey`."""
     items = []
-    for line in _block(logline.format_postgrey, "The words,")[1:]:
+    for line in _block(format_postgrey, "The words,")[1:]:
         reason, *told = re.split(r" {2,}", line)
         by_action = dict(zip(("pass", "defer"), told, strict=False))
         texts = [by_action[action] for action in ACTIONS[reason] if action in by_action]

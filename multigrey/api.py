@@ -6,8 +6,7 @@ promised: other modules may move or change with any version.  multigrey-plugins(
 
 from __future__ import annotations
 
-from multigrey.addresses import host_name, network_of, normalise_address, split_address, strip_extension
-from multigrey.config.types import (
+from multigrey.config.values.types import (
     EndpointText,
     FilePath,
     Mode,
@@ -40,8 +39,14 @@ from multigrey.contracts import (
     WhitelistSource,
 )
 from multigrey.errors import ConfigError, PluginError, Problem, ProtocolError, StoreError
-from multigrey.hookspecs import hookimpl, multigrey_register, multigrey_settings
-from multigrey.lookups import Breaker, TtlCache
+from multigrey.identity.addresses import (
+    host_name,
+    network_of,
+    normalise_address,
+    split_address,
+    strip_extension,
+)
+from multigrey.identity.sender import is_probe
 from multigrey.model import (
     Action,
     Address,
@@ -60,7 +65,8 @@ from multigrey.model import (
     Stage,
     Table,
 )
-from multigrey.senders import is_probe
+from multigrey.plugins.hookspecs import hookimpl, multigrey_register, multigrey_settings
+from multigrey.plugins.lookups import Breaker, TtlCache
 
 __all__ = [
     "Action",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgpack  # noqa: TID251  (this is the one module that may)
 
 from multigrey.errors import CodecError, NewerFormatError
-from multigrey.identity.name_evidence import Client, Evidence, Return, State
+from multigrey.identity.host_names.name_evidence import Client, Evidence, Return, State
 from multigrey.model import (
     Action,
     Address,
@@ -27,12 +27,12 @@ from multigrey.model import (
     Record,
     Stage,
     Standing,
+    Times,
     Verdict,
 )
 
 __all__ = [
     "Hits",
-    "Times",
     "decode_event",
     "decode_hits",
     "decode_names",
@@ -99,9 +99,6 @@ def encode_first_record(now: int, delay: int, client: str, sender: str, recipien
 def decode_record(value: bytes) -> Record:
     """A record from its stored form.  Raises CodecError (NewerFormatError for a later version)."""
     return Record(*_unpack_record(value))
-
-
-Times = tuple[int, int, int, int, int, int, int]
 
 
 def record_times(value: bytes) -> Times:
@@ -183,7 +180,7 @@ class Hits(NamedTuple):
     last: int
     source: str
     entry: str
-    """The name hits are counted under (see `whitelists.lists.hit_name`)."""
+    """The name hits are counted under (see `whitelists.list_source.hit_name`)."""
 
 
 def encode_hits(hits: Hits) -> bytes:

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, Self, TypeVar, dataclass_transform
 
 __all__ = [
+    "DAY",
+    "HOUR",
     "NO_ATTRIBUTES",
     "Action",
     "Address",
@@ -35,11 +37,15 @@ __all__ = [
     "Stage",
     "Standing",
     "Table",
+    "Times",
     "Verdict",
     "value",
 ]
 
 T = TypeVar("T")
+
+HOUR, DAY = 3600, 86_400
+"""Seconds."""
 
 Address = IPv4Address | IPv6Address
 """An IP address of either version."""
@@ -141,7 +147,7 @@ class Attempt:
     listener: str
     """Name of the endpoint that was asked, for logs and rules."""
     client_address: Address | None
-    """The peer's address after un-mapping (see `addresses.parse_client_address`); None: unknown."""
+    """The peer's address after un-mapping (see `identity.addresses.parse_client_address`); None: unknown."""
     client_name: str | None
     """Verified (forward-confirmed) host name, None when unknown."""
     helo: str
@@ -366,3 +372,6 @@ class Change(Generic[T]):
     """None deletes."""
     durable: bool
     """Whether the answer has to wait until everything read and written is on disk."""
+
+
+Times = tuple[int, int, int, int, int, int, int]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from multigrey.cli.check import check_config
+from multigrey.cli.config import check_config
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "badconfig").glob("*/expected"))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from multigrey.codec import decode_names, encode_names
 from multigrey.errors import CodecError, NewerFormatError
-from multigrey.identity.name_evidence import Client, Evidence, Return, State
+from multigrey.identity.host_names.name_evidence import Client, Evidence, Return, State
 
 T = 1_800_000_000
 EVIDENCE = Evidence(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from multigrey.commands import Commands
 from multigrey.contracts import Dialogue
 from multigrey.errors import MultigreyError, ProtocolError
+from multigrey.listeners.commands import Commands
 from multigrey.model import Attempt, Command, Ignored, Signal
 from multigrey.protocols.exim import EximDialogue
 from multigrey.protocols.greylistd import GreylistdDialogue

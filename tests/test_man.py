@@ -16,35 +16,31 @@ import pytest
 import trio
 
 from man import regions
-from multigrey import (
-    api,
-    clock,
-    commands,
-    daemon,
-    known_names,
-    messages,
-    standing,
-    supervise,
-)
-from multigrey.assemble import assemble, check
-from multigrey.builtins import BuiltIns
-from multigrey.cli import COMMANDS, asking, serve
-from multigrey.cli import check as cli_check
-from multigrey.commands import Commands
+from multigrey import api, clock
+from multigrey.background import supervise
+from multigrey.cli import COMMANDS, serve
+from multigrey.cli import client as asking
+from multigrey.cli import config as cli_check
 from multigrey.config.files import LARGEST
 from multigrey.config.load import load
 from multigrey.config.show import options
-from multigrey.config.types import UNIX_PATH_OCTETS, parse_duration, parse_size
+from multigrey.config.values.types import UNIX_PATH_OCTETS, parse_duration, parse_size
 from multigrey.contracts import DialogueOptions, SourceOptions, StoreOptions
 from multigrey.control import client
+from multigrey.daemon import daemon
+from multigrey.daemon.assembly import assemble, check
 from multigrey.errors import ProtocolError, StoreError
-from multigrey.events import DecisionLog
-from multigrey.greylist import marks, policy
-from multigrey.greylist.policy import HOUR, Policy
-from multigrey.identity import name_doubt
-from multigrey.listeners.connections import REQUEST_TIME
-from multigrey.logline import event_fields, format_event, format_postgrey, parse_line
+from multigrey.events.line import event_fields, format_event, format_postgrey, parse_line
+from multigrey.evidence import name_ledger
+from multigrey.greylist import marks, messages, policy, reputation
+from multigrey.greylist.policy import Policy
+from multigrey.identity.host_names import name_doubt
+from multigrey.listeners import commands
+from multigrey.listeners.commands import Commands
+from multigrey.listeners.server import REQUEST_TIME
+from multigrey.log.decision_log import DecisionLog
 from multigrey.model import (
+    HOUR,
     Action,
     Attempt,
     Command,
@@ -57,13 +53,14 @@ from multigrey.model import (
     Stage,
     Verdict,
 )
-from multigrey.plugins import load_plugins
+from multigrey.plugins.builtins import BuiltIns
+from multigrey.plugins.loader import load_plugins
 from multigrey.protocols import greylistd
 from multigrey.protocols.wire import TEXT_OCTETS
-from multigrey.rules import Rule, Rules
-from multigrey.stores import commits, rows
-from multigrey.stores.files import StateFiles
-from multigrey.stores.lmdb import FLUSH_TIME, LmdbStore
+from multigrey.rules.rules import Rule, Rules
+from multigrey.stores.lmdb import commits, rows
+from multigrey.stores.lmdb.state_files import StateFiles
+from multigrey.stores.lmdb.store import FLUSH_TIME, LmdbStore
 from multigrey.whitelists import postgrey_clients, postgrey_recipients
 from tests.support.clocks import START
 from tests.support.debian import library_path, unpack_or_skip
@@ -435,8 +432,8 @@ NUMBERS = [
     ("multigrey.8", "more than 30 days behind", clock._BEHIND == 30 * 86_400),
     ("multigrey.8", "ahead by more than seven days", clock._ASLEEP == 7 * 86_400),
     ("multigrey.8", "has run steadily for an hour", clock.TRUST_AFTER == 3600),
-    ("multigrey.8", "at most {:,} domains", known_names.MOST_DOMAINS),
-    ("multigrey.8", "written once a minute", known_names.FLUSH_EVERY == 60),
+    ("multigrey.8", "at most {:,} domains", name_ledger.MOST_DOMAINS),
+    ("multigrey.8", "written once a minute", name_ledger.FLUSH_EVERY == 60),
     ("multigrey.8", "five clients that announced five different foreign", name_doubt._FOREIGN == 5),
     ("multigrey.8", "of ten resolved deferrals", name_doubt._RESOLVED == 10),
     ("multigrey.8", "resolved deferrals, five or more", name_doubt._ENOUGH == 5),
@@ -445,11 +442,11 @@ NUMBERS = [
     ("multigrey.8", "in at most {:,} rows", marks.BUCKETS),
     ("multigrey.8", "rows of up to {}:", marks.CELLS),
     ("multigrey.8", "one that is older than six hours", marks.PATIENCE == 6 * 3600),
-    ("multigrey.8", "after six hours, until", standing.RESOLVED_AFTER == 6 * 3600),
-    ("multigrey.8", "until {} returns have shown", standing._ENOUGH_RETURNS),
-    ("multigrey.8", "never less than 4 hours and a half", standing._STEPS[0] == 4.5 * 3600),
-    ("multigrey.8", "ten sender domains that came back", standing.FORWARDED_DOMAINS == 10),
-    ("multigrey.8", "{} of a hundred are enough", standing._FORWARDED_PERCENT),
+    ("multigrey.8", "after six hours, until", reputation.RESOLVED_AFTER == 6 * 3600),
+    ("multigrey.8", "until {} returns have shown", reputation._ENOUGH_RETURNS),
+    ("multigrey.8", "never less than 4 hours and a half", reputation._STEPS[0] == 4.5 * 3600),
+    ("multigrey.8", "ten sender domains that came back", reputation.FORWARDED_DOMAINS == 10),
+    ("multigrey.8", "{} of a hundred are enough", reputation._FORWARDED_PERCENT),
     ("multigrey.8", "Two are enough for an organisation", policy.OWN_HOSTS_AFTER == 2),
     ("multigrey.8", "opened has layout {},", rows.LAYOUT),
     ("multigrey-postfix.7", "The last {:,} messages", messages._DEFAULT_SIZE),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from multigrey.builtins import NoClientName, NullSender
 from multigrey.config.load import load
-from multigrey.config.rules import zone_of
+from multigrey.config.tables.rule import zone_of
+from multigrey.identity.origin import Origins
+from multigrey.identity.traits import GeneratedName, HeloIsAddress, HeloMismatch, NoClientName, NullSender
 from multigrey.model import Action, Attempt, Origin
-from multigrey.origin import GeneratedName, HeloIsAddress, HeloMismatch, Origins
-from multigrey.rules import Classes, Rules, wrong_classes, wrong_rules
+from multigrey.rules.rules import Classes, Rules, wrong_classes, wrong_rules
 
 PAGE = (Path(__file__).resolve().parents[1] / "man/multigrey-rules.5").read_text()
 _EXAMPLE = re.compile(

@@ -125,7 +125,10 @@ def test_a_plugin_imports_what_its_page_names_and_no_more(path: Path):
         ("from multigrey.control.client import ask", set()),
         ("from multigrey.model import Attempt", {"multigrey.model.Attempt"}),
         ("from multigrey.api import Attempt, Engine", {"multigrey.api.Engine"}),
-        ("def f():\n    from multigrey.addresses import host_name", {"multigrey.addresses.host_name"}),
+        (
+            "def f():\n    from multigrey.identity.addresses import host_name",
+            {"multigrey.identity.addresses.host_name"},
+        ),
         ("import multigrey.api", {"multigrey.api"}),
         ("from multigrey import api", {"multigrey.api"}),
         ("from multigrey_spf import source", set()),

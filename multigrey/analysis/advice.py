@@ -8,23 +8,21 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from multigrey.analysis.figures import (
-    DAY,
-    HOUR,
     ClassRow,
     Due,
     FloodRow,
     Outlook,
-    Sender,
+    SenderFigures,
     percentile,
     resolved_at,
     would_have_waited,
 )
 from multigrey.analysis.plausibility import Plausibility
-from multigrey.model import DecisionEvent, Reason
-from multigrey.senders import sender_domain
-from multigrey.timeline import Ending, Story
+from multigrey.analysis.timeline import Ending, Story
+from multigrey.identity.sender import sender_domain
+from multigrey.model import DAY, HOUR, DecisionEvent, Reason
 
-__all__ = ["Told", "advice_on", "first_figures"]
+__all__ = ["AdviceInput", "advice_on", "first_figures"]
 
 _MANY_CLIENTS = 5
 _OFTEN = 3
@@ -37,7 +35,7 @@ _A_SECOND = 100
 """Decisions, in all and in a second, that are looked at for input that cannot be true."""
 
 
-class Told(NamedTuple):
+class AdviceInput(NamedTuple):
     """What sentences are made of."""
 
     events: Sequence[DecisionEvent]
@@ -45,13 +43,13 @@ class Told(NamedTuple):
     waited: Sequence[Story]
     """Mail that was deferred."""
     classes: Sequence[ClassRow]
-    domains: Sequence[Sender]
+    domains: Sequence[SenderFigures]
     due: Sequence[Due]
     floods: Sequence[FloodRow]
     """Those with most attempts first."""
 
 
-def advice_on(told: Told, outlook: Outlook) -> list[str]:
+def advice_on(told: AdviceInput, outlook: Outlook) -> list[str]:
     """Sentences about all of it, what makes other figures void first."""
     return [
         *_of_input(told.events, outlook),
@@ -171,7 +169,7 @@ def _of_classes(classes: Sequence[ClassRow]) -> Iterable[str]:
             )
 
 
-def _of_mail(waited: Sequence[Story], domains: Sequence[Sender]) -> Iterable[str]:
+def _of_mail(waited: Sequence[Story], domains: Sequence[SenderFigures]) -> Iterable[str]:
     scattered: dict[str, Story] = {}
     for story in sorted(waited, key=lambda story: -story.clients):
         if story.clients < _MANY_CLIENTS:

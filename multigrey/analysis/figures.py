@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from multigrey.model import DecisionEvent, Reason
+from multigrey.model import DAY, HOUR, DecisionEvent, Reason
 
 __all__ = [
     "DELAY_BOUNDS",
@@ -21,7 +21,7 @@ __all__ = [
     "Lost",
     "Outlook",
     "Report",
-    "Sender",
+    "SenderFigures",
     "Slot",
     "Target",
     "Traffic",
@@ -31,7 +31,6 @@ __all__ = [
     "would_have_waited",
 ]
 
-HOUR, DAY = 3600, 86_400
 
 ORIGIN_CLASSES = ("named", "unnamed", "provider")
 """Origins with a name of their own, known by their network only, of a large provider."""
@@ -124,7 +123,7 @@ class ClassRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class SenderFigures:
     """A domain of senders, or an origin."""
 
     name: str
@@ -232,9 +231,9 @@ class Report:
     slots: Sequence[Slot]
     histogram: Sequence[int]
     """Mails by delay: one number for each of `DELAY_BOUNDS`, and one for what took longer."""
-    domains: Sequence[Sender]
+    domains: Sequence[SenderFigures]
     """Senders' domains whose mail came back, those that waited longest in all first."""
-    top_origins: Sequence[Sender]
+    top_origins: Sequence[SenderFigures]
     lost: Sequence[Lost]
     """Those that were deferred last first."""
     floods: Sequence[FloodRow]

@@ -2,7 +2,7 @@
 
 Everything greylisting does stands on the client's address, its name and its HELO.  A mail server behind
 a NAT, a proxy or a load balancer tells the same of everybody, and a verdict on that means nothing.  For
-each listener the latest attempts are looked at for what `Problem` lists.
+each listener the latest attempts are looked at for what `Implausibility` lists.
 
 An attempt that is made again (a retry, the probe of a monitor) counts once, attempts over the limit of
 new records (a flood) do not count, and nothing is said of fewer than 200 attempts or of those of one or
@@ -18,13 +18,12 @@ from enum import Enum
 from itertools import islice
 from typing import NamedTuple, Self
 
-from multigrey.model import Address, DecisionEvent, Reason, value
-from multigrey.redaction import HIDDEN_CLIENT
-from multigrey.senders import sender_domain
+from multigrey.identity.redaction import HIDDEN_CLIENT
+from multigrey.identity.sender import sender_domain
+from multigrey.model import HOUR, Address, DecisionEvent, Reason, value
 
-__all__ = ["ENOUGH", "HOUR", "Implausible", "Plausibility", "Problem"]
+__all__ = ["ENOUGH", "Implausibility", "Implausible", "Plausibility"]
 
-HOUR = 3600
 ENOUGH = 200
 """Different attempts from which on something can be said."""
 
@@ -58,7 +57,7 @@ _HANDING_ON = (
 )
 
 
-class Problem(Enum):
+class Implausibility(Enum):
     """What cannot be true, with the usual cause and the remedy."""
 
     meaning: str
@@ -105,7 +104,7 @@ class Implausible:
     """One problem of one listener."""
 
     listener: str
-    problem: Problem
+    problem: Implausibility
     what: str
     """What was seen, as a sentence without its end."""
 
@@ -198,24 +197,24 @@ class _Listener:
             return
         if own > _OWN * looked and len({kind[1:3] for kind in self._latest_own()}) >= _SEVERAL:
             yield self._problem(
-                Problem.OWN_CLIENTS, f"{own} of the last {looked} attempts come from own clients"
+                Implausibility.OWN_CLIENTS, f"{own} of the last {looked} attempts come from own clients"
             )
         address = self._one_address()
         if address:
             what = (
                 f"the last {len(self._seen)} attempts come from one address that is no public one, {address}"
             )
-            yield self._problem(Problem.ONE_ADDRESS, what)
+            yield self._problem(Implausibility.ONE_ADDRESS, what)
         if not told:
             return
         if not address and self._no_names():
             what = "no client with a public address has a name, for an hour or more"
-            yield self._problem(Problem.NO_NAMES, what)
+            yield self._problem(Implausibility.NO_NAMES, what)
         if (helo := self._one_helo()) is not None:
             shown = f"announced as {helo!a}" if helo else "without a HELO"
-            yield self._problem(Problem.ONE_HELO, f"all clients come {shown}, for an hour or more")
+            yield self._problem(Implausibility.ONE_HELO, f"all clients come {shown}, for an hour or more")
 
-    def _problem(self, problem: Problem, what: str) -> Implausible:
+    def _problem(self, problem: Implausibility, what: str) -> Implausible:
         return Implausible(self.name, problem, f"listener {self.name}: {what}")
 
     def _latest_own(self) -> Iterable[_Kind]:

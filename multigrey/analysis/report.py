@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from heapq import nlargest
 
-from multigrey.analysis.advice import Told, advice_on, first_figures
+from multigrey.analysis.advice import AdviceInput, advice_on, first_figures
 from multigrey.analysis.figures import (
     DELAY_BOUNDS,
     ORIGIN_CLASSES,
@@ -23,7 +23,7 @@ from multigrey.analysis.figures import (
     Lost,
     Outlook,
     Report,
-    Sender,
+    SenderFigures,
     Slot,
     Target,
     Traffic,
@@ -31,10 +31,10 @@ from multigrey.analysis.figures import (
     slot_length,
     would_have_waited,
 )
-from multigrey.greylist.flood import HOUR, network_and_wider, widened
-from multigrey.model import Action, DecisionEvent, Match, Reason
-from multigrey.senders import sender_domain
-from multigrey.timeline import Ending, Story, stories
+from multigrey.analysis.timeline import Ending, Story, stories
+from multigrey.identity.addresses import network_and_wider, widened
+from multigrey.identity.sender import sender_domain
+from multigrey.model import HOUR, Action, DecisionEvent, Match, Reason
 
 __all__ = ["make_report"]
 
@@ -70,7 +70,7 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
         first_figures=first_figures(waited, outlook),
         hits=_hits(looked_at, outlook),
         due=due,
-        advice=advice_on(Told(looked_at, waited, classes, domains, due, floods), outlook),
+        advice=advice_on(AdviceInput(looked_at, waited, classes, domains, due, floods), outlook),
     )
 
 
@@ -183,7 +183,7 @@ def _histogram(waited: Sequence[Story]) -> list[int]:
     return counts
 
 
-def _domains(told: Sequence[Story], outlook: Outlook) -> list[Sender]:
+def _domains(told: Sequence[Story], outlook: Outlook) -> list[SenderFigures]:
     """Senders' domains, bounces left out, whose mail came back after it was deferred."""
     grouped = _grouped(told, lambda story: sender_domain(story.events[0].attempt.sender))
     found = [
@@ -194,7 +194,7 @@ def _domains(told: Sequence[Story], outlook: Outlook) -> list[Sender]:
     return sorted(found, key=lambda each: (-each.waited, each.name))
 
 
-def _origins(told: Sequence[Story], outlook: Outlook) -> list[Sender]:
+def _origins(told: Sequence[Story], outlook: Outlook) -> list[SenderFigures]:
     """Origins by attempts."""
     attempts = Counter(event.origin for story in told for event in story.events if event.origin)
     top = {name for name, _ in attempts.most_common(outlook.most)}
@@ -207,13 +207,13 @@ def _origins(told: Sequence[Story], outlook: Outlook) -> list[Sender]:
         own = theirs.get(name, [])
         waited = [story for story in own if _was_deferred(story)]
         seconds = sum(story.delay for story in own)
-        rows.append(Sender(name, kinds.get(name, "named"), attempts[name], seconds, _delays(waited)))
+        rows.append(SenderFigures(name, kinds.get(name, "named"), attempts[name], seconds, _delays(waited)))
     return sorted(rows, key=lambda each: (-each.attempts, each.name))
 
 
-def _sender(name: str, theirs: Sequence[Story], outlook: Outlook) -> Sender:
+def _sender(name: str, theirs: Sequence[Story], outlook: Outlook) -> SenderFigures:
     kinds = Counter(outlook.origin_class(story.events[-1]) for story in theirs)
-    return Sender(
+    return SenderFigures(
         name,
         kinds.most_common(1)[0][0],
         sum(len(story.events) for story in theirs),

@@ -12,11 +12,11 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "serve": "multigrey.cli.serve:serve",
-    "check-config": "multigrey.cli.check:check_config",
-    "show-config": "multigrey.cli.check:show_config",
+    "check-config": "multigrey.cli.config:check_config",
+    "show-config": "multigrey.cli.config:show_config",
     "status": "multigrey.cli.status:status",
     "explain": "multigrey.cli.explain:explain",
-    "rule": "multigrey.cli.rules:rule",
+    "rule": "multigrey.cli.rule:rule",
     "whitelist": "multigrey.cli.whitelist:whitelist",
     "history": "multigrey.cli.history:history",
     "report": "multigrey.cli.report:report",
@@ -28,15 +28,15 @@ COMMANDS = {
     "export": "multigrey.cli.export:export",
     "rehearse": "multigrey.cli.rehearse:rehearse",
     "snippet": "multigrey.cli.snippet:snippet",
-    "check": "multigrey.cli.checks:check",
+    "check": "multigrey.cli.check:check",
     "completions": "multigrey.cli.completions:completions",
-    "reload": "multigrey.cli.steering:reload",
-    "mode": "multigrey.cli.steering:mode",
-    "tighten": "multigrey.cli.steering:tighten",
-    "relax": "multigrey.cli.steering:relax",
-    "backup": "multigrey.cli.steering:backup",
-    "verify": "multigrey.cli.steering:verify",
-    "compact": "multigrey.cli.steering:compact",
+    "reload": "multigrey.cli.mode:reload",
+    "mode": "multigrey.cli.mode:mode",
+    "tighten": "multigrey.cli.mode:tighten",
+    "relax": "multigrey.cli.mode:relax",
+    "backup": "multigrey.cli.store:backup",
+    "verify": "multigrey.cli.store:verify",
+    "compact": "multigrey.cli.store:compact",
 }
 
 

@@ -1,110 +1,270 @@
-"""`multigrey check-config` and `multigrey show-config`: what the daemon would start with."""
+"""`multigrey check`: a plugin for Nagios and whatever runs its plugins."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NamedTuple
 
 import click
 
-from multigrey.clock import Clock, SystemClock
-from multigrey.config.load import Loaded, load
-from multigrey.config.show import as_json, as_toml
-from multigrey.errors import ConfigError, Problem
+from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, load_for_asking
+from multigrey.cli.common import Duration
+from multigrey.text import printable
 
-__all__ = ["check_config", "show_config"]
+__all__ = ["LIMITS", "Measure", "check", "measured", "verdict"]
 
-EXIT_CONFIG = 2
+_MOST_FLOODS = 3
 
-_config_option = click.option(
-    "--config",
-    "-c",
-    type=click.Path(path_type=Path),
-    help="The configuration file; by default /etc/multigrey/multigrey.toml, else multigrey/multigrey.toml "
-    "in $XDG_CONFIG_HOME (~/.config), else built-in defaults.",
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+
+
+class Limit(NamedTuple):
+    """From which value on something is worth a warning, and critical."""
+
+    warning: float
+    critical: float
+
+
+LIMITS: Mapping[str, Limit] = {
+    "answer": Limit(1, 3),
+    "failing": Limit(1, 60),
+    "store": Limit(80, 95),
+    "lag": Limit(0.25, 1),
+    "pending": Limit(500, 5_000),
+}
+"""What is measured: seconds an answer took; seconds since when commits fail; per cent of the store's room
+in use; seconds the event loop is late; entries that wait for the disk."""
+_UNITS = {"answer": "s", "failing": "s", "store": "%", "lag": "s", "pending": ""}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure and what it may be."""
+
+    name: str
+    value: float
+    limit: Limit
+
+    @property
+    def state(self) -> int:
+        """OK, WARNING or CRITICAL."""
+        if self.value >= self.limit.critical:
+            return CRITICAL
+        return WARNING if self.value >= self.limit.warning else OK
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.name} {self.value:g}{_UNITS[self.name]}"
+
+    @property
+    def performance(self) -> str:
+        """As monitoring-plugins' guidelines have it: label=value[unit];warn;crit;min;max."""
+        most = "100" if self.name == "store" else ""
+        limits = f"{self.limit.warning:g};{self.limit.critical:g};0;{most}"
+        return f"{self.name}={self.value:g}{_UNITS[self.name]};{limits}"
+
+
+class _LimitType(click.ParamType[tuple[str, Limit]]):
+    """NAME=WARNING,CRITICAL."""
+
+    name = "name=warning,critical"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        name, _, numbers = str(value).partition("=")
+        try:
+            warning, critical = map(float, numbers.split(","))
+        except ValueError:
+            self.fail(f"expected NAME=WARNING,CRITICAL such as lag=0.5,2, got {value!r}", param, ctx)
+        if name not in LIMITS:
+            self.fail(f"{name!r} is not measured (known: {', '.join(LIMITS)})", param, ctx)
+        return name, Limit(warning, critical)
+
+
+@click.command()
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="The configuration file of the daemon to ask."
 )
+@click.option("--json", "json_", is_flag=True, help="Write JSON, for other programs.")
+@click.option(
+    "--warning",
+    "-w",
+    type=float,
+    default=LIMITS["store"].warning,
+    show_default=True,
+    help="From how many per cent of the store's room in use on to warn.",
+)
+@click.option(
+    "--critical",
+    "-c",
+    type=float,
+    default=LIMITS["store"].critical,
+    show_default=True,
+    help="From how many per cent on it is critical.",
+)
+@click.option(
+    "--limit",
+    "limits",
+    type=_LimitType(),
+    multiple=True,
+    help="The same for another figure, as NAME=WARNING,CRITICAL: answer (1,3 seconds), failing (1,60 seconds "
+    "since when commits fail), lag of the event loop (0.25,1 seconds), pending (500,5000 entries).",
+)
+@click.option("--listener", help="The listener to ask, by name; by default the first that may be asked.")
+@click.option(
+    "--timeout",
+    "-t",
+    type=Duration(fractions=True),
+    default="10s",
+    show_default=True,
+    help="How long the daemon may take for each of the two questions.",
+)
+def check(
+    config: Path | None,
+    warning: float,
+    critical: float,
+    limits: Sequence[tuple[str, Limit]],
+    listener: str | None,
+    timeout: float,
+    *,
+    json_: bool,
+) -> None:
+    """Say in one line whether the daemon does its work, as a plugin for Nagios does.
 
+    An attempt is made at a listener, from 192.0.2.1 and check@multigrey.invalid to the same, as if a mail
+    server asked: it needs the right to connect there, which the group of a unix socket has.  Then the
+    daemon is asked for its figures on the control socket.  Behind the bar stand those figures with their
+    limits.
 
-@click.command()
-@_config_option
-@click.option("--json", "json_", is_flag=True, help="Write JSON: path, ok, problems and warnings.")
-@click.pass_obj
-def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) -> None:
-    """Say everything that is wrong with the configuration, plugins and lists included.
+    A network that floods this host with new senders, and input that cannot be true (all clients have one
+    private address, none has a name, all announce one HELO, nearly all are own clients), are warnings.
 
-    Problems and warnings go to standard error, one a line, as FILE:LINE: KEY: what is wrong and what is
-    expected; with --json they are in what is written.  Nothing is opened or changed.
-
-    Exit status: 0 when the daemon would start with it (perhaps with warnings), 2 when it would not.
+    Exit status: 0 OK, 1 a figure is over its warning limit, 2 critical (no answer, or over that limit),
+    3 unknown (wrong configuration or command line, or not allowed to ask).
     """
-    from multigrey.assemble import check
-    from multigrey.config.origins import outdated
-
-    path, warnings = config, list[str]()
-    problems: Sequence[Problem]
+    chosen = {**LIMITS, "store": Limit(warning, critical), **dict(limits)}
     try:
-        loaded = load(config, os.environ)
-    except ConfigError as error:
-        problems = error.problems
+        state, text, measures, extra = _checked(config, chosen, listener, timeout)
+    except AskError as error:
+        state = CRITICAL if error.exit_code == EXIT_NO_DAEMON else UNKNOWN
+        text, measures, extra = error.message, [], {}
+    text = printable(text.replace("\n", ", ").replace("|", "/"))
+    if json_:
+        figures = {each.name: each.value for each in measures}
+        click.echo(
+            json.dumps({"state": WORDS[state], "text": text, "figures": {**figures, **extra}}, indent=2)
+        )
     else:
-        path = loaded.path
-        problems, found = check(loaded)
-        warnings = [*map(str, loaded.warnings), *map(str, found)]
-        if not problems:
-            today = datetime.fromtimestamp((clock or SystemClock()).now(), UTC).date()
-            warnings += outdated(loaded.settings.origin, today)
-    if json_:
-        _say_as_json(path, problems, warnings)
-        sys.exit(EXIT_CONFIG if problems else 0)
-    if problems:
-        _refuse(problems)
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{path or 'built-in defaults'}: ok")
+        performance = [each.performance for each in measures]
+        performance += [f"{name}={value:g};;;0" for name, value in extra.items()]
+        click.echo(f"MULTIGREY {WORDS[state]} - {text}" + (f" | {' '.join(performance)}" if measures else ""))
+    sys.exit(state)
 
 
-@click.command()
-@_config_option
-@click.option("--json", "json_", is_flag=True, help="Write JSON: path, settings, and the origin of each key.")
-def show_config(config: Path | None, *, json_: bool) -> None:
-    """Print the configuration in effect, each value with where it comes from.
+def _checked(
+    config: Path | None, limits: Mapping[str, Limit], listener: str | None, timeout: float
+) -> tuple[int, str, list[Measure], Mapping[str, float]]:
+    """State, text, figures with and without limits.  Raises AskError."""
+    from multigrey.cli.probe import NotAllowedError, NotAnsweredError, probe
 
-    The output is TOML that can be used as a configuration itself.
-
-    Exit status: 0, or 2 when the configuration is wrong (the problems go to standard error).
-    """
-    loaded = _load(config)
-    if json_:
-        click.echo(as_json(loaded))
-        return
-    click.echo(f"# multigrey's configuration in effect; file: {loaded.path or 'none, built-in defaults'}\n")
-    click.echo(as_toml(loaded), nl=False)
-
-
-def _load(path: Path | None) -> Loaded:
+    listens = load_for_asking(config).settings.listen
+    wanted = [each for each in listens if listener in (None, each.name)]
+    if not wanted:
+        return UNKNOWN, f"there is no listener {listener}", [], {}
     try:
-        return load(path, os.environ)
-    except ConfigError as error:
-        _refuse(error.problems)
+        answer = probe(wanted, timeout)
+    except NotAnsweredError as error:
+        return CRITICAL, str(error), [], {}
+    except NotAllowedError as error:
+        return UNKNOWN, str(error), [], {}
+    told = ask(config, "status", {}, timeout=timeout)
+    if not told["running"]:
+        return (
+            CRITICAL,
+            f"{answer.listener} answers, but the daemon of this configuration does not run",
+            [],
+            {},
+        )
+    measures = list(measured(told, answer.seconds, limits))
+    problems = [f"{answer.listener} could not decide: {answer.text}"] if answer.trouble else []
+    state, text = verdict(measures, told, problems)
+    return (
+        state,
+        text or f"{answer.listener} answered in {answer.seconds * 1000:.0f} ms",
+        measures,
+        _extra(told),
+    )
 
 
-def _refuse(problems: Sequence[Problem]) -> NoReturn:
-    for problem in problems:
-        click.echo(str(problem), err=True)
-    sys.exit(EXIT_CONFIG)
-
-
-def _say_as_json(path: Path | None, problems: Sequence[Problem], warnings: Sequence[str]) -> None:
-    told = {
-        "path": None if path is None else str(path),
-        "ok": not problems,
-        "problems": [asdict(problem) for problem in problems],
-        "warnings": list(warnings),
+def measured(told: Mapping[str, Any], seconds: float, limits: Mapping[str, Limit]) -> Iterator[Measure]:
+    """The figures there are, out of a status."""
+    store, lag = told.get("store", {}), told.get("loop_lag", {})
+    found = {
+        "answer": round(seconds, 4),
+        "failing": store.get("failing"),
+        "store": _percent(store.get("used"), store.get("map_size")),
+        "lag": lag.get("worst"),
+        "pending": store.get("pending"),
     }
-    click.echo(json.dumps(told, indent=2))
+    for name, value in found.items():
+        if value is not None:
+            yield Measure(name, value, limits[name])
+
+
+def _percent(used: float | None, room: float | None) -> float | None:
+    return round(100 * used / room, 1) if used is not None and room else None
+
+
+def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequence[str]) -> tuple[int, str]:
+    """The worst of everything, and what is wrong ("" if nothing is); `problems` are critical."""
+    state = max((each.state for each in measures), default=OK)
+    texts = [*problems, *(each.text for each in sorted(measures, key=lambda each: -each.state) if each.state)]
+    if error := told.get("store", {}).get("error"):
+        texts.insert(0, f"store: {error}")
+        state = CRITICAL
+    if problems:
+        state = CRITICAL
+    if told.get("limits", {}).get("full"):
+        texts.append("the store has as many records as it may have")
+        state = max(state, WARNING)
+    if found := [*_of_traffic(told)]:
+        texts += found
+        state = max(state, WARNING)
+    if trouble := (told.get("history") or {}).get("trouble"):
+        texts.append(f"decisions are not remembered: {trouble}")
+        state = max(state, WARNING)
+    mode = told.get("mode", {})
+    if mode.get("in_effect") != mode.get("configured"):
+        texts.append(f"mode {mode['in_effect']} for a while")
+    return state, ", ".join(texts)
+
+
+def _of_traffic(told: Mapping[str, Any]) -> Iterator[str]:
+    """Input that cannot be true, and floods, the worst first."""
+    for row in told.get("input", ()):
+        yield f"{row['what']} (usually {row['cause']})"
+    floods = told.get("floods", ())
+    for row in floods[:_MOST_FLOODS]:
+        number = f"{row['attempts']:,} attempts in the last hour"
+        yield f"{row['network']} is over the limit of new records: {number}"
+    if (more := len(floods) - _MOST_FLOODS) > 0:
+        yield f"{more} more over the limit"
+
+
+def _extra(told: Mapping[str, Any]) -> Mapping[str, float]:
+    """Figures without limits."""
+    found = {
+        "records": told.get("store", {}).get("records"),
+        "commit_failures": told.get("store", {}).get("commit_failures"),
+        "connections": told.get("connections", {}).get("open"),
+        "remembered": (told.get("history") or {}).get("decisions"),
+        "not_remembered": (told.get("history") or {}).get("lost"),
+        "over_limit": None if "floods" not in told else len(told["floods"]),
+    }
+    return {name: value for name, value in found.items() if value is not None}

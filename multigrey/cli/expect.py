@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import EXIT_NO, ask, common_options, show
-from multigrey.cli.attempting import Duration
+from multigrey.cli.client import EXIT_NO, ask, common_options, show
+from multigrey.cli.common import Duration
 from multigrey.cli.explain import moment
-from multigrey.logline import printable
+from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

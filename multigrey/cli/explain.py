@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import ask, common_options, show
-from multigrey.cli.attempting import attempt_options, told
-from multigrey.config.units import format_duration
-from multigrey.logline import printable
+from multigrey.cli.attempt_options import attempt_options, told
+from multigrey.cli.client import ask, common_options, show
+from multigrey.config.values.units import format_duration
+from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
-from multigrey.cli.asking import EXIT_NO, common_options, refuse, stream
-from multigrey.config.units import format_duration, parse_duration
+from multigrey.cli.client import EXIT_NO, common_options, refuse, stream
+from multigrey.cli.common import Duration
+from multigrey.config.values.units import format_duration
 
 __all__ = ["FORMS", "Exported", "export", "written"]
 
@@ -36,25 +37,12 @@ class Exported(NamedTuple):
     """How many were left out."""
 
 
-class _Duration(click.ParamType[int]):
-    """A duration as in the configuration, in whole seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """See `click.ParamType.convert`."""
-        try:
-            return value if isinstance(value, int) else max(int(parse_duration(value)), 1)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command()
 @click.argument("form", type=click.Choice(["postscreen", "exim-hostlist", "nft"]))
 @common_options
 @click.option(
     "--since",
-    type=_Duration(),
+    type=Duration(least=1),
     default="36d",
     show_default=True,
     help="Only clients whose mail was seen within this time.",

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import EXIT_NO, common_options, show_item, stream
-from multigrey.cli.attempting import Duration
-from multigrey.cli.recorded import lasting, moment, say_what_is_hidden, shown_address
+from multigrey.cli.client import EXIT_NO, common_options, show_item, stream
+from multigrey.cli.common import Duration, lasting, moment, say_what_is_hidden, shown_address
 from multigrey.clock import Clock, SystemClock
-from multigrey.logline import printable
+from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

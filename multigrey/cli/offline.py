@@ -1,7 +1,7 @@
 """Operations on the store of a stopped daemon: a process that becomes the daemon's user first.
 
 `asking` starts it, writes one JSON object to its standard input, and reads what a daemon would answer
-(see `control.dialogue`) from its standard output.  Being that user, it leaves no file that the daemon
+(see `control.protocol`) from its standard output.  Being that user, it leaves no file that the daemon
 could not open later, and what plugins and lists bring has no rights it would not have there.
 """
 
@@ -19,28 +19,28 @@ from typing import Any, cast
 import trio
 
 from multigrey import __version__
-from multigrey.assemble import assemble
-from multigrey.cli.asking import AskError, load_for_asking
+from multigrey.cli.client import AskError, load_for_asking
 from multigrey.cli.serve import import_late_comers
 from multigrey.clock import SystemClock
 from multigrey.config.load import Loaded
-from multigrey.config.origins import read_shipped
+from multigrey.config.origin_lists import read_shipped
 from multigrey.contracts import StoreOptions
-from multigrey.control.dialogue import Code, ControlDialogue
-from multigrey.control.dialogue import encoded as encode
-from multigrey.control.everything import all_operations
-from multigrey.control.operations import BY, Operation, OperationError
-from multigrey.control.parts import Parts
-from multigrey.engine import Engine
+from multigrey.control.operations.all import all_operations
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import BY, Operation, OperationError
+from multigrey.control.protocol import Code, ControlDialogue
+from multigrey.control.protocol import encoded as encode
+from multigrey.daemon.assembly import assemble
+from multigrey.daemon.privileges import Identity, PrivilegeError, become
+from multigrey.engine.engine import Engine
 from multigrey.errors import ConfigError, MultigreyError, PluginError
-from multigrey.events import make_ids
-from multigrey.expectations import Expectations
-from multigrey.history import PastHistory
-from multigrey.known_names import KnownNames
-from multigrey.overrides import Overrides, overridden
-from multigrey.privileges import Identity, PrivilegeError, become
-from multigrey.redaction import Redactor
-from multigrey.stores.files import StateFiles
+from multigrey.evidence.name_ledger import NameLedger
+from multigrey.history.recorder import PastHistory
+from multigrey.identity.redaction import Redactor
+from multigrey.log.decision_log import make_ids
+from multigrey.overrides.expectations import Expectations
+from multigrey.overrides.mode import Overrides, overridden
+from multigrey.stores.lmdb.state_files import StateFiles
 from multigrey.stores.site_key import check_site_key, load_site_key
 
 __all__ = ["main"]
@@ -120,7 +120,7 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
         host="",
         version=__version__,
         mark_key=site_key,
-        names=KnownNames(site_key),
+        names=NameLedger(site_key),
     )
     overrides, expectations = Overrides(clock, store), Expectations(store, clock.now)
     parts = Parts(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from multigrey.cli.asking import EXIT_NO, ask, common_options, console, show, show_item, stream
-from multigrey.cli.attempting import Duration
-from multigrey.cli.recorded import (
+from multigrey.cli.client import EXIT_NO, ask, common_options, console, show, show_item, stream
+from multigrey.cli.common import (
+    Duration,
     counted,
     given,
     lasting,
@@ -182,7 +182,7 @@ def show_command(config: Path | None, *, json_: bool, **options: Any) -> None:
 
 
 def _render(where: Console, result: Mapping[str, Any]) -> None:
-    from multigrey.logline import printable
+    from multigrey.text import printable
 
     for line in _lines(result):
         where.print(printable(line), soft_wrap=True)

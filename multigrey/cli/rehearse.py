@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from multigrey.cli.asking import (
+from multigrey.cli.client import (
     EXIT_CONFIG,
     EXIT_NO,
     EXIT_NOT_ALLOWED,
@@ -24,19 +24,19 @@ from multigrey.cli.asking import (
     refuse,
     show,
 )
-from multigrey.cli.rehearsal import RehearsalError, Step, read_rehearsal
+from multigrey.cli.rehearse_file import RehearsalError, RehearsedAttempt, read_rehearsal
 from multigrey.clock import SystemClock
 from multigrey.config.load import Loaded
-from multigrey.config.units import format_duration
+from multigrey.config.values.units import format_duration
 from multigrey.errors import ConfigError, PluginError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from multigrey.assemble import Assembly
     from multigrey.contracts import Store
-    from multigrey.engine import Engine
-    from multigrey.judging import Setup
+    from multigrey.daemon.assembly import Assembly
+    from multigrey.engine.engine import Engine
+    from multigrey.engine.setup import Setup
     from multigrey.model import DecisionEvent
 
 __all__ = ["rehearse"]
@@ -128,9 +128,8 @@ def copy_state(source: Path, target: Path) -> bytes:
     The journal first: what goes from it to the store meanwhile is in both then, which harms nothing.
     Raises OSError and StoreError.
     """
-    import lmdb
-
-    from multigrey.stores.files import StateFiles, check_file, trouble
+    from multigrey.stores.lmdb.offline import open_beside
+    from multigrey.stores.lmdb.state_files import StateFiles
     from multigrey.stores.site_key import load_site_key
 
     shutil.copyfile(source / "site.key", target / "site.key")
@@ -138,24 +137,14 @@ def copy_state(source: Path, target: Path) -> bytes:
     for path in files.journals():
         with suppress(FileNotFoundError):  # the store has all of it by now
             shutil.copyfile(path, target / path.name)
-    check_file(files.data)
-    descriptor = os.open(StateFiles(target).data, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        # Without the table of readers nobody else has the store open, and none may be made: it would be ours.
-        with lmdb.open(
-            str(files.data),
-            subdir=False,
-            readonly=True,
-            create=False,
-            lock=files.readers.exists(),
-            max_dbs=8,
-            lib_version=0,
-        ) as env:
+    with open_beside(source) as env:
+        # LMDB's own copy would make the file readable for others.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(StateFiles(target).data, flags, 0o600)
+        try:
             env.copyfd(descriptor, compact=True)
-    except (OSError, lmdb.Error) as error:
-        raise trouble(files.data, error) from error
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
     return load_site_key(target)
 
 
@@ -192,12 +181,17 @@ class _House:
 
 
 def _run(
-    loaded: Loaded, steps: Sequence[Step], site_key: bytes, directory: Path | None, *, ask_slow: bool
+    loaded: Loaded,
+    steps: Sequence[RehearsedAttempt],
+    site_key: bytes,
+    directory: Path | None,
+    *,
+    ask_slow: bool,
 ) -> list[dict[str, Any]]:
     """Play all steps.  Raises ConfigError, PluginError and StoreError."""
     import trio
 
-    from multigrey.assemble import assemble
+    from multigrey.daemon.assembly import assemble
 
     clock = _StepClock(steps[0].time)
     assembly = assemble(loaded, site_key, clock)
@@ -216,7 +210,7 @@ def _run(
 async def _play(
     assembly: Assembly,
     clock: _StepClock,
-    steps: Sequence[Step],
+    steps: Sequence[RehearsedAttempt],
     site_key: bytes,
     directory: Path | None,
     *,
@@ -233,17 +227,17 @@ async def _house(
     import trio
 
     from multigrey import __version__
-    from multigrey.commands import Commands
+    from multigrey.background.supervise import supervise
     from multigrey.contracts import StoreOptions
-    from multigrey.engine import Engine
-    from multigrey.events import make_ids
-    from multigrey.expectations import Expectations
-    from multigrey.fairness import NewRecordLimits, NewRecords
-    from multigrey.known_names import KnownNames
-    from multigrey.overrides import Overrides, overridden
-    from multigrey.stores.lmdb import LmdbStore
+    from multigrey.engine.engine import Engine
+    from multigrey.evidence.name_ledger import NameLedger
+    from multigrey.greylist.quota import NewRecordLimits, NewRecordQuota
+    from multigrey.listeners.commands import Commands
+    from multigrey.log.decision_log import make_ids
+    from multigrey.overrides.expectations import Expectations
+    from multigrey.overrides.mode import Overrides, overridden
+    from multigrey.stores.lmdb.store import LmdbStore
     from multigrey.stores.memory import MemoryStore
-    from multigrey.supervise import supervise
 
     settings = assembly.settings
     options = StoreOptions(directory or Path("/nonexistent"), settings.store.map_size)
@@ -258,9 +252,9 @@ async def _house(
         host="rehearsal",
         version=__version__,
         listeners=(events.append,),
-        new_records=NewRecords(limits, key=site_key),
+        new_records=NewRecordQuota(limits, key=site_key),
         mark_key=site_key,
-        names=KnownNames(site_key),
+        names=NameLedger(site_key),
     )
     overrides, expectations = Overrides(clock, store), Expectations(store, clock.now)
     on_error = {listen.name: listen.on_error for listen in settings.listen}
@@ -283,7 +277,7 @@ async def _house(
         nursery.cancel_scope.cancel()
 
 
-async def _played(house: _House, step: Step, start: int) -> dict[str, Any]:
+async def _played(house: _House, step: RehearsedAttempt, start: int) -> dict[str, Any]:
     """One step, and what became of it."""
     house.clock.time = step.time
     house.engine.learned.go_on(step.time)

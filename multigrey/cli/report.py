@@ -12,15 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import EXIT_NO, ask, common_options, refuse, show
-from multigrey.cli.attempting import Duration
-from multigrey.cli.recorded import counted, lasting, moment
+from multigrey.cli.client import EXIT_NO, ask, common_options, refuse, show
+from multigrey.cli.common import Duration, moment
 from multigrey.cli.tables import table
 from multigrey.clock import Clock, SystemClock
-from multigrey.logline import printable
+from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+from multigrey.cli.report_tables import (
+    CLASS_HEADS,
+    DELAY_HEADS,
+    DUE_HEADS,
+    FLOOD_HEADS,
+    HIT_HEADS,
+    LET_IN_HEADS,
+    SENDER_HEADS,
+    class_cells,
+    delay_cells,
+    due_cells,
+    flood_cells,
+    hit_cells,
+    let_in_cells,
+    sender_cells,
+    summary,
+)
 
 __all__ = ["report", "write_page"]
 
@@ -162,13 +179,6 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
         where.print(printable(f"- {advice}"), soft_wrap=True)
 
 
-FLOOD_HEADS = ("network", "from", "to", "attempts", "most an hour")
-LET_IN_HEADS = ("provider", "attempts", "senders' domains", "last")
-DELAY_HEADS = ("origins", "deferred", "came back", "waiting", "never", "p50", "p95", "longest")
-CLASS_HEADS = ("class", "owner", "target", "over it", *DELAY_HEADS[1:])
-SENDER_HEADS = ("name", "origin", "attempts", "waited in all", *DELAY_HEADS[1:])
-HIT_HEADS = ("times", "source", "entry", "owner")
-DUE_HEADS = ("owner", "why", "where", "entry", "what")
 _TEXTS = ("class", "name", "where", "entry", "what")
 _SPARE = ("origin", "attempts", "never", "waiting", "longest", "deferred", "waited in all")
 """Columns that are left out on a terminal without room for them, the first one first."""
@@ -184,93 +194,3 @@ def _print(where: Console, title: str, heads: Sequence[str], rows: Any) -> None:
 def _head(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"From {moment(found['since']) or 'the beginning'} to {moment(found['time'])}"
     yield from summary(found)
-
-
-def summary(found: Mapping[str, Any]) -> Iterator[str]:
-    """The figures in sentences."""
-    traffic, delays, since = found["traffic"], found["delays"], found["recorded_since"]
-    if not traffic["decisions"]:
-        known = f"the oldest there is is of {moment(since)}" if since else "there is none at all"
-        yield f"No decision is remembered of this time: {known}."
-        return
-    at_once = counted(traffic["passed_at_once"], "attempt")
-    yield f"{counted(traffic['decisions'], 'decision')}; {at_once} passed at once."
-    never = "" if never_unknown(found) else f", {delays['never']} never came back"
-    yield (
-        f"{counted(delays['deferred'], 'mail was', 'mails were')} deferred: "
-        f"{counted(delays['returned'], 'came back and was', 'came back and were')} let in, "
-        f"{counted(delays['waiting'], 'still waits', 'still wait')}{never}."
-    )
-    if delays["returned"]:
-        yield (
-            f"Delay of those that came back: p50 {lasting(delays['p50'])}, p95 {lasting(delays['p95'])}, "
-            f"longest {lasting(delays['longest'])}."
-        )
-    if traffic["over_limit"]:
-        yield (
-            f"{counted(traffic['over_limit'], 'attempt was', 'attempts were')} over the limit of new "
-            "records: deferred like the others, and only their own retries pass."
-        )
-    if traffic["refused"]:
-        yield f"{counted(traffic['refused'], 'mail was', 'mails were')} refused by a rule."
-    if traffic["observed"]:
-        yield f"{counted(traffic['observed'], 'attempt')} would have been deferred, and only observed."
-    if found["more"]:
-        yield f"There are more decisions; only the latest {traffic['decisions']} were looked at (--limit)."
-    elif since and since > found["since"]:
-        yield f"Nothing is remembered before {moment(since)}."
-
-
-def never_unknown(found: Mapping[str, Any]) -> bool:
-    """Whether it is too early to say what never came back."""
-    return bool(found["first_figures"]) and not found["delays"]["never"]
-
-
-def delay_cells(row: Mapping[str, Any]) -> list[str]:
-    """A row about a class of origins, as `DELAY_HEADS`."""
-    return [row["name"], *_figures(row["delays"])]
-
-
-def class_cells(row: Mapping[str, Any]) -> list[str]:
-    """A row about a class, as `CLASS_HEADS`."""
-    target = "" if row["target"] is None else lasting(row["target"])
-    over = str(row["over_target"]) if target else ""
-    return [row["name"], row["owner"], target, over, *_figures(row["delays"])]
-
-
-def sender_cells(row: Mapping[str, Any]) -> list[str]:
-    """A row about a domain or an origin, as `SENDER_HEADS`."""
-    waited = lasting(row["waited"]) if row["waited"] else ""
-    return [row["name"], row["kind"], str(row["attempts"]), waited, *_figures(row["delays"])]
-
-
-def flood_cells(row: Mapping[str, Any]) -> list[str]:
-    """A row about a network over the limit, as `FLOOD_HEADS`."""
-    return [
-        row["network"],
-        moment(row["first"]),
-        moment(row["last"]),
-        str(row["attempts"]),
-        str(row["most"]),
-    ]
-
-
-def let_in_cells(row: Mapping[str, Any]) -> list[str]:
-    """A row about a provider that passed at once, as `LET_IN_HEADS`."""
-    return [row["provider"], str(row["number"]), str(row["domains"]), moment(row["last"])]
-
-
-def hit_cells(row: Mapping[str, Any]) -> list[str]:
-    """A row about an entry that matched, as `HIT_HEADS`."""
-    return [str(row["number"]), row["source"], row["entry"], row["owner"]]
-
-
-def due_cells(owner: str, row: Mapping[str, Any]) -> list[str]:
-    """A row about an entry that is due for review, as `DUE_HEADS`."""
-    return [owner or "(nobody)", row["kind"], row["place"], row["entry"], row["message"]]
-
-
-def _figures(delays: Mapping[str, Any]) -> list[str]:
-    counts = [str(delays[name]) for name in ("deferred", "returned", "waiting", "never")]
-    times = ["" if delays[name] is None else lasting(delays[name]) for name in ("p50", "p95", "longest")]
-    return counts + times

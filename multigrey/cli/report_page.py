@@ -12,8 +12,8 @@ from html import escape
 from typing import Any
 
 from multigrey import __version__
-from multigrey.cli.recorded import lasting, moment
-from multigrey.cli.report import (
+from multigrey.cli.common import lasting, moment
+from multigrey.cli.report_tables import (
     CLASS_HEADS,
     DELAY_HEADS,
     DUE_HEADS,
@@ -31,7 +31,8 @@ from multigrey.cli.report import (
     sender_cells,
     summary,
 )
-from multigrey.logline import printable
+from multigrey.model import DAY
+from multigrey.text import printable
 
 __all__ = ["report_page"]
 
@@ -308,7 +309,7 @@ def _round_up(number: int) -> int:
 
 
 def _slot_name(begin: int, length: int) -> str:
-    form = "%d %b" if length >= 86_400 else "%d %b %H:%M"
+    form = "%d %b" if length >= DAY else "%d %b %H:%M"
     return f"{datetime.fromtimestamp(begin).astimezone():{form}}"
 
 

@@ -17,17 +17,17 @@ from pathlib import Path
 import click
 import trio
 
-from multigrey.assemble import assemble
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
-from multigrey.config.origins import read_shipped
+from multigrey.config.origin_lists import read_shipped
 from multigrey.control.endpoint import open_control
-from multigrey.daemon import Daemon
-from multigrey.diagnostics import diagnostics
+from multigrey.daemon.assembly import assemble
+from multigrey.daemon.daemon import Daemon
+from multigrey.daemon.privileges import Identity, become, hand_over, identity_for
+from multigrey.daemon.systemd import inherited_sockets
 from multigrey.errors import ConfigError, MultigreyError, StoreError
 from multigrey.listeners.endpoints import open_all
-from multigrey.listeners.systemd import inherited_sockets
-from multigrey.privileges import Identity, become, hand_over, identity_for
+from multigrey.log.diagnostics import diagnostics
 from multigrey.stores.site_key import load_site_key
 
 __all__ = ["prepare_and_run", "serve"]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import EXIT_CONFIG, EXIT_NO, common_options, load_for_asking, refuse, show
+from multigrey.cli.client import EXIT_CONFIG, EXIT_NO, common_options, load_for_asking, refuse, show
 from multigrey.config.settings import Listen
-from multigrey.config.types import SystemdEndpoint, TcpEndpoint, UnixEndpoint
+from multigrey.config.values.types import SystemdEndpoint, TcpEndpoint, UnixEndpoint
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import EXIT_NO_DAEMON, ask, common_options, show
-from multigrey.cli.steering import octets
+from multigrey.cli.client import EXIT_NO_DAEMON, ask, common_options, show
+from multigrey.cli.store import octets
+from multigrey.model import DAY
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["status"]
 
-LONGEST = 366 * 86_400
-"""Seconds an override lasts at most (`overrides.LONGEST`, whose module a command need not load)."""
+LONGEST = 366 * DAY
+"""Seconds an override lasts at most (`overrides.mode.LONGEST`, whose module a command need not load)."""
 _SLOW_LOOP = 0.25
 """Seconds of lag in the event loop that mail servers begin to feel."""
 _NEARLY_FULL = 0.9
@@ -53,7 +54,7 @@ def status(config: Path | None, json_: bool) -> None:
 
 
 def _show(out: Console, told: Mapping[str, Any]) -> None:
-    from multigrey.logline import printable
+    from multigrey.text import printable
 
     for line in (*_head(told), *(f"! {warning}" for warning in _attention(told))):
         out.print(printable(line), soft_wrap=True)
@@ -274,7 +275,7 @@ def _clock(seconds: int, now: int) -> str:
 
 def _span(seconds: int) -> str:
     """A duration in its two largest units."""
-    from multigrey.config.units import format_duration
+    from multigrey.config.values.units import format_duration
 
-    coarse = seconds - seconds % (3600 if seconds >= 86_400 else 60 if seconds >= 3600 else 1)
+    coarse = seconds - seconds % (3600 if seconds >= DAY else 60 if seconds >= 3600 else 1)
     return format_duration(coarse)

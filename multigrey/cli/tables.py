@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from multigrey.logline import printable
+from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import common_options, console, show, stream
-from multigrey.config.units import format_duration
-from multigrey.logline import printable
+from multigrey.cli.client import common_options, console, show, stream
+from multigrey.config.values.units import format_duration
+from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.asking import common_options, show_item, stream
-from multigrey.config.units import format_duration
-from multigrey.logline import printable
+from multigrey.cli.client import common_options, show_item, stream
+from multigrey.config.values.units import format_duration
+from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

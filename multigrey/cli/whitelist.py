@@ -13,17 +13,17 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from multigrey.cli.attempting import Duration
-from multigrey.cli.whitelist_changing import add, remove, review
-from multigrey.cli.whitelist_showing import list_command, test_command
+from multigrey.cli.common import Duration
+from multigrey.cli.whitelist_edit import add, remove, review
+from multigrey.cli.whitelist_show import list_command, test_command
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import load
 from multigrey.config.settings import Settings
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError, Problem, StoreError
-from multigrey.logline import printable
-from multigrey.whitelists.lint import Finding, HitRecords, LintedList, Outlook, lint
-from multigrey.whitelists.lists import SOURCE
+from multigrey.text import printable
+from multigrey.whitelists.lint import Finding, HitRecords, LintedList, LintOutlook, lint
+from multigrey.whitelists.list_source import SOURCE
 
 __all__ = ["whitelist"]
 
@@ -160,7 +160,7 @@ _POSTGREY = ("postgrey-clients", "postgrey-recipients")
 def _read(table: _Table) -> Iterator[LintedList]:
     """The lists behind a `[[whitelist]]` table; none if it is a plugin's.  Raises ConfigError."""
     from multigrey.whitelists.postgrey import postgrey_entries
-    from multigrey.whitelists.reading import ignored_files, read_lists
+    from multigrey.whitelists.toml_file import ignored_files, read_lists
 
     source, path, owner = table
     if source not in {SOURCE, *_POSTGREY}:
@@ -179,12 +179,12 @@ def _read(table: _Table) -> Iterator[LintedList]:
         yield LintedList(path, source, tuple(entries), owner, unusable, dated=False)
 
 
-def _outlook(settings: Settings, now: int, within: int, unused: int) -> tuple[Outlook, str]:
+def _outlook(settings: Settings, now: int, within: int, unused: int) -> tuple[LintOutlook, str]:
     """What the lists are judged by, and why hits are not known ("" if they are)."""
-    from multigrey.config.origins import load_origins, registered_domain
+    from multigrey.config.origin_lists import load_origins, registered_domain
+    from multigrey.identity.origin import Naming
     from multigrey.model import Attempt
-    from multigrey.origin import Naming
-    from multigrey.whitelists.lists import entry_hit_name
+    from multigrey.whitelists.list_source import entry_hit_name
 
     origins = load_origins(settings.origin)
     nobody = IPv4Address("192.0.2.1")
@@ -195,11 +195,11 @@ def _outlook(settings: Settings, now: int, within: int, unused: int) -> tuple[Ou
         return origins.explained(attempt, "").naming is Naming.SHARED
 
     hits, unknown = _hits(settings)
-    return Outlook(now, within, unused, registered_domain, shared_host, hits, entry_hit_name), unknown
+    return LintOutlook(now, within, unused, registered_domain, shared_host, hits, entry_hit_name), unknown
 
 
 def _hits(settings: Settings) -> tuple[HitRecords | None, str]:
-    from multigrey.hits import read_hits
+    from multigrey.background.hits import read_hits
 
     if settings.store.backend != "lmdb":
         return None, f"a store of kind {settings.store.backend} cannot be looked into from here"
@@ -214,7 +214,7 @@ def _hits(settings: Settings) -> tuple[HitRecords | None, str]:
 
 
 def _as_text(
-    gathered: _Gathered, findings: Sequence[Finding], outlook: Outlook, unknown: str
+    gathered: _Gathered, findings: Sequence[Finding], outlook: LintOutlook, unknown: str
 ) -> Iterator[str]:
     """Findings by owner, those of nobody last; then the lists."""
     for owner in sorted({finding.owner for finding in findings}, key=lambda owner: (not owner, owner)):
@@ -247,7 +247,7 @@ def _moment(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}Z"
 
 
-def _as_json(gathered: _Gathered, findings: Sequence[Finding], outlook: Outlook, unknown: str) -> str:
+def _as_json(gathered: _Gathered, findings: Sequence[Finding], outlook: LintOutlook, unknown: str) -> str:
     told = {
         "time": outlook.now,
         "hits": {
@@ -272,7 +272,7 @@ def _as_json(gathered: _Gathered, findings: Sequence[Finding], outlook: Outlook,
     return json.dumps(told, indent=2)
 
 
-def _list_as_json(each: LintedList, outlook: Outlook) -> dict[str, Any]:
+def _list_as_json(each: LintedList, outlook: LintOutlook) -> dict[str, Any]:
     return {
         "file": str(each.path),
         "source": each.source,

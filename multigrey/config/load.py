@@ -18,13 +18,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from multigrey.config.advice import advice
 from multigrey.config.defaults import Default, find_config, listen_default, state_dir_default
-from multigrey.config.explain import explain, suggestion
+from multigrey.config.error_messages import explain
 from multigrey.config.files import UnreadableError, code_dangers, list_dangers, read_config
 from multigrey.config.locate import KeyPath, key_text, line_of, locate
-from multigrey.config.settings import Plugins, Settings, WhitelistSettings
+from multigrey.config.settings import Settings
+from multigrey.config.tables.plugins import Plugins
+from multigrey.config.tables.whitelist import WhitelistSettings
+from multigrey.config.warnings import advice
 from multigrey.errors import ConfigError, Problem
+from multigrey.text import did_you_mean
 
 __all__ = ["Loaded", "load"]
 
@@ -97,7 +100,7 @@ class Loaded:
         checked: dict[str, BaseModel] = {}
         for name in self.settings.plugins.tables:
             if name not in models:
-                near = suggestion(name, models)
+                near = did_you_mean(name, models)
                 known = ", ".join(sorted(models)) or "none"
                 message = f"no plugin of this name is installed{near or f' (plugins with settings: {known})'}"
                 problems.append(self.problem(("plugins", name), message))

@@ -14,12 +14,12 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from multigrey.config.explain import fields, repeats, table_model
-from multigrey.config.kinds import Kind
+from multigrey.config.error_messages import fields, repeats, table_model
 from multigrey.config.load import Loaded
 from multigrey.config.locate import KeyPath, key_text, quoted
 from multigrey.config.settings import Listen, Settings
-from multigrey.config.types import UnixEndpoint
+from multigrey.config.values.kind import Kind
+from multigrey.config.values.types import UnixEndpoint
 
 __all__ = ["Option", "as_json", "as_toml", "options", "tables"]
 

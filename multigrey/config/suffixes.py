@@ -42,8 +42,8 @@ class RegisteredDomains:
     def __call__(self, name: str) -> str | None:
         """The registered domain of a name, None if it has none.
 
-        `name` as `addresses.host_name` gives it.  None have: suffixes, names of one label, names that
-        end in a number, and texts with an empty label.
+        `name` as `identity.addresses.host_name` gives it.  None have: suffixes, names of one label, names
+        that end in a number, and texts with an empty label.
         """
         rest, _, top = name.rpartition(".")
         if not rest or top.isdecimal():

@@ -9,9 +9,8 @@ from typing import Any
 
 import trio
 
-from multigrey.control.answers import ControlError, question, read_told
-from multigrey.control.dialogue import Code
-from multigrey.control.finding import load_as_daemon, socket_of
+from multigrey.control.endpoint import load_as_daemon, socket_of
+from multigrey.control.protocol import Code, ControlError, question, read_told
 
 __all__ = ["ControlError", "ask", "items", "load_as_daemon", "socket_of"]
 

@@ -16,7 +16,7 @@ import struct
 from dataclasses import dataclass
 from typing import Protocol
 
-from multigrey.control.operations import Level
+from multigrey.control.operations.operation import Level
 
 __all__ = ["Groups", "Peer", "level_of", "peer_of", "uid_of", "unknown_groups"]
 

@@ -20,12 +20,12 @@ from typing import Any
 
 import trio
 
-from multigrey.control.dialogue import Code, ControlDialogue, Question, encoded
-from multigrey.control.operations import BY, Level, Operation, Operations, Options, Result
+from multigrey.control.operations.operation import BY, Level, Operation, Operations, Options, Result
 from multigrey.control.peers import Groups, Peer, level_of, peer_of, uid_of
+from multigrey.control.protocol import Code, ControlDialogue, Request, encoded
 from multigrey.errors import MultigreyError
-from multigrey.logline import printable
-from multigrey.seldom import Seldom
+from multigrey.text import printable
+from multigrey.throttle import Throttle
 
 __all__ = ["ControlLimits", "ControlServer"]
 
@@ -77,7 +77,7 @@ class ControlServer:
         self._arriving = trio.Semaphore(limits.arriving)
         self._strangers: dict[int, tuple[float, str]] = {}
         """By number of the user: until when nobody looks again, and why they may not ask."""
-        self._said = Seldom()
+        self._said = Throttle()
         self._lookups = trio.CapacityLimiter(4)
         self._own_uid = os.geteuid()
         self.counts = {"questions": 0, "errors": 0, "refused": 0, "dropped": 0}
@@ -246,7 +246,7 @@ class _Connection:
             if not self._dialogue.under_way:
                 return None
 
-    async def _answer(self, question: Question) -> None:
+    async def _answer(self, question: Request) -> None:
         """One question; its error boundary."""
         try:
             await self._carry_out(question)
@@ -258,7 +258,7 @@ class _Connection:
             logger.exception("control socket: %s failed by a bug", printable(question.name))
             await self._fail(question, "internal error; the daemon's log has more", Code.INTERNAL)
 
-    async def _carry_out(self, question: Question) -> None:
+    async def _carry_out(self, question: Request) -> None:
         operation = self._server.operations.get(question.name)
         if operation.level is Level.ADMIN:
             if self._level is not Level.ADMIN:
@@ -276,7 +276,7 @@ class _Connection:
         else:
             await self._stream_items(question, operation, options)
 
-    async def _stream_items(self, question: Question, operation: Operation, options: Options) -> None:
+    async def _stream_items(self, question: Request, operation: Operation, options: Options) -> None:
         assert operation.stream is not None
         items = operation.stream(options)
         try:
@@ -289,7 +289,7 @@ class _Connection:
         self._dialogue.end(question.id)
         await self._send()
 
-    async def _fail(self, question: Question, text: str, code: Code) -> None:
+    async def _fail(self, question: Request, text: str, code: Code) -> None:
         self._server.counts["errors"] += 1
         self._dialogue.error(question.id, text, code)
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -309,7 +309,7 @@ class _Connection:
             self._scope.cancel()
             await trio.lowlevel.checkpoint_if_cancelled()
 
-    def _log(self, question: Question) -> None:
+    def _log(self, question: Request) -> None:
         options = " ".join(f"{name}={value}" for name, value in question.options.items())
         logger.info(
             "control socket: %s: %s", self._peer, printable(f"{question.name} {options}".strip()[:_SHOWN])

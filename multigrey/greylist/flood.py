@@ -12,22 +12,17 @@ lost to others.  Times are seconds of any clock that does not go back.
 from __future__ import annotations
 
 from array import array
-from collections import Counter, OrderedDict
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from collections import OrderedDict
 
-from multigrey.addresses import network_of
-from multigrey.model import Address, DecisionEvent, value
+from multigrey.identity.addresses import widened
+from multigrey.model import HOUR, value
 
-__all__ = ["HOUR", "MOST_NETWORKS", "Flood", "Floods", "network_and_wider", "widened"]
+__all__ = ["MOST_NETWORKS", "Flood", "Floods"]
 
-HOUR = 3600
 MOST_NETWORKS = 256
 """Networks of each width that are counted at a time."""
 
 _MINUTE, _MINUTES = 60, 60
-_MANY = 4
-"""Networks of one wider one from which on the wider one is named."""
 
 
 @value
@@ -42,30 +37,6 @@ class Flood:
     """When its latest attempt was, to the second."""
     attempts: int
     """In the last hour."""
-
-
-def network_and_wider(event: DecisionEvent) -> tuple[str, str]:
-    """Whose limit a decision concerns, and the wider network around it; "" for a name, which has none."""
-    address = event.attempt.client_address
-    if address is None or (event.origin and "/" not in event.origin):
-        return event.origin, ""
-    spare = 8 if address.version == 4 else 64
-    return _networks_of(address.version, int(address) >> spare)
-
-
-@lru_cache(maxsize=MOST_NETWORKS)
-def _networks_of(version: int, number: int) -> tuple[str, str]:
-    """The /24 or /64 of this number, and the /16 or /32 around it."""
-    address: Address = IPv4Address(number << 8) if version == 4 else IPv6Address(number << 64)
-    return network_of(address, 24, 64), network_of(address, 16, 32)
-
-
-def widened(wider_of: dict[str, str]) -> dict[str, str]:
-    """Which network stands for each of these: itself, or the wider one where that has many of them."""
-    sizes = Counter(wider_of.values())
-    return {
-        network: wider if wider and sizes[wider] >= _MANY else network for network, wider in wider_of.items()
-    }
 
 
 class _Counted:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from multigrey.addresses import client_text
-from multigrey.model import Address, Origin, value
-from multigrey.standing import DAY, Proof
+from multigrey.greylist.reputation import Proof
+from multigrey.identity.addresses import client_text
+from multigrey.identity.redaction import Redactor
+from multigrey.model import DAY, HOUR, Address, Origin, value
 
-__all__ = ["HOUR", "OWN_HOSTS_AFTER", "STANDING_AGE", "Case", "Policy"]
+__all__ = ["OWN_HOSTS_AFTER", "STANDING_AGE", "WRITTEN_EVERY", "Case", "Policy", "hidden"]
 
-HOUR = 3600
+WRITTEN_EVERY = HOUR
 """A known sender's record is written, and its origin counted, at most this often (seconds)."""
 
 STANDING_AGE = 36 * DAY
@@ -75,3 +77,19 @@ class Case:
     def client_shown(self) -> str:
         """The client as a record shows it."""
         return self.client if isinstance(self.client, str) else client_text(self.client)
+
+
+def hidden(case: Case, redactor: Redactor) -> Case:
+    """A case whose record shows tokens.
+
+    What is decided does not change: keys are made before, and of the origin only that of a named one is
+    ever compared, which stays.
+    """
+    origin = case.origin
+    return replace(
+        case,
+        origin=origin if origin.named else Origin(redactor.origin(origin), named=False),
+        client=redactor.client(case.client_shown),
+        sender=redactor.address(case.sender),
+        recipient=redactor.address(case.recipient),
+    )

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 import trio
 
 from multigrey.contracts import Dialogue
-from multigrey.engine import Pending, Waiting
+from multigrey.engine.engine import Pending, Waiting
 from multigrey.model import Attempt, Command
 
 __all__ = ["OWN_TASK", "Connection", "ConnectionLimits", "Listening", "Need", "admits"]

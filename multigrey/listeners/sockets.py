@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multigrey.config.types import Endpoint, SystemdEndpoint, TcpEndpoint, UnixEndpoint
+from multigrey.config.values.types import Endpoint, SystemdEndpoint, TcpEndpoint, UnixEndpoint
 from multigrey.errors import ListenerError
 
 __all__ = ["OpenSocket", "open_endpoint"]

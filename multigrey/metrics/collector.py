@@ -13,14 +13,16 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from multigrey.background.loop_lag import LoopLag
 from multigrey.clock import Since
-from multigrey.judging import MODES
+from multigrey.engine.setup import MODES
+from multigrey.histogram import Histogram
+from multigrey.listeners.timings import Timings
 from multigrey.metrics.definitions import COUNTER, METRICS, STORE_FIGURES, Metric
-from multigrey.metrics.measures import Histogram, LoopLag, Timings
 from multigrey.metrics.tally import Tally
-from multigrey.registry import BuiltRegistry
+from multigrey.plugins.registry import BuiltRegistry
 
-__all__ = ["Figures", "OverLimit", "Sources", "exposition", "families"]
+__all__ = ["OverLimit", "ScrapedFigures", "Sources", "exposition", "families"]
 
 Labels = tuple[str, ...]
 Row = tuple[Labels, float]
@@ -41,7 +43,7 @@ class OverLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ScrapedFigures:
     """What is looked up at each scrape."""
 
     mode: str
@@ -82,7 +84,7 @@ class Sources:
 class _Scrape(Collector):
     """The families of one scrape."""
 
-    def __init__(self, sources: Sources, figures: Figures) -> None:
+    def __init__(self, sources: Sources, figures: ScrapedFigures) -> None:
         self._sources = sources
         self._figures = figures
 
@@ -91,7 +93,7 @@ class _Scrape(Collector):
         return families(self._sources, self._figures)
 
 
-def exposition(sources: Sources, figures: Figures, accept: str) -> tuple[bytes, str]:
+def exposition(sources: Sources, figures: ScrapedFigures, accept: str) -> tuple[bytes, str]:
     """All samples in the form the `Accept` field of a request asks for, and their content type."""
     encode: Callable[[Collector], bytes] = generate_latest
     kind = CONTENT_TYPE_PLAIN_0_0_4
@@ -100,7 +102,7 @@ def exposition(sources: Sources, figures: Figures, accept: str) -> tuple[bytes, 
     return encode(_Scrape(sources, figures)), kind
 
 
-def families(sources: Sources, figures: Figures) -> Iterator[Family]:
+def families(sources: Sources, figures: ScrapedFigures) -> Iterator[Family]:
     """Every metric with its samples, in the order of the manual; those without any are left out."""
     rows = {name: [*found] for name, found in _rows(sources, figures)}
     histograms = {name: [*found] for name, found in _histograms(sources)}
@@ -142,7 +144,7 @@ def _histograms(sources: Sources) -> Iterator[tuple[str, Iterable[tuple[Labels, 
     yield "multigrey_loop_lag_seconds", [((), sources.lag.seen)]
 
 
-def _rows(sources: Sources, figures: Figures) -> Iterator[tuple[str, Iterable[Row]]]:
+def _rows(sources: Sources, figures: ScrapedFigures) -> Iterator[tuple[str, Iterable[Row]]]:
     yield "multigrey_build_info", [((sources.version,), 1)]
     yield "multigrey_start_time_seconds", [((), sources.started.time)]
     yield "multigrey_uptime_seconds", [((), sources.started.seconds)]
@@ -185,7 +187,7 @@ def _tallied(tally: Tally, targets: Mapping[str, int]) -> Iterator[tuple[str, It
     yield "multigrey_deferrals_waiting", _by_one(tally.waiting())
 
 
-def _of_traffic(figures: Figures) -> Iterator[tuple[str, Iterable[Row]]]:
+def _of_traffic(figures: ScrapedFigures) -> Iterator[tuple[str, Iterable[Row]]]:
     over, worst = figures.over_limit, figures.over_limit.worst.items()
     yield "multigrey_over_limit_attempts", [((), over.attempts)]
     yield "multigrey_over_limit_networks", [((), over.networks)]

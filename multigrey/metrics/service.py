@@ -13,28 +13,29 @@ from ipaddress import IPv4Network, IPv6Network
 import trio
 
 from multigrey import __version__
-from multigrey.analysis.plausibility import Problem
-from multigrey.bounding import Bounding
+from multigrey.analysis.plausibility import Implausibility
+from multigrey.background.alarms import Alarms
+from multigrey.background.eviction import Eviction
+from multigrey.background.loop_lag import LoopLag
+from multigrey.background.supervise import supervise
 from multigrey.clock import Since
 from multigrey.codec import decode_text, encode_text
 from multigrey.config.settings import Settings
-from multigrey.config.types import Endpoint
-from multigrey.control.alarms import Alarms
-from multigrey.engine import Engine
+from multigrey.config.values.types import Endpoint
+from multigrey.engine.engine import Engine
 from multigrey.errors import CodecError, StoreError
-from multigrey.listeners.connections import Server
+from multigrey.listeners.server import Server
 from multigrey.listeners.sockets import open_endpoint
-from multigrey.metrics.collector import Figures, OverLimit, Sources, exposition
-from multigrey.metrics.lists import Lists
-from multigrey.metrics.measures import LoopLag, Timings
-from multigrey.metrics.probe import Probe
-from multigrey.metrics.responder import Request, Response, serve
+from multigrey.listeners.timings import Timings
+from multigrey.metrics.collector import OverLimit, ScrapedFigures, Sources, exposition
+from multigrey.metrics.health import Probe
+from multigrey.metrics.http import HttpRequest, Response, serve
+from multigrey.metrics.list_states import Lists
 from multigrey.metrics.tally import Tally
 from multigrey.model import Action, Change, Entry, Key, Reason, Table
-from multigrey.registry import BuiltRegistry
-from multigrey.supervise import supervise
+from multigrey.plugins.registry import BuiltRegistry
 
-__all__ = ["PATHS", "Metrics", "Running", "open_metrics"]
+__all__ = ["PATHS", "MetricsService", "ServedDaemon", "open_metrics"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +54,12 @@ _MOST_FLOODS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class ServedDaemon:
     """What is told of a running daemon; everything that changes is a function."""
 
     engine: Engine
     server: Server
-    bounding: Bounding
+    bounding: Eviction
     settings: Callable[[], Settings]
     registry: Callable[[], BuiltRegistry]
     counts: Callable[[], Mapping[str, int]]
@@ -73,19 +74,19 @@ class Running:
     """Why mail servers are not being answered; empty: they are."""
 
 
-def open_metrics(running: Running, address: Endpoint) -> Metrics:
+def open_metrics(running: ServedDaemon, address: Endpoint) -> MetricsService:
     """Listen, and have everything counted from now on.  Raises ListenerError."""
     (opened,) = open_endpoint(address, mode=0, owner=None, group=None, inherited={})
-    metrics = Metrics(running, opened.socket)
+    metrics = MetricsService(running, opened.socket)
     running.engine.listeners = (*running.engine.listeners, metrics.tally)
     running.server.timings = metrics.timings
     return metrics
 
 
-class Metrics:
+class MetricsService:
     """Counts, and tells whoever fetches."""
 
-    def __init__(self, running: Running, sock: socket.socket) -> None:
+    def __init__(self, running: ServedDaemon, sock: socket.socket) -> None:
         """`sock` listens and does not block."""
         self._running = running
         self._socket = sock
@@ -150,7 +151,7 @@ class Metrics:
     def _allowed(self) -> Sequence[IPv4Network | IPv6Network]:
         return self._running.settings().metrics.allow_from
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: HttpRequest) -> Response:
         match request.path:
             case "/metrics":
                 body, kind = exposition(
@@ -166,10 +167,10 @@ class Metrics:
         known = " ".join(PATHS)
         return Response(HTTPStatus.NOT_FOUND, f"There is: {known}\n".encode())
 
-    async def _figures(self) -> Figures:
+    async def _figures(self) -> ScrapedFigures:
         running, settings = self._running, self._running.settings()
         now = self._settle()
-        return Figures(
+        return ScrapedFigures(
             mode=running.engine.setup.mode,
             connections=running.server.connections,
             connections_limit=settings.limits.connections,
@@ -205,7 +206,7 @@ class Metrics:
         """Of every listener and problem: an alert needs a nought to rise from."""
         found = {(each.listener, each.problem) for each in self._running.alarms.problems()}
         names = [listen.name for listen in settings.listen]
-        return {(name, each.value): (name, each) in found for name in names for each in Problem}
+        return {(name, each.value): (name, each) in found for name in names for each in Implausibility}
 
     async def _store_health(self) -> Mapping[str, int | float | str] | None:
         with trio.move_on_after(_STORE_WAITS):

@@ -16,8 +16,8 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from multigrey.judging import Setup
-from multigrey.metrics.measures import Histogram
+from multigrey.engine.setup import Setup
+from multigrey.histogram import Histogram
 from multigrey.model import Action, DecisionEvent, Reason, Verdict
 
 __all__ = ["DELAY_BOUNDS", "ORIGINS", "Tally"]

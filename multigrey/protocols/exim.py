@@ -28,7 +28,7 @@ The answer is made for `${extract{name}{...}}`: values that may hold blanks stan
 in which Exim undoes backslash escapes; we write only \\ and \".
 
 At the data stage a message to several recipients, or to nobody knows whom, is an attempt without a
-recipient if its sender is the null sender or one that probes addresses (`senders.is_probe`): they are
+recipient if its sender is the null sender or one that probes addresses (`identity.sender.is_probe`): they are
 judged there, and honest ones have one recipient.  Other senders were judged at RCPT and are answered
 `action=pass`: a refusal would hit all recipients.  Several are told by recipient_count or, without one,
 by a list as $recipients makes it ("a@b, c@d"; a comma in a quoted local part separates nothing).
@@ -62,9 +62,9 @@ from typing import Any
 
 from multigrey.contracts import DialogueOptions
 from multigrey.errors import ProtocolError
+from multigrey.identity.sender import is_probe
 from multigrey.model import NO_ATTRIBUTES, Action, Attempt, Command, Ignored, Reply, Signal, Stage
 from multigrey.protocols.wire import HEADER_OCTETS, Inbox, decode, encode, known_address, one_line, reply_text
-from multigrey.senders import is_probe
 
 __all__ = ["EximDialogue"]
 

@@ -25,7 +25,7 @@ as `${mask:}` writes it (IPv6 with dots), which stands for its first address.  A
 recipients ("a@b, c@d", `$recipients` of a message to many) is the null sender's, without a recipient.
 An address alone (filters for OpenSMTPD ask so when a client connects) is an attempt of which nothing
 else is known.  There is no second question about any of these, nor about a sender that probes addresses
-(`senders.is_probe`), so they are at the stage `data`: judged now.
+(`identity.sender.is_probe`), so they are at the stage `data`: judged now.
 Everything else is one opaque key: lower case, words joined by single blanks, other bytes kept.
 
 Differences from greylistd, on purpose: a request is complete at its line end or at the end of file,
@@ -52,12 +52,12 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any
 
-from multigrey.addresses import parse_client_address
 from multigrey.contracts import DialogueOptions
 from multigrey.errors import AddressError, CommandError, ProtocolError
+from multigrey.identity.addresses import parse_client_address
+from multigrey.identity.sender import is_probe
 from multigrey.model import Action, Address, Attempt, Command, Ignored, Reply, Signal, Stage
 from multigrey.protocols.wire import Inbox, decode, encode, one_line
-from multigrey.senders import is_probe
 
 __all__ = ["GreylistdDialogue"]
 

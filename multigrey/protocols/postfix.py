@@ -15,7 +15,7 @@ What Postfix asks at RCPT (since 3.0 in this order, later versions add lines at 
     sasl_sender, ccert_subject, ccert_issuer, ccert_fingerprint, ...
 
 An attempt is a recipient at RCPT, or a message at DATA whose sender is the null sender or one that
-probes addresses (`senders.is_probe`; a client that only probes never gets there): with its recipient,
+probes addresses (`identity.sender.is_probe`; a client that only probes never gets there): with its recipient,
 or without one when there are several.  A question without `protocol_state` but with a recipient, as
 typed by hand, is taken for RCPT.  Every other question is answered `DUNNO` and judged by nobody.
 A line may end with CR LF, as in telnet; any other CR is a byte like others.
@@ -51,9 +51,9 @@ from typing import Any
 
 from multigrey.contracts import DialogueOptions
 from multigrey.errors import ProtocolError
+from multigrey.identity.sender import is_probe
 from multigrey.model import Action, Attempt, Command, Ignored, Reply, Signal, Stage
 from multigrey.protocols.wire import HEADER_OCTETS, Inbox, decode, encode, known_address, one_line, reply_text
-from multigrey.senders import is_probe
 
 __all__ = ["PostfixDialogue"]
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from multigrey.addresses import parse_client_address
 from multigrey.errors import AddressError, ProtocolError
+from multigrey.identity.addresses import parse_client_address
 from multigrey.model import Address
 
 __all__ = [

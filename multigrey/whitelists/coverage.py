@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from multigrey.addresses import split_address
-from multigrey.whitelists.conditions import Condition, Entry
-from multigrey.whitelists.table import Index
+from multigrey.identity.addresses import split_address
+from multigrey.whitelists.entry import Condition, ListedEntry
+from multigrey.whitelists.entry_table import Index
 
 __all__ = ["Covered", "covered", "covers", "implies"]
 
@@ -20,13 +20,13 @@ __all__ = ["Covered", "covered", "covers", "implies"]
 class Covered(NamedTuple):
     """An entry that could go."""
 
-    entry: Entry
-    by: Entry
+    entry: ListedEntry
+    by: ListedEntry
     same: bool
     """Whether both ask for the same."""
 
 
-def covered(entries: Sequence[Entry]) -> Iterator[Covered]:
+def covered(entries: Sequence[ListedEntry]) -> Iterator[Covered]:
     """Every entry that another one covers, for at least as long; of two equal ones the later.
 
     Only entries in use are expected here.
@@ -49,7 +49,7 @@ def covered(entries: Sequence[Entry]) -> Iterator[Covered]:
             break
 
 
-def _outlives(by: Entry, entry: Entry) -> bool:
+def _outlives(by: ListedEntry, entry: ListedEntry) -> bool:
     return by.until >= entry.until and covers(by.conditions, entry.conditions)
 
 

@@ -17,15 +17,16 @@ from typing import NamedTuple
 
 from multigrey.codec import Hits
 from multigrey.errors import Problem
-from multigrey.whitelists.conditions import DAY, NEVER, Condition, Entry, day_begin
+from multigrey.matching.matchers import Network
+from multigrey.model import DAY
 from multigrey.whitelists.coverage import covered
-from multigrey.whitelists.matchers import Network
+from multigrey.whitelists.entry import NEVER, Condition, ListedEntry, day_begin
 from multigrey.whitelists.regexes import loose_ends
 
-__all__ = ["KINDS", "Finding", "HitRecords", "Kind", "LintedList", "Outlook", "lint"]
+__all__ = ["KINDS", "Finding", "HitRecords", "LintKind", "LintOutlook", "LintedList", "lint"]
 
 
-class Kind(NamedTuple):
+class LintKind(NamedTuple):
     """A kind of finding."""
 
     severity: str
@@ -33,40 +34,46 @@ class Kind(NamedTuple):
     meaning: str
 
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
+KINDS: Mapping[str, LintKind] = MappingProxyType(
     {
-        "expired": Kind("warning", "The entry has expired and lets nobody in any more: remove or renew it."),
-        "stale": Kind("warning", "The day by which the entry was to be reviewed has passed."),
-        "expires-soon": Kind("warning", "The entry expires within the time given with `--within`."),
-        "review-soon": Kind("warning", "The entry is due for review within the time given with `--within`."),
-        "duplicate": Kind("warning", "An entry before this one asks for the same."),
-        "shadowed": Kind("warning", "Another entry lets in everything that this one does."),
-        "unverifiable": Kind(
+        "expired": LintKind(
+            "warning", "The entry has expired and lets nobody in any more: remove or renew it."
+        ),
+        "stale": LintKind("warning", "The day by which the entry was to be reviewed has passed."),
+        "expires-soon": LintKind("warning", "The entry expires within the time given with `--within`."),
+        "review-soon": LintKind(
+            "warning", "The entry is due for review within the time given with `--within`."
+        ),
+        "duplicate": LintKind("warning", "An entry before this one asks for the same."),
+        "shadowed": LintKind("warning", "Another entry lets in everything that this one does."),
+        "unverifiable": LintKind(
             "warning",
             "The entry believes an envelope sender, which anybody can claim; give it a client or an origin.",
         ),
-        "loose-pattern": Kind(
+        "loose-pattern": LintKind(
             "warning",
             "A regular expression without an end or beginning: strangers can have names it is found in.",
         ),
-        "public-suffix": Kind(
+        "public-suffix": LintKind(
             "warning", "Anybody can have a name below this one, which is a public suffix like co.uk."
         ),
-        "shared-hosts": Kind("warning", "Names below this one belong to different customers of a provider."),
-        "too-wide": Kind("warning", "A network larger than /16 (IPv6: /32)."),
-        "example": Kind("warning", "An address or name of examples or tests, which no client ever has."),
-        "unused": Kind(
+        "shared-hosts": LintKind(
+            "warning", "Names below this one belong to different customers of a provider."
+        ),
+        "too-wide": LintKind("warning", "A network larger than /16 (IPv6: /32)."),
+        "example": LintKind("warning", "An address or name of examples or tests, which no client ever has."),
+        "unused": LintKind(
             "warning",
             "The entry never matched, or not for the time given with `--unused`, as far as hits are known.",
         ),
-        "no-owner": Kind("warning", "Nobody answers for the entry."),
-        "no-reason": Kind("warning", "The entry does not say what it is for."),
-        "dates": Kind("warning", "Dates that cannot be right."),
-        "ignored": Kind("warning", "A line that cannot be used."),
-        "no-review": Kind("note", "The entry has neither a day for its review nor an end."),
-        "disabled": Kind("note", "The entry is switched off."),
-        "old-list": Kind("note", "Nothing was added to the list for a year."),
-        "ignored-file": Kind(
+        "no-owner": LintKind("warning", "Nobody answers for the entry."),
+        "no-reason": LintKind("warning", "The entry does not say what it is for."),
+        "dates": LintKind("warning", "Dates that cannot be right."),
+        "ignored": LintKind("warning", "A line that cannot be used."),
+        "no-review": LintKind("note", "The entry has neither a day for its review nor an end."),
+        "disabled": LintKind("note", "The entry is switched off."),
+        "old-list": LintKind("note", "Nothing was added to the list for a year."),
+        "ignored-file": LintKind(
             "note", "A file in a drop-in directory is not read: its name does not end with .toml."
         ),
     }
@@ -96,7 +103,7 @@ class LintedList:
 
     path: Path
     source: str
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[ListedEntry, ...] = ()
     owner: str = ""
     unusable: tuple[Problem, ...] = ()
     """Lines of it that are left out."""
@@ -125,7 +132,7 @@ def _unknown_domain(name: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class LintOutlook:
     """What lists are judged by."""
 
     now: int
@@ -136,11 +143,11 @@ class Outlook:
     shared_host: Callable[[str], bool] = lambda _name: False
     hits: HitRecords | None = None
     """None: not known."""
-    hit_name: Callable[[Entry, str], str] = lambda entry, _source: entry.text
+    hit_name: Callable[[ListedEntry, str], str] = lambda entry, _source: entry.text
     """Under which name hits of an entry of a source are counted."""
 
 
-def lint(lists: Sequence[LintedList], outlook: Outlook) -> list[Finding]:
+def lint(lists: Sequence[LintedList], outlook: LintOutlook) -> list[Finding]:
     """Everything there is to say about the lists of a configuration, in their order."""
     found = [finding for each in lists for finding in _of_list(each, outlook)]
     used = [entry for each in lists for entry in each.entries if _in_use(entry, outlook.now)]
@@ -153,18 +160,18 @@ def lint(lists: Sequence[LintedList], outlook: Outlook) -> list[Finding]:
     return found
 
 
-def _in_use(entry: Entry, now: int) -> bool:
+def _in_use(entry: ListedEntry, now: int) -> bool:
     return entry.enabled and now < entry.until
 
 
-def _finding(kind: str, entry: Entry, message: str) -> Finding:
+def _finding(kind: str, entry: ListedEntry, message: str) -> Finding:
     return Finding(kind, entry.path, entry.line, entry.owner, entry.text, message)
 
 
 # --- whole lists -----------------------------------------------------------------------------------
 
 
-def _of_list(each: LintedList, outlook: Outlook) -> Iterator[Finding]:
+def _of_list(each: LintedList, outlook: LintOutlook) -> Iterator[Finding]:
     for problem in each.unusable:
         yield Finding("ignored", Path(problem.file), problem.line, each.owner, "", problem.message)
     for path in each.ignored:
@@ -192,7 +199,7 @@ def days(number: int) -> str:
 # --- single entries --------------------------------------------------------------------------------
 
 
-def _of_entry(entry: Entry, each: LintedList, outlook: Outlook) -> Iterator[Finding]:
+def _of_entry(entry: ListedEntry, each: LintedList, outlook: LintOutlook) -> Iterator[Finding]:
     if not entry.enabled:
         yield _finding("disabled", entry, "is switched off")
     elif outlook.now >= entry.until:
@@ -215,7 +222,7 @@ def _of_entry(entry: Entry, each: LintedList, outlook: Outlook) -> Iterator[Find
         yield from _unused(entry, each.source, outlook)
 
 
-def _dates(entry: Entry, outlook: Outlook) -> Iterator[Finding]:
+def _dates(entry: ListedEntry, outlook: LintOutlook) -> Iterator[Finding]:
     now, review, added = outlook.now, entry.review_by, entry.added
     if entry.enabled and entry.until != NEVER and entry.until - now <= outlook.within:
         yield _finding("expires-soon", entry, f"expires {_ahead(entry.until - now)} ({entry.expires})")
@@ -241,14 +248,14 @@ def _ahead(seconds: int) -> str:
     return f"in {days(seconds // DAY)}" if seconds >= DAY else "within a day"
 
 
-def _papers(entry: Entry) -> Iterator[Finding]:
+def _papers(entry: ListedEntry) -> Iterator[Finding]:
     if not entry.owner:
         yield _finding("no-owner", entry, "has no owner: nobody answers for it")
     if not entry.reason:
         yield _finding("no-reason", entry, "has no reason: nobody will know whether it is still needed")
 
 
-def _unused(entry: Entry, source: str, outlook: Outlook) -> Iterator[Finding]:
+def _unused(entry: ListedEntry, source: str, outlook: LintOutlook) -> Iterator[Finding]:
     hits = outlook.hits
     if hits is None:
         return
@@ -295,7 +302,7 @@ _PRIVATE_NETWORKS = tuple(
 """RFC 1918, 1122, 6598, 4193, 4291: one's own, however large."""
 
 
-def _of_condition(condition: Condition, outlook: Outlook) -> Iterator[tuple[str, str]]:
+def _of_condition(condition: Condition, outlook: LintOutlook) -> Iterator[tuple[str, str]]:
     """Kinds and messages."""
     if condition.network is not None:
         yield from _of_network(condition.network)
@@ -324,7 +331,7 @@ def _within(network: Network, other: Network) -> bool:
     return network.network_address in other
 
 
-def _of_name(condition: Condition, outlook: Outlook) -> Iterator[tuple[str, str]]:
+def _of_name(condition: Condition, outlook: LintOutlook) -> Iterator[tuple[str, str]]:
     name = condition.text.rpartition("@")[2] if condition.how == "exact" else condition.text
     if condition.how == "user" or not name or name.startswith("["):
         return

@@ -12,7 +12,7 @@ Clients, compared with the client address and the *verified* client name:
     2001:db8::/32       an IPv6 network
     /regex/             searched in the client name only (never in the address, as with postgrey)
 
-Recipients, compared with the key text of the envelope recipient (see `addresses.normalise_address`:
+Recipients, compared with the key text of the envelope recipient (see `identity.addresses.normalise_address`:
 unquoted, lower case, A-labels):
     user@               that local part in any domain, also user+extension@
     user@example.org    that address, also user+extension@example.org
@@ -35,13 +35,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
-from multigrey.addresses import host_name, normalise_address, split_address
 from multigrey.contracts import SourceOptions
 from multigrey.errors import AddressError, ConfigError, Problem
-from multigrey.keys import address_text
-from multigrey.model import Attempt, Match
-from multigrey.whitelists.conditions import Condition, Entry, network_condition
-from multigrey.whitelists.matchers import (
+from multigrey.identity.addresses import host_name, normalise_address, split_address
+from multigrey.identity.envelope import address_text
+from multigrey.matching.matchers import (
     AddressTable,
     NameTable,
     Network,
@@ -49,6 +47,8 @@ from multigrey.whitelists.matchers import (
     RegexSet,
     parse_network,
 )
+from multigrey.model import Attempt, Match
+from multigrey.whitelists.entry import Condition, ListedEntry, network_condition
 
 __all__ = [
     "ClientList",
@@ -86,7 +86,7 @@ def postgrey_recipients(options: SourceOptions) -> RecipientList:
     return RecipientList(_lines(options, "postgrey-recipients"), options.owner)
 
 
-def postgrey_entries(options: SourceOptions, source: str) -> tuple[list[Entry], tuple[Problem, ...]]:
+def postgrey_entries(options: SourceOptions, source: str) -> tuple[list[ListedEntry], tuple[Problem, ...]]:
     """The entries of a file in the format of `source`, for lint, and what cannot be used of it.
 
     Raises ConfigError if it cannot be read.
@@ -98,7 +98,7 @@ def postgrey_entries(options: SourceOptions, source: str) -> tuple[list[Entry], 
         with suppress(_BadLineError):
             condition = _client_condition(line.text) if clients else _recipient_condition(line.text)
             place = Path(line.file), line.number
-            entries.append(Entry(*place, (condition,), options.owner, written=line.text))
+            entries.append(ListedEntry(*place, (condition,), options.owner, written=line.text))
     warnings = (ClientList(lines) if clients else RecipientList(lines)).warnings
     unusable = {(Path(problem.file), problem.line) for problem in warnings}
     return [entry for entry in entries if (entry.path, entry.line) not in unusable], warnings

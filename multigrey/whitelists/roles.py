@@ -7,7 +7,7 @@ is being greylisted has nowhere else to complain.
 from __future__ import annotations
 
 from multigrey.errors import Problem
-from multigrey.keys import address_text
+from multigrey.identity.envelope import address_text
 from multigrey.model import Attempt, Match
 
 __all__ = ["RoleAddresses", "role_addresses"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from multigrey.analysis import advice
 from multigrey.analysis.figures import Due, Outlook
 from multigrey.analysis.report import make_report
 from multigrey.model import Action, Reason
@@ -207,3 +208,19 @@ def test_entries_that_are_due():
     mine, nobodys = make_report([], Outlook(now=START, since=0, retry_window=WINDOW, due=due)).advice
     assert mine == '2 findings about whitelist entries of me: multigrey whitelist lint --owner "me"'
     assert nobodys.startswith("1 finding about whitelist entries that nobody answers for")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (45, "45s"),
+        (60, "1m"),
+        (61, "1m 1s"),
+        (3600, "1h"),
+        (5400, "1h 30m"),
+        (90_000, "1d 1h"),
+        (86_400, "1d"),
+    ],
+)
+def test_durations(seconds, text):
+    assert advice._lasting(seconds) == text

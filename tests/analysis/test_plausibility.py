@@ -8,13 +8,13 @@ from timeit import timeit
 
 import pytest
 
-from multigrey.analysis.plausibility import ENOUGH, HOUR, Plausibility, Problem, _is_public
-from multigrey.control.exporting import CHECK_ADDRESS
-from multigrey.model import Action, Reason, Verdict
-from multigrey.redaction import HIDDEN_CLIENT
+from multigrey.analysis.plausibility import ENOUGH, Implausibility, Plausibility, _is_public
+from multigrey.control.operations.export import CHECK_ADDRESS
+from multigrey.identity.redaction import HIDDEN_CLIENT
+from multigrey.model import HOUR, Action, Reason, Verdict
 from tests.support.decisions import attempt, decision
 
-OWN, ADDRESS, NAMES, HELO = (each.value for each in Problem)
+OWN, ADDRESS, NAMES, HELO = (each.value for each in Implausibility)
 
 
 def world(index, **changes):
@@ -142,7 +142,7 @@ def test_listeners_are_looked_at_one_by_one():
         seen.note(natted(index, listener="public"), 0)
         seen.note(world(index, listener="other"), 0)
     (found,) = seen.problems()
-    assert (found.listener, found.problem) == ("public", Problem.ONE_ADDRESS)
+    assert (found.listener, found.problem) == ("public", Implausibility.ONE_ADDRESS)
     assert found.what == (
         "listener public: the last 300 attempts come from one address that is no public one, 172.18.0.1"
     )

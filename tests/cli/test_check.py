@@ -1,160 +1,213 @@
-"""check-config and show-config as an administrator runs them."""
-
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from datetime import UTC, datetime, timedelta
+import re
 
 import pytest
 from click.testing import CliRunner
 
-from man.regions import leaf_commands
-from multigrey import __version__
-from multigrey.cli import COMMANDS, main
-from multigrey.config.origins import shipped
-from tests.support.clocks import FakeClock
+from multigrey.cli import check as check_module
+from multigrey.cli.check import LIMITS, Limit, Measure, check, measured, verdict
+from multigrey.cli.client import EXIT_NO_DAEMON, EXIT_NOT_ALLOWED, AskError
+from multigrey.cli.probe import Answer
+from tests.support.daemon import Daemon
 
-ENVIRON = {"STATE_DIRECTORY": "/var/lib/multigrey", "RUNTIME_DIRECTORY": None}
+ANSWER = Answer("exim", 0.002, "action=pass reason=known", trouble=False)
+STATUS = {
+    "running": True,
+    "store": {
+        "records": 12,
+        "pending": 0,
+        "used": 30,
+        "map_size": 1000,
+        "failing": 0.0,
+        "commit_failures": 0,
+    },
+    "loop_lag": {"latest": 0.0, "worst": 0.01},
+    "limits": {"full": False},
+    "mode": {"configured": "enforce", "in_effect": "enforce"},
+    "connections": {"open": 3},
+    "history": {"decisions": 27, "lost": 1, "trouble": ""},
+}
+FLOOD = {"network": "192.0.2.0/24", "since": 0, "seconds": 9, "attempts": 31_000}
+FLOODED = "192.0.2.0/24 is over the limit of new records: 31,000 attempts in the last hour"
+INPUT = {
+    "listener": "smtp",
+    "problem": "x",
+    "what": "listener smtp: odd",
+    "cause": "a NAT",
+    "remedy": "mend it",
+}
+CONFIG = """\
+state_dir = "{dir}/state"
+[[listen]]
+protocol = "postfix"
+address = "unix:{dir}/state/postfix.sock"
+[[listen]]
+protocol = "exim"
+name = "exim"
+address = "unix:{dir}/state/exim.sock"
+"""
 
 
-def run(*arguments, now=None):
-    clock = FakeClock() if now is None else FakeClock(now)  # the shipped tables get old
-    return CliRunner(env=ENVIRON).invoke(
-        main, [str(argument) for argument in arguments], obj=clock, prog_name="multigrey"
+def status(**changes):
+    told = dict(STATUS)
+    for name, change in changes.items():
+        told[name] = {**STATUS[name], **change} if isinstance(change, dict) else change
+    return told
+
+
+class TestMeasure:
+    @pytest.mark.parametrize(("value", "state"), [(0, 0), (0.9, 0), (1, 1), (2.9, 1), (3, 2), (100, 2)])
+    def test_a_limit_counts_from_its_value_on(self, value, state):
+        assert Measure("answer", value, Limit(1, 3)).state == state
+
+    def test_performance_data(self):
+        assert Measure("store", 3.5, Limit(80, 95)).performance == "store=3.5%;80;95;0;100"
+        assert Measure("lag", 0.25, Limit(0.25, 1)).performance == "lag=0.25s;0.25;1;0;"
+        assert Measure("pending", 7, Limit(500, 5000)).performance == "pending=7;500;5000;0;"
+
+    def test_what_a_store_does_not_tell_is_not_measured(self):
+        names = [each.name for each in measured({"store": {"pending": 0}}, 0.1, LIMITS)]
+        assert names == ["answer", "pending"]
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("changes", "problems", "state", "text"),
+        [
+            ({}, [], 0, ""),
+            ({"store": {"used": 850}}, [], 1, "store 85%"),
+            ({"store": {"used": 960}, "loop_lag": {"worst": 0.5}}, [], 2, "store 96%, lag 0.5s"),
+            ({"store": {"failing": 5.0}}, [], 1, "failing 5s"),
+            ({"store": {"error": "disk full"}}, [], 2, "store: disk full"),
+            ({}, ["exim could not decide: x"], 2, "exim could not decide: x"),
+            ({"limits": {"full": True}}, [], 1, "the store has as many records as it may have"),
+            ({"floods": [FLOOD]}, [], 1, FLOODED),
+            ({"floods": [FLOOD] * 5}, [], 1, f"{FLOODED}, {FLOODED}, {FLOODED}, 2 more over the limit"),
+            (
+                {"input": [INPUT], "store": {"used": 960}},
+                [],
+                2,
+                "store 96%, listener smtp: odd (usually a NAT)",
+            ),
+            ({"history": {"trouble": "disk full"}}, [], 1, "decisions are not remembered: disk full"),
+            ({"mode": {"in_effect": "off"}}, [], 0, "mode off for a while"),
+        ],
     )
+    def test_is_the_worst_of_everything(self, changes, problems, state, text):
+        told = status(**changes)
+        assert verdict(list(measured(told, 0.01, LIMITS)), told, problems) == (state, text)
 
 
 @pytest.fixture
-def config(tmp_path):
-    path = tmp_path / "multigrey.toml"
-    path.write_text('[greylist]\ndelay = "3m"\n')
-    path.chmod(0o644)
-    return path
+def run(monkeypatch, tmp_path):
+    config = tmp_path / "multigrey.toml"
+    config.write_text(CONFIG.replace("{dir}", str(tmp_path)))
+    config.chmod(0o644)
+
+    def run(told, *arguments, answer=ANSWER):
+        def ask(config, name, options, timeout):
+            if isinstance(told, Exception):
+                raise told
+            return told
+
+        monkeypatch.setattr(check_module, "ask", ask)
+        monkeypatch.setattr("multigrey.cli.probe.probe", lambda listens, timeout: answer)
+        return CliRunner().invoke(check, [*arguments, "--config", str(config)])
+
+    return run
 
 
-def test_a_good_configuration(config):
-    result = run("check-config", "--config", config)
-    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{config}: ok\n", "")
-    assert run("check-config", "-c", config).stdout == result.stdout
-
-
-def test_warnings_are_said_and_forgiven(config):
-    config.write_text('[greylist]\ntext = "Service unavailable"\n')
-    result = run("check-config", "-c", config)
-    assert (result.exit_code, result.stdout) == (0, f"{config}: ok\n")
-    assert result.stderr.startswith(f"warning: {config}:2: greylist.text: begins with")
-
-
-def test_tables_of_providers_that_nobody_looked_over_for_a_year(config):
-    updated = shipped()[0].updated
-    assert updated is not None
-    at = datetime(updated.year, updated.month, updated.day, tzinfo=UTC)
-    assert run("check-config", "-c", config, now=int(at.timestamp())).stderr == ""
-    later = int((at + timedelta(days=400)).timestamp())
-    result = run("check-config", "-c", config, now=later)
-    assert (result.exit_code, result.stdout) == (0, f"{config}: ok\n")
-    assert "warning: the list of providers that comes with multigrey was looked over on" in result.stderr
-    told = json.loads(run("check-config", "-c", config, "--json", now=later).stdout)
-    assert any("the list of providers" in text for text in told["warnings"])
-
-
-@pytest.mark.parametrize(
-    ("text", "code", "problems", "warnings"),
-    [
-        ('[greylist]\ndelay = "3m"\n', 0, [], 0),
-        ('[greylist]\ntext = "Service unavailable"\n', 0, [], 1),
-        ("[greylist]\ndelay = 5\nmax_age = 5\n", 2, [(2, "greylist.delay"), (3, "greylist.max_age")], 0),
-        ('[[listen]]\nprotocol = "x"\naddress = "tcp:127.0.0.1:1"\n', 2, [(2, "listen[1].protocol")], 0),
-    ],
+LINE = re.compile(
+    r"MULTIGREY (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+"
+    r"( \|( \S+=[0-9.]+[s%]?;[0-9.]*;[0-9.]*;0(;(100)?)?)+)?\n"
 )
-def test_as_json(config, text, code, problems, warnings):
-    config.write_text(text)
-    result = run("check-config", "-c", config, "--json")
-    told = json.loads(result.stdout)
-    assert (result.exit_code, result.stderr, told["ok"]) == (code, "", code == 0)
-    assert told["path"] == str(config)
-    assert [(each["line"], each["key"]) for each in told["problems"]] == problems
-    assert len(told["warnings"]) == warnings
+"""One line as the guidelines of monitoring plugins want it."""
 
 
-def test_problems_go_to_standard_error(config):
-    config.write_text("[greylist]\ndelay = 5\nmax_age = 5\n")
-    for command in ("check-config", "show-config"):
-        result = run(command, "-c", config)
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert [line.split(": ")[0] for line in result.stderr.splitlines()] == [f"{config}:2", f"{config}:3"]
+class TestCommand:
+    def test_ok(self, run):
+        done = run(STATUS)
+        assert done.exit_code == 0
+        assert LINE.fullmatch(done.stdout)
+        assert done.stdout.startswith(
+            "MULTIGREY OK - exim answered in 2 ms | answer=0.002s;1;3;0; failing=0s;1;60;0; "
+        )
+        assert (
+            "records=12;;;0 commit_failures=0;;;0 connections=3;;;0 remembered=27;;;0 not_remembered=1;;;0"
+            in done.stdout
+        )
 
-
-def test_words_nobody_registered_are_problems(config):
-    config.write_text('[[listen]]\nprotocol = "postfx"\naddress = "tcp:127.0.0.1:10023"\n')
-    result = run("check-config", "-c", config)
-    assert result.exit_code == 2
-    assert result.stderr.startswith(f"{config}:2: listen[1].protocol: ")
-    assert "postfix" in result.stderr
-
-
-def test_show_config(config):
-    result = run("show-config", "--config", config)
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert f'delay = "3m"  # {config}:2' in result.stdout.splitlines()
-    copy = config.with_name("copy.toml")
-    copy.write_text(result.stdout)
-    copy.chmod(0o644)
-    assert run("check-config", "-c", copy).exit_code == 0
-
-
-def test_show_config_as_json(config):
-    result = run("show-config", "--config", config, "--json")
-    assert result.exit_code == 0
-    assert json.loads(result.stdout)["settings"]["greylist"]["delay"] == "3m"
-
-
-@pytest.mark.parametrize(
-    "arguments", [["chek-config"], ["check-config", "--confg", "x"], ["check-config", "extra"]]
-)
-def test_usage_errors_are_status_2(arguments):
-    result = run(*arguments)
-    assert result.exit_code == 2
-    assert "Usage:" in result.stderr
-
-
-def test_version_and_help():
-    assert run("--version").stdout == f"multigrey {__version__}\n"
-    result = run("--help")
-    assert result.exit_code == 0
-    assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
-    for command in COMMANDS:
-        assert "Exit status: 0" in " ".join(run(command, "-h").stdout.split())
-
-
-def test_every_command_that_asks_takes_a_configuration_and_writes_json():
-    for name, command in leaf_commands():
-        if name not in {"serve", "completions"}:
-            names = {each for option in command.params for each in option.opts}
-            assert {"--config", "--json"} <= names, name
-
-
-def test_a_command_is_imported_only_when_it_is_asked_for(config):
-    code = (
-        "import sys, multigrey.__main__; print([m for m in ('pydantic', 'trio', 'lmdb') if m in sys.modules])"
+    @pytest.mark.parametrize(
+        ("arguments", "state"),
+        [
+            (["-w", "2"], 1),
+            (["-w", "2", "-c", "3"], 2),
+            (["--limit", "lag=0.01,1"], 1),
+            (["--limit", "lag=0.001,0.01"], 2),
+        ],
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    def test_limits(self, run, arguments, state):
+        done = run(STATUS, *arguments)
+        assert (done.exit_code, bool(LINE.fullmatch(done.stdout))) == (state, True)
+
+    @pytest.mark.parametrize(
+        "arguments", [["--limit", "lag=1"], ["--limit", "mail=1,2"], ["-w", "x"], ["-t", "5"]]
+    )
+    def test_wrong_command_lines(self, run, arguments):
+        assert run(STATUS, *arguments).exit_code == 2
+
+    @pytest.mark.parametrize(
+        ("error", "state", "text"),
+        [
+            (
+                AskError("no daemon\nanswers | there", EXIT_NO_DAEMON),
+                2,
+                "CRITICAL - no daemon, answers / there\n",
+            ),
+            (AskError("not allowed", EXIT_NOT_ALLOWED), 3, "UNKNOWN - not allowed\n"),
+        ],
+    )
+    def test_without_figures(self, run, error, state, text):
+        done = run(error)
+        assert (done.exit_code, done.stdout) == (state, f"MULTIGREY {text}")
+
+    def test_only_the_store_of_a_stopped_daemon(self, run):
+        done = run({**STATUS, "running": False})
+        assert (done.exit_code, "does not run" in done.stdout) == (2, True)
+
+    def test_a_history_that_is_switched_off(self, run):
+        done = run({**STATUS, "history": None})
+        assert (done.exit_code, "remembered" in done.stdout) == (0, False)
+
+    def test_trouble(self, run):
+        done = run(STATUS, answer=Answer("exim", 0.1, "action=pass reason=error", trouble=True))
+        assert done.exit_code == 2
+        assert "CRITICAL - exim could not decide: action=pass reason=error |" in done.stdout
+
+    def test_json(self, run):
+        done = run(STATUS, "--json")
+        told = json.loads(done.stdout)
+        assert (told["state"], told["figures"]["store"], told["figures"]["records"]) == ("OK", 3.0, 12)
+
+    def test_a_listener_that_is_not_there(self, run):
+        done = run(STATUS, "--listener", "smtp")
+        assert (done.exit_code, done.stdout) == (3, "MULTIGREY UNKNOWN - there is no listener smtp\n")
+
+    def test_a_wrong_configuration(self, tmp_path):
+        (tmp_path / "wrong").write_text("[greylist]\ndelay = 7\n")
+        (tmp_path / "wrong").chmod(0o644)
+        done = CliRunner().invoke(check, ["--config", str(tmp_path / "wrong")])
+        assert (done.exit_code, LINE.fullmatch(done.stdout) is not None) == (3, True)
 
 
-def test_as_a_program_of_its_own(config):
-    environ = {**os.environ, "STATE_DIRECTORY": "/var/lib/multigrey"}
-
-    def start(*arguments):
-        command = [sys.executable, "-W", "error", "-m", "multigrey", *arguments]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-
-    done = start("check-config", "--config", str(config))
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{config}: ok\n", "")
-    config.write_text("[greylist]\ndelay = 5\n")
-    done = start("check-config", "--config", str(config))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f'{config}:2: greylist.delay: 5 has no unit; write "5s" for 5 seconds\n'
+def test_a_real_daemon(short_directory):
+    with Daemon(short_directory, CONFIG, user="nobody") as daemon:
+        for listener in ("exim", "postfix@unix:" + str(short_directory / "state/postfix.sock")):
+            done = CliRunner().invoke(check, ["--config", str(daemon.config), "--listener", listener])
+            assert done.exit_code == 0, done.output
+            assert LINE.fullmatch(done.stdout)
+    assert [line.split(" reason=")[1].split()[0] for line in daemon.log()] == ["new", "early"]
+    done = CliRunner().invoke(check, ["--config", str(daemon.config)])
+    assert (done.exit_code, done.stdout.startswith("MULTIGREY CRITICAL - exim does not answer")) == (2, True)

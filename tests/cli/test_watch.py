@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from multigrey.cli import top as top_module
 from multigrey.cli import watch as watch_module
-from multigrey.cli.asking import EXIT_NO_DAEMON, AskError
+from multigrey.cli.client import EXIT_NO_DAEMON, AskError
 from multigrey.cli.export import export
 from multigrey.cli.top import top
 from multigrey.cli.watch import decision_line, watch

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from click.testing import CliRunner
 
+from multigrey.background.hits import HitCounter
 from multigrey.cli import main
 from multigrey.contracts import StoreOptions
-from multigrey.hits import HitCounter
 from multigrey.model import Action, Attempt, DecisionEvent, Match, Reason, Verdict
-from multigrey.stores.lmdb import LmdbStore
+from multigrey.stores.lmdb.store import LmdbStore
 from tests.support.clocks import FakeClock
 from tests.support.stores import running
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from multigrey.config.load import load
-from multigrey.config.types import FilePath, UnixEndpoint, duration
+from multigrey.config.values.types import FilePath, UnixEndpoint, duration
 from multigrey.errors import ConfigError, Problem
 
 SYSTEMD = {"STATE_DIRECTORY": "/var/lib/multigrey", "RUNTIME_DIRECTORY": "/run/multigrey"}

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from multigrey.config.explain import explain
-from multigrey.config.settings import Control, Greylist, Limits, Listen, Log, Plugins, Rule, Settings
+from multigrey.config.error_messages import explain
+from multigrey.config.settings import Control, Limits, Listen, RuleTable, Settings
 from multigrey.config.show import options, tables
+from multigrey.config.tables.greylist import Greylist
+from multigrey.config.tables.log import Log
+from multigrey.config.tables.plugins import Plugins
 
 MINIMAL = {"state_dir": "/srv/multigrey", "listen": [{"protocol": "exim", "address": "tcp:127.0.0.1:1"}]}
 
@@ -100,10 +103,14 @@ def test_times_that_fit_together(greylist, wrong):
         (Control, {"address": "tcp:127.0.0.1:1"}, ("address",)),
         (Control, {"address": "systemd:control"}, ("address",)),
         (Control, {"address": "on"}, ("address",)),
-        (Rule, {"name": "r", "traits": [], "action": "greylist", "delay": "5m", "text": "later"}, ()),
-        (Rule, {"name": "r", "traits": [], "action": "reject", "text": "no"}, ()),
-        (Rule, {"name": "r", "traits": [], "action": "defer", "delay": "5m"}, ("delay",)),
-        (Rule, {"name": "r", "traits": [], "action": "pass", "delay": "5m", "text": "x"}, ("delay", "text")),
+        (RuleTable, {"name": "r", "traits": [], "action": "greylist", "delay": "5m", "text": "later"}, ()),
+        (RuleTable, {"name": "r", "traits": [], "action": "reject", "text": "no"}, ()),
+        (RuleTable, {"name": "r", "traits": [], "action": "defer", "delay": "5m"}, ("delay",)),
+        (
+            RuleTable,
+            {"name": "r", "traits": [], "action": "pass", "delay": "5m", "text": "x"},
+            ("delay", "text"),
+        ),
         (Log, {"to": "/var/log/multigrey.log"}, ()),
         (Log, {"to": "/var/log/"}, ("to",)),
         (Log, {"to": "stdout"}, ("to",)),

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from multigrey.control.client import ControlError, ask, items
-from multigrey.control.dialogue import Code
+from multigrey.control.protocol import Code
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from multigrey.control.operations import Level
+from multigrey.control.operations.operation import Level
 from multigrey.control.peers import Groups, Peer, level_of, peer_of, unknown_groups
 
 NOBODY = pwd.getpwnam("nobody")

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from multigrey.control import server as server_module
-from multigrey.control.operations import BY, Level, Operation, OperationError, Operations
+from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Operations
 from multigrey.control.peers import Groups
 from multigrey.control.server import ControlLimits, ControlServer
 from multigrey.errors import StoreError

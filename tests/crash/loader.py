@@ -16,8 +16,8 @@ import trio
 
 from multigrey.greylist import marks
 from multigrey.model import Change, Entry, Table
-from multigrey.stores import checkpoints, journal
-from multigrey.stores.lmdb import LmdbStore
+from multigrey.stores.lmdb import checkpoints, journal
+from multigrey.stores.lmdb.store import LmdbStore
 from tests.support.stores import FAR, count, key, options, put, running
 
 TASKS = 25

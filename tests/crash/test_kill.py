@@ -14,7 +14,7 @@ from lmdb.verify import verify
 
 from multigrey.greylist import marks
 from multigrey.model import Table
-from multigrey.stores.lmdb import LmdbStore
+from multigrey.stores.lmdb.store import LmdbStore
 from tests.crash.loader import mark_digest
 from tests.support.stores import FAR, everything, options, running
 

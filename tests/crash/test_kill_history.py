@@ -9,19 +9,19 @@ from pathlib import Path
 
 from lmdb.verify import verify
 
-from multigrey.stores.history_file import NAME, open_history
+from multigrey.history.file import NAME, open_history
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 8
 WRITER = """
 import os, sys
 from pathlib import Path
-from multigrey.stores.history_file import Entry, open_history
+from multigrey.history.file import HistoryEntry, open_history
 file = open_history(Path(sys.argv[1]), 1 << 20)
 number = int(sys.argv[2])
 while True:
     numbers = range(number, number + 20)
-    file.append([Entry(10**9, frozenset({each}), b"%d " % each + os.urandom(100)) for each in numbers])
+    file.append([HistoryEntry(10**9, frozenset({each}), b"%d " % each + os.urandom(100)) for each in numbers])
     number += 20
     if file.full:
         file.trim(5000, lambda summaries: ())

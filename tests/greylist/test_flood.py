@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrey.greylist.flood import HOUR, Floods, network_and_wider, widened
-from multigrey.model import Reason
+from multigrey.greylist.flood import Floods
+from multigrey.identity.addresses import network_and_wider, widened
+from multigrey.model import HOUR, Reason
 from tests.support.decisions import decision
 
 NET, WIDE = "94.102.49.0/24", "94.102.0.0/16"

@@ -7,8 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from multigrey.config.origins import load_origins
-from multigrey.keys import ORIGIN_KEY, ClientNetwork, KeyScheme, OriginText, Recipient, Sender
+from multigrey.config.origin_lists import load_origins
+from multigrey.identity.components import ClientNetwork, OriginText, Recipient, Sender
+from multigrey.identity.keys import ORIGIN_KEY, KeyScheme
 from multigrey.model import Action, Attempt, Reason
 from tests.support.engines import DELAY, SITE_KEY, harness
 

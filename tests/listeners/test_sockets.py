@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from multigrey.config.types import SystemdEndpoint, TcpEndpoint, UnixEndpoint
+from multigrey.config.values.types import SystemdEndpoint, TcpEndpoint, UnixEndpoint
 from multigrey.errors import ListenerError
 from multigrey.listeners.sockets import OpenSocket, open_endpoint
 

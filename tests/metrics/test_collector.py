@@ -11,14 +11,15 @@ import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
+from multigrey.background.loop_lag import LoopLag
 from multigrey.clock import Since
-from multigrey.guards import Kind, PluginInfo, ask_all, guarded_ask
-from multigrey.metrics.collector import Figures, OverLimit, Sources, exposition
+from multigrey.listeners.timings import Timings
+from multigrey.metrics.collector import OverLimit, ScrapedFigures, Sources, exposition
 from multigrey.metrics.definitions import METRICS
-from multigrey.metrics.measures import LoopLag, Timings
 from multigrey.metrics.tally import Tally
 from multigrey.model import Action, Attempt, DecisionEvent, Findings, Reason, Verdict
-from multigrey.registry import BuiltRegistry
+from multigrey.plugins.guards import PluginInfo, PluginKind, ask_all, guarded_ask
+from multigrey.plugins.registry import BuiltRegistry
 from tests.support.clocks import START, FakeClock
 from tests.support.engines import setup
 
@@ -48,7 +49,7 @@ def figures(**changes):
         "implausible": {("postfix", "one-helo"): True, ("postfix", "no-names"): False},
         "own_clients": {"postfix": 0.25},
     }
-    return Figures(**{**values, **changes})
+    return ScrapedFigures(**{**values, **changes})
 
 
 def sources():
@@ -186,7 +187,7 @@ class Source:
 async def test_calls_and_time_outs_of_plugins(autojump_clock):
     registry = BuiltRegistry(FakeClock())
     for name in ("quick", "slow"):
-        registry.owners[Kind.SLOW_SOURCE, name] = PluginInfo(name, "x 1")
+        registry.owners[PluginKind.SLOW_SOURCE, name] = PluginInfo(name, "x 1")
     slow = [guarded_ask(Source(s), registry.counters, name) for name, s in (("quick", 0), ("slow", 9))]
     for _ in range(2):
         await ask_all(slow, Attempt("postfix", None, None, "h", "", "b"), 0.5, registry.counters)

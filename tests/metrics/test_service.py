@@ -8,19 +8,19 @@ from ipaddress import ip_address
 
 import pytest
 
-from multigrey.bounding import Bounding
+from multigrey.background.alarms import Alarms
+from multigrey.background.eviction import Eviction
+from multigrey.background.loop_lag import LoopLag
 from multigrey.config.load import load
-from multigrey.control.alarms import Alarms
 from multigrey.errors import StoreError
+from multigrey.identity.redaction import Redactor
 from multigrey.listeners.connection import ConnectionLimits
-from multigrey.listeners.connections import Server
-from multigrey.metrics.measures import LoopLag
-from multigrey.metrics.responder import Request
-from multigrey.metrics.service import PATHS, Metrics, Running
+from multigrey.listeners.server import Server
+from multigrey.metrics.http import HttpRequest
+from multigrey.metrics.service import PATHS, MetricsService, ServedDaemon
 from multigrey.metrics.tally import UNNAMED
 from multigrey.model import Attempt, Reason
-from multigrey.redaction import Redactor
-from multigrey.registry import BuiltRegistry
+from multigrey.plugins.registry import BuiltRegistry
 from tests.support.clocks import FakeClock
 from tests.support.decisions import decision
 from tests.support.engines import SITE_KEY, harness
@@ -34,28 +34,28 @@ def sock():
         yield made
 
 
-def metrics(h, sock, tmp_path, **changes) -> Metrics:
+def metrics(h, sock, tmp_path, **changes) -> MetricsService:
     settings = load(None, {}, {"state_dir": str(tmp_path)}, uid=1000).settings
-    running = Running(
+    running = ServedDaemon(
         engine=h.engine,
         settings=lambda: settings,
         registry=lambda: BuiltRegistry(FakeClock()),
         counts=dict,
         server=Server(h.engine, None, ConnectionLimits(10, 60.0, 3.0)),
-        bounding=Bounding(h.clock, h.store, 0),
+        bounding=Eviction(h.clock, h.store, 0),
         log_lines_lost=lambda: 0,
         lag=LoopLag(),
         alarms=Alarms(h.clock),
         history=lambda: {"decisions": 1, "lost": 0, "trouble": "the disk is full"},
         ready=lambda: "",
     )
-    made = Metrics(replace(running, **changes), sock)
+    made = MetricsService(replace(running, **changes), sock)
     h.engine.listeners = (*h.engine.listeners, made.tally)
     return made
 
 
 async def fetch(made, path):
-    response = await made._answer(Request("GET", path, {}))
+    response = await made._answer(HttpRequest("GET", path, {}))
     return response.status.value, response.body.decode()
 
 

@@ -19,14 +19,14 @@ import pytest
 import trio
 
 from multigrey.clock import SystemClock
-from multigrey.events import DecisionLog
+from multigrey.log.decision_log import DecisionLog
 from multigrey.model import Action, Match, Reason, Verdict
+from tests.events.test_line import PLAIN
 from tests.mta import shipped
 from tests.mta.harness import GID, UID, folder, place, until, wrapped
 from tests.mta.postfix import Postfix
 from tests.support.daemon import ROOT, Daemon
 from tests.support.debian import library_path, unpack_or_skip
-from tests.test_logline import PLAIN
 
 pytestmark = pytest.mark.mta
 

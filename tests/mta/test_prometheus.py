@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from multigrey.identity.redaction import TOKEN
 from multigrey.metrics.definitions import HISTOGRAM, METRICS
-from multigrey.redaction import TOKEN
 from tests.support.daemon import Daemon
 from tests.support.debian import unpack_or_skip
 

@@ -7,10 +7,10 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from multigrey.codec import decode_event, encode_event
-from multigrey.commands import Commands
+from multigrey.events.query import Query
+from multigrey.listeners.commands import Commands
 from multigrey.model import Attempt, Command, Findings, Match, Reason
 from multigrey.protocols.greylistd import GreylistdDialogue
-from multigrey.recall import Wanted
 from tests.support.engines import DELAY, MAX_AGE, Harness, harness
 from tests.support.feeding import options
 
@@ -119,8 +119,8 @@ async def test_history_finds_the_client(words: dict[str, str]):
     async with harness() as parts:
         await Door(parts).ask("update 192.0.2.10")
         (event,) = map(decode_event, map(encode_event, parts.events))
-        assert Wanted.of(words).fits(event)
-        assert not Wanted.of({"client": "192.0.3.0/24"}).fits(event)
+        assert Query.of(words).fits(event)
+        assert not Query.of({"client": "192.0.3.0/24"}).fits(event)
 
 
 @pytest.mark.parametrize("sender", ["", "double-bounce@partner.example"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrey.contracts import Dialogue
-from multigrey.control.dialogue import Code, ControlDialogue
+from multigrey.control.protocol import Code, ControlDialogue
 from multigrey.model import Attempt, Signal
 from multigrey.protocols.exim import EximDialogue
 from multigrey.protocols.greylistd import GreylistdDialogue

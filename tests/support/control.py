@@ -10,9 +10,9 @@ from typing import Any, cast
 from multigrey.config.load import load
 from multigrey.config.settings import Settings
 from multigrey.contracts import Store
-from multigrey.control.operations import Operation, Operations
-from multigrey.control.parts import Parts
-from multigrey.registry import BuiltRegistry
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import Operation, Operations
+from multigrey.plugins.registry import BuiltRegistry
 from tests.support.engines import Harness, harness
 
 __all__ = ["answer", "collected", "items", "make_parts", "make_settings", "parts"]

@@ -10,12 +10,13 @@ from pathlib import Path
 import trio
 
 from multigrey.contracts import Store, StoreOptions
-from multigrey.engine import Engine
+from multigrey.engine.engine import Engine
+from multigrey.engine.setup import Setup
 from multigrey.greylist.policy import Policy
-from multigrey.judging import Setup
-from multigrey.keys import NETWORK_KEY, ClientNetwork, KeyScheme, Recipient, Sender
+from multigrey.identity.components import ClientNetwork, Recipient, Sender
+from multigrey.identity.keys import NETWORK_KEY, KeyScheme
 from multigrey.model import DecisionEvent
-from multigrey.rules import Rules
+from multigrey.rules.rules import Rules
 from multigrey.stores.memory import MemoryStore
 from tests.support.clocks import FakeClock
 

@@ -1,6 +1,6 @@
 """The rules of origins as a table: each row is a client and the origin it has.
 
-tests/test_origin_data.py runs every row against the shipped lists; the manual page shows `MAN_ROWS`.
+tests/config/test_origin_data.py runs every row against the shipped lists; the manual page shows `MAN_ROWS`.
 Names of big senders are as public mailing lists have archived them; everything else is made up.
 """
 
@@ -15,7 +15,7 @@ NETWORK = "network"
 
 
 class Row(NamedTuple):
-    """A client, the origin it has, and the word of `origin.Naming` that says why."""
+    """A client, the origin it has, and the word of `identity.origin.Naming` that says why."""
 
     address: str
     name: str | None

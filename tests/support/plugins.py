@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 from pydantic import BaseModel
 
-from multigrey.hookspecs import hookimpl
 from multigrey.model import Attempt, Findings, Match
+from multigrey.plugins.hookspecs import hookimpl
 
 __all__ = [
     "Dist",

@@ -11,7 +11,7 @@ import trio
 
 from multigrey.contracts import Store, StoreOptions
 from multigrey.model import Change, Entry, Key, Table
-from multigrey.stores.lmdb import LmdbStore
+from multigrey.stores.lmdb.store import LmdbStore
 from multigrey.stores.memory import MemoryStore
 
 MAP_SIZE = 64 << 20

@@ -7,10 +7,10 @@ from ipaddress import ip_address, ip_network
 
 from hypothesis import strategies as st
 
-from multigrey.addresses import host_name, normalise_address, split_address
+from multigrey.identity.addresses import host_name, normalise_address, split_address
+from multigrey.identity.sender import listed_forms
 from multigrey.model import Attempt, Origin
-from multigrey.senders import listed_forms
-from multigrey.whitelists.conditions import Condition, network_condition
+from multigrey.whitelists.entry import Condition, network_condition
 
 NETWORKS = ["192.0.2.0/24", "192.0.2.0/25", "192.0.2.1/32", "0.0.0.0/1", "2001:db8::/32", "2001:db8::1/128"]
 ADDRESSES = ["192.0.2.1", "192.0.2.200", "203.0.113.9", "2001:db8::1", "2001:db8:1::", "::1"]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrey.whitelists.conditions import NEVER, Condition, Entry, network_condition
 from multigrey.whitelists.coverage import covered, covers, implies
+from multigrey.whitelists.entry import NEVER, Condition, ListedEntry, network_condition
 from tests.support.whitelists import ATTEMPTS, CONDITIONS, ORIGINS, holds
 
 
@@ -73,7 +73,7 @@ def test_what_meets_the_narrow_meets_the_wide(narrow, wide, attempt, origin):
 
 
 def entry(line, *conditions, **fields):
-    return Entry(Path("list.toml"), line, tuple(map(of, conditions)), **fields)
+    return ListedEntry(Path("list.toml"), line, tuple(map(of, conditions)), **fields)
 
 
 def found(*entries):
@@ -104,7 +104,7 @@ def test_an_entry_that_ends_earlier_covers_nothing_that_goes_on():
 
 @given(st.lists(st.lists(CONDITIONS, min_size=1, max_size=3), max_size=10))
 def test_it_agrees_with_comparing_every_pair(lists):
-    entries = [Entry(Path("x"), number, tuple(conditions)) for number, conditions in enumerate(lists)]
+    entries = [ListedEntry(Path("x"), number, tuple(conditions)) for number, conditions in enumerate(lists)]
     expected = set()
     for number, each in enumerate(entries):
         assert each.until == NEVER

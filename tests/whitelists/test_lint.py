@@ -10,9 +10,9 @@ import pytest
 
 from multigrey.codec import Hits
 from multigrey.errors import Problem
-from multigrey.whitelists.entries import ListFile, make_entry
-from multigrey.whitelists.lint import KINDS, HitRecords, LintedList, Outlook, lint
-from multigrey.whitelists.lists import entry_hit_name
+from multigrey.whitelists.lint import KINDS, HitRecords, LintedList, LintOutlook, lint
+from multigrey.whitelists.list_source import entry_hit_name
+from multigrey.whitelists.toml_entry import ListFile, make_entry
 
 NOW = int(datetime(2027, 6, 15, 12, tzinfo=UTC).timestamp())
 DAY = 86_400
@@ -27,7 +27,7 @@ def linted(text, path=FILE, **fields):
 
 
 def kinds(text, *, of=1, **outlook):
-    found = lint([linted(text)], Outlook(NOW, **outlook))
+    found = lint([linted(text)], LintOutlook(NOW, **outlook))
     assert {each.kind for each in found} <= set(KINDS)
     return [each.kind for each in found if each.line == of]
 
@@ -37,7 +37,7 @@ def one(conditions, more=""):
 
 
 def test_nothing_wrong():
-    assert lint([linted(one('client = "mx.example-partner.org"'))], Outlook(NOW)) == []
+    assert lint([linted(one('client = "mx.example-partner.org"'))], LintOutlook(NOW)) == []
 
 
 CLIENT = 'client = "mx.partner.se"'
@@ -131,7 +131,7 @@ def test_superfluous_entries_of_all_lists():
     text = one('client = "mx.partner.se"') + one('client = ".partner.se"')
     text += one('client = "a.org"', "expires = 2020-01-01")
     second = linted(text + one('client = "a.org"'), Path("/lists/b.toml"))
-    found = lint([first, second], Outlook(NOW))
+    found = lint([first, second], LintOutlook(NOW))
     assert [(each.kind, each.path.name, each.line) for each in found] == [
         ("disabled", "a.toml", 2),
         ("shadowed", "b.toml", 1),
@@ -172,30 +172,30 @@ def test_unused_words():
         ({("list", "a.toml client=mx.partner.se"): HITS}, "last matched 200 days ago (3 times in all)"),
     ):
         records = HitRecords(NOW - 400 * DAY, tallies)
-        (found,) = lint([linted(one(CLIENT))], Outlook(NOW, hits=records, hit_name=entry_hit_name))
+        (found,) = lint([linted(one(CLIENT))], LintOutlook(NOW, hits=records, hit_name=entry_hit_name))
         assert found.message == words
 
 
 def test_whole_lists():
     old = linted(one(CLIENT, "added = 2026-06-14"), owner="ops", ignored=(Path("/lists/README"),))
-    found = lint([old], Outlook(NOW))
+    found = lint([old], LintOutlook(NOW))
     assert [(each.kind, str(each.path), each.owner, each.severity) for each in found] == [
         ("old-list", "/lists/a.toml", "ops", "note"),
         ("ignored-file", "/lists/README", "ops", "note"),
     ]
     assert found[0].message == "its newest entry was added 366 days ago (2026-06-14)"
-    assert lint([linted(one(CLIENT, "added = 2026-06-15"))], Outlook(NOW))[0].kind == "old-list"
-    assert lint([linted(one(CLIENT, "added = 2026-06-16"))], Outlook(NOW)) == []
+    assert lint([linted(one(CLIENT, "added = 2026-06-15"))], LintOutlook(NOW))[0].kind == "old-list"
+    assert lint([linted(one(CLIENT, "added = 2026-06-16"))], LintOutlook(NOW)) == []
 
 
 def test_lists_without_papers():
     entries = linted("[[entry]]\nclient = 'mx.partner.se'\n[[entry]]\nclient = '9.0.0.0/8'\n").entries
     problem = Problem("/lists/clients", 3, "", "not an address; the line is ignored")
     each = LintedList(Path("/lists/clients"), "postgrey-clients", entries, "", (problem,), dated=False)
-    found = sorted(finding.kind for finding in lint([each], Outlook(NOW)))
+    found = sorted(finding.kind for finding in lint([each], LintOutlook(NOW)))
     assert found == ["ignored", "no-owner", "too-wide"]
     owned = LintedList(Path("/lists/clients"), "postgrey-clients", entries, "ops", dated=False)
-    assert [finding.kind for finding in lint([owned], Outlook(NOW))] == ["too-wide"]
+    assert [finding.kind for finding in lint([owned], LintOutlook(NOW))] == ["too-wide"]
 
 
 @pytest.mark.parametrize(
@@ -215,4 +215,4 @@ def test_lists_without_papers():
 )
 def test_words(table, message):
     text = f"[[entry]]\nowner = 'o'\nreason = 'r'\n{CLIENT}\n{table}\n"
-    assert [each.message for each in lint([linted(text)], Outlook(NOW))] == [message]
+    assert [each.message for each in lint([linted(text)], LintOutlook(NOW))] == [message]

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from multigrey.background.hits import FLUSH_EVERY, MOST_COUNTED
 from multigrey.cli.whitelist import EXIT_CONFIG, EXIT_FINDINGS
-from multigrey.config.settings import WhitelistSettings
+from multigrey.config.tables.whitelist import WhitelistSettings
 from multigrey.contracts import SourceOptions
-from multigrey.hits import FLUSH_EVERY, MOST_COUNTED
-from multigrey.logline import format_event
+from multigrey.events.line import format_event
 from multigrey.model import Action, Attempt, DecisionEvent, Match, Reason, Verdict
-from multigrey.whitelists.lint import LintedList, Outlook, lint
-from multigrey.whitelists.lists import SOURCE, entry_list
-from multigrey.whitelists.reading import LARGEST_LIST, read_lists
+from multigrey.whitelists.lint import LintedList, LintOutlook, lint
+from multigrey.whitelists.list_source import SOURCE, entry_list
 from multigrey.whitelists.regexes import loose_ends
+from multigrey.whitelists.toml_file import LARGEST_LIST, read_lists
 
 PAGE = (Path(__file__).resolve().parents[2] / "man/multigrey-whitelists.5").read_text()
 PROSE = " ".join(re.sub(r"(?m)^\.\w\w ?|\\e", lambda found: "\\" if found[0] == r"\e" else "", PAGE).split())
@@ -75,7 +75,7 @@ def test_the_list_lets_in_what_it_says(shown, fields, options, owner):
 
 def test_the_list_is_clean_but_for_its_example_names(shown):
     lists = [LintedList(shown, SOURCE, each.entries) for each in read_lists(shown)]
-    assert {finding.kind for finding in lint(lists, Outlook(DAY["now"]()))} == {"example"}
+    assert {finding.kind for finding in lint(lists, LintOutlook(DAY["now"]()))} == {"example"}
 
 
 def test_the_log_looks_like_that():

@@ -9,9 +9,9 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multigrey.addresses import parse_client_address
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError
+from multigrey.identity.addresses import parse_client_address
 from multigrey.model import Attempt, Match
 from multigrey.whitelists import postgrey_clients, postgrey_recipients
 from multigrey.whitelists.postgrey import postgrey_entries

@@ -15,10 +15,10 @@ import pytest
 from multigrey_dns import DnsSettings
 
 from multigrey.api import Action, ConfigError, Match, Reason, StoreOptions
-from multigrey.assemble import assemble
 from multigrey.config.load import load
-from multigrey.engine import Engine
-from multigrey.plugins import load_plugins
+from multigrey.daemon.assembly import assemble
+from multigrey.engine.engine import Engine
+from multigrey.plugins.loader import load_plugins
 from multigrey.stores.memory import MemoryStore
 
 GOOD, BAD = "good.example.org", "bad.example.org"

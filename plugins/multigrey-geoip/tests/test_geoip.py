@@ -14,7 +14,7 @@ from multigrey_geoip import GeoipSettings, Refresher
 from pydantic import ValidationError
 
 from multigrey.api import Attempt, PluginError
-from multigrey.plugins import load_plugins
+from multigrey.plugins.loader import load_plugins
 
 ASNS = {
     "192.0.2.0/24": {"autonomous_system_number": 64496},

@@ -15,7 +15,7 @@ from multigrey_spf.evaluation import Question, Session, evaluate
 from multigrey_spf.own_hosts import own_hosts
 from spfzone import SILENCE, TROUBLE, Zone, attempt, source
 
-from multigrey.config.origins import registered_domain
+from multigrey.config.origin_lists import registered_domain
 
 V4, V6 = "192.0.2.1", "2001:db8::1"
 HOME = "example.org"

@@ -21,9 +21,9 @@ from pydantic import ValidationError
 from spfzone import SILENCE, TROUBLE, Zone, attempt, source
 
 from multigrey.api import Findings, Origin, PluginError
-from multigrey.config.rules import Rule
-from multigrey.plugins import load_plugins
-from multigrey.rules import Rules
+from multigrey.config.tables.rule import RuleTable
+from multigrey.plugins.loader import load_plugins
+from multigrey.rules.rules import Rules
 
 RESULTS = ("pass", "fail", "softfail", "neutral", "none", "temperror", "permerror")
 RECORD = ("example.org", "TXT")
@@ -126,7 +126,7 @@ def test_the_readme_shows_every_setting_as_it_is_without_one(package):
     table = config["plugins"]["spf"]
     assert set(table) == set(SpfSettings.model_fields)
     assert SpfSettings.model_validate(table) == SpfSettings()
-    rule = Rule.model_validate(config["rule"][0])
+    rule = RuleTable.model_validate(config["rule"][0])
     assert rule.delay == 900
     assert set(config["rule"][0]["traits"]) <= SpfSource.traits
     assert all(f"`spf:{result}`" in text for result in RESULTS)
@@ -278,7 +278,7 @@ async def test_a_rule_for_what_does_not_pass_needs_a_result(record, matching):
         "temperror": {"trait": "spf:temperror"},
     }
     rules = {
-        name: Rules([Rule.model_validate({"name": name, "action": "defer", "when": when})])
+        name: Rules([RuleTable.model_validate({"name": name, "action": "defer", "when": when})])
         for name, when in conditions.items()
     }
     told = (attempt(), origin, "", 0, seen.traits, seen.unanswered)

@@ -20,7 +20,7 @@ from multigrey_spf.dnslookup import Answer, Unanswered
 from multigrey_spf.evaluation import Check, Session
 from spfzone import attempt
 
-from multigrey.addresses import parse_client_address
+from multigrey.identity.addresses import parse_client_address
 
 VERSION = "2.0.14"
 ARCHIVE = f"pyspf-{VERSION}.tar.gz"

@@ -10,9 +10,10 @@ import pytest
 from spfzone import Zone, source
 
 from multigrey.api import Action, Attempt, Reason
-from multigrey.config.origins import load_origins, registered_domain
-from multigrey.guards import GuardCounters, ask_all, guarded_ask
-from multigrey.keys import ORIGIN_KEY, ClientNetwork, KeyScheme, OriginText, Recipient, Sender
+from multigrey.config.origin_lists import load_origins, registered_domain
+from multigrey.identity.components import ClientNetwork, OriginText, Recipient, Sender
+from multigrey.identity.keys import ORIGIN_KEY, KeyScheme
+from multigrey.plugins.guards import GuardCounters, ask_all, guarded_ask
 from tests.support.clocks import FakeClock
 from tests.support.engines import DELAY, SITE_KEY, harness
 

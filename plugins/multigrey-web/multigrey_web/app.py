@@ -139,7 +139,7 @@ class Site:
         return {"report": ("report", {"since": since, "limit": self._decisions, "rows": _ROWS})}
 
     async def waiting(self, request: Request) -> Wanted:
-        """See `multigrey.control.waiting`."""
+        """See `multigrey.control.operations.waiting`."""
         del request
         return {"waiting": ("waiting", {"limit": _ROWS})}
 

@@ -19,12 +19,12 @@ from pathlib import Path
 import trio
 
 from multigrey.api import StoreOptions
+from multigrey.background.growth import GROWTH_PREFIX
 from multigrey.codec import encode_record, encode_text
-from multigrey.config.history import History as HistorySettings
-from multigrey.growth import DAY, GROWTH_PREFIX, HOUR
-from multigrey.history import History
-from multigrey.model import Action, Attempt, DecisionEvent, Entry, Reason, Record, Table, Verdict
-from multigrey.stores.lmdb import LmdbStore
+from multigrey.config.tables.history import History as HistorySettings
+from multigrey.history.recorder import HistoryRecorder
+from multigrey.model import DAY, HOUR, Action, Attempt, DecisionEvent, Entry, Reason, Record, Table, Verdict
+from multigrey.stores.lmdb.store import LmdbStore
 from tests.mta.harness import free_port, until
 from tests.support.clocks import FakeClock
 from tests.support.daemon import Daemon
@@ -154,7 +154,7 @@ def fill(state, *, records=(), events=(), growth=()):
 
 async def _fill(state, records, events, growth):
     store = LmdbStore(StoreOptions(state, MAP_SIZE))
-    history = History(state, HistorySettings(), FakeClock(NOW))
+    history = HistoryRecorder(state, HistorySettings(), FakeClock(NOW))
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         numbered = enumerate(records)

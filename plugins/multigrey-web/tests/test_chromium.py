@@ -10,7 +10,7 @@ import pytest
 from multigrey_web.settings import BAD_PORTS, USUAL_ADDRESS
 from sites import HOSTILE, NOW, asked_by, decisions, fill, growing, lost, many, open_directory, serving, waits
 
-from multigrey.growth import DAY
+from multigrey.model import DAY
 from tests.mta.harness import until
 
 browser_module = pytest.importorskip("browser", reason="selenium is not installed")

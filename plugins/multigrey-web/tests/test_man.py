@@ -15,7 +15,7 @@ from multigrey_web.settings import WebSettings
 from multigrey_web.source import OPERATIONS
 
 from man import regions
-from multigrey.growth import DAYS_KEPT
+from multigrey.background.growth import DAYS_KEPT
 from tests.support.debian import library_path, unpack_or_skip
 
 PACKAGE = Path(__file__).resolve().parents[1]

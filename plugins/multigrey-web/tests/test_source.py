@@ -10,8 +10,8 @@ import trio
 from multigrey_web.source import OPERATIONS, asking
 
 from multigrey.control.client import ControlError
-from multigrey.control.everything import all_operations
-from multigrey.control.operations import Level
+from multigrey.control.operations.all import all_operations
+from multigrey.control.operations.operation import Level
 from tests.support.control import parts
 
 

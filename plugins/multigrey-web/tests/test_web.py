@@ -9,9 +9,9 @@ from multigrey_web.service import Page
 from multigrey_web.settings import WebSettings
 
 from multigrey.api import UnixEndpoint
-from multigrey.config.connecting import Control, NoEndpoint
-from multigrey.config.settings import Greylist
-from multigrey.plugins import load_plugins
+from multigrey.config.tables.control import Control, NoEndpoint
+from multigrey.config.tables.greylist import Greylist
+from multigrey.plugins.loader import load_plugins
 
 SHARED = {"greylist": Greylist()}
 

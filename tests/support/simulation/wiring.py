@@ -15,16 +15,16 @@ from tempfile import TemporaryDirectory
 
 import trio
 
-from multigrey.addresses import split_address
-from multigrey.assemble import assemble
-from multigrey.bounding import Bounding
+from multigrey.background.eviction import Eviction
 from multigrey.clock import GuardedClock
 from multigrey.config.load import load
-from multigrey.engine import Engine
-from multigrey.fairness import NewRecordLimits, NewRecords
-from multigrey.known_names import KnownNames
+from multigrey.daemon.assembly import assemble
+from multigrey.engine.engine import Engine
+from multigrey.evidence.name_ledger import NameLedger
+from multigrey.greylist.quota import NewRecordLimits, NewRecordQuota
+from multigrey.identity.addresses import split_address
+from multigrey.identity.origin import Origins
 from multigrey.model import Attempt, Findings, Origin, Reply, Table
-from multigrey.origin import Origins
 from tests.support.clocks import FakeClock
 from tests.support.engines import SITE_KEY, memory_store
 from tests.support.simulation.dns import Spf, authorised
@@ -55,7 +55,7 @@ class Site:
         newest = await self.store.newest()
         self._clock = GuardedClock(self.clock)
         self._clock.compare(newest, self._settings.greylist.max_age)
-        self._bounding = Bounding(self._clock, self.store, limits.max_records, breath=0)
+        self._bounding = Eviction(self._clock, self.store, limits.max_records, breath=0)
         self._engine = Engine(
             clock=self._clock,
             store=self.store,
@@ -63,13 +63,13 @@ class Site:
             ids=self._ids,
             host="mx.example.net",
             version="0",
-            new_records=NewRecords(
+            new_records=NewRecordQuota(
                 NewRecordLimits(limits.new_records, limits.new_records_named), key=SITE_KEY
             ),
             is_full=lambda: self._bounding.full,
             mark_key=SITE_KEY,
             believed=self._clock.believed,
-            names=KnownNames(SITE_KEY, believed=self._clock.believed),
+            names=NameLedger(SITE_KEY, believed=self._clock.believed),
         )
         await self._engine.learned.begin(self.store, self._clock.now())
 

@@ -1,0 +1,145 @@
+"""Decisions put in order: what became of each sender's mail to each recipient.
+
+A story begins with the first attempt that was deferred and tells every further one, from whatever
+client, until it was let in; what passed without waiting is a story of its own.  It goes by sender and
+recipient alone, so that a sender who comes back from many addresses is seen to be one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from multigrey.identity.envelope import address_text, sender_key_text
+from multigrey.identity.redaction import HIDDEN_CLIENT
+from multigrey.model import Action, Attempt, DecisionEvent, Reason
+
+__all__ = ["Ending", "Story", "stories"]
+
+
+class Ending(Enum):
+    """What became of it."""
+
+    ACCEPTED = "accepted"
+    """Deferred at first, then let in."""
+    WAITING = "waiting"
+    """Deferred, and a retry still counts."""
+    NEVER = "never came back"
+    """Deferred, and too long ago for a retry to count."""
+    PASSED = "passed"
+    """Let in without waiting."""
+    REFUSED = "refused"
+    """A rule rejected it."""
+
+
+_FRESH = (Reason.NEW, Reason.EXPIRED, Reason.OVER_LIMIT)
+_UNDECIDED = (Reason.NULL_SENDER, Reason.PROBE)
+
+
+@dataclass
+class Story:
+    """One sender's mail to one recipient, the first decision first."""
+
+    events: list[DecisionEvent]
+    ending: Ending
+    first: int
+    """When the first attempt was seen, which may be before the first decision that is remembered."""
+
+    @property
+    def last(self) -> int:
+        """When the last attempt was seen."""
+        return self.events[-1].time
+
+    @property
+    def delay(self) -> int:
+        """Seconds between the first attempt and being let in; 0 if it was not, or at once."""
+        return max(self.last - self.first, 0) if self.ending is Ending.ACCEPTED else 0
+
+    @property
+    def clients(self) -> int:
+        """How many client addresses it came from; tokens where they are redacted."""
+        return len({_client(event.attempt) for event in self.events})
+
+    @property
+    def origins(self) -> int:
+        """How many origins it came from."""
+        return len({event.origin for event in self.events})
+
+
+def stories(events: Iterable[DecisionEvent], now: int, retry_window: int) -> Sequence[Story]:
+    """Decisions, the oldest first, as stories in the order of their beginnings.
+
+    `retry_window` in seconds: after this long a deferral is over.
+    """
+    found: list[Story] = []
+    waiting: dict[tuple[str, str], Story] = {}
+    passing: dict[tuple[str, str], Story] = {}
+    for event in events:
+        if event.verdict.reason in _UNDECIDED:
+            continue  # nothing was decided: the same mail is judged at DATA
+        who = _who(event)
+        old = waiting.get(who)
+        if old is not None and _begins_anew(old, event, retry_window):
+            old.ending = Ending.NEVER
+            del waiting[who]
+            old = None
+        if _was_deferred(event):
+            passing.pop(who, None)
+            if old is None:
+                old = waiting[who] = Story([], Ending.WAITING, event.time - event.verdict.age)
+                found.append(old)
+            old.events.append(event)
+        elif old is not None:
+            old.events.append(event)
+            old.ending = _end(event, Ending.ACCEPTED)
+            del waiting[who]
+        else:
+            _tell_passed(event, who, passing, found)
+    for story in waiting.values():
+        if now - story.first > retry_window:
+            story.ending = Ending.NEVER
+    return found
+
+
+def _tell_passed(
+    event: DecisionEvent,
+    who: tuple[str, str],
+    passing: dict[tuple[str, str], Story],
+    found: list[Story],
+) -> None:
+    """It passed, or was refused, and nothing that is remembered had been deferred."""
+    retried = event.verdict.reason is Reason.RETRY
+    ending = _end(event, Ending.ACCEPTED if retried else Ending.PASSED)
+    old = passing.get(who)
+    if old is not None and old.ending is ending and not retried:
+        old.events.append(event)
+        return
+    story = Story([event], ending, event.time - event.verdict.age if retried else event.time)
+    found.append(story)
+    passing[who] = story
+
+
+def _client(attempt: Attempt) -> str:
+    address = attempt.client_address
+    return attempt.attributes.get(HIDDEN_CLIENT, "") if address is None else str(address)
+
+
+def _who(event: DecisionEvent) -> tuple[str, str]:
+    attempt = event.attempt
+    return ("", attempt.raw) if attempt.raw else (sender_key_text(attempt), address_text(attempt.recipient))
+
+
+def _was_deferred(event: DecisionEvent) -> bool:
+    return event.verdict.action is Action.DEFER
+
+
+def _end(event: DecisionEvent, passed: Ending) -> Ending:
+    return Ending.REFUSED if event.verdict.action is Action.REJECT else passed
+
+
+def _begins_anew(story: Story, event: DecisionEvent, retry_window: int) -> bool:
+    """Whether this attempt comes too late to belong to a story that waits."""
+    if event.time - story.first <= retry_window:
+        return False
+    return event.verdict.reason in _FRESH or event.verdict.action is not Action.DEFER

@@ -1,0 +1,1 @@
+"""Work beside the answers: expiry, eviction, growth, hits, supervision."""

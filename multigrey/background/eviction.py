@@ -1,0 +1,323 @@
+"""Keeping the store within `[limits] max_records`: who is forgotten when it holds too much.
+
+Only records that have never passed, and of these the ones of the network that holds most: whoever
+fills the store loses what he filled it with, and everybody else's retry still matches.  Networks are
+levelled, widest first (/16 or /32), then the ones within: one /16 spread over its /24s is as heavy as
+it is, and a small neighbour in it keeps its records.
+
+Within one network go, in this order,
+  1. what was asked for once, and longer ago than nearly every mail server waits with its retry;
+  2. what was asked for once, the newest first: a flood is what came last, and who waits waits on;
+  3. what was asked for several times: somebody did come back, if too early.
+Time only chooses among the records of one network, so a clock that is wrong harms nobody else.
+
+A store may hold millions of records, and has no index by network.  But its keys are keyed digests, so
+a stretch of it is a fair sample: the sample says which networks hold too much and which of their
+records go (`Plan`), then one walk around the store forgets those.  Both in small slices, in bounded
+memory, beginning where the last walk ended.
+
+If the records that have passed leave no room (`full`), nothing helps but to make fewer new ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
+
+import trio
+
+from multigrey.clock import Clock
+from multigrey.codec import decode_record
+from multigrey.contracts import Store
+from multigrey.errors import AddressError, CodecError, StoreError
+from multigrey.greylist.quota import networks_of
+from multigrey.identity.addresses import parse_client_address
+from multigrey.model import Change, Key, Record, Table
+
+__all__ = ["Candidate", "Eviction", "Plan", "make_plan", "pending_of"]
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 6 * 3600
+"""Seconds after which hardly any mail server makes its first retry (the slowest known: 4 hours)."""
+_MARGIN = 20
+"""1/20 of max_records: how much is made free at a time, and how much pending records always keep."""
+_FULL = 0.9
+"""Share of max_records above which records that have passed are too many."""
+_SAMPLE = 10_000
+"""Pending records a plan is made from; some 5 MB while it is made."""
+_LOOK = 500_000
+"""Records looked at for a sample, however few of them are pending."""
+_RESOLVED = 8
+"""Of a network with fewer records in a sample one can't say how many it holds."""
+_SLICE = 200
+"""Records looked at, or forgotten, in one go: a millisecond of the event loop."""
+_BATCH = 2_000
+"""Records chosen before they are forgotten."""
+
+Rank = tuple[int, int, int]
+"""Smaller goes first."""
+
+
+class Candidate(NamedTuple):
+    """What is weighed of a record that has never passed."""
+
+    path: tuple[Hashable, ...]
+    """The networks it counts for, widest first."""
+    rank: Rank
+
+
+def pending_of(value: bytes, now: int) -> Candidate | None:
+    """What is weighed of a stored record; None: it has passed, or cannot be read, and stays."""
+    record = _never_passed(value)
+    return None if record is None else Candidate(_path(record), _rank(record, value, now))
+
+
+def _never_passed(value: bytes) -> Record | None:
+    try:
+        record = decode_record(value)
+    except CodecError:
+        return None
+    return None if record.passed_at or record.passes else record
+
+
+def _path(record: Record) -> tuple[Hashable, ...]:
+    try:
+        address = parse_client_address(record.client)
+    except AddressError:
+        address = None  # the administrator had it made unreadable
+    if address is None:
+        return (record.origin or record.client,)
+    return networks_of(address)
+
+
+def _rank(record: Record, value: bytes, now: int) -> Rank:
+    # The same record under several keys has one rank, so that all of it goes or stays.
+    same = crc32(value)
+    if record.attempts > 1:
+        return (2, -record.first_seen, same)
+    return (0 if now - record.first_seen > PATIENCE else 1, -record.first_seen, same)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which pending records are to go."""
+
+    last: Mapping[Hashable, Rank | None]
+    """By network, the last rank that goes (None: none); `()` stands for all networks there are."""
+
+    def takes(self, pending: Candidate) -> bool:
+        """Whether this one is to go: what is said of the narrowest of its networks holds."""
+        for network in reversed(pending.path):
+            if network in self.last:
+                last = self.last[network]
+                return last is not None and pending.rank <= last
+        last = self.last[()]
+        return last is not None and pending.rank <= last
+
+
+def make_plan(sample: Sequence[Candidate], remove: int, *, resolved: int = 1) -> Plan:
+    """The plan under which `remove` of the sample go.
+
+    `resolved`: networks with fewer records than this in the sample are judged together, for there
+    are others like them that are not in it.  1: the sample is all there is.
+    """
+    last: dict[Hashable, Rank | None] = {}
+    _divide(sample, remove, 0, (), last, resolved)
+    return Plan(last)
+
+
+def _divide(
+    rows: Sequence[Candidate],
+    remove: int,
+    depth: int,
+    node: Hashable,
+    last: dict[Hashable, Rank | None],
+    resolved: int,
+) -> None:
+    """Say what goes of `rows`, all those within `node`; `depth` tells which network of a path comes next."""
+    if remove <= 0 or len(rows[0].path) == depth:
+        last[node] = _last(rows, remove)
+        return
+    groups: dict[Hashable, list[Candidate]] = {}
+    for row in rows:
+        groups.setdefault(row.path[depth], []).append(row)
+    shares = _level([len(group) for group in groups.values()], len(rows) - remove)
+    together: list[Candidate] = []
+    remove_together = 0
+    for (network, group), kept in zip(groups.items(), shares, strict=True):
+        if len(group) < resolved:
+            together += group
+            remove_together += len(group) - kept
+        else:
+            _divide(group, len(group) - kept, depth + 1, network, last, resolved)
+    last[node] = _last(together, remove_together)
+
+
+def _last(rows: Sequence[Candidate], remove: int) -> Rank | None:
+    if remove <= 0:
+        return None
+    return sorted(row.rank for row in rows)[min(remove, len(rows)) - 1]
+
+
+def _level(sizes: Sequence[int], keep: int) -> list[int]:
+    """What each may keep when all together may keep `keep` and the largest give first."""
+    kept = [0] * len(sizes)
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    for done, index in enumerate(order):
+        kept[index] = min(sizes[index], keep // (len(order) - done))
+        keep -= kept[index]
+    return kept
+
+
+class Eviction:
+    """The background worker.  `max_records` may be changed at any time."""
+
+    def __init__(
+        self, clock: Clock, store: Store, max_records: int, *, interval: float = 10.0, breath: float = 0.002
+    ) -> None:
+        """`max_records` 0: no limit.  Seconds between two looks, and between two slices."""
+        self.max_records = max_records
+        self.full = False
+        """Whether there is no room for new records: everybody is to be treated as over the limit."""
+        self.forgotten = 0
+        """Records forgotten since the start."""
+        self._clock = clock
+        self._store = store
+        self._interval = interval
+        self._breath = breath
+        self._cursor = b""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look again and again, until cancelled; trouble of the store is said and waited out."""
+        task_status.started()
+        while True:
+            try:
+                await self.bound()
+            except StoreError as error:
+                logger.warning("cannot see to max_records: %s", error)
+            await trio.sleep(self._interval)
+
+    async def bound(self) -> int:
+        """Look once; returns how many records were forgotten.  Raises StoreError."""
+        most = self.max_records
+        records = int((await self._store.health())["records"]) if most else 0
+        if records <= most:
+            if records <= most * _FULL:
+                self._set_full(full=False)
+            return 0
+        now = self._clock.now()
+        sample, looked, complete = await self._sample(now)
+        pending = len(sample) * records // max(looked, 1)
+        self._set_full(full=records - pending >= most * _FULL)
+        spare = most // _MARGIN
+        goal = min(records - most + spare, pending - spare)
+        remove = min(-(-goal * looked // records), len(sample))
+        if remove <= 0:
+            return 0
+        plan = make_plan(sample, remove, resolved=1 if complete else _RESOLVED)
+        gone = await self._forget(plan, goal, now)
+        logger.warning(
+            "%d records are more than max_records (%d): forgot %d that had never passed, most from %s",
+            *(records, most, gone, _heaviest(sample, plan)),
+        )
+        return gone
+
+    def _set_full(self, *, full: bool) -> None:
+        if full and not self.full:
+            logger.warning(
+                "max_records (%d) leaves no room beside the records that have passed: expected a larger "
+                "number; until then new senders are remembered by a mark only, and their retries still pass",
+                self.max_records,
+            )
+        elif self.full and not full:
+            logger.info("max_records leaves room for new records again")
+        self.full = full
+
+    async def _sample(self, now: int) -> tuple[list[Candidate], int, bool]:
+        """Pending records, how many records were looked at for them, and whether those were all."""
+        sample: list[Candidate] = []
+        looked = 0
+        walk = _Walk(self._store, self._cursor)
+        while not walk.done and len(sample) < _SAMPLE and looked < _LOOK:
+            rows = await walk.rows()
+            looked += len(rows)
+            sample += [found for _, value in rows if (found := pending_of(value, now)) is not None]
+            await trio.sleep(self._breath)
+        return sample, looked, walk.done
+
+    async def _forget(self, plan: Plan, goal: int, now: int) -> int:
+        """Walk once around the store, or until `goal` records are gone; returns how many are."""
+        walk = _Walk(self._store, self._cursor)
+        chosen: list[Key] = []
+        gone = 0
+        while gone < goal and (chosen or not walk.done):
+            if not walk.done and len(chosen) < min(_BATCH, goal - gone):
+                for digest, value in await walk.rows():
+                    found = pending_of(value, now)
+                    if found is not None and plan.takes(found):
+                        chosen.append((Table.RECORD, digest))
+            else:
+                size = min(_SLICE, goal - gone)
+                piece, chosen = chosen[:size], chosen[size:]
+                gone += await self._delete(piece)
+            await trio.sleep(self._breath)
+        self._cursor = walk.cursor
+        return gone
+
+    async def _delete(self, keys: Sequence[Key]) -> int:
+        """Forget those that still have not passed; waits for the disk, so as not to outrun it."""
+
+        def decide(values: Sequence[bytes | None]) -> Change[int]:
+            gone = [
+                key
+                for key, value in zip(keys, values, strict=True)
+                if value is not None and _never_passed(value) is not None
+            ]
+            return Change(len(gone), dict.fromkeys(gone), durable=True)
+
+        gone = await self._store.apply(keys, decide)
+        self.forgotten += gone
+        return gone
+
+
+class _Walk:
+    """Once around the records, from `begin` to the end and from the start to `begin`."""
+
+    def __init__(self, store: Store, begin: bytes) -> None:
+        self.cursor = begin
+        """Where the walk stands."""
+        self.done = False
+        self._store = store
+        self._begin = begin
+        self._second = not begin
+        """Whether it walks from the start."""
+
+    async def rows(self) -> Sequence[tuple[bytes, bytes]]:
+        """The next digests and values; may be empty."""
+        rows, self.cursor = await self._store.scan(Table.RECORD, self.cursor, _SLICE)
+        if self._second:
+            if self._begin:
+                self.done = self.cursor >= self._begin
+                rows = [row for row in rows if row[0] <= self._begin]
+            self.done = self.done or not self.cursor
+        else:
+            self._second = not self.cursor
+        return rows
+
+
+def _heaviest(sample: Sequence[Candidate], plan: Plan) -> str:
+    """The network that loses most, for the log."""
+    counts = Counter(row.path[0] for row in sample if plan.takes(row))
+    network = counts.most_common(1)[0][0]
+    match network:
+        case (4, int(prefix), int(bits)):
+            number = bits << 32 - prefix
+            return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0)) + f"/{prefix}"
+        case (6, int(prefix), int(bits)):
+            return f"{bits >> 16:x}:{bits & 0xFFFF:x}::/{prefix}"
+    return f"{network!a}"

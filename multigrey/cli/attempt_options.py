@@ -1,0 +1,57 @@
+"""Options that tell an attempt, for commands that judge one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["attempt_options", "told"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    ("client_address", "IP", "The client's address."),
+    ("client_name", "NAME", "The client's verified name; it is believed.  Without it the client has none."),
+    ("helo", "NAME", "What the client said in HELO or EHLO; by default its verified name."),
+    ("sender", "ADDRESS", "The envelope sender; '<>' is the null sender."),
+    ("recipient", "ADDRESS", "The envelope recipient."),
+    ("authenticated", "LOGIN", "The login name, if the client has logged in."),
+    ("listener", "NAME", "The name of the listener that is asked."),
+    ("stage", "STAGE", "rcpt (the default) or data, where bounces are judged."),
+)
+
+
+def attempt_options(command: F) -> F:
+    """Give a command an option for each part of an attempt, passed under its name."""
+    attribute = click.option(
+        "--attribute",
+        "attributes",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Anything else the mail server tells, under Postfix's names; may be given several times.",
+    )
+    command = attribute(command)
+    for name, metavar, text in reversed(_OPTIONS):
+        command = click.option(f"--{name.replace('_', '-')}", metavar=metavar, help=text)(command)
+    return command
+
+
+def told(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The attempt the options of a command tell; empty if they tell nothing."""
+    found: dict[str, Any] = {name: options[name] for name, _, _ in _OPTIONS if options.get(name) is not None}
+    attributes = _attributes(options.get("attributes") or ())
+    if attributes:
+        found["attributes"] = attributes
+    return found
+
+
+def _attributes(pairs: Sequence[str]) -> dict[str, str]:
+    attributes = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{pair!r}: expected NAME=VALUE", param_hint="--attribute")
+        attributes[name] = value
+    return attributes

@@ -1,0 +1,324 @@
+"""How commands ask: a running daemon over its control socket, else the store of a stopped one.
+
+Exit codes of every command that asks: 0 done, or yes; 1 no, nothing found, or refused; 2 wrong
+configuration or command line; 3 no daemon answers; 4 not allowed.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from multigrey.config.load import Loaded
+
+__all__ = [
+    "EXIT_CONFIG",
+    "EXIT_NO",
+    "EXIT_NOT_ALLOWED",
+    "EXIT_NO_DAEMON",
+    "AskError",
+    "ask",
+    "common_options",
+    "console",
+    "load_for_asking",
+    "refuse",
+    "show",
+    "show_item",
+    "stream",
+]
+
+EXIT_NO = 1
+EXIT_CONFIG = 2
+EXIT_NO_DAEMON = 3
+EXIT_NOT_ALLOWED = 4
+
+_EXIT_CODES = {"not-allowed": EXIT_NOT_ALLOWED, "no-daemon": EXIT_NO_DAEMON, "config": EXIT_CONFIG}
+"""By the code of an error; others are EXIT_NO."""
+_PATIENCE = 5.0
+"""Seconds for connecting: the daemon accepts at once, or does not run."""
+_WIDE = 4_000
+"""Characters on a line that is not shown on a terminal: programs and grep want a row to be one line."""
+_READ_SIZE = 65_536
+_OFFLINE = "import sys; sys.path.insert(0, sys.argv[1]); from multigrey.cli.offline import main; main()"
+
+F = TypeVar("F", bound=Callable[..., Any])
+Render = Callable[["Console", Mapping[str, Any]], None]
+
+
+class AskError(click.ClickException):
+    """What was asked cannot be had; shown on standard error, and ends a command with its exit code."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_NO) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # (click tells it to be of the class)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say it as every other trouble is said: multigrey: text."""
+        click.echo(f"multigrey: {_printable_lines(self.message)}", file=file, err=file is None)
+
+
+class _NobodyThereError(AskError):
+    """No daemon answers: the store of a stopped one may do."""
+
+
+def refuse(message: str, exit_code: int = EXIT_NO) -> NoReturn:
+    """End the command with a text on standard error."""
+    raise AskError(message, exit_code)
+
+
+def common_options(command: F) -> F:
+    """Give a command --config/-c (passed as `config`) and --json (passed as `json_`)."""
+    json_option = click.option("--json", "json_", is_flag=True, help="Write JSON, for programs.")
+    config_option = click.option(
+        "--config",
+        "-c",
+        type=click.Path(path_type=Path),
+        help="The configuration file of the daemon to ask; it says where the control socket is.",
+    )
+    return config_option(json_option(command))
+
+
+def ask(
+    config: Path | None, name: str, options: Mapping[str, Any], *, timeout: float | None = None
+) -> Mapping[str, Any]:
+    """The answer to one question.  `timeout`: seconds the daemon may take (None: as long as it likes).
+
+    Raises AskError, which ends a command with its text and exit code.
+    """
+    found = next(iter(stream(config, name, options, timeout=timeout)), None)
+    if found is None:
+        raise AskError("the daemon did not answer", EXIT_NO_DAEMON)
+    return found
+
+
+def stream(
+    config: Path | None, name: str, options: Mapping[str, Any], *, timeout: float | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """What a streaming operation tells, one mapping after the other.  Raises AskError."""
+    place = _Place(config)
+    from multigrey.control.protocol import question
+
+    try:
+        sock = _connected(place, timeout)
+    except _NobodyThereError as nobody:
+        yield from _results(_offline_lines(place, name, options, nobody))
+        return
+    with sock:
+        try:
+            with suppress(BrokenPipeError):  # whoever may not ask is told so before the question is read
+                sock.sendall(question(name, options))
+            yield from _results(_lines(sock))
+        except TimeoutError:
+            raise AskError(f"the daemon did not answer within {timeout:g} s", EXIT_NO_DAEMON) from None
+        except OSError as error:
+            raise AskError(f"the daemon broke off: {error.strerror or error}", EXIT_NO_DAEMON) from error
+
+
+class _Place:
+    """Where the daemon of a configuration can be asked, as far as can be told.
+
+    A configuration that is wrong, or that we may not read, must not keep anybody from asking a daemon
+    that runs: what matters is read from it all the same, and the usual places are taken for the rest.
+    """
+
+    def __init__(self, config: Path | None) -> None:
+        self.config = config
+        self.problem = ""
+        """Why the configuration could not be read; empty when it could."""
+        self.path: Path | None
+        """Of the socket; None: it is switched off."""
+        try:
+            loaded = load_for_asking(config)
+        except AskError as error:
+            self.problem = error.message
+            self.path = _guessed(config)
+        else:
+            from multigrey.control.endpoint import socket_of
+
+            self.path = socket_of(loaded.settings)
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+def load_for_asking(config: Path | None) -> Loaded:
+    """As the daemon does; for the system's configuration, with the system's places for what it leaves out."""
+    from multigrey.control.endpoint import load_as_daemon
+    from multigrey.errors import ConfigError
+
+    try:
+        return load_as_daemon(config, os.environ)
+    except ConfigError as error:
+        raise AskError(str(error), EXIT_CONFIG) from error
+
+
+def _guessed(config: Path | None) -> Path | None:
+    """The socket according to whatever can be read of a configuration that is wrong."""
+    from multigrey.config.defaults import SYSTEM_CONFIG, find_config, state_dir_default
+    from multigrey.control.endpoint import SOCKET_NAME, system_state_dir
+
+    path = find_config(os.environ, os.path.exists) if config is None else config
+    data: Mapping[str, Any] = {}
+    with suppress(OSError, ValueError, RecursionError):
+        data = tomllib.loads(path.read_text()) if path is not None else {}
+    control = data.get("control")
+    address = control.get("address") if isinstance(control, dict) else None
+    if address == "off":
+        return None
+    if isinstance(address, str) and address.startswith("unix:/"):
+        return Path(address.removeprefix("unix:"))
+    default = state_dir_default(os.environ, 0 if path == SYSTEM_CONFIG else os.geteuid())
+    given = data.get("state_dir", default.value if default is not None else None)
+    directory = given if isinstance(given, str) else str(system_state_dir())
+    return (Path() if path is None else path.absolute().parent) / directory / SOCKET_NAME
+
+
+def _connected(place: _Place, timeout: float | None) -> socket.socket:
+    """Raises AskError, _NobodyThereError."""
+    if place.path is None:
+        raise _NobodyThereError('[control] address is "off": the daemon cannot be asked', EXIT_NO_DAEMON)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _connect(sock, place.path)
+        sock.settimeout(timeout)
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        sock.close()
+        raise _NobodyThereError(_nobody(place), EXIT_NO_DAEMON) from None
+    except PermissionError:
+        sock.close()
+        raise AskError(
+            f"{place}: {_who()} may not use the control socket: ask as root or the daemon's user, or become "
+            "a member of the group that [control] admin_group or read_group names",
+            EXIT_NOT_ALLOWED,
+        ) from None
+    except OSError as error:
+        sock.close()
+        text = "does not answer" if isinstance(error, BlockingIOError) else error.strerror or str(error)
+        raise AskError(f"{place}: {text}", EXIT_NO_DAEMON) from error
+    return sock
+
+
+def _connect(sock: socket.socket, path: Path) -> None:
+    """Wait in the queue when there is one; Python's own time limit gives up at once.  Raises OSError."""
+    for seconds in (_PATIENCE, 0.0):  # 0: as long as it takes
+        whole, rest = divmod(seconds, 1)
+        limit = struct.pack("@ll", int(whole), int(rest * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        if seconds:
+            sock.connect(str(path))
+
+
+def _nobody(place: _Place) -> str:
+    text = (
+        f"no daemon answers at {place} (asked as {_who()}): start it, as with systemctl start multigrey, or "
+        "name the configuration of the one that runs with --config"
+    )
+    return f"{text}\n{place.problem}" if place.problem else text
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser() if os.getuid() == os.geteuid() else f"uid {os.geteuid()}"
+    except (KeyError, OSError):
+        return f"uid {os.geteuid()}"
+
+
+def _lines(sock: socket.socket) -> Iterator[bytes]:
+    rest = b""
+    while data := sock.recv(_READ_SIZE):
+        *lines, rest = (rest + data).split(b"\n") if b"\n" in data else (rest + data,)
+        yield from lines
+
+
+def _results(lines: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
+    """What comes in answer to one question."""
+    from multigrey.control.protocol import ControlError, read_told
+
+    for line in lines:
+        try:
+            told = read_told(line)
+        except ControlError as error:
+            raise AskError(str(error), _EXIT_CODES.get(error.code.value, EXIT_NO)) from error
+        if told.value is not None:
+            yield told.value
+        if told.is_last:
+            return
+    raise AskError("the daemon broke off: its log says why", EXIT_NO_DAEMON)
+
+
+def _offline_lines(
+    place: _Place, name: str, options: Mapping[str, Any], nobody: _NobodyThereError
+) -> Iterator[bytes]:
+    """The same from the store of a stopped daemon, which a process of its own opens: as its user."""
+    request = {
+        "config": None if place.config is None else str(place.config),
+        "ask": name,
+        "with": dict(options),
+        "nobody": nobody.message,
+        "by": _who(),
+    }
+    # Nothing that lies in the current directory is ever run: -P, and the very same multigrey as here.
+    package = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-P", "-c", _OFFLINE, package]
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (ourselves)
+    except OSError as error:
+        raise AskError(f"{nobody.message}\nNor can its store be used: {error}", EXIT_NO_DAEMON) from error
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        with process.stdin as stdin:
+            stdin.write(json.dumps(request).encode())
+        yield from process.stdout
+    finally:
+        process.stdout.close()
+        process.terminate()
+        process.wait()
+
+
+def console() -> Console:
+    """Where commands write: as wide as the terminal, plain and wide without one, no markup."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        return Console(markup=False, highlight=False, emoji=False)
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdigit() and int(columns) else _WIDE
+    return Console(markup=False, highlight=False, emoji=False, width=width, no_color=True)
+
+
+def show(result: Mapping[str, Any], json_: bool, render: Render) -> None:
+    """Write an answer: as JSON, or as `render` puts it."""
+    if json_:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        render(console(), result)
+
+
+def show_item(item: Mapping[str, Any], json_: bool, render: Render) -> None:
+    """The same for one of many: JSON on one line each."""
+    if json_:
+        click.echo(json.dumps(item))
+    else:
+        render(console(), item)
+
+
+def _printable_lines(text: str) -> str:
+    from multigrey.text import printable
+
+    return "\n".join(map(printable, text.splitlines()))

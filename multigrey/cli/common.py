@@ -1,0 +1,121 @@
+"""What the commands on records, origins and history have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from multigrey.cli.client import AskError, load_for_asking
+from multigrey.config.values.units import format_duration, parse_duration
+from multigrey.engine.explain_memory import name_text
+from multigrey.model import DAY
+
+__all__ = [
+    "Duration",
+    "counted",
+    "given",
+    "lasting",
+    "moment",
+    "say_what_is_hidden",
+    "shown_address",
+    "trust_lines",
+]
+
+
+class Duration(click.ParamType[float]):
+    """A duration as in the configuration, like 2h or 7d; the value is in seconds."""
+
+    name = "duration"
+
+    def __init__(self, *, least: int = 0, fractions: bool = False) -> None:
+        """`least`: seconds; `fractions`: whether 0.5s is one, too, and the value a float."""
+        self._least = least
+        self._fractions = fractions
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See `click.ParamType.convert`."""
+        if isinstance(value, int | float):
+            return value
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if seconds < self._least or (seconds % 1 and not self._fractions):
+            least = f", at least {self._least}" if self._least else ""
+            self.fail(f"{value}: expected whole seconds{least}", param, ctx)
+        return seconds if self._fractions else int(seconds)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given on the command line."""
+    return {name: value for name, value in options.items() if value is not None and value is not False}
+
+
+def moment(seconds: int | None) -> str:
+    """A second since 1970 in local time; nothing for none."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}" if seconds else ""
+
+
+def lasting(seconds: int) -> str:
+    """How long something took or takes; days without minutes, hours without seconds."""
+    unit = 3600 if seconds >= DAY else 60 if seconds >= 3600 else 1
+    return format_duration(max(seconds, 0) // unit * unit)
+
+
+def counted(number: int, word: str, words: str = "") -> str:
+    """So many of something; `words`: how several are called, by default with an s."""
+    return f"{number} {word}" if number == 1 else f"{number} {words or word + 's'}"
+
+
+def say_what_is_hidden(config: Path | None, *words: str | None) -> None:
+    """Tell, after nothing was found, that a network cannot be found where addresses are redacted."""
+    if not any("/" in word for word in words if word):
+        return
+    with suppress(AskError):
+        if load_for_asking(config).settings.log.redact:
+            text = "client addresses are redacted here, so no network can be looked for: only one address"
+            click.echo(text, err=True)
+
+
+def shown_address(address: str) -> str:
+    """An envelope address as people write it."""
+    return address or "<>"
+
+
+def trust_lines(trust: Mapping[str, Any]) -> list[str]:
+    """What an origin is trusted for, in words."""
+    lines = [_standing_line(trust["standing"])] if trust["standing"] else []
+    lines += [_domain_line(row) for row in trust["domains"]]
+    lines += [f"name: {name_text(row)}" for row in trust.get("names", ())]
+    return lines or ["nothing is known of this origin beyond its records"]
+
+
+def _standing_line(standing: Mapping[str, Any]) -> str:
+    needed = standing["needed"]
+    if needed is None:
+        return "as a whole: origins need not prove themselves ([greylist] prove_origins)"
+    share = 100 * standing["returned"] // standing["resolved"] if standing["resolved"] else 0
+    figures = (
+        f"{standing['resolved']} of {needed['resolved']} deferrals resolved, {share} of {needed['percent']} "
+        f"per cent came back, from {standing['domains']} of {needed['domains']} sender domains"
+    )
+    if standing["proven"]:
+        since = standing["proven_at"]
+        return f"as a whole: proven{f' since {moment(since)}' if since else ''} ({figures})"
+    recent = sum(row[1] for row in (*standing["hours"], *standing["days"])) - standing["resolved"]
+    young = f"; {recent} more are too young or too old to count" if recent > 0 else ""
+    return f"as a whole: not proven ({figures}{young})"
+
+
+def _domain_line(row: Mapping[str, Any]) -> str:
+    needed = row["needed"]
+    passes = f"{row['passes']} of {needed} counted passes" if needed else f"{row['passes']} counted passes"
+    keys = "of several keys" if row["several_keys"] else "of one key only (two are needed)"
+    state = "trusted" if row["trusted"] else "not trusted" if needed else "trust is switched off"
+    seen = moment(row["last_seen"])
+    return f"for mail from {row['domain'] or '?'}: {state} ({passes}, {keys}; last seen {seen})"

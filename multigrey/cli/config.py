@@ -1,0 +1,110 @@
+"""`multigrey check-config` and `multigrey show-config`: what the daemon would start with."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from multigrey.clock import Clock, SystemClock
+from multigrey.config.load import Loaded, load
+from multigrey.config.show import as_json, as_toml
+from multigrey.errors import ConfigError, Problem
+
+__all__ = ["check_config", "show_config"]
+
+EXIT_CONFIG = 2
+
+_config_option = click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    help="The configuration file; by default /etc/multigrey/multigrey.toml, else multigrey/multigrey.toml "
+    "in $XDG_CONFIG_HOME (~/.config), else built-in defaults.",
+)
+
+
+@click.command()
+@_config_option
+@click.option("--json", "json_", is_flag=True, help="Write JSON: path, ok, problems and warnings.")
+@click.pass_obj
+def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) -> None:
+    """Say everything that is wrong with the configuration, plugins and lists included.
+
+    Problems and warnings go to standard error, one a line, as FILE:LINE: KEY: what is wrong and what is
+    expected; with --json they are in what is written.  Nothing is opened or changed.
+
+    Exit status: 0 when the daemon would start with it (perhaps with warnings), 2 when it would not.
+    """
+    from multigrey.config.origin_lists import outdated
+    from multigrey.daemon.assembly import check
+
+    path, warnings = config, list[str]()
+    problems: Sequence[Problem]
+    try:
+        loaded = load(config, os.environ)
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        path = loaded.path
+        problems, found = check(loaded)
+        warnings = [*map(str, loaded.warnings), *map(str, found)]
+        if not problems:
+            today = datetime.fromtimestamp((clock or SystemClock()).now(), UTC).date()
+            warnings += outdated(loaded.settings.origin, today)
+    if json_:
+        _say_as_json(path, problems, warnings)
+        sys.exit(EXIT_CONFIG if problems else 0)
+    if problems:
+        _refuse(problems)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{path or 'built-in defaults'}: ok")
+
+
+@click.command()
+@_config_option
+@click.option("--json", "json_", is_flag=True, help="Write JSON: path, settings, and the origin of each key.")
+def show_config(config: Path | None, *, json_: bool) -> None:
+    """Print the configuration in effect, each value with where it comes from.
+
+    The output is TOML that can be used as a configuration itself.
+
+    Exit status: 0, or 2 when the configuration is wrong (the problems go to standard error).
+    """
+    loaded = _load(config)
+    if json_:
+        click.echo(as_json(loaded))
+        return
+    click.echo(f"# multigrey's configuration in effect; file: {loaded.path or 'none, built-in defaults'}\n")
+    click.echo(as_toml(loaded), nl=False)
+
+
+def _load(path: Path | None) -> Loaded:
+    try:
+        return load(path, os.environ)
+    except ConfigError as error:
+        _refuse(error.problems)
+
+
+def _refuse(problems: Sequence[Problem]) -> NoReturn:
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    sys.exit(EXIT_CONFIG)
+
+
+def _say_as_json(path: Path | None, problems: Sequence[Problem], warnings: Sequence[str]) -> None:
+    told = {
+        "path": None if path is None else str(path),
+        "ok": not problems,
+        "problems": [asdict(problem) for problem in problems],
+        "warnings": list(warnings),
+    }
+    click.echo(json.dumps(told, indent=2))

@@ -1,0 +1,361 @@
+"""`multigrey whitelist add`, `remove`, `review`: changes to list files, at one stroke, comments kept.
+
+Files are changed here, with the rights of whoever asks: the daemon can't write its configuration.  Then
+it is asked to read its lists again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from multigrey.cli.client import EXIT_CONFIG, EXIT_NO, EXIT_NO_DAEMON, AskError, ask, common_options, show
+from multigrey.cli.common import Duration
+from multigrey.clock import Clock, SystemClock
+from multigrey.config.load import load
+from multigrey.errors import ConfigError, Problem
+from multigrey.text import printable
+from multigrey.whitelists.coverage import covered
+from multigrey.whitelists.edit import Edited, Value, entry_at, rewrite, with_entry, with_review, without_entry
+from multigrey.whitelists.entry import ListedEntry
+from multigrey.whitelists.list_source import SOURCE
+from multigrey.whitelists.toml_entry import MATCH_KEYS, ListEntry, conditions_of
+from multigrey.whitelists.toml_file import list_files, read_text, understood
+
+__all__ = ["add", "remove", "review"]
+
+_OWN_FILE = "local.toml"
+"""Where additions go when the configured list is a directory."""
+
+
+class Day(click.ParamType[date]):
+    """A day, as lists hold it."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """See `click.ParamType.convert`."""
+        try:
+            return value if isinstance(value, date) else date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no date such as 2027-01-31", param, ctx)
+
+
+class Moment(click.ParamType[date]):
+    """A day, or a moment with its offset from UTC, as lists hold them."""
+
+    name = "date or time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """See `click.ParamType.convert`."""
+        if isinstance(value, date):
+            return value
+        try:
+            return (
+                date.fromisoformat(value)
+                if len(value) <= 10
+                else datetime.fromisoformat(value).astimezone(UTC)
+            )
+        except ValueError:
+            self.fail(
+                f"{value!r} is no date such as 2027-01-31 or time such as 2027-01-31T18:00Z", param, ctx
+            )
+
+
+def _match_options(command: Any) -> Any:
+    for key in reversed(MATCH_KEYS):
+        text = ListEntry.model_fields[key].description or ""
+        option = click.option(f"--{key.replace('_', '-')}", metavar="VALUE", help=_first(text))
+        command = option(command)
+    return command
+
+
+def _first(text: str) -> str:
+    """The first sentence."""
+    return text.partition(".  ")[0].rstrip(".") + "."
+
+
+_file_option = click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The list file; by default the one of the configuration (local.toml, where that is a directory).",
+)
+_reload_option = click.option(
+    "--no-reload", is_flag=True, help="Do not ask the daemon to read its lists again."
+)
+
+
+# --- add -------------------------------------------------------------------------------------------
+
+
+@click.command("add")
+@_match_options
+@click.option("--owner", help="Who answers for the entry; by default the owner of the list.")
+@click.option("--reason", help="Why this mail must not be delayed.")
+@click.option("--ticket", help="Where it was asked for.")
+@click.option("--review-by", type=Day(), metavar="DATE", help="The day by which somebody looks at it again.")
+@click.option(
+    "--for", "seconds", type=Duration(), help="How long it holds, such as 2h; then it ends by itself."
+)
+@click.option(
+    "--until",
+    type=Moment(),
+    metavar="DATE|TIME",
+    help="The last day it holds (in UTC), or the moment it ends.",
+)
+@_file_option
+@_reload_option
+@common_options
+@click.pass_obj
+def add(
+    clock: Clock | None,
+    /,
+    config: Path | None,
+    file: Path | None,
+    seconds: int | None,
+    until: date | None,
+    *,
+    no_reload: bool,
+    json_: bool,
+    **options: Any,
+) -> None:
+    """Add an entry to a whitelist: what has all of the given properties is not delayed.
+
+    The file is checked as a whole before it is replaced; its comments, mode and owner stay.  What is added
+    stands at its end, with the day of today.  Then the daemon reads its lists again.
+
+    Exit status: 0 when done, 1 when the daemon refuses what it read, 2 when the entry or the list is wrong
+    or cannot be changed, 4 when the daemon may not be asked.
+    """
+    values: dict[str, Value] = {key: value for key, value in options.items() if value is not None}
+    if not values.keys() & {*MATCH_KEYS}:
+        raise click.UsageError(f"expected at least one of {', '.join(_option(key) for key in MATCH_KEYS)}")
+    if seconds is not None and until is not None:
+        raise click.UsageError("--for and --until exclude each other")
+    now = datetime.fromtimestamp((clock or SystemClock()).now(), UTC)
+    values["added"] = now.date()
+    if seconds is not None:
+        values["expires"] = now + timedelta(seconds=seconds)
+    elif until is not None:
+        values["expires"] = until
+    try:
+        path, owner = _target(config, file)
+        edited = rewrite(path, lambda text: with_entry(path, text, values, owner), create=True)
+        by = _covered_by(path, edited)
+    except ConfigError as error:
+        _refuse(error.problems)
+    told = {"changed": "added", **_entry_row(edited.entry), "covered_by": by}
+    _finish(told, config, no_reload=no_reload, json_=json_)
+
+
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _covered_by(path: Path, edited: Edited) -> str | None:
+    """Where an entry of the same file stands that lets all this mail pass anyway."""
+    entries = [entry for entry in understood(path, edited.text).entries if entry.enabled]
+    for found in covered(entries):
+        if found.entry.line == edited.entry.line:
+            return f"{found.by.path}:{found.by.line}"
+    return None
+
+
+def _target(config: Path | None, file: Path | None) -> tuple[Path, str]:
+    """The file that additions go to, and who answers for it.  Raises ConfigError."""
+    tables = [table for table in load(config, os.environ).settings.whitelist if table.source == SOURCE]
+    if file is not None:
+        path = file.absolute()
+        owners = [table.owner for table in tables if table.path in {path, path.parent}]
+        return path, (owners[0] if owners else None) or ""
+    if len(tables) != 1 or tables[0].path is None:
+        what = "there is no [[whitelist]] of source list" if not tables else "there are several lists"
+        raise ConfigError([Problem("", None, "whitelist", f"{what}; say which --file is meant")])
+    path = tables[0].path
+    return (path / _OWN_FILE if path.is_dir() else path), tables[0].owner or ""
+
+
+# --- remove, review --------------------------------------------------------------------------------
+
+
+@click.command("remove")
+@click.argument("place", metavar="[FILE:LINE]", required=False)
+@_match_options
+@_file_option
+@click.option("--comments", is_flag=True, help="Remove the comment lines directly above the entry too.")
+@_reload_option
+@common_options
+def remove(
+    place: str | None,
+    config: Path | None,
+    file: Path | None,
+    *,
+    comments: bool,
+    no_reload: bool,
+    json_: bool,
+    **options: Any,
+) -> None:
+    """Remove an entry from a whitelist: the one at FILE:LINE, or the one that asks for exactly this.
+
+    FILE:LINE is what the log and every other command show; FILE may be the name of a configured list
+    alone.  Comments directly above stay unless --comments is given.
+
+    Exit status: 0 when done, 1 when there is no such entry or the daemon refuses what it read, 2 when the
+    list is wrong or cannot be changed, 4 when the daemon may not be asked.
+    """
+    wanted = {key: value for key, value in options.items() if value is not None}
+    if bool(place) is bool(wanted):
+        raise click.UsageError("expected either FILE:LINE, or what the entry asks for (--client ...)")
+    try:
+        if place:
+            path, line = _place(config, place)
+        else:
+            path, line = _find(_files(config, file), wanted)
+        edited = rewrite(
+            path,
+            lambda text: without_entry(path, text, entry_at(path, text, line), comments=comments),
+        )
+    except ConfigError as error:
+        _refuse(error.problems)
+    told = {"changed": "removed", **_entry_row(edited.entry)}
+    _finish(told, config, no_reload=no_reload, json_=json_)
+
+
+@click.command("review")
+@click.argument("place", metavar="FILE:LINE")
+@click.option(
+    "--until", type=Day(), metavar="DATE", required=True, help="The day by which somebody looks again."
+)
+@_reload_option
+@common_options
+def review(place: str, until: date, config: Path | None, *, no_reload: bool, json_: bool) -> None:
+    """Note that the entry at FILE:LINE was looked at and is needed: review_by becomes DATE.
+
+    Exit status: 0 when done, 1 when there is no such entry or the daemon refuses what it read, 2 when the
+    list is wrong or cannot be changed, 4 when the daemon may not be asked.
+    """
+    try:
+        path, line = _place(config, place)
+        edited = rewrite(path, lambda text: with_review(path, text, entry_at(path, text, line), until))
+    except ConfigError as error:
+        _refuse(error.problems)
+    told = {"changed": "reviewed", **_entry_row(edited.entry)}
+    _finish(told, config, no_reload=no_reload, json_=json_)
+
+
+def _files(config: Path | None, file: Path | None) -> list[Path]:
+    """The list files that may be meant.  Raises ConfigError."""
+    if file is not None:
+        return [file.absolute()]
+    tables = load(config, os.environ).settings.whitelist
+    return [
+        each
+        for table in tables
+        if table.source == SOURCE and table.path is not None
+        for each in list_files(table.path)
+    ]
+
+
+def _place(config: Path | None, place: str) -> tuple[Path, int]:
+    """A file and a line.  Raises ConfigError, also when no entry stands there."""
+    name, _, number = place.rpartition(":")
+    if not name or not number.isascii() or not number.isdigit():
+        raise click.UsageError(f"{place!r}: expected FILE:LINE")
+    path = Path(name)
+    if "/" not in name and not path.exists():
+        found = [file for file in _files(config, None) if file.name == name]
+        if len(found) > 1:
+            raise click.UsageError(f"{name!r} may be {' or '.join(map(str, found))}")
+        path = found[0] if found else path
+    path = path.absolute()
+    try:
+        text = read_text(path)
+        understood(path, text)
+    except ConfigError as error:
+        _refuse(error.problems)
+    try:
+        entry_at(path, text, int(number))
+    except ConfigError as error:
+        _refuse(error.problems, EXIT_NO)
+    return path, int(number)
+
+
+def _find(files: Sequence[Path], wanted: Mapping[str, Any]) -> tuple[Path, int]:
+    """The one entry that asks for exactly this.  Raises ConfigError."""
+    probe = ListEntry.model_validate({**wanted, "reason": "-"}) if _is_valid(wanted) else None
+    found = [
+        (path, entry.line or 0)
+        for path in files
+        for entry in understood(path, read_text(path)).entries
+        if probe is not None and {*entry.conditions} == {*conditions_of(probe)}
+    ]
+    if not found:
+        _refuse([Problem("", None, "whitelist", "no entry asks for exactly this")], EXIT_NO)
+    if len(found) > 1:
+        places = ", ".join(f"{path}:{line}" for path, line in found)
+        _refuse([Problem("", None, "whitelist", f"several entries do: {places}; say which")], EXIT_NO)
+    return found[0]
+
+
+def _is_valid(wanted: Mapping[str, Any]) -> bool:
+    """Whether these values can stand in an entry.  Raises ConfigError when they cannot."""
+    with_entry(Path("command line"), "", dict(wanted))
+    return True
+
+
+# --- the end ---------------------------------------------------------------------------------------
+
+
+def _entry_row(entry: ListedEntry) -> dict[str, Any]:
+    return {
+        "file": str(entry.path),
+        "line": entry.line,
+        "entry": entry.text,
+        "owner": entry.owner or None,
+        "expires": None if entry.expires is None else entry.expires.isoformat(),
+        "review_by": None if entry.review_by is None else entry.review_by.isoformat(),
+    }
+
+
+def _finish(told: dict[str, Any], config: Path | None, *, no_reload: bool, json_: bool) -> None:
+    """Have the daemon read its lists, and say what was done."""
+    code = 0
+    told["reloaded"], told["trouble"] = False, None
+    if not no_reload:
+        try:
+            ask(config, "reload", {})
+            told["reloaded"] = True
+        except AskError as error:
+            told["trouble"] = error.message
+            code = 0 if error.exit_code == EXIT_NO_DAEMON else error.exit_code
+    show(told, json_, lambda console, result: _render(console, result, is_running=code != 0))
+    if code:
+        sys.exit(code)
+
+
+def _render(console: Any, result: Mapping[str, Any], *, is_running: bool) -> None:
+    place = f"{result['file']}:{result['line']}"
+    extra = [f"{name} {result[name]}" for name in ("owner", "expires", "review_by") if result[name]]
+    more = f" ({', '.join(extra)})" if extra else ""
+    console.print(printable(f"{result['changed']} {place}: {result['entry']}{more}"), soft_wrap=True)
+    if result.get("covered_by"):
+        line = f"note: {result['covered_by']} lets all of this pass anyway"
+        console.print(printable(line), soft_wrap=True)
+    if result["reloaded"]:
+        console.print("the daemon has read its lists again")
+    elif result["trouble"]:
+        before = "the daemon did not take it over: " if is_running else "not in use yet: "
+        console.print(printable(before + result["trouble"]), soft_wrap=True)
+
+
+def _refuse(problems: Sequence[Problem], code: int = EXIT_CONFIG) -> NoReturn:
+    for problem in problems:
+        where = str(problem) if problem.file else f"{problem.key}: {problem.message}"
+        click.echo(printable(where), err=True)
+    sys.exit(code)

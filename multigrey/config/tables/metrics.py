@@ -1,0 +1,57 @@
+"""`[metrics]`: where figures can be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from multigrey.config.tables.table import ConfigTable, Conflict, conflicts
+from multigrey.config.values.types import EndpointText, Network, TcpEndpoint
+
+__all__ = ["Metrics"]
+
+
+class Metrics(ConfigTable):
+    """`[metrics]`: figures for Prometheus and checks for supervisors, over HTTP; see multigrey-metrics(7)."""
+
+    address: EndpointText | None = Field(
+        default=None,
+        description="Where to listen, as in tcp:127.0.0.1:9710, for /metrics, /healthz and /readyz; without "
+        "it nothing listens and nothing is counted.  Needs the extra metrics (multigrey[metrics], or the "
+        "package prometheus-client).  A change needs a restart.",
+    )
+    allow_from: tuple[Network, ...] = Field(
+        default=(),
+        description='Networks whose hosts may connect, as in ["192.0.2.0/28"]; others are disconnected at '
+        "once.  Needed as soon as the address can be reached from another host: what is told there is not "
+        "encrypted and asks for no password.",
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _check_address(cls, address: object) -> object:
+        if address is None:
+            return None
+        if not isinstance(address, TcpEndpoint):
+            raise ValueError(f'{address}: expected a TCP endpoint, as in "tcp:127.0.0.1:9710"')  # noqa: TRY004  (pydantic collects ValueError)
+        if find_spec("prometheus_client") is None:
+            raise ValueError(
+                'needs the extra "metrics", which is not installed: pip install "multigrey[metrics]"'
+            )
+        return address
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        conflicts(self._problems())
+        return self
+
+    def _problems(self) -> Iterable[Conflict]:
+        if isinstance(self.address, TcpEndpoint) and not self.address.loopback and not self.allow_from:
+            message = (
+                f"{self.address} can be reached from other hosts; expected allow_from beside it, naming who "
+                'may fetch figures, as in ["192.0.2.0/28"]'
+            )
+            yield ("address",), message

@@ -1,0 +1,123 @@
+"""An attempt as options tell it, for everything that judges one without a mail server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from multigrey.control.operations.operation import OperationError
+from multigrey.errors import AddressError
+from multigrey.events.pasted_line import LONGEST, PastedLine, find_attempt
+from multigrey.identity.addresses import parse_client_address
+from multigrey.model import Attempt, Stage
+
+__all__ = ["MOST_ATTRIBUTES", "PARTS", "attempt_as_json", "attempt_of", "pasted"]
+
+PARTS = (
+    *("client_address", "client_name", "helo", "sender", "recipient"),
+    *("listener", "message", "authenticated", "raw", "stage"),
+)
+"""The names of what options tell of an attempt; all texts.  And `attributes`, a mapping of texts."""
+MOST_ATTRIBUTES = 100
+_LONGEST = 4_096
+
+
+def attempt_of(told: Mapping[str, Any]) -> Attempt:
+    """The attempt these options tell.  Raises OperationError.
+
+    Without a HELO the client is taken to have said its verified name; `sender` "<>" is the null sender.
+    A client name is taken as verified, because nobody is asked.
+    """
+    parts = {name: _text(told, name) for name in PARTS}
+    unknown = sorted(told.keys() - {*PARTS, "attributes"})
+    if unknown:
+        raise OperationError(f"an attempt has no {unknown[0]!r}; it has {', '.join(PARTS)} and attributes")
+    raw = parts["raw"] or ""
+    if not raw:
+        for needed in ("sender", "recipient"):
+            if parts[needed] is None:
+                raise OperationError(f"the {needed} is missing (the null sender is written <>)")
+    name = parts["client_name"]
+    sender = parts["sender"] or ""
+    helo = parts["helo"]
+    return Attempt(
+        listener=parts["listener"] or "",
+        client_address=_address(parts["client_address"] or ""),
+        client_name=None if name in {None, "", "unknown"} else name,
+        helo=(name or "") if helo is None else helo,
+        sender="" if sender == "<>" else sender,
+        recipient=parts["recipient"] or "",
+        stage=_stage(parts["stage"] or Stage.RCPT.value),
+        message=parts["message"] or "",
+        authenticated=parts["authenticated"] or "",
+        raw=raw,
+        attributes=_attributes(told.get("attributes")),
+    )
+
+
+def attempt_as_json(attempt: Attempt) -> dict[str, Any]:
+    """What `attempt_of` would make the same attempt of; what is not known is null."""
+    address = attempt.client_address
+    return {
+        "client_address": None if address is None else str(address),
+        "client_name": attempt.client_name,
+        "helo": attempt.helo,
+        "sender": attempt.sender or "<>",
+        "recipient": attempt.recipient,
+        "listener": attempt.listener,
+        "message": attempt.message,
+        "authenticated": attempt.authenticated,
+        "raw": attempt.raw,
+        "stage": attempt.stage.value,
+        "attributes": dict(attempt.attributes),
+    }
+
+
+def pasted(text: Any) -> PastedLine:
+    """What a pasted line of a mail log tells.  Raises OperationError."""
+    if not isinstance(text, str):
+        raise OperationError("a log line is text")
+    if len(text) > LONGEST:
+        raise OperationError(f"that is more than {LONGEST} characters; paste the lines of one message")
+    found = find_attempt(text)
+    if found is None:
+        raise OperationError(
+            "no attempt can be made out in this; expected a line of Postfix (reject: RCPT from ..., or the "
+            "client=, from= and to= lines of one message), of Exim (H=... F=<...> rejected RCPT, or <= with "
+            "log_selector +received_recipients), or of multigrey itself"
+        )
+    return found
+
+
+def _text(told: Mapping[str, Any], name: str) -> str | None:
+    value = told.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > _LONGEST or "\n" in value:
+        raise OperationError(f"{name} must be one line of text, of up to {_LONGEST} characters")
+    return value
+
+
+def _address(text: str) -> Any:
+    try:
+        return parse_client_address(text)
+    except AddressError as error:
+        raise OperationError(f"client_address: {error}") from None
+
+
+def _stage(text: str) -> Stage:
+    try:
+        return Stage(text)
+    except ValueError:
+        raise OperationError(f"stage {text[:20]!a} is neither rcpt nor data") from None
+
+
+def _attributes(told: Any) -> Mapping[str, str]:
+    if told is None:
+        return {}
+    if not isinstance(told, Mapping) or len(told) > MOST_ATTRIBUTES:
+        raise OperationError(f"attributes must be up to {MOST_ATTRIBUTES} names with texts")
+    for name, value in told.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise OperationError("attributes must be names with texts")
+    return dict(told)

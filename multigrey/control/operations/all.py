@@ -1,0 +1,49 @@
+"""Every operation there is: the modules below each bring some."""
+
+from __future__ import annotations
+
+from multigrey.control.operations import (
+    explain,
+    export,
+    growth,
+    history,
+    mode,
+    origins,
+    records,
+    report,
+    status,
+    store,
+    waiting,
+    watch,
+    whitelist,
+)
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import Operations
+
+__all__ = ["all_operations"]
+
+_MODULES = (
+    status,
+    store,
+    watch,
+    export,
+    records,
+    origins,
+    history,
+    mode,
+    explain,
+    whitelist,
+    report,
+    growth,
+    waiting,
+    # one line for each module with `operations(parts)`
+)
+
+
+def all_operations(parts: Parts) -> Operations:
+    """Everything that can be asked of these parts."""
+    found = Operations()
+    for module in _MODULES:
+        for operation in module.operations(parts):
+            found.add(operation)
+    return found

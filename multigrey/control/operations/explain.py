@@ -1,0 +1,161 @@
+"""`explain`, `rule-list`, `rule-test`: why an attempt is judged as it is.
+
+explain     {"id": ID} or {"attempt": {...}} or {"line": TEXT}; with "ask": true slow sources are asked
+rule-test   {"attempt": {...}}; the rules alone
+rule-list   {}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from multigrey.config.settings import Settings
+from multigrey.config.values.when import Conditions, Group, Test, conditions_text
+from multigrey.control.attempt_options import PARTS, attempt_as_json, attempt_of, pasted
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import Level, Operation, OperationError, Options, Result
+from multigrey.engine.explain import explain
+from multigrey.errors import StoreError
+from multigrey.model import Attempt
+from multigrey.text import printable
+
+__all__ = ["operations"]
+
+_MOST_ID = 64
+_SETTINGS = ("delay", "unnamed_delay", "retry_window", "key", "text", "code")
+
+
+def operations(parts: Parts) -> Iterable[Operation]:
+    """The operations of this module."""
+    yield Operation("explain", Level.READ, answer=lambda options: _explain(parts, options), offline=True)
+    yield Operation("rule-test", Level.READ, answer=lambda options: _rule_test(parts, options), offline=True)
+    yield Operation("rule-list", Level.READ, answer=lambda _: _rule_list(parts), offline=True)
+
+
+# --- explain ---------------------------------------------------------------------------------------
+
+
+async def _explain(parts: Parts, options: Options) -> Result:
+    ask = options.get("ask", False)
+    if not isinstance(ask, bool):
+        raise OperationError("ask must be true or false")
+    attempt, then, read = await _wanted(parts, options)
+    listens = {listen.name: listen.on_error for listen in parts.settings().listen}
+    explained = await explain(parts.engine, attempt, ask=ask, on_error=listens.get(attempt.listener, "pass"))
+    return {"attempt": attempt_as_json(attempt), "read": read, "then": then, **explained.as_json()}
+
+
+async def _wanted(parts: Parts, options: Options) -> tuple[Attempt, Any, str | None]:
+    """The attempt, what was decided of it, and in whose log it was found."""
+    given = [name for name in ("id", "attempt", "line") if options.get(name) is not None]
+    if len(given) != 1:
+        raise OperationError("expected one of: the id of a decision, an attempt, a line of a mail log")
+    told = options[given[0]]
+    if given == ["attempt"]:
+        if not isinstance(told, Mapping):
+            raise OperationError("an attempt is a mapping")
+        return attempt_of(told), None, None
+    if given == ["line"]:
+        found = pasted(told)
+        then = await _decision(parts, found.id, must=False) if found.id else None
+        if then is not None:
+            return attempt_of(_parts_of(then)), then, found.program
+        return attempt_of(found.fields), None, found.program
+    if not isinstance(told, str) or not 0 < len(told) <= _MOST_ID:
+        raise OperationError("the id of a decision is a short text")
+    then = await _decision(parts, told, must=True)
+    assert then is not None
+    return attempt_of(_parts_of(then)), then, None
+
+
+async def _decision(parts: Parts, decision_id: str, *, must: bool) -> Mapping[str, Any] | None:
+    """What was decided under an id; None is only for those who need not know (not `must`)."""
+    why = "it is not known, or known no longer"
+    found = None
+    if parts.decisions is None:
+        why = "decisions are not remembered here"
+    else:
+        try:
+            found = await parts.decisions.find(decision_id)
+        except StoreError as error:
+            why = str(error)
+    if found is None and must:
+        shown = printable(decision_id)
+        raise OperationError(
+            f"decision {shown}: {why}; paste its log line (--line), or tell the attempt itself"
+        )
+    return found
+
+
+def _parts_of(decision: Mapping[str, Any]) -> dict[str, Any]:
+    """What a remembered decision tells of its attempt; it may stand by itself or below `attempt`."""
+    inner = decision.get("attempt")
+    told = inner if isinstance(inner, Mapping) else decision
+    found = {name: told[name] for name in PARTS if isinstance(told.get(name), str)}
+    if isinstance(told.get("attributes"), Mapping):
+        found["attributes"] = told["attributes"]
+    if not found.get("raw"):
+        found.setdefault("sender", "")
+    return found
+
+
+# --- rules -----------------------------------------------------------------------------------------
+
+
+async def _rule_test(parts: Parts, options: Options) -> Result:
+    told = options.get("attempt")
+    if not isinstance(told, Mapping):
+        raise OperationError("an attempt is expected")
+    attempt = attempt_of(told)
+    setup, now = parts.engine.setup, parts.clock.now()
+    origin = setup.origin_of(attempt, setup.network(attempt))
+    provider = setup.provider_of(attempt)
+    rows = setup.rules.explained(attempt, origin, provider, now, None)
+    first = next((index for index, row in enumerate(rows) if row.truth), None)
+    actions = {rule["rule"]: rule["action"] for rule in _rules(parts.settings())}
+    return {
+        "time": now,
+        "attempt": attempt_as_json(attempt),
+        "origin": {"text": origin.text, "named": origin.named},
+        "matches": None if first is None else rows[first].rule,
+        "rules": [
+            {
+                "rule": row.rule,
+                "action": actions.get(row.rule),
+                "truth": row.truth,
+                "because": list(row.because),
+                "decides": index == first,
+            }
+            for index, row in enumerate(rows)
+        ],
+    }
+
+
+async def _rule_list(parts: Parts) -> Result:
+    return {"rules": [*_rules(parts.settings())]}
+
+
+def _rules(settings: Settings) -> Iterator[dict[str, Any]]:
+    for rule in settings.rule:
+        conditions = [] if rule.when is None else [*_texts(rule.when)]
+        conditions += [f'trait = "{name}"' for name in rule.traits or ()]
+        changed = {name: getattr(rule, name) for name in _SETTINGS if getattr(rule, name) is not None}
+        if "key" in changed:
+            changed["key"] = list(changed["key"])
+        yield {"rule": rule.name, "action": rule.action, "conditions": conditions, "settings": changed}
+
+
+def _texts(conditions: Conditions) -> Iterator[str]:
+    """Each condition of a table as people read it."""
+    for part in conditions.parts:
+        if isinstance(part, Test):
+            yield conditions_text(part)
+        else:
+            yield _group_text(part)
+
+
+def _group_text(group: Group) -> str:
+    tables = [" and ".join(_texts(each)) for each in group.parts]
+    between = " and " if group.word == "all" else " or "
+    return f"{group.word} ({between.join(tables)})"

@@ -1,0 +1,416 @@
+"""Records: what is known of senders, listed, shown, forgotten and let in.
+
+A record lies in the store under several keys.  Every walk goes through the store in slices and gives way
+in between; `forget` and `pass` judge each row again in the moment they write it.  Results:
+
+    records.list    {"records": [...]} any number of times, then {"time", "found", "more"}
+    records.show    {"time", "record", "keys", "trust"}; {"marked": true} where a mark stands for it
+    records.forget  {"records", "keys", "trust", "marks", "decisions", "dry_run"}
+    records.pass    {"records", "keys", "dry_run"}
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from multigrey.codec import decode_record, encode_record
+from multigrey.contracts import LocalStore
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.origins import trust_keys, trust_shown
+from multigrey.control.record_selection import (
+    CHOICES,
+    HISTORY_WORDS,
+    Choice,
+    attempt_of,
+    keys_of,
+    origin_of,
+    read_limit,
+    shown,
+)
+from multigrey.errors import AddressError, CodecError
+from multigrey.greylist.marks import count
+from multigrey.greylist.record_choice import keep_until, speaking_record
+from multigrey.identity.addresses import parse_client_address
+from multigrey.model import Attempt, Change, Entry, Key, Origin, Record, Table
+from multigrey.stores.walk import SLICE, Row, rows_of
+
+__all__ = ["operations"]
+
+logger = logging.getLogger(__name__)
+
+_TOGETHER = 100
+"""Records in one message."""
+_USUAL = 1_000
+_WHOLE_KEY = 32
+"""Hexadecimal digits."""
+_COUNTED = 200_000
+"""Records told apart while counting; beyond that each key counts."""
+
+_TRUSTED = frozenset({"sender", "client", "origin"})
+"""What is trusted; a recipient has no part in it."""
+
+Puts = dict[Key, Entry | None]
+
+
+def operations(parts: Parts) -> Iterable[Operation]:
+    """`records.list`, `records.show`, `records.forget` and `records.pass`."""
+    yield Operation("records.list", Level.READ, stream=lambda o: _list(parts, o), offline=True)
+    yield Operation("records.show", Level.READ, answer=lambda o: _show(parts, o), offline=True)
+    yield Operation("records.forget", Level.ADMIN, answer=lambda o: _forget(parts, o), offline=True)
+    yield Operation("records.pass", Level.ADMIN, answer=lambda o: _pass(parts, o), offline=True)
+
+
+# --- list and show ----------------------------------------------------------------------------------
+
+
+async def _list(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
+    limit = read_limit(options, _USUAL)
+    every_key = _flag(options, "every_key")
+    choice = Choice.of(parts, _without(options, "limit", "every_key"))
+    found, unkeyed = 0, set[int]()
+    waiting: list[Mapping[str, Any]] = []
+    async with aclosing(rows_of(parts.engine.store)) as slices:
+        async for rows in slices:
+            for digest, record in rows:
+                if not choice.fits(digest, record):
+                    continue
+                if not every_key and not await _speaks(parts, digest, record, unkeyed):
+                    continue
+                found += 1
+                if found > limit:
+                    break
+                waiting.append(shown(parts, digest, record))
+            while len(waiting) >= _TOGETHER or (waiting and found > limit):
+                yield {"records": waiting[:_TOGETHER]}
+                del waiting[:_TOGETHER]
+            if found > limit:
+                break
+    if waiting:
+        yield {"records": waiting}
+    yield {"time": parts.clock.now(), "found": min(found, limit), "more": found > limit}
+
+
+async def _speaks(parts: Parts, digest: bytes, record: Record, unkeyed: set[int]) -> bool:
+    """Whether this is the row by which a record is listed: the first of its keys that holds it.
+
+    `unkeyed`: those listed of which no key can be told; of them the first row that comes is taken.
+    """
+    if not keys_of(parts, record):
+        known = hash(_identity(record))
+        if known in unkeyed:
+            return False
+        if len(unkeyed) < _COUNTED:
+            unkeyed.add(known)
+        return True
+    same = await _same(parts, record)
+    return not same or same[0][0] == digest
+
+
+async def _same(parts: Parts, record: Record) -> list[Row]:
+    """A record as it lies under the keys that can be told: an older state of it may lie under some."""
+    keys = keys_of(parts, record)
+    found: list[Row] = []
+    for key, value in zip(keys, await parts.engine.store.read(keys), strict=True):
+        if value is not None:
+            with suppress(CodecError):
+                found.append((key[1], decode_record(value)))
+    return [(digest, other) for digest, other in found if _identity(other) == _identity(record)]
+
+
+def _identity(record: Record) -> tuple[int, str, str, str]:
+    return record.first_seen, record.client, record.sender, record.recipient
+
+
+async def _show(parts: Parts, options: Options) -> Result:
+    if "key" in options:
+        return await _show_key(parts, options)
+    unknown = options.keys() - set(_ATTEMPT) - {BY}
+    if unknown:
+        raise OperationError(f"there is no option {min(unknown)!r}")
+    attempt = _attempt(options)
+    pending = parts.engine.pending(attempt)
+    told = dict(await _shown_keys(parts, pending.keys, attempt))
+    question = parts.engine.question(pending)
+    found = question.speaking(await parts.engine.store.read(question.keys))
+    if told["record"] is None and found is not None:
+        told["record"] = shown(parts, pending.keys[0][1], found)
+        told["marked"] = True
+    return told
+
+
+async def _show_key(parts: Parts, options: Options) -> Result:
+    choice = Choice.of(parts, _without(options))
+    if len(choice.key) == _WHOLE_KEY:
+        own = (Table.RECORD, bytes.fromhex(choice.key))
+        (value,) = await parts.engine.store.read([own])
+        record = None if value is None else decode_record(value)
+        if record is None or not choice.fits(own[1], record):
+            raise OperationError("no record has such a key")
+        return await _shown_with(parts, own, record)
+    async with aclosing(rows_of(parts.engine.store)) as slices:
+        async for rows in slices:
+            for digest, record in rows:
+                if choice.fits(digest, record):
+                    return await _shown_with(parts, (Table.RECORD, digest), record)
+    raise OperationError("no record has such a key")
+
+
+async def _shown_with(parts: Parts, own: Key, record: Record) -> Result:
+    """A record that lies under `own`, and its other keys."""
+    keys = keys_of(parts, record)
+    return await _shown_keys(parts, keys if own in keys else (own, *keys), attempt_of(record))
+
+
+async def _shown_keys(parts: Parts, keys: Sequence[Key], attempt: Attempt | None) -> Result:
+    engine = parts.engine
+    values = await engine.store.read(keys)
+    records = [None if value is None else decode_record(value) for value in values]
+    origin = None if attempt is None else engine.pending(attempt).origin
+    first = next((record for record in records if record is not None), None)
+    if first is not None and first.origin:
+        origin = origin_of(first)
+    told: dict[str, Any] = {"time": parts.clock.now(), "record": None, "keys": [], "trust": None}
+    for key, record in zip(keys, records, strict=True):
+        row = None if record is None else shown(parts, key[1], record)
+        told["keys"].append({"key": key[1].hex(), "record": row})
+    if origin is None:
+        origin = Origin("", named=False)
+    elif attempt is not None:
+        told["trust"] = await trust_shown(parts, origin, attempt)
+    found = speaking_record(engine.setup.policy_for(origin, None), parts.clock.now(), records)
+    if found is not None:
+        told["record"] = shown(parts, keys[0][1], found)
+    return told
+
+
+# --- forget and pass --------------------------------------------------------------------------------
+
+
+async def _forget(parts: Parts, options: Options) -> Result:
+    dry_run, scrub = _flag(options, "dry_run"), _flag(options, "scrub")
+    asked, everything = _without(options, "all", "dry_run", "scrub"), _flag(options, "all")
+    choice = _some(parts, asked, everything=everything)
+    trust: set[Key] = set()
+    told = await _change(parts, choice, _nothing, dry_run=dry_run, trust=trust)
+    if everything:
+        told["trust"] = await _forget_all_trust(parts, dry_run=dry_run)
+    else:
+        told["trust"] = await _forget_trust(parts, trust if asked.keys() & _TRUSTED else (), dry_run=dry_run)
+    told["marks"] = await _forget_marks(parts, asked, dry_run=dry_run, everything=everything)
+    told["decisions"] = None
+    if not dry_run:
+        told["decisions"] = await _forget_decisions(parts, asked)
+        if scrub:
+            await _scrub(parts)
+        logger.info("records forgotten, as asked by %s: %s", options.get(BY, "somebody"), _counts(told))
+    return told
+
+
+async def _pass(parts: Parts, options: Options) -> Result:
+    dry_run = _flag(options, "dry_run")
+    choice = _some(parts, _without(options, "dry_run"))
+    now, setup = parts.clock.now(), parts.engine.setup
+
+    def known(record: Record) -> Entry | None:
+        passed = replace(record, last_seen=now, passed_at=now, passes=0)
+        return Entry(encode_record(passed), keep_until(setup.policy_for(origin_of(record), None), passed))
+
+    choice = replace(choice, unpassed=True)
+    told = await _change(parts, choice, known, dry_run=dry_run, only=partial(_has_never_passed, parts))
+    if not dry_run:
+        logger.info("records let in, as asked by %s: %s", options.get(BY, "somebody"), _counts(told))
+    return told
+
+
+async def _change(
+    parts: Parts,
+    choice: Choice,
+    new: Callable[[Record], Entry | None],
+    *,
+    dry_run: bool,
+    trust: set[Key] | None = None,
+    only: Callable[[Record], Awaitable[bool]] | None = None,
+) -> dict[str, Any]:
+    """Write `new` over every row that is chosen; counts rows, and records as far as they differ."""
+    number, told_apart = 0, set[int]()
+    async with aclosing(rows_of(parts.engine.store)) as slices:
+        async for rows in slices:
+            chosen = [(digest, record) for digest, record in rows if choice.fits(digest, record)]
+            if only is not None:
+                chosen = [(digest, record) for digest, record in chosen if await only(record)]
+            keys = tuple((Table.RECORD, digest) for digest, _ in chosen)
+            if keys and not dry_run:
+                number += await parts.engine.store.apply(keys, partial(_rewritten, keys, choice, new))
+            else:
+                number += len(keys)
+            for _, record in chosen:
+                if len(told_apart) < _COUNTED:
+                    told_apart.add(hash(_identity(record)))
+                if trust is not None:
+                    trust.update(trust_keys(parts, record))
+    return {"records": len(told_apart), "keys": number, "dry_run": dry_run}
+
+
+async def _has_never_passed(parts: Parts, record: Record) -> bool:
+    """Under none of its keys: a sender that came back from elsewhere is known already."""
+    return not any(other.passed_at for _, other in await _same(parts, record))
+
+
+def _rewritten(
+    keys: Sequence[Key],
+    choice: Choice,
+    new: Callable[[Record], Entry | None],
+    values: Sequence[bytes | None],
+) -> Change[int]:
+    """Judged on what is there now: a sender may have come back since the row was read."""
+    puts: Puts = {}
+    for key, value in zip(keys, values, strict=True):
+        if value is not None:
+            record = decode_record(value)
+            if choice.fits(key[1], record):
+                puts[key] = new(record)
+    return Change(len(puts), puts, durable=True)
+
+
+def _nothing(record: Record) -> None:
+    """What is written over a record that is forgotten."""
+    del record
+
+
+async def _forget_trust(parts: Parts, keys: Iterable[Key], *, dry_run: bool) -> int:
+    """Delete what is known of (origin, sender domain); of an origin as a whole it stays."""
+    ordered, store = sorted(keys, key=lambda key: key[1]), parts.engine.store
+    gone = 0
+    for start in range(0, len(ordered), SLICE):
+        piece = ordered[start : start + SLICE]
+        found = await store.read(piece)
+        gone += await _delete(parts, [k for k, v in zip(piece, found, strict=True) if v], dry_run=dry_run)
+    return gone
+
+
+async def _forget_all_trust(parts: Parts, *, dry_run: bool) -> int:
+    """Delete everything that is known of origins."""
+    gone, cursor = 0, b""
+    while True:
+        rows, cursor = await parts.engine.store.scan(Table.ORIGIN, cursor, SLICE)
+        gone += await _delete(parts, [(Table.ORIGIN, digest) for digest, _ in rows], dry_run=dry_run)
+        if not cursor:
+            return gone
+
+
+async def _delete(parts: Parts, keys: Sequence[Key], *, dry_run: bool) -> int:
+    if keys and not dry_run:
+        doomed: Puts = dict.fromkeys(keys)
+        await parts.engine.store.apply(tuple(keys), lambda _: Change(None, doomed, durable=True))
+    return len(keys)
+
+
+async def _forget_marks(parts: Parts, asked: Options, *, dry_run: bool, everything: bool) -> int:
+    """Delete marks: all of them, or those of one attempt that is told whole; nothing else finds one.
+
+    One that was made under a name is only found with that origin.
+    """
+    store = parts.engine.store
+    if everything:
+        gone, cursor = 0, b""
+        while True:
+            rows, cursor = await store.scan(Table.MARK, cursor, SLICE)
+            gone += sum(count(bucket) for _, bucket in rows)
+            await _delete(parts, [(Table.MARK, digest) for digest, _ in rows], dry_run=dry_run)
+            if not cursor:
+                return gone
+    if asked.keys() - {"origin"} != {"client", "sender", "recipient"}:
+        return 0
+    record = Record(
+        first_seen=0,
+        last_seen=0,
+        delay=0,
+        client=str(asked["client"]),
+        sender="" if asked["sender"] == "<>" else str(asked["sender"]),
+        recipient=str(asked["recipient"]),
+        origin=str(asked.get("origin", "")),
+    )
+    attempt = attempt_of(record)
+    if attempt is None:
+        return 0
+    pending, origin = parts.engine.pending(attempt), origin_of(record)
+    if origin.named:
+        pending = replace(pending, origin=origin, keys=keys_of(parts, record))
+    question = parts.engine.question(pending)
+    if dry_run:
+        return question.unmarked(await store.read(question.keys)).value
+    return await store.apply(question.keys, question.unmarked)
+
+
+async def _forget_decisions(parts: Parts, asked: Options) -> int | None:
+    """The same of the history, if it can be found by what was asked for; None: it stays."""
+    if parts.decisions is None or not asked.keys() <= HISTORY_WORDS:
+        return None
+    return await parts.decisions.forget({name: str(text) for name, text in asked.items()})
+
+
+async def _scrub(parts: Parts) -> None:
+    """Leave nothing of what was deleted in the files."""
+    if isinstance(parts.engine.store, LocalStore):
+        await parts.engine.store.compact()
+    if parts.decisions is not None:
+        await parts.decisions.compact()
+
+
+# --- options ----------------------------------------------------------------------------------------
+
+_ATTEMPT = ("client_address", "client_name", "helo", "sender", "recipient")
+
+
+def _attempt(options: Options) -> Attempt:
+    texts = {name: _text(options, name) for name in _ATTEMPT}
+    if not texts["client_address"] or not texts["recipient"]:
+        raise OperationError("a client address and a recipient are needed, or the key of a record")
+    try:
+        address = parse_client_address(texts["client_address"])
+    except AddressError as error:
+        raise OperationError(f"client_address: {error}") from error
+    sender = "" if texts["sender"] == "<>" else texts["sender"]
+    return Attempt("", address, texts["client_name"] or None, texts["helo"], sender, texts["recipient"])
+
+
+def _text(options: Options, name: str) -> str:
+    text = options.get(name) or ""
+    if not isinstance(text, str):
+        raise OperationError(f"{name}: a text is expected")
+    return text
+
+
+def _some(parts: Parts, asked: Options, *, everything: bool = False) -> Choice:
+    """A choice that is not everything by accident."""
+    if not asked and not everything:
+        raise OperationError(f"which records?  Choose by {', '.join(CHOICES)}")
+    if asked and everything:
+        raise OperationError("either all records, or those that are chosen")
+    return Choice.of(parts, asked)
+
+
+def _flag(options: Options, name: str) -> bool:
+    value = options.get(name, False)
+    if not isinstance(value, bool):
+        raise OperationError(f"{name}: true or false is expected")
+    return value
+
+
+def _without(options: Options, *names: str) -> Options:
+    """What is left to choose by."""
+    return {
+        name: value
+        for name, value in options.items()
+        if name not in {*names, BY} and value is not None and value != ""
+    }
+
+
+def _counts(told: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in told.items() if type(value) is int)

@@ -1,0 +1,205 @@
+"""`report`: what greylisting did lately, and what somebody should look at (see `analysis.report`).
+
+report   {"since": SECOND, "owner": NAME, "limit": N, "rows": N}; all may be left out
+
+Decisions are read piece by piece in the history's own thread, and counted in another one, so that no
+answer to a mail server waits for a report; one report is made at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+import trio
+
+from multigrey.analysis.figures import Due, Outlook, Target
+from multigrey.analysis.report import make_report
+from multigrey.background.alarms import untold
+from multigrey.background.hits import HIT_PREFIX
+from multigrey.codec import Hits, decode_hits, decode_text
+from multigrey.config.settings import Settings
+from multigrey.config.tables.whitelist import WhitelistSettings
+from multigrey.contracts import SourceOptions
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.engine.setup import Setup
+from multigrey.errors import CodecError, ConfigError, StoreError
+from multigrey.events.query import Query
+from multigrey.history.recorder import HistoryReader
+from multigrey.identity.redaction import HIDDEN_CLIENT, TOKEN
+from multigrey.model import DAY, NO_ATTRIBUTES, DecisionEvent, Table
+from multigrey.stores.walk import SLICE
+from multigrey.whitelists.lint import HitRecords, LintedList, LintOutlook, lint
+from multigrey.whitelists.list_source import SOURCE, entry_hit_name
+from multigrey.whitelists.postgrey import postgrey_entries
+from multigrey.whitelists.toml_file import read_lists
+
+__all__ = ["DUE", "operations", "origin_class_of"]
+
+WEEK = 7 * DAY
+DUE = frozenset({"expired", "stale", "expires-soon", "review-soon", "unused", "no-owner"})
+"""Kinds of findings that call for somebody to look at an entry."""
+
+_USUAL = 100_000
+_MOST = 300_000
+"""Decisions; each takes a kilobyte of memory meanwhile."""
+_ROWS, _MOST_ROWS = 20, 1_000
+_POSTGREY = ("postgrey-clients", "postgrey-recipients")
+_HITS_SINCE = b"hits-since"
+_HITS_FROM = b"hits"
+
+
+def operations(parts: Parts) -> Iterable[Operation]:
+    """`report`."""
+    one = trio.CapacityLimiter(1)
+    yield Operation("report", Level.READ, answer=lambda o: _report(parts, one, o), offline=True)
+
+
+async def _report(parts: Parts, one: trio.CapacityLimiter, options: Options) -> Result:
+    unknown = options.keys() - {"since", "owner", "limit", "rows", BY}
+    if unknown:
+        raise OperationError(f"there is no option {min(unknown)!r}")
+    if not isinstance(parts.decisions, HistoryReader):
+        raise OperationError("no decisions are remembered: [history] enabled is false")
+    owner = options.get("owner") or ""
+    if not isinstance(owner, str):
+        raise OperationError("owner: a name is expected")
+    now, settings = parts.clock.now(), parts.settings()
+    since = _number(options, "since", max(now - WEEK, 0), now)
+    limit, rows = _number(options, "limit", _USUAL, _MOST), _number(options, "rows", _ROWS, _MOST_ROWS)
+    async with one:
+        hits = await _hits(parts)
+        due, unreadable = await trio.to_thread.run_sync(_due, settings, now, hits)
+        try:
+            gathered = _Gathered(limit)
+            _, more = await parts.decisions.search(Query((), (gathered,), since), 0)
+            recorded_since = await parts.decisions.since()
+        except StoreError as error:
+            raise OperationError(f"what is remembered cannot be read: {error}") from error
+        outlook = Outlook(
+            now=now,
+            since=since,
+            retry_window=settings.greylist.retry_window,
+            targets={each.name: Target(each.target, each.owner or "") for each in settings.class_},
+            due=due,
+            owner=owner,
+            most=rows,
+            more=more,
+            recorded_since=recorded_since,
+            utc_offset=_utc_offset(now),
+            origin_class=partial(origin_class_of, parts.engine.setup),
+            untold=untold(settings.listen),
+        )
+        found = await trio.to_thread.run_sync(_made, gathered.events[:limit], outlook)
+    return {**found, "recorded_since": recorded_since or None, "unreadable": unreadable}
+
+
+class _Gathered:
+    """Decisions without what a report does not look at.
+
+    Told of each one in the history's thread while it is searched; the first too many ends the search.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.events: list[DecisionEvent] = []
+        self._limit = limit
+
+    def __call__(self, event: DecisionEvent) -> bool:
+        attempt = event.attempt
+        if attempt.attributes:
+            kept = {name: attempt.attributes[name] for name in (HIDDEN_CLIENT,) if name in attempt.attributes}
+            attempt = replace(attempt, attributes=kept or NO_ATTRIBUTES, message="", authenticated="")
+            event = replace(event, attempt=attempt)
+        self.events.append(event)
+        return len(self.events) > self._limit
+
+
+def _utc_offset(now: int) -> int:
+    offset = datetime.fromtimestamp(now).astimezone().utcoffset()
+    return 0 if offset is None else round(offset.total_seconds())
+
+
+def _made(events: list[DecisionEvent], outlook: Outlook) -> Mapping[str, object]:
+    """In a thread; the latest decision comes first."""
+    return make_report(reversed(events), outlook).as_mapping()
+
+
+def _number(options: Options, name: str, usual: int, most: int) -> int:
+    number = options.get(name)
+    if number is None:
+        return usual
+    least = 0 if name == "since" else 1
+    if type(number) is not int or not least <= number <= most:
+        raise OperationError(f"{name}: a number from {least} to {most} is expected")
+    return number
+
+
+def origin_class_of(setup: Setup, event: DecisionEvent) -> str:
+    """Which class the origin of a remembered decision has: named, unnamed or provider."""
+    attempt, origin = event.attempt, event.origin
+    if attempt.raw or not origin or "/" in origin or TOKEN.fullmatch(origin):
+        return "unnamed"
+    if origin == setup.network(attempt):
+        return "unnamed"
+    return "provider" if setup.provider_of(attempt) else "named"
+
+
+# --- whitelists ------------------------------------------------------------------------------------
+
+
+def _due(settings: Settings, now: int, hits: HitRecords | None) -> tuple[Sequence[Due], list[str]]:
+    """Entries that are due for review, and lists that cannot be read; in a thread."""
+    lists: list[LintedList] = []
+    unreadable: list[str] = []
+    for table in settings.whitelist:
+        try:
+            lists += _read(table)
+        except ConfigError as error:
+            unreadable += [str(problem) for problem in error.problems]
+    outlook = LintOutlook(now, hits=hits, hit_name=entry_hit_name)
+    findings = [each for each in lint(lists, outlook) if each.kind in DUE]
+    found = []
+    for each in findings:
+        place = f"{each.path}:{each.line}" if each.line else str(each.path)
+        found.append(Due(each.owner, each.kind, place, each.entry, each.message))
+    return found, unreadable
+
+
+def _read(table: WhitelistSettings) -> Iterator[LintedList]:
+    """The lists behind a `[[whitelist]]` table; none if it is a plugin's.  Raises ConfigError."""
+    path, owner = table.path, table.owner or ""
+    if path is None:
+        return
+    if table.source == SOURCE:
+        for each in read_lists(path, owner):
+            yield LintedList(each.path, SOURCE, each.entries, each.owner)
+    elif table.source in _POSTGREY:
+        entries, _ = postgrey_entries(SourceOptions(path, owner), table.source)
+        yield LintedList(path, table.source, tuple(entries), owner, dated=False)
+
+
+async def _hits(parts: Parts) -> HitRecords | None:
+    """How often entries matched; None when it is not known.
+
+    Asked of the store that is open: a process must not open its file a second time.
+    """
+    since: int | None = None
+    found: dict[tuple[str, str], Hits] = {}
+    cursor = _HITS_FROM
+    try:
+        while cursor.startswith(_HITS_FROM):
+            rows, cursor = await parts.engine.store.scan(Table.META, cursor, SLICE)
+            for key, value in rows:
+                with suppress(CodecError, ValueError):
+                    if key == _HITS_SINCE:
+                        since = int(decode_text(value))
+                    elif key.startswith(HIT_PREFIX):
+                        hits = decode_hits(value)
+                        found[hits.source, hits.entry] = hits
+    except StoreError:
+        return None
+    return None if since is None else HitRecords(since, found)

@@ -1,0 +1,169 @@
+"""`status`: how the daemon is, and what it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from multigrey import __version__
+from multigrey.codec import decode_record
+from multigrey.contracts import Store
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import Level, Operation, Options, Result
+from multigrey.errors import CodecError, StoreError
+from multigrey.model import Record, Table
+from multigrey.overrides.mode import Overrides
+
+__all__ = ["count_records", "newest_change", "operations"]
+
+_SLICE = 200
+_BREATH = 0.001
+_MOST_COUNTED = 20_000
+_COUNTING = 1.0
+"""Seconds for counting records: with more of them than can be counted, the rest is like those."""
+_WAITING = 5.0
+"""Seconds a store may take to tell its figures."""
+_MOST_FILES = 1_000
+
+
+def operations(parts: Parts) -> Iterable[Operation]:
+    """`status`."""
+
+    async def status(options: Options) -> Result:
+        del options
+        return await _status(parts)
+
+    yield Operation("status", Level.READ, answer=status, offline=True)
+
+
+async def _status(parts: Parts) -> Result:
+    setup, settings = parts.engine.setup, parts.settings()
+    registry = parts.registry()
+    told = {} if parts.status is None else dict(parts.status())
+    files = told.pop("files", {})
+    overrides = told.get("overrides")
+    if overrides is None:
+        overrides = await _stored_overrides(parts)
+    return {
+        "version": __version__,
+        "now": parts.clock.now(),
+        "running": parts.status is not None,
+        "state_dir": str(parts.state_dir),
+        **told,
+        "mode": {"configured": settings.greylist.mode, "in_effect": setup.mode},
+        "delays": {"named": setup.policy.delay, "unnamed": setup.unnamed_policy.delay},
+        "overrides": overrides,
+        "store": await _health(parts.engine.store),
+        "records": await count_records(
+            parts.engine.store, parts.clock.now(), setup.unnamed_policy.retry_window
+        ),
+        "lists": await trio.to_thread.run_sync(_lists, parts, files),
+        "rules": len(settings.rule),
+        "classes": len(settings.class_),
+        "plugins": [
+            {
+                "name": name,
+                "distribution": distribution,
+                "calls": registry.counters.calls.get(name, 0),
+                "failures": registry.counters.failures.get(name, 0),
+                "timeouts": registry.counters.timeouts.get(name, 0),
+            }
+            for name, distribution in sorted({(p.name, p.distribution) for p in registry.owners.values()})
+        ],
+    }
+
+
+async def _stored_overrides(parts: Parts) -> list[Mapping[str, Any]]:
+    """Of a stopped daemon."""
+    overrides = Overrides(parts.clock, parts.engine.store)
+    try:
+        await overrides.load()
+    except StoreError:
+        return []
+    return [override.as_mapping() for override in overrides.active]
+
+
+async def _health(store: Store) -> Mapping[str, Any]:
+    try:
+        with trio.fail_after(_WAITING):
+            return dict(await store.health())
+    except (StoreError, trio.TooSlowError) as error:
+        return {"error": str(error) or "the store does not tell its figures"}
+
+
+async def count_records(store: Store, now: int, retry_window: int) -> Mapping[str, Any]:
+    """How many records are known (have passed), waiting, observed, expired (too old for a first retry).
+
+    Keys are keyed digests, so any stretch of the store is a fair sample: of a large one only the
+    beginning is counted, and the rest taken to be alike (`estimated`).
+    """
+    counts = dict.fromkeys(("known", "waiting", "observed", "expired", "unreadable"), 0)
+    looked, cursor, complete = 0, b"", False
+    try:
+        with trio.move_on_after(_COUNTING):
+            while looked < _MOST_COUNTED and not complete:
+                rows, cursor = await store.scan(Table.RECORD, cursor, _SLICE)
+                for _, value in rows:
+                    counts[_state(value, now, retry_window)] += 1
+                looked += len(rows)
+                complete = not cursor
+                await trio.sleep(_BREATH)
+        total = looked if complete else int((await _health(store)).get("records", looked))
+    except StoreError as error:
+        return {"error": str(error)}
+    if not complete and looked:
+        counts = {name: round(number * total / looked) for name, number in counts.items()}
+    return {**counts, "total": total, "estimated": not complete}
+
+
+def _state(value: bytes, now: int, retry_window: int) -> str:
+    try:
+        record = decode_record(value)
+    except CodecError:
+        return "unreadable"
+    return _state_of(record, now, retry_window)
+
+
+def _state_of(record: Record, now: int, retry_window: int) -> str:
+    if record.observed:
+        return "observed"
+    if record.passed_at:
+        return "known"
+    return "waiting" if now - record.first_seen <= retry_window else "expired"
+
+
+def _lists(parts: Parts, files: Mapping[str, float]) -> list[Mapping[str, Any]]:
+    """The whitelists in the order they are asked; looks at their files."""
+    found: list[Mapping[str, Any]] = []
+    for position, source in enumerate(parts.engine.setup.about_sources):
+        path = Path(source.path) if source.path else None
+        changed = None if path is None else newest_change(path)
+        loaded = files.get(source.path)
+        found.append(
+            {
+                "position": position,
+                "source": source.name,
+                "path": source.path or None,
+                "owner": source.owner,
+                "entries": source.entries,
+                "changed": None if changed is None else int(changed),
+                "missing": path is not None and changed is None,
+                "newer_on_disk": loaded is not None and changed is not None and changed != loaded,
+            }
+        )
+    return found
+
+
+def newest_change(path: Path) -> float | None:
+    """When a list, or a directory of lists, changed last; None: there is none that can be seen."""
+    try:
+        times = [path.stat().st_mtime]
+        if path.is_dir():
+            files = sorted(path.glob("*.toml"))[:_MOST_FILES]
+            times += [file.stat().st_mtime for file in files]
+    except OSError:
+        return None
+    return max(times)

@@ -1,0 +1,193 @@
+"""The care of the store: `backup`, `compact` and `verify`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from multigrey.background.growth import decode_samples
+from multigrey.codec import (
+    decode_hits,
+    decode_names,
+    decode_origin,
+    decode_record,
+    decode_standing,
+    decode_text,
+)
+from multigrey.contracts import LocalStore
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import (
+    Level,
+    Operation,
+    OperationError,
+    Options,
+    Result,
+    text_option,
+)
+from multigrey.errors import CodecError, StoreError
+from multigrey.greylist import marks
+from multigrey.model import Table
+
+__all__ = ["operations"]
+
+_SLICE = 200
+_BREATH = 0.001
+_MOST_FINDINGS = 100
+"""Findings of `verify` that are told one by one."""
+_TELL_EVERY = 5_000
+"""Rows between two items of progress."""
+_TABLES = {Table.RECORD: "records", Table.ORIGIN: "origins", Table.META: "meta", Table.MARK: "marks"}
+"""What the tables are called, here and among the figures of a store."""
+
+
+def operations(parts: Parts) -> Iterable[Operation]:
+    """`backup`, `compact`, `verify`."""
+    care = _Care(parts)
+    yield Operation("backup", Level.ADMIN, answer=care.backup, offline=True)
+    yield Operation("compact", Level.ADMIN, answer=care.compact, offline=True)
+    yield Operation("verify", Level.READ, stream=care.verify, offline=True)
+
+
+class _Care:
+    """The operations on these parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def backup(self, options: Options) -> Result:
+        """A copy at `path`, which is absolute and not there yet unless `replace` is true."""
+        path = Path(text_option(options, "path"))
+        if not path.is_absolute():
+            raise OperationError(f"{path}: expected an absolute path")
+        store = self._local()
+        in_the_way = _anything_at if options.get("replace") is not True else _no_file_at
+        if await trio.to_thread.run_sync(in_the_way, path):
+            raise OperationError(f"{path}: is there already")
+        if problem := await trio.to_thread.run_sync(_why_not_below, path.parent):
+            raise OperationError(f"{path.parent}: {problem}; below {self._parts.state_dir} it can be written")
+        await store.backup(str(path))
+        key = self._parts.state_dir / "site.key"
+        return {"path": str(path), "size": await trio.to_thread.run_sync(_size, path), "site_key": str(key)}
+
+    async def compact(self, options: Options) -> Result:
+        """Octets of the store's file before and after."""
+        del options
+        store = self._local()
+        before = (await store.health()).get("file", 0)
+        await store.compact()
+        return {"before": before, "after": (await store.health()).get("file", 0)}
+
+    async def verify(self, options: Options) -> AsyncIterator[Result]:
+        """Look at every row: items with `progress`, then one with `rows`, `unreadable` and `findings`."""
+        del options
+        store = self._parts.engine.store
+        health = await store.health()
+        total = sum(int(health.get(name, 0)) for name in _TABLES.values())
+        rows = dict.fromkeys(_TABLES.values(), 0)
+        unreadable, findings = 0, list[Mapping[str, Any]]()
+        looked = 0
+        for table, name in _TABLES.items():
+            cursor = b""
+            while True:
+                found, cursor = await store.scan(table, cursor, _SLICE)
+                for digest, value in found:
+                    if problem := _problem(table, digest, value):
+                        unreadable += 1
+                        if len(findings) < _MOST_FINDINGS:
+                            findings.append({"table": name, "key": _name(table, digest), "problem": problem})
+                rows[name] += len(found)
+                if (looked + len(found)) // _TELL_EVERY > looked // _TELL_EVERY:
+                    yield {"progress": {"rows": looked + len(found), "of": max(total, looked + len(found))}}
+                looked += len(found)
+                if not cursor:
+                    break
+                await trio.sleep(_BREATH)
+        yield {"rows": rows, "unreadable": unreadable, "findings": findings}
+
+    def _local(self) -> LocalStore:
+        store = self._parts.engine.store
+        if not isinstance(store, LocalStore):
+            raise OperationError("this kind of store has no file of its own")
+        return store
+
+
+def _why_not_below(directory: Path) -> str:
+    """Why nothing can be written into a directory; "" if it can."""
+    if not directory.is_dir():
+        return "there is no such directory, or it cannot be seen"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"the user multigrey runs as (uid {os.geteuid()}) may not write there"
+    return ""
+
+
+def _anything_at(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    return True
+
+
+def _no_file_at(path: Path) -> bool:
+    return _anything_at(path) and (path.is_symlink() or not path.is_file())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _problem(table: Table, digest: bytes, value: bytes) -> str:
+    """Why a row cannot be read; "" when it can."""
+    try:
+        if table is Table.RECORD:
+            decode_record(value)
+        elif table is Table.ORIGIN:
+            _decode_origin(value)
+        elif table is Table.MARK:
+            marks.count(value)
+        else:
+            decode = _META.get(digest.partition(b"/")[0], _anything)
+            decode(value)
+    except CodecError as error:
+        return str(error)
+    return ""
+
+
+def _decode_origin(value: bytes) -> None:
+    """Of an origin for a sender domain, or of an origin as a whole: both lie in this table."""
+    try:
+        decode_origin(value)
+    except CodecError:
+        decode_standing(value)  # its versions are the later ones
+
+
+def _anything(value: bytes) -> None:
+    """What other parts of multigrey keep there has forms of its own."""
+    del value
+
+
+_META: Mapping[bytes, Callable[[bytes], object]] = {
+    b"blocked": decode_text,
+    b"growth": decode_samples,
+    b"hits": decode_hits,
+    b"hits-since": decode_text,
+    b"names": decode_names,
+    b"override": decode_text,
+}
+"""Rows of the META table, by what their names begin with."""
+
+
+def _name(table: Table, digest: bytes) -> str:
+    if table is Table.META:
+        name, slash, rest = digest.partition(b"/")
+        return name.decode("ascii", "replace") + (f"/{rest.hex()}" if slash else "")
+    return digest.hex()

@@ -1,0 +1,140 @@
+"""`waiting`: who has to wait now, and how long still.
+
+waiting   {"limit": N}; 50 if left out, 1000 at most
+          {"time", "waiting": [...], "delayed", "ready", "looked", "total", "complete", "more"}
+
+The whole store is walked for it, in slices with a pause after each, so that answers to mail servers
+come in between: a million records take some ten seconds.  A walk that would take too long ends early,
+and says so (`complete`); one is made at a time.  Rows come as `records.list` tells them, first those
+whose delay is not over, the shortest time left first, then those that would pass when they came back
+(`ready`), the latest of them first.  `delayed` and `ready` count them, a record that lies under several
+keys once, as far as that can be told of so many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from heapq import nsmallest
+from typing import Any
+
+import trio
+
+from multigrey.codec import decode_record, record_times
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.record_selection import shown
+from multigrey.errors import CodecError
+from multigrey.model import Record, Table
+from multigrey.stores.walk import SLICE, Row
+
+__all__ = ["operations"]
+
+_USUAL, _MOST = 50, 1_000
+_BREATH = 0.001
+"""Seconds between two slices: with them a walk takes at most half the time of the event loop."""
+_LONGEST = 30.0
+"""Seconds for a walk."""
+_TOLD_APART = 200_000
+"""Records that are told apart; beyond, each key counts."""
+
+
+def operations(parts: Parts) -> Iterable[Operation]:
+    """`waiting`."""
+    one = trio.CapacityLimiter(1)
+    yield Operation("waiting", Level.READ, answer=lambda o: _waiting(parts, one, o), offline=True)
+
+
+async def _waiting(parts: Parts, one: trio.CapacityLimiter, options: Options) -> Result:
+    unknown = options.keys() - {"limit", BY}
+    if unknown:
+        raise OperationError(f"there is no option {min(unknown)!r}")
+    limit = options.get("limit", _USUAL)
+    if type(limit) is not int or not 1 <= limit <= _MOST:
+        raise OperationError(f"limit: a number from 1 to {_MOST} is expected")
+    async with one:
+        now = parts.clock.now()
+        search = _Search(parts, now, limit)
+        with trio.move_on_after(_LONGEST):
+            await search.run()
+        total = search.looked
+        if not search.complete:
+            total = max(total, int((await parts.engine.store.health())["records"]))
+    delayed, ready = search.delayed, search.ready
+    return {
+        "time": now,
+        "waiting": [shown(parts, digest, record) for digest, record in search.found],
+        "delayed": delayed,
+        "ready": ready,
+        "looked": search.looked,
+        "total": total,
+        "complete": search.complete,
+        "more": delayed + ready > len(search.found),
+    }
+
+
+class _Search:
+    """One walk; what it has found so far can be used at any time."""
+
+    def __init__(self, parts: Parts, now: int, limit: int) -> None:
+        self._parts = parts
+        self._now = now
+        self._limit = limit
+        self._window = parts.engine.setup.unnamed_policy.retry_window
+        self._seen: set[int] = set()
+        self.found: list[Row] = []
+        self.delayed = 0
+        self.ready = 0
+        self.looked = 0
+        self.complete = False
+
+    async def run(self) -> None:
+        """Walk through the store.  Raises StoreError."""
+        store, cursor = self._parts.engine.store, b""
+        while True:
+            rows, cursor = await store.scan(Table.RECORD, cursor, SLICE)
+            self._look(rows)
+            if not cursor:
+                self.complete = True
+                return
+            await trio.sleep(_BREATH)
+
+    def _look(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep the first of those found before and these."""
+        last = self._order(self.found[-1]) if len(self.found) == self._limit else None
+        new: list[Row] = []
+        for digest, value in rows:
+            self.looked += 1
+            with suppress(CodecError):
+                record = self._waits(value)
+                row = None if record is None or not self._is_new(record) else (digest, record)
+                if row is not None and (last is None or self._order(row) < last):
+                    new.append(row)
+        if new:
+            self.found = nsmallest(self._limit, [*self.found, *new], key=self._order)
+
+    def _waits(self, value: bytes) -> Record | None:
+        """The record, if it has to wait.  Most rows are known senders: their numbers are enough to tell."""
+        first_seen, _, _, _, _, passed_at, _ = record_times(value)
+        if passed_at or self._now - first_seen > self._window:
+            return None
+        record = decode_record(value)
+        return None if record.observed else record
+
+    def _is_new(self, record: Record) -> bool:
+        """Whether it was not met before under another of its keys; counts it."""
+        known = hash((record.first_seen, record.client, record.sender, record.recipient))
+        if known in self._seen:
+            return False
+        if len(self._seen) < _TOLD_APART:
+            self._seen.add(known)
+        if record.first_seen + record.delay > self._now:
+            self.delayed += 1
+        else:
+            self.ready += 1
+        return True
+
+    def _order(self, row: Row) -> tuple[Any, ...]:
+        record = row[1]
+        left = record.first_seen + record.delay - self._now
+        return (left <= 0, abs(left), record.sender, record.recipient)

@@ -1,0 +1,116 @@
+"""`whitelist-test`, `expect`, `expect-list`, `expect-cancel`.
+
+whitelist-test   {"attempt": {...}}; which entry of the loaded lists would match, and what it hides
+expect           {"recipient": ADDRESS, "from": DOMAIN, "seconds": N, "reason": TEXT}
+expect-list      {}
+expect-cancel    {"recipient": ADDRESS, "from": DOMAIN}; without "from" every one for the recipient
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from multigrey.control.attempt_options import attempt_as_json, attempt_of
+from multigrey.control.operations.context import Parts
+from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.engine.explain import whitelist_step
+from multigrey.matching.facts import forwarded_note
+from multigrey.model import DAY
+from multigrey.overrides.expectations import MOST, Expectation, ExpectationError, Expectations
+
+__all__ = ["LONGEST_EXPECTED", "operations"]
+
+LONGEST_EXPECTED = 7 * DAY
+"""Seconds; whoever waits longer wants an entry of a whitelist, with an owner and a date for review."""
+
+
+def operations(parts: Parts) -> Iterable[Operation]:
+    """The operations of this module."""
+    yield Operation("whitelist-test", Level.READ, answer=lambda options: _test(parts, options), offline=True)
+    yield Operation("expect", Level.ADMIN, answer=lambda options: _expect(parts, options))
+    yield Operation("expect-list", Level.READ, answer=lambda _: _list(parts), offline=True)
+    yield Operation("expect-cancel", Level.ADMIN, answer=lambda options: _cancel(parts, options))
+
+
+async def _test(parts: Parts, options: Options) -> Result:
+    told = options.get("attempt")
+    if not isinstance(told, Mapping):
+        raise OperationError("an attempt is expected")
+    attempt = attempt_of(told)
+    setup = parts.engine.setup
+    origin = setup.origin_of(attempt, setup.network(attempt))
+    sources = whitelist_step(setup, attempt).details
+    return {
+        "time": parts.clock.now(),
+        "attempt": attempt_as_json(attempt),
+        "origin": {"text": origin.text, "named": origin.named},
+        "matches": any(row["matches"] for row in sources),
+        "sources": [dict(row) for row in sources],
+        "note": forwarded_note(attempt),
+    }
+
+
+# --- mail that somebody waits for ------------------------------------------------------------------
+
+
+async def _expect(parts: Parts, options: Options) -> Result:
+    expectations = _expectations(parts)
+    seconds = options.get("seconds")
+    if type(seconds) is not int or not 0 < seconds <= LONGEST_EXPECTED:
+        raise OperationError(
+            f"seconds must be a whole number up to {LONGEST_EXPECTED}; who waits longer wants an entry of a "
+            "whitelist (multigrey whitelist add)"
+        )
+    try:
+        made = await expectations.add(
+            _text(options, "recipient"),
+            _text(options, "from"),
+            seconds,
+            str(options.get(BY) or "somebody"),
+            _text(options, "reason"),
+        )
+    except ExpectationError as error:
+        raise OperationError(str(error)) from None
+    return {"expected": _row(made)}
+
+
+async def _list(parts: Parts) -> Result:
+    rows = _expectations(parts).all()
+    return {"time": parts.clock.now(), "most": MOST, "expected": [_row(each) for each in rows]}
+
+
+async def _cancel(parts: Parts, options: Options) -> Result:
+    domain = None if options.get("from") is None else _text(options, "from")
+    by = str(options.get(BY) or "somebody")
+    try:
+        gone = await _expectations(parts).cancel(_text(options, "recipient"), domain, by)
+    except ExpectationError as error:
+        raise OperationError(str(error)) from None
+    return {"cancelled": [_row(each) for each in gone]}
+
+
+def _expectations(parts: Parts) -> Expectations:
+    if parts.expectations is None:
+        raise OperationError("there is no daemon that could expect mail")
+    return parts.expectations
+
+
+def _text(options: Options, name: str) -> str:
+    value = options.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > 1_000:
+        raise OperationError(f"{name} must be a text")
+    return value
+
+
+def _row(each: Expectation) -> dict[str, Any]:
+    return {
+        "recipient": each.recipient,
+        "from": each.sender_domain or None,
+        "since": each.since,
+        "until": each.until,
+        "asked_by": each.asked_by,
+        "reason": each.reason or None,
+    }

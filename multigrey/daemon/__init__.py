@@ -1,0 +1,1 @@
+"""Assembly of a configuration, nurseries, reload, privileges, systemd."""

@@ -1,0 +1,201 @@
+"""Everything a running daemon has for its administrator, wired up around the engine."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from multigrey.background.alarms import Alarms, untold
+from multigrey.background.growth import Growth
+from multigrey.background.loop_lag import LoopLag
+from multigrey.background.supervise import supervise
+from multigrey.clock import Clock, Since
+from multigrey.config.load import Loaded
+from multigrey.config.settings import Settings
+from multigrey.config.show import as_json
+from multigrey.config.tables.control import Control
+from multigrey.control.feed import Followers, Rates
+from multigrey.control.operations.all import all_operations
+from multigrey.control.operations.context import Decisions, Parts
+from multigrey.control.operations.mode import Helm, changed_keys, differences
+from multigrey.control.operations.status import newest_change
+from multigrey.control.peers import Groups, unknown_groups
+from multigrey.control.server import ControlServer
+from multigrey.daemon.status import Running
+from multigrey.engine.engine import Engine
+from multigrey.engine.setup import Setup
+from multigrey.errors import StoreError
+from multigrey.listeners.sockets import OpenSocket
+from multigrey.model import Action, DecisionEvent
+from multigrey.overrides.expectations import Expectations
+from multigrey.overrides.mode import Overrides, overridden
+from multigrey.plugins.registry import BuiltRegistry
+
+__all__ = ["Admin", "list_changes"]
+
+logger = logging.getLogger(__name__)
+
+
+class Admin:
+    """One per daemon.  `configured` is the Setup that the configuration alone gives."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        clock: Clock,
+        running: Running,
+        registry: Callable[[], BuiltRegistry],
+        configured: Callable[[], Setup],
+        reload: Callable[[], Awaitable[None]],
+        needs_restart: Collection[str],
+        decisions: Decisions | None = None,
+    ) -> None:
+        """Whatever a reload may change is a function; `state_dir` and `[control]` stay.
+
+        `needs_restart`: the keys (dotted) and tables a reload does not change.
+        """
+        self._engine = engine
+        self._clock = clock
+        self._running = running
+        self._configured = configured
+        self._reload = reload
+        self._needs_restart = needs_restart
+        self._files: Mapping[str, float] = {}
+        self._loaded_at = Since(clock)
+        self._began_with = running.loaded()
+        self.overrides = Overrides(clock, engine.store)
+        self.expectations = Expectations(engine.store, clock.now)
+        self.lag = LoopLag()
+        """Measured here for everybody who tells of it."""
+        self.growth = Growth(engine.store, clock.now, self._decided)
+        self._helm = Helm(self.overrides, self.reload, self.apply)
+        followers, rates = Followers(), Rates(clock)
+        self.alarms = Alarms(clock, untold(running.listens), lambda: engine.setup.redactor)
+        """For everybody who tells of them."""
+        self.listeners: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates, self.alarms)
+        """To hear of every decision."""
+        self.parts = Parts(
+            engine=engine,
+            clock=clock,
+            settings=lambda: running.loaded().settings,
+            registry=registry,
+            state_dir=running.loaded().settings.state_dir,
+            decisions=decisions,
+            follow=followers.follow,
+            rates=rates,
+            alarms=self.alarms,
+            expectations=self.expectations,
+            status=self.status,
+            steering=self._helm,
+        )
+        self._server: ControlServer | None = None
+
+    def apply(self) -> None:
+        """Give the engine what the configuration says, with everything that holds for a while."""
+        setup = overridden(self._configured(), self.overrides.active)
+        self._engine.setup = self.expectations.joined(setup)
+
+    def status(self) -> Mapping[str, Any]:
+        """What only the daemon knows."""
+        return {
+            **self._running.status(),
+            **self.alarms.status(),
+            "loaded": self._loaded_at.time,
+            "files": self._files,
+            "overrides": [override.as_mapping() for override in self.overrides.active],
+            "needs_restart": self._waiting_for_restart(),
+            "loop_lag": {"latest": round(self.lag.latest, 4), "worst": round(self.lag.worst, 4)},
+            "control": None if self._server is None else self._server.figures(),
+        }
+
+    def _waiting_for_restart(self) -> list[str]:
+        """What reloads have changed without effect on the daemon that runs."""
+        return changed_keys(self._needs_restart, self._began_with.settings, self._running.loaded().settings)
+
+    def _decided(self) -> Mapping[Action, int]:
+        """Decisions since the start, by action."""
+        counts = Counter[Action]()
+        for (action, _), number in self._engine.counts.items():
+            counts[action] += number
+        return counts
+
+    async def finish(self) -> None:
+        """Write at the end what may also be lost."""
+        with suppress(StoreError):
+            await self.growth.note()
+
+    async def start(self) -> None:
+        """Take up what earlier runs left; the store must be running.  Raises StoreError."""
+        await self.expectations.load()
+        await self._helm.start()
+        await self.take_over()
+
+    async def take_over(self) -> None:
+        """The configuration was read (again)."""
+        self._files = await trio.to_thread.run_sync(list_changes, self._running.loaded().settings)
+        self._loaded_at = Since(self._clock)
+        self.apply()
+
+    async def reload(self) -> Mapping[str, Any]:
+        """See `parts.Steering.reload`."""
+        before, lists = self._running.loaded(), _entries(self._engine.setup)
+        await self._reload()
+        after, now = self._running.loaded(), _entries(self._engine.setup)
+        changed = differences(_values(before), _values(after))
+        return {
+            "config": None if after.path is None else str(after.path.absolute()),
+            "changed": changed,
+            "needs_restart": self._waiting_for_restart(),
+            "lists": [
+                {"list": name, "entries": now[name], "before": lists.get(name)}
+                for name in now
+                if now[name] != lists.get(name)
+            ],
+            "lists_gone": [name for name in lists if name not in now],
+            "warnings": [str(warning) for warning in self._running.warnings()],
+        }
+
+    def start_work(self, nursery: trio.Nursery, control: Control, endpoint: OpenSocket | None) -> None:
+        """Begin to answer whoever asks at `endpoint` (None: nobody can), and what goes on beside."""
+        nursery.start_soon(supervise, "overrides", self._helm.run)
+        nursery.start_soon(supervise, "loop lag", self.lag.run)
+        nursery.start_soon(supervise, "growth", self.growth.run)
+        nursery.start_soon(supervise, "alarms", self.alarms.run)
+        if endpoint is not None:
+            groups = Groups(control.read_group, control.admin_group)
+            self._server = ControlServer(endpoint.socket, all_operations(self.parts), groups)
+            nursery.start_soon(self._serve, endpoint, groups, self._server)
+
+    async def _serve(self, endpoint: OpenSocket, groups: Groups, server: ControlServer) -> None:
+        for group in await trio.to_thread.run_sync(unknown_groups, groups, abandon_on_cancel=True):
+            logger.warning("[control] %s: there is no such group", group)
+        try:
+            await supervise("control socket", partial(server.run, task_status=trio.TASK_STATUS_IGNORED))
+        finally:
+            endpoint.close()
+
+
+def _values(loaded: Loaded) -> Mapping[str, Any]:
+    values: Mapping[str, Any] = json.loads(as_json(loaded))["settings"]
+    return values
+
+
+def _entries(setup: Setup) -> Mapping[str, int]:
+    """How many entries each list has."""
+    return {f"{source.name} {source.path}".rstrip(): source.entries for source in setup.about_sources}
+
+
+def list_changes(settings: Settings) -> Mapping[str, float]:
+    """When each list that is a file or directory changed last, by path; those that can be seen."""
+    paths: set[Path] = {entry.path for entry in settings.whitelist if entry.path is not None}
+    seen = {str(path): newest_change(path) for path in paths}
+    return {path: changed for path, changed in seen.items() if changed is not None}

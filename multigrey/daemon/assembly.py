@@ -1,0 +1,262 @@
+"""From a configuration to the objects the engine works with.
+
+The one place where words of the configuration meet what plugins registered under them.  Runs off
+the event loop (it reads list files and imports plugins), at start and at every reload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network
+from itertools import starmap
+
+from pydantic import BaseModel
+
+from multigrey.clock import Clock, SystemClock
+from multigrey.config.load import Loaded
+from multigrey.config.origin_lists import load_origins, registered_domain
+from multigrey.config.settings import Settings
+from multigrey.config.tables.control import Control, NoEndpoint
+from multigrey.config.tables.greylist import Greylist
+from multigrey.config.tables.rule import zone_of
+from multigrey.config.values.types import UnixEndpoint, format_duration
+from multigrey.contracts import SourceOptions
+from multigrey.control.endpoint import control_path
+from multigrey.engine.setup import LOOPBACK, OBSERVE, Networks, Setup, SourceInfo
+from multigrey.errors import ConfigError, PluginError, Problem
+from multigrey.greylist.policy import Policy
+from multigrey.greylist.reputation import Proof
+from multigrey.identity.components import ClientNetwork, Recipient
+from multigrey.identity.keys import KeyScheme
+from multigrey.identity.origin import Origins
+from multigrey.identity.redaction import Redactor
+from multigrey.model import Attempt, Match, Origin
+from multigrey.plugins.guards import PluginKind, ask_all, guarded_match
+from multigrey.plugins.loader import LoadedPlugins, load_plugins
+from multigrey.plugins.registry import BuiltRegistry
+from multigrey.rules.rules import Classes, Rules, wrong_classes, wrong_rules
+from multigrey.text import did_you_mean
+from multigrey.whitelists import role_addresses
+from multigrey.whitelists.list_source import EntryList
+
+__all__ = ["Assembly", "assemble", "check"]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A configuration with everything it names."""
+
+    settings: Settings
+    registry: BuiltRegistry
+    setup: Setup
+    summary: Mapping[str, int]
+    """Whitelist sources and how many entries each has, for the log."""
+    warnings: tuple[str, ...]
+
+
+def check(loaded: Loaded) -> tuple[list[Problem], tuple[str, ...]]:
+    """What is wrong, and what is only odd, that shows once plugins and lists are loaded."""
+    try:
+        return [], assemble(loaded, bytes(32)).warnings
+    except ConfigError as error:
+        return list(error.problems), ()
+    except PluginError as error:
+        return [loaded.problem(("plugins",), str(error))], ()
+
+
+def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Assembly:
+    """Load plugins and lists and make a Setup.  Raises ConfigError and PluginError."""
+    settings = loaded.settings
+    clock = SystemClock() if clock is None else clock
+    origins = load_origins(settings.origin)
+    plugins = load_plugins(settings.plugins.dir, origins=origins)
+    _refuse(_unknown_tables(loaded, plugins))
+    tables = loaded.plugin_tables(plugins.settings_models())
+    shared = {"greylist": settings.greylist, "control": _control(settings)}
+    registry = plugins.register({**tables, **shared}, configured=settings.plugins.tables, clock=clock)
+    _refuse([*_unknown_words(loaded, registry), *_wrong_rules(loaded, registry)])
+    network = ClientNetwork(settings.greylist.ipv4_prefix, settings.greylist.ipv6_prefix)
+
+    def origin_of(attempt: Attempt) -> Origin:
+        return origins.of(attempt, network.text(attempt) or "")
+
+    problems: list[Problem] = []
+    warnings = [*registry.warnings, *map(str, _late_budgets(loaded, tables, registry))]
+    sources: list[Callable[[Attempt], Match | None]] = [role_addresses().match]
+    about_sources = [SourceInfo(role_addresses().name, entries=role_addresses().count)]
+    summary: dict[str, int] = {}
+    for index, entry in enumerate(settings.whitelist):
+        options = SourceOptions(entry.path, entry.owner or "", clock.now, origin_of)
+        try:
+            source = registry.whitelist_sources[entry.source](options)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        sources.append(guarded_match(source, registry.counters, entry.source))
+        count = getattr(source, "count", 0)
+        more = (source.every, source.why) if isinstance(source, EntryList) else ()
+        about_sources.append(SourceInfo(entry.source, str(entry.path or ""), options.owner, count, *more))
+        summary[f"{entry.source} {entry.path or index}"] = count
+        warnings += [str(warning) for warning in getattr(source, "warnings", ())]
+    _refuse(problems)
+    setup = _setup(settings, registry, site_key, origins, tuple(sources))
+    setup = replace(setup, about_sources=tuple(about_sources))
+    return Assembly(settings, registry, setup, summary, tuple(warnings))
+
+
+def _control(settings: Settings) -> Control:
+    """`[control]` with the address that is used."""
+    path = control_path(settings.control, settings.state_dir)
+    address = NoEndpoint() if path is None else UnixEndpoint(path)
+    return settings.control.model_copy(update={"address": address})
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise ConfigError(problems)
+
+
+def _setup(
+    settings: Settings,
+    registry: BuiltRegistry,
+    site_key: bytes,
+    origins: Origins,
+    sources: tuple[Callable[[Attempt], Match | None], ...],
+) -> Setup:
+    greylist = settings.greylist
+    slow = tuple(registry.slow_sources.values())
+    recipient = Recipient(greylist.recipient_delimiter)
+    network = ClientNetwork(greylist.ipv4_prefix, greylist.ipv6_prefix)
+
+    def scheme(key: Sequence[str]) -> KeyScheme:
+        components = [registry.key_components[name] for name in key]
+        return KeyScheme(site_key, key, components, network, recipient)
+
+    ask = partial(ask_all, slow, budget_seconds=settings.limits.slow, counters=registry.counters)
+    return Setup(
+        scheme=scheme(greylist.key),
+        schemes={rule.key: scheme(rule.key) for rule in settings.rule if rule.key is not None},
+        policy=_policy(greylist),
+        unnamed_policy=_unnamed_policy(greylist),
+        text=greylist.text,
+        rules=Rules(
+            settings.rule,
+            registry.traits,
+            zone=zone_of(settings.time_zone),
+            delimiters=greylist.recipient_delimiter,
+        ),
+        classes=Classes(
+            settings.class_,
+            registry.traits,
+            zone=zone_of(settings.time_zone),
+            delimiters=greylist.recipient_delimiter,
+        ),
+        sources=sources,
+        ask=ask if slow else None,
+        recipient=recipient,
+        origin_of=origins.of,
+        provider_of=origins.provider_of,
+        origins=origins,
+        registered_domain=registered_domain,
+        retrying=origins.retrying,
+        provider_by_spf=origins.word_by_spf,
+        retries=origins.retries,
+        providers_pass=settings.origin.providers == "pass",
+        own_networks=_own_networks(settings.origin.own_networks),
+        ipv4_prefix=greylist.ipv4_prefix,
+        ipv6_prefix=greylist.ipv6_prefix,
+        null_sender_at_data=greylist.null_sender == "data",
+        message_pass=greylist.message_pass,
+        header=greylist.header,
+        redactor=Redactor(site_key) if settings.log.redact else None,
+        mode=greylist.mode,
+    )
+
+
+def _own_networks(networks: Iterable[IPv4Network | IPv6Network]) -> Networks:
+    """Loopback and these, as `Setup.is_own` compares them."""
+    found = {version: list(rows) for version, rows in LOOPBACK.items()}
+    for network in networks:
+        spare = network.max_prefixlen - network.prefixlen
+        found[network.version].append((spare, int(network.network_address) >> spare))
+    return found
+
+
+def _policy(greylist: Greylist) -> Policy:
+    """For named origins."""
+    proof = Proof(
+        resolved=greylist.prove_after,
+        domains=greylist.prove_domains,
+        percent=greylist.prove_percent,
+    )
+    return Policy(
+        delay=greylist.delay,
+        retry_window=greylist.retry_window,
+        max_age=greylist.max_age,
+        auto_whitelist_after=greylist.auto_whitelist_after,
+        proof=proof if greylist.prove_origins else None,
+        observe=greylist.mode == OBSERVE,
+    )
+
+
+def _unnamed_policy(greylist: Greylist) -> Policy:
+    return replace(_policy(greylist), delay=greylist.unnamed_delay, patience=greylist.patience)
+
+
+def _unknown_tables(loaded: Loaded, plugins: LoadedPlugins) -> list[Problem]:
+    """Tables of plugins that are not there or could not be loaded, with the reason."""
+    models = plugins.settings_models()
+    return [
+        loaded.problem(("plugins", name), plugins.why_missing(name))
+        for name in loaded.settings.plugins.tables
+        if name not in models
+    ]
+
+
+def _late_budgets(
+    loaded: Loaded, tables: Mapping[str, BaseModel], registry: BuiltRegistry
+) -> Iterable[Problem]:
+    """Times (fields `budget`, in seconds) that slow sources give themselves and nobody gives them."""
+    slow = loaded.settings.limits.slow
+    owners = {owner.name for (kind, _), owner in registry.owners.items() if kind == PluginKind.SLOW_SOURCE}
+    for name in sorted(owners & tables.keys()):
+        budget = getattr(tables[name], "budget", None)
+        if isinstance(budget, int | float) and budget >= slow:
+            message = (
+                f"{format_duration(budget)} is not shorter than slow in [limits], {format_duration(slow)}: "
+                "whatever was found by then is lost; expected less"
+            )
+            yield loaded.problem(("plugins", name, "budget"), message)
+
+
+def _wrong_rules(loaded: Loaded, registry: BuiltRegistry) -> Iterable[Problem]:
+    settings, traits, slow = loaded.settings, registry.traits, registry.slow_traits
+    yield from starmap(loaded.problem, wrong_rules(settings.rule, traits, slow, registry.key_components))
+    yield from starmap(loaded.problem, wrong_classes(settings.class_, traits, slow))
+
+
+def _unknown_words(loaded: Loaded, registry: BuiltRegistry) -> Iterable[Problem]:
+    """Words nothing was registered under, each with its place and the nearest word there is."""
+    settings = loaded.settings
+    for word in settings.greylist.key:
+        yield from _unknown(loaded, ("greylist", "key"), word, registry.key_components, "key component")
+    for index, listen in enumerate(settings.listen):
+        yield from _unknown(
+            loaded, ("listen", index, "protocol"), listen.protocol, registry.protocols, "protocol"
+        )
+    for index, entry in enumerate(settings.whitelist):
+        yield from _unknown(
+            loaded, ("whitelist", index, "source"), entry.source, registry.whitelist_sources, "source"
+        )
+    yield from _unknown(loaded, ("store", "backend"), settings.store.backend, registry.stores, "store")
+
+
+def _unknown(
+    loaded: Loaded, path: tuple[str | int, ...], word: str, known: Mapping[str, object], what: str
+) -> Iterable[Problem]:
+    if word in known:
+        return
+    hint = did_you_mean(word, known)
+    yield loaded.problem(path, f"{word!r} is no {what}{hint} (known: {', '.join(sorted(known))})")

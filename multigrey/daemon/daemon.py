@@ -1,0 +1,424 @@
+"""The daemon: what runs, in which nursery, and in which order it ends.
+
+    daemon
+     +- background: decision log, store, forgetting, plugin services, watchdog   (restarted, never fatal)
+     +- connections: one task each                                              (drained with a deadline)
+     +- accept: one task per endpoint                                           (cancelled first)
+     +- signals: HUP reload, TERM/INT drain and stop, USR1 log file reopened, figures
+
+The end goes from the outside in: no new connections, answers under way, the store's last batch, the
+log's last line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from multigrey import __version__
+from multigrey.background.eviction import Eviction
+from multigrey.background.expiry import keep_forgetting
+from multigrey.background.hits import HitCounter
+from multigrey.background.supervise import supervise
+from multigrey.clock import Clock, GuardedClock, Since
+from multigrey.config.load import Loaded
+from multigrey.config.settings import Settings
+from multigrey.contracts import DialogueOptions, Service, Store, StoreOptions
+from multigrey.control.operations.mode import changed_keys
+from multigrey.daemon.admin import Admin
+from multigrey.daemon.assembly import Assembly, assemble
+from multigrey.daemon.status import Running
+from multigrey.daemon.systemd import Notifier, watchdog_seconds
+from multigrey.engine.engine import Engine
+from multigrey.errors import ConfigError, MultigreyError, PluginError, StoreError
+from multigrey.evidence.name_ledger import NameLedger
+from multigrey.greylist.quota import NewRecordLimits, NewRecordQuota
+from multigrey.history.recorder import HistoryRecorder
+from multigrey.identity.redaction import Redactor
+from multigrey.listeners.accept import accept_all
+from multigrey.listeners.commands import Commands
+from multigrey.listeners.connection import ConnectionLimits, Listening
+from multigrey.listeners.endpoints import OpenEndpoint
+from multigrey.listeners.server import Server
+from multigrey.listeners.sockets import OpenSocket
+from multigrey.log.decision_log import DecisionLog, make_ids
+from multigrey.stores.site_key import check_site_key
+
+if TYPE_CHECKING:
+    from multigrey.metrics.service import MetricsService
+
+__all__ = ["Daemon"]
+
+logger = logging.getLogger(__name__)
+
+_LAST_WORDS = 2.0
+"""Seconds for writing at the end what may also be lost."""
+_NEEDS_RESTART = (
+    *("listen", "state_dir", "user", "store", "control"),
+    *("history.enabled", "history.map_size", "metrics.address"),
+)
+
+
+class Daemon:
+    """One running multigrey."""
+
+    def __init__(
+        self,
+        *,
+        loaded: Loaded,
+        assembly: Assembly,
+        endpoints: Sequence[OpenEndpoint],
+        site_key: bytes,
+        clock: Clock,
+        load: Callable[[], Loaded],
+        environ: Mapping[str, str],
+        host: str,
+        control: OpenSocket | None = None,
+    ) -> None:
+        """`load` reads the configuration again, for a reload; `control`: where administrators ask."""
+        settings = loaded.settings
+        self._loaded = loaded
+        self._assembly = assembly
+        self._endpoints = endpoints
+        self._control = control
+        self._site_key = site_key
+        self._clock = clock = GuardedClock(clock)
+        self._load = load
+        self._notifier = Notifier(environ)
+        self._watchdog = watchdog_seconds(environ, os.getpid())
+        self._stopping = trio.Event()
+        self._reloading = trio.Lock()
+        options = StoreOptions(settings.state_dir, settings.store.map_size)
+        self.store: Store = assembly.registry.stores[settings.store.backend](options)
+        self._host = host
+        self.log = self._make_log(settings)
+        self.hits = HitCounter()
+        self._new_records = NewRecordQuota(_new_record_limits(settings), key=site_key)
+        self.bounding = Eviction(clock, self.store, settings.limits.max_records)
+        self.engine = Engine(
+            clock=clock,
+            store=self.store,
+            setup=assembly.setup,
+            ids=make_ids(),
+            host=host,
+            version=__version__,
+            listeners=(self.log.write, self.hits),
+            new_records=self._new_records,
+            is_full=lambda: self.bounding.full,
+            mark_key=site_key,
+            believed=self._clock.believed,
+            names=NameLedger(site_key, believed=self._clock.believed),
+        )
+        self.commands = Commands(self.engine, host=host, reload=self.reload)
+        self.server = Server(self.engine, self.commands, _limits(settings))
+        self.history = self._make_history(settings)
+        self.desk = self._make_desk()
+        self.engine.listeners = (*self.engine.listeners, *self.desk.listeners)
+        if self.history is not None:
+            self.engine.listeners = (*self.engine.listeners, self.history)
+        self._listening = [self._make_listening(endpoint) for endpoint in endpoints]
+        self._serving = False
+        self._metrics = self._make_metrics(settings)
+        self._background: trio.Nursery | None = None
+        self._logging = trio.CancelScope()
+        self._services = trio.CancelScope()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop` or a signal; reports started when every endpoint answers.
+
+        Raises StoreError when the store cannot be opened.
+        """
+        async with trio.open_nursery() as background:
+            self._background = background
+            await background.start(self._run_log, self.log, self._logging)
+            await background.start(self.store.run)
+            await check_site_key(self.store, self._site_key)
+            await self.commands.load_blocked()
+            await self.desk.start()
+            await background.start(self._watch_signals)
+            self._start_background(background)
+            await self._serve(task_status)
+            with trio.move_on_after(_LAST_WORDS):
+                await self.hits.flush(self.store)
+                await self.engine.learned.flush(self.store)
+                await self.desk.finish()
+                if self.history is not None:
+                    await self.history.finish()
+                if self._metrics is not None:
+                    await self._metrics.save()
+            background.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Begin the orderly end."""
+        self._stopping.set()
+
+    async def reload(self) -> None:
+        """Read configuration, lists and plugins again and use them from the next attempt on.
+
+        Raises ConfigError or PluginError; then everything stays as it was.
+        """
+        async with self._reloading:
+            self._notifier.reloading(self._clock.monotonic())
+            try:
+                loaded = await trio.to_thread.run_sync(self._load)
+                assembly = await trio.to_thread.run_sync(assemble, loaded, self._site_key, self._clock)
+            except (ConfigError, PluginError) as error:
+                logger.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400  (the administrator's fault: no traceback)
+                raise
+            finally:
+                self._notifier.ready("serving")
+            await self._take_over(loaded, assembly)
+            self._say_loaded("reloaded")
+
+    async def _take_over(self, loaded: Loaded, assembly: Assembly) -> None:
+        """Everything a reload changes; an attempt in flight ends with what it began with."""
+        old, self._loaded, self._assembly = self._loaded.settings, loaded, assembly
+        settings = loaded.settings
+        self._report_restart(old, settings)
+        await self.desk.take_over()
+        self.server.limits = _limits(settings)
+        self._new_records.limits = _new_record_limits(settings)
+        self.bounding.max_records = settings.limits.max_records
+        if self.history is not None:
+            self.history.settings, self.history.redact = settings.history, settings.log.redact
+        for listening, endpoint in zip(self._listening, self._endpoints, strict=True):
+            listening.make_dialogue = self._make_listening(endpoint).make_dialogue
+        self._start_services()
+        if settings.log == old.log:
+            await self.log.reopen()
+        else:
+            await self._change_log(settings)
+
+    async def _change_log(self, settings: Settings) -> None:
+        assert self._background is not None
+        log, scope = self._make_log(settings), trio.CancelScope()
+        try:
+            await self._background.start(self._run_log, log, scope)
+        except MultigreyError as error:
+            logger.error("%s; the decision log stays where it was", error)  # noqa: TRY400  (the administrator's fault: no traceback)
+            return
+        self.engine.listeners = (log.write, *self.engine.listeners[1:])
+        self._logging.cancel()
+        self.log, self._logging = log, scope
+
+    async def _run_log(
+        self,
+        log: DecisionLog,
+        scope: trio.CancelScope,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with scope:
+            await log.run(task_status=task_status)
+
+    def _start_services(self) -> None:
+        """Run the services of the present plugins, and no others."""
+        assert self._background is not None
+        self._services.cancel()
+        self._services = trio.CancelScope()
+        self._background.start_soon(self._run_services, self._services, self._assembly.registry.services)
+
+    async def _run_services(self, scope: trio.CancelScope, services: Mapping[str, Service]) -> None:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                for name, service in services.items():
+                    run = partial(service.run, task_status=trio.TASK_STATUS_IGNORED)
+                    nursery.start_soon(supervise, f"service {name}", run)
+
+    def _start_background(self, background: trio.Nursery) -> None:
+        max_age = self._loaded.settings.greylist.max_age
+        forget = partial(keep_forgetting, self._clock, self.store, max_age)
+        background.start_soon(supervise, "forgetting", forget)
+        learned = self.engine.learned
+        assert learned.names is not None
+        background.start_soon(supervise, "marks", partial(learned.marks.run, self.store))
+        background.start_soon(supervise, "names", partial(learned.names.run, self.store, self._clock))
+        background.start_soon(supervise, "hits", partial(self.hits.run, self.store, self._clock))
+        bound = partial(self.bounding.run, task_status=trio.TASK_STATUS_IGNORED)
+        background.start_soon(supervise, "bounding", bound)
+        self._start_services()
+        if self.history is not None:
+            background.start_soon(supervise, "history", self.history.run)
+        self.desk.start_work(background, self._loaded.settings.control, self._control)
+        if self._metrics is not None:
+            background.start_soon(supervise, "metrics", self._metrics.run)
+        if self._watchdog is not None:
+            background.start_soon(self._feed_watchdog, self._watchdog)
+
+    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
+        accepting = trio.CancelScope()
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.server.run)
+                nursery.start_soon(self._accept_all, accepting)
+                self._say_loaded("ready")
+                self._notifier.ready("serving")
+                self._serving = True
+                task_status.started()
+                await self._stopping.wait()
+                self._notifier.stopping()
+                logger.info("stopping: %d connections open", self.server.connections)
+                accepting.cancel()
+                await self.server.drain(self._loaded.settings.limits.drain)
+                nursery.cancel_scope.cancel()
+        finally:
+            for endpoint in self._endpoints:
+                endpoint.open.close()
+
+    async def _accept_all(self, scope: trio.CancelScope) -> None:
+        with scope:
+            async with trio.open_nursery() as accept:
+                for listening in self._listening:
+                    accept.start_soon(accept_all, self.server, listening)
+
+    def _make_log(self, settings: Settings) -> DecisionLog:
+        log = settings.log
+        return DecisionLog(
+            form=log.format,
+            to=log.to,
+            ident=log.ident,
+            facility=log.facility,
+            host=self._host,
+            clock=self._clock,
+            hide=Redactor(self._site_key).fields if log.redact else None,
+        )
+
+    def _make_history(self, settings: Settings) -> HistoryRecorder | None:
+        if not settings.history.enabled:
+            return None
+        redactor, redact = Redactor(self._site_key), settings.log.redact
+        return HistoryRecorder(settings.state_dir, settings.history, self._clock, redactor, redact=redact)
+
+    def _make_desk(self) -> Admin:
+        running = Running(
+            engine=self.engine,
+            server=self.server,
+            bounding=self.bounding,
+            listens=[endpoint.listen for endpoint in self._endpoints],
+            loaded=lambda: self._loaded,
+            warnings=lambda: (*self._loaded.warnings, *self._assembly.warnings),
+            log_lines_lost=lambda: self.log.lost,
+            history=None if self.history is None else self.history.health,
+            since=Since(self._clock),
+        )
+        return Admin(
+            engine=self.engine,
+            clock=self._clock,
+            running=running,
+            registry=lambda: self._assembly.registry,
+            configured=lambda: self._assembly.setup,
+            reload=self.reload,
+            needs_restart=_NEEDS_RESTART,
+            decisions=self.history,
+        )
+
+    def _make_metrics(self, settings: Settings) -> MetricsService | None:
+        """What counts and can be fetched from; None: it is not configured.  Raises ListenerError."""
+        address = settings.metrics.address
+        if address is None:
+            return None
+        from multigrey.metrics.service import ServedDaemon, open_metrics  # noqa: PLC0415  (needs an extra)
+
+        running = ServedDaemon(
+            engine=self.engine,
+            server=self.server,
+            bounding=self.bounding,
+            settings=lambda: self._loaded.settings,
+            registry=lambda: self._assembly.registry,
+            counts=lambda: self._assembly.summary,
+            log_lines_lost=lambda: self.log.lost,
+            lag=self.desk.lag,
+            alarms=self.desk.alarms,
+            history=None if self.history is None else self.history.health,
+            ready=self._why_not_ready,
+        )
+        return open_metrics(running, address)
+
+    def _why_not_ready(self) -> str:
+        if self._stopping.is_set():
+            return "stopping"
+        return "" if self._serving else "starting"
+
+    def _make_listening(self, endpoint: OpenEndpoint) -> Listening:
+        listen = endpoint.listen
+        make = self._assembly.registry.protocols[listen.protocol]
+        options = DialogueOptions(
+            listener=listen.name,
+            request_size=self._loaded.settings.limits.request_size,
+            administer=endpoint.open.socket.family == socket.AF_UNIX,
+        )
+        return Listening(
+            listen.name,
+            endpoint.open.socket,
+            partial(make, options),
+            listen.on_error,
+            tuple(listen.allow_from),
+        )
+
+    def _say_loaded(self, what: str) -> None:
+        for warning in (*self._loaded.warnings, *self._assembly.warnings):
+            logger.warning("%s", warning)
+        for name, count in self._assembly.summary.items():
+            logger.info("whitelist %s: %d entries", name, count)
+        endpoints = ", ".join(f"{e.listen.protocol} on {e.listen.address}" for e in self._endpoints)
+        logger.info("multigrey %s %s: %s", __version__, what, endpoints)
+
+    def _report_restart(self, old: Settings, new: Settings) -> None:
+        for name in changed_keys(_NEEDS_RESTART, old, new):
+            logger.warning("%s changed: needs restart", name)
+
+    async def _watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(
+            signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
+        ) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    await self._reload_by_signal()
+                elif number == signal.SIGUSR1:
+                    await self.log.reopen()
+                    await self._say_figures()
+                elif self._stopping.is_set():
+                    logger.warning("second signal: ending at once")
+                    await self.server.drain(0)
+                else:
+                    self.stop()
+
+    async def _reload_by_signal(self) -> None:
+        try:
+            await self.reload()
+        except (ConfigError, PluginError):
+            return  # told already
+        except Exception:
+            logger.exception("reload failed by a bug; the old configuration stays")
+
+    async def _say_figures(self) -> None:
+        try:
+            health = await self.store.health()
+        except StoreError as error:
+            health = {"store": str(error)}
+        figures = {**self.engine.figures(), **health, "connections": self.server.connections}
+        logger.info(
+            "figures: %s", " ".join(f"{name.replace(' ', '-')}={value}" for name, value in figures.items())
+        )
+
+    async def _feed_watchdog(self, seconds: float) -> None:
+        while True:
+            self._notifier.watchdog()
+            await trio.sleep(seconds)
+
+
+def _new_record_limits(settings: Settings) -> NewRecordLimits:
+    return NewRecordLimits(settings.limits.new_records, settings.limits.new_records_named)
+
+
+def _limits(settings: Settings) -> ConnectionLimits:
+    limits = settings.limits
+    return ConnectionLimits(limits.connections, limits.idle, limits.answer_within)

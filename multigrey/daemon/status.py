@@ -1,0 +1,94 @@
+"""What only the running daemon can tell of itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multigrey.background.eviction import Eviction
+from multigrey.clock import Since
+from multigrey.config.load import Loaded
+from multigrey.config.settings import Listen
+from multigrey.control.peers import uid_of
+from multigrey.engine.engine import Engine
+from multigrey.listeners.connection import Connection
+from multigrey.listeners.server import Server
+
+__all__ = ["Running"]
+
+_MOST_PEERS = 20
+"""Peers of a listener that are told one by one: those with most connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A view of the daemon; whatever may change with a reload is a function."""
+
+    engine: Engine
+    server: Server
+    bounding: Eviction
+    listens: Sequence[Listen]
+    """The endpoints that are open; a reload changes none."""
+    loaded: Callable[[], Loaded]
+    warnings: Callable[[], Sequence[object]]
+    """What was odd about the configuration, its lists and plugins."""
+    log_lines_lost: Callable[[], int]
+    history: Callable[[], Mapping[str, int | str]] | None
+    """What the history of decisions says of itself; None: there is none."""
+    since: Since
+    """When it started."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Its part of `status`."""
+        loaded = self.loaded()
+        open_at = Counter(connection.listening.name for connection in self.server.open)
+        peers = Counter((each.listening.name, _peer(each)) for each in self.server.open)
+        return {
+            "since": self.since.time,
+            "uptime": self.since.seconds,
+            "clock_believed": self.engine.clock_believed(),
+            "pid": os.getpid(),
+            "config": None if loaded.path is None else str(loaded.path.absolute()),
+            "warnings": [str(warning) for warning in self.warnings()],
+            "listeners": [
+                {
+                    "name": listen.name,
+                    "protocol": listen.protocol,
+                    "address": str(listen.address),
+                    "on_error": listen.on_error,
+                    "connections": open_at[listen.name],
+                    "peers": _most_of(peers, listen.name),
+                }
+                for listen in self.listens
+            ],
+            "connections": {"open": self.server.connections, "most": self.server.limits.connections},
+            "limits": {
+                "max_records": self.bounding.max_records,
+                "full": self.bounding.full,
+                "forgotten": self.bounding.forgotten,
+            },
+            "decisions": dict(self.engine.figures()),
+            "internal_errors": self.server.internal_errors,
+            "log_lines_lost": self.log_lines_lost(),
+            "history": None if self.history is None else dict(self.history()),
+        }
+
+
+def _peer(connection: Connection) -> str:
+    """Whose connection it is: an IP address, or the user at the other end of a unix socket."""
+    try:
+        if connection.sock.family == socket.AF_UNIX:
+            return f"uid {uid_of(connection.sock)}"
+    except OSError:
+        return "gone"
+    return connection.peer.partition(" ")[0]
+
+
+def _most_of(peers: Counter[tuple[str, str]], listener: str) -> list[Mapping[str, Any]]:
+    found = [(number, peer) for (name, peer), number in peers.items() if name == listener]
+    most = sorted(found, key=lambda each: (-each[0], each[1]))[:_MOST_PEERS]
+    return [{"peer": peer, "connections": number} for number, peer in most]

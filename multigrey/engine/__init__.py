@@ -1,0 +1,1 @@
+"""The way of one attempt, and the explanation of it."""

@@ -1,0 +1,443 @@
+"""What explanations say of memory: origin, keys, records, trust, standing, limits; and what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multigrey.codec import decode_origin, decode_record, decode_standing
+from multigrey.engine.engine import Pending
+from multigrey.engine.setup import BLOCKED, Setup
+from multigrey.errors import CodecError
+from multigrey.evidence.name_ledger import Judged
+from multigrey.greylist.decision import trust_needed
+from multigrey.greylist.policy import Policy
+from multigrey.greylist.quota import NewRecordQuota
+from multigrey.greylist.record_choice import keep_until, speaking_record
+from multigrey.greylist.reputation import (
+    FORWARDED_DOMAINS,
+    Proof,
+    figures,
+    is_spot_check,
+    proven,
+    resolved_after,
+)
+from multigrey.greylist.stored_decision import StoredDecision
+from multigrey.identity.envelope import sender_key_domain, sender_key_text
+from multigrey.model import Action, Attempt, Key, Origin, OriginRecord, Reason, Record, Standing, Verdict
+
+__all__ = [
+    "Advice",
+    "Step",
+    "StoredView",
+    "advice",
+    "decided_by",
+    "limit_step",
+    "memory_steps",
+    "name_row",
+    "name_text",
+    "origin_step",
+    "plural",
+    "seen",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step on the way of an attempt."""
+
+    name: str
+    outcome: str
+    """What came of it, in one line; may hold what strangers typed."""
+    details: tuple[Mapping[str, Any], ...] = ()
+    """Rows of what JSON can hold; times are seconds since 1970."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The step as JSON can hold it."""
+        return {"step": self.name, "outcome": self.outcome, "details": [dict(row) for row in self.details]}
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What would let it pass, or for how long it will."""
+
+    text: str
+    since: int | None = None
+    """From this second on."""
+    until: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"text": self.text, "from": self.since, "until": self.until}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredView:
+    """What the store holds for one question; what cannot be read counts as nothing."""
+
+    question: StoredDecision
+    records: tuple[Record | None, ...]
+    """One for each of `question.record_keys`."""
+    marks: tuple[Record, ...]
+    """What marks of the attempt stand for."""
+    others: tuple[Record | None, ...]
+    """One for each of `question.other_keys`; None: there is none that counts."""
+    origin_record: OriginRecord | None
+    standing: Standing | None
+    unreadable: tuple[str, ...]
+
+    @property
+    def speaking(self) -> Record | None:
+        """The record that decides, if one does."""
+        question = self.question
+        return speaking_record(question.policy, question.now, (*self.records, *self.others, *self.marks))
+
+
+def seen(question: StoredDecision, values: Sequence[bytes | None]) -> StoredView:
+    """What stored values say; `values` for each of `question.keys`."""
+    unreadable: list[str] = []
+
+    def read(decode: Any, value: bytes | None) -> Any:
+        try:
+            return None if value is None else decode(value)
+        except CodecError as error:
+            unreadable.append(str(error))
+            return None
+
+    own, origin, whole, buckets, elsewhere = question.split(values)
+    records = tuple(read(decode_record, value) for value in own)
+    origin_record, standing = read(decode_origin, origin), read(decode_standing, whole)
+    marks = [
+        read(lambda bucket, digest=digest: question.mark_in(bucket, digest), bucket)
+        for digest, bucket in buckets
+    ]
+    others = tuple(
+        None if record is None or not other.counts(record) else record
+        for other, record in [(other, read(decode_record, value)) for other, value in elsewhere]
+    )
+    found = tuple(question.record_of_mark(mark) for mark in marks if mark is not None)
+    return StoredView(question, records, found, others, origin_record, standing, tuple(unreadable))
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 source`, `2 sources`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# --- steps -----------------------------------------------------------------------------------------
+
+
+def origin_step(
+    setup: Setup, attempt: Attempt, network: str, origin: Origin, judged: Judged | None = None
+) -> Step:
+    """Who is sending, and why it is this one; `judged`: what is known of hosts of such a name."""
+    kind = "named" if origin.named else "not named: the client network"
+    outcome = f"{origin.text or 'not known'} ({kind})"
+    if setup.origins is None:
+        return Step("origin", outcome)
+    told = setup.origins.explained(attempt, network)
+    why = told.naming.meaning + (f" [{told.detail}]" if told.detail else "")
+    row = {
+        "why": told.naming.value,
+        "meaning": told.naming.meaning,
+        "detail": told.detail or None,
+        "client_name": attempt.client_name,
+        "helo": attempt.helo,
+        "provider": setup.provider_of(attempt) or None,
+    }
+    if judged is None:
+        return Step("origin", f"{outcome}. {why}", (row,))
+    row |= name_row(judged)
+    return Step("origin", f"{outcome}. {why}. {name_text(row)}", (row,))
+
+
+def name_row(judged: Judged) -> dict[str, Any]:
+    """What is known of the hosts of a pattern, as JSON can hold it."""
+    found, doubt = judged.figures, judged.doubt
+    return {
+        "pattern": judged.pattern or None,
+        "clients": found.clients,
+        "foreign": found.foreign,
+        "foreign_domains": found.foreign_domains,
+        "resolved": found.resolved,
+        "returned": found.returned,
+        "returned_domains": found.domains,
+        "in_doubt_since": None if doubt is None else doubt.since,
+    }
+
+
+def name_text(row: Mapping[str, Any]) -> str:
+    """The same in a sentence."""
+    told = (
+        f"of {plural(row['clients'], 'client')} named {row['pattern'] or 'in other ways'} {row['foreign']} "
+        f"announced names in {plural(row['foreign_domains'], 'other domain')}, and {row['returned']} of "
+        f"{plural(row['resolved'], 'resolved deferral')} came back"
+    )
+    if row["in_doubt_since"] is None:
+        return told
+    return f"the name is in doubt, and the client network stands for it: {told}"
+
+
+def memory_steps(pending: Pending, looked: StoredView) -> Iterator[Step]:
+    """Keys with records, and what is known of the origin."""
+    yield _records(pending, looked)
+    if looked.question.case.same_message:
+        yield Step("message", "another recipient of this message has passed, and carries this one")
+    yield _trust(pending, looked)
+    yield _standing(looked)
+
+
+def _records(pending: Pending, looked: StoredView) -> Step:
+    question = looked.question
+    policy, now = question.policy, question.now
+    speaking = looked.speaking
+    rows = [
+        {"key": label, "digest": key[1].hex(), "record": _as_json(policy, record)}
+        for key, label, record in zip(question.record_keys, _labels(pending), looked.records, strict=True)
+    ]
+    rows += [
+        {"key": "a mark of this attempt", "digest": None, "record": _as_json(policy, record)}
+        for record in looked.marks
+    ]
+    rows += [
+        {"key": _OTHER[other.waiting], "digest": other.key[1].hex(), "record": _as_json(policy, record)}
+        for other, record in zip(question.other_keys, looked.others, strict=True)
+    ]
+    if looked.unreadable:
+        outcome = f"stored bytes cannot be read: {looked.unreadable[0]}"
+    elif speaking is None:
+        outcome = f"nothing is known under {plural(len(rows), 'key')}"
+    elif speaking.passed_at:
+        idle = now - speaking.last_seen > policy.max_age
+        outcome = "has passed, but too long ago" if idle else "has passed before"
+    elif now - speaking.first_seen > policy.retry_window:
+        outcome = "was deferred, and the retry came too late"
+    else:
+        outcome = f"was deferred {plural(speaking.attempts, 'time')} in {now - speaking.first_seen} s"
+    return Step("records", outcome, tuple(rows))
+
+
+_OTHER = {
+    False: "under the name it had before the evidence spoke against it",
+    True: "by the other IP version, under the name it announces",
+}
+
+
+def _labels(pending: Pending) -> Iterator[str]:
+    """What each key is made of."""
+    setup, attempt, origin = pending.setup, pending.attempt, pending.origin
+    if attempt.raw:
+        yield from ["the asker's own key"] * len(pending.keys)
+        return
+    recipient = setup.recipient.text(attempt) or "<>"
+    envelope = f"{sender_key_text(attempt) or '<>'}, {recipient}"
+    named: Key | None = None
+    if origin.named:
+        named = setup.scheme_for(pending.rule).named_key(attempt, origin, pending.network)
+    number = len(pending.keys)
+    for index, key in enumerate(pending.keys):
+        if key == named:
+            yield f"origin {origin.text}, {envelope}"
+        elif index or number == 1 or (number == 2 and origin.named):
+            yield f"client network {pending.network}, {envelope}"
+        else:
+            yield "as configured"
+
+
+def _as_json(policy: Policy, record: Record | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    return {
+        "first_seen": record.first_seen,
+        "last_seen": record.last_seen,
+        "attempts": record.attempts,
+        "early": record.early,
+        "delay": record.delay,
+        "passed_at": record.passed_at or None,
+        "passes": record.passes,
+        "observed": record.observed,
+        "client": record.client,
+        "origin": record.origin,
+        "kept_until": keep_until(policy, record),
+    }
+
+
+def _trust(pending: Pending, looked: StoredView) -> Step:
+    """(origin, sender domain) against auto_whitelist_after."""
+    question = looked.question
+    needed = trust_needed(question.policy, question.case)
+    if not needed:
+        return Step("trust", "auto_whitelist_after is 0: no pair of origin and sender domain is trusted")
+    if question.origin_key is None:
+        return Step("trust", "nothing is counted for the null sender or a key of its own")
+    found = looked.origin_record or OriginRecord()
+    whose = pending.trusted
+    domain = sender_key_domain(pending.attempt)
+    stale = bool(found.passes) and question.now - found.last_seen > question.policy.max_age
+    trusted = found.passes >= needed and found.several_keys and not stale
+    row = {
+        "origin": whose,
+        "sender_domain": domain,
+        "passes": found.passes,
+        "needed": needed,
+        "several_keys": found.several_keys,
+        "own_hosts": question.case.own_hosts,
+        "last_counted": found.last_counted or None,
+        "last_seen": found.last_seen or None,
+        "trusted": trusted,
+    }
+    outcome = f"{found.passes} of {needed} counted passes of {whose} for {domain or 'no domain'}"
+    if found.passes >= needed and not found.several_keys:
+        outcome += ", but all of one key: a second is needed"
+    if stale:
+        outcome += ", but too long ago"
+    return Step("trust", f"trusted: {outcome}" if trusted else outcome, (row,))
+
+
+def _standing(looked: StoredView) -> Step:
+    """The origin as a whole against what it has to prove."""
+    question = looked.question
+    proof, origin = question.policy.proof, question.case.origin
+    if proof is None:
+        return Step("standing", "prove_origins is off")
+    if question.standing_key is None:
+        why = "the name is only claimed" if origin.claimed else "a key of its own, or found by a slow source"
+        return Step("standing", f"nothing is counted ({why})")
+    standing = looked.standing or Standing()
+    return _proof(question, proof, standing)
+
+
+def _proof(question: StoredDecision, proof: Proof, standing: Standing) -> Step:
+    now, origin = question.now, question.case.origin
+    found = figures(standing, now)
+    believed = proven(standing, proof, now, named=origin.named)
+    spot = is_spot_check(question.case.key)
+    percent = found.returned * 100 // found.resolved if found.resolved else 0
+    row = {
+        "origin": origin.text,
+        "proven": believed,
+        "proven_at": standing.proven_at or None,
+        "resolved": found.resolved,
+        "resolved_needed": proof.resolved,
+        "resolved_after": resolved_after(standing),
+        "domains": found.domains,
+        "domains_needed": proof.domains,
+        "domains_forwarded": FORWARDED_DOMAINS,
+        "returned": found.returned,
+        "percent": percent,
+        "percent_needed": proof.percent,
+        "spot_check": spot,
+    }
+    if origin.named:
+        numbers = (
+            f"{found.resolved} of {proof.resolved} deferrals resolved, "
+            f"{percent} % of {proof.percent} % returned, {found.domains} of {proof.domains} sender domains"
+        )
+    else:
+        numbers = f"mail of {found.domains} of {FORWARDED_DOMAINS} sender domains came back from this address"
+    outcome = f"{origin.text} is {'proven' if believed else 'not proven'}: {numbers}"
+    if believed and spot:
+        outcome += "; but this key is one of those by which proven origins are still tested"
+    return Step("standing", outcome, (row,))
+
+
+def limit_step(new_records: NewRecordQuota, pending: Pending, *, over: bool) -> Step:
+    """New records of the last hour against the limit."""
+    origin, address = pending.counted, pending.attempt.client_address
+    limits = new_records.limits
+    limit = limits.named if origin.named else limits.unnamed
+    count = new_records.count(origin, address, pending.now)
+    row = {"origin": origin.text, "new_records": count, "limit": limit or None, "over": over}
+    outcome = f"{plural(count, 'new record')} in the last hour" + (
+        f" of {limit}" if limit else ", without limit"
+    )
+    if over:
+        outcome += "; over the limit: a new attempt is remembered by a mark, and only its own retry passes"
+    return Step("limit", outcome, (row,))
+
+
+# --- the verdict -----------------------------------------------------------------------------------
+
+_DECIDED_BY = {
+    Reason.MODE_OFF: "mode",
+    Reason.AUTHENTICATED: "authenticated",
+    Reason.WHITELISTED: "whitelists",
+    Reason.NULL_SENDER: "identity",
+    Reason.PROBE: "identity",
+    Reason.OWN_NETWORK: "own-client",
+    Reason.PROVIDER: "provider",
+    Reason.NO_IDENTITY: "identity",
+    Reason.SAME_MESSAGE: "message",
+    Reason.OVER_LIMIT: "limit",
+}
+
+
+def decided_by(verdict: Verdict, steps: Sequence[Step]) -> str:
+    """The name of the step that decided."""
+    names = {step.name: step for step in steps}
+    if verdict.reason is Reason.RULE:
+        if verdict.rule == BLOCKED and names.get("blocked", Step("", "no")).outcome != "no":
+            return "blocked"
+        return "rules-again" if "rules-again" in names else "rules"
+    if verdict.reason is Reason.AUTO_WHITELISTED:
+        return "standing" if verdict.detail else "trust"
+    if verdict.reason is Reason.WHITELISTED and verdict.match is not None:
+        by_list = any(row.get("entry") == verdict.match.entry for row in names["whitelists"].details)
+        return "whitelists" if by_list else "slow-sources"
+    return _DECIDED_BY.get(verdict.reason, "records")
+
+
+def advice(pending: Pending, verdict: Verdict, looked: StoredView | None) -> Iterator[Advice]:
+    """What would make it pass, or how long it will."""
+    if verdict.reason is Reason.RULE:
+        yield from _beside_rule(verdict)
+    elif looked is None:
+        return
+    elif verdict.action is Action.DEFER or verdict.observed:
+        yield from _waiting(pending, verdict, looked)
+    elif verdict.reason is Reason.AUTO_WHITELISTED and looked.origin_record and not verdict.detail:
+        yield Advice("trusted", until=looked.origin_record.last_seen + looked.question.policy.max_age)
+    elif verdict.reason in {Reason.KNOWN, Reason.RETRY, Reason.SAME_MESSAGE} and looked.question.now:
+        until = looked.question.now + looked.question.policy.max_age
+        yield Advice("known after this attempt, and longer with every further message", until=until)
+
+
+def _beside_rule(verdict: Verdict) -> Iterator[Advice]:
+    if verdict.rule == BLOCKED:
+        yield Advice("it was blocked by hand: take the block away (greylistd's word delete)")
+    elif verdict.action is not Action.PASS or verdict.observed:
+        yield Advice(f"a rule before {verdict.rule!r} that passes it")
+        yield Advice("an entry of a whitelist, because whitelists are asked before rules")
+
+
+def _waiting(pending: Pending, verdict: Verdict, looked: StoredView) -> Iterator[Advice]:
+    """For what is deferred, or would be."""
+    policy, now = looked.question.policy, looked.question.now
+    record = looked.speaking
+    if verdict.reason is Reason.OVER_LIMIT and verdict.detail:
+        yield Advice("it cannot be remembered: this client has made too many attempts that wait already")
+        return
+    live = record is not None and not record.passed_at and now - record.first_seen <= policy.retry_window
+    if verdict.observed:
+        yield Advice("it passes anyway: this is only observed")
+    if record is not None and live:
+        first = record.first_seen
+        yield Advice("a retry passes", first + record.delay, first + policy.retry_window)
+    else:
+        yield Advice(
+            "an attempt now is deferred, and a retry of it passes",
+            now + policy.delay,
+            now + policy.retry_window,
+        )
+    if policy.patience and live:
+        yield Advice("each further early retry makes the sender wait a minute longer")
+    yield Advice("an entry of a whitelist for the client, its origin, the sender or the recipient")
+    if not pending.attempt.raw:
+        yield Advice(f"for a while: multigrey expect {pending.attempt.recipient} --for 15m")
+    found = looked.origin_record
+    needed = trust_needed(policy, looked.question.case)
+    if looked.question.origin_key is not None and needed:
+        missing = max(needed - (found.passes if found else 0), 0)
+        if missing:
+            yield Advice(f"{plural(missing, 'more message')} deferred and returned, for this sender domain")

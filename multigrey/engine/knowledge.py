@@ -1,0 +1,80 @@
+"""What an engine learns from mail besides records: marks, and names in doubt."""
+
+from __future__ import annotations
+
+from multigrey.contracts import Store
+from multigrey.engine.round import Doubted, Pending
+from multigrey.engine.setup import Setup
+from multigrey.evidence.mark_ledger import MarkLedger
+from multigrey.evidence.name_ledger import FLUSH_EVERY, Judged, NameLedger
+from multigrey.identity.origin import Origins
+from multigrey.model import Attempt, Origin, Reason, Verdict
+
+__all__ = ["Knowledge"]
+
+
+class Knowledge:
+    """One per engine; kept in its store."""
+
+    __slots__ = ("_settled_at", "marks", "names")
+
+    def __init__(self, mark_key: bytes, names: NameLedger | None) -> None:
+        """`mark_key`: secret bytes for marks.  `names`: evidence about names; None: there is none."""
+        self.marks = MarkLedger(mark_key)
+        self.names = names
+        self._settled_at = 0
+
+    async def begin(self, store: Store, now: int) -> None:
+        """Read what earlier runs have learned; for commands on the store of a stopped daemon."""
+        if self.names is not None:
+            await self.names.begin(store, now)
+
+    def go_on(self, now: int) -> None:
+        """Draw the conclusions that a daemon draws once a minute: for engines whose time is played."""
+        if self.names is not None and abs(now - self._settled_at) >= FLUSH_EVERY:
+            self._settled_at = now
+            self.names.settle()
+
+    async def flush(self, store: Store) -> None:
+        """Write what was learned since the last time."""
+        if self.names is not None:
+            await self.names.flush(store)
+
+    def who(self, setup: Setup, attempt: Attempt, network: str, now: int) -> tuple[Origin, Doubted | None]:
+        """The origin, and the name that the evidence speaks against, if one does."""
+        origin, names = setup.origin_of(attempt, network), self.names
+        if names is not None and origin.text in names.doubted and setup.origins is not None:
+            since = names.demoted_for(setup.origins, attempt, now)
+            if since:
+                pattern = names.told_apart(setup.origins, attempt, now)
+                stands = Origin(pattern, named=True) if pattern else None
+                return Origin(network, named=False), Doubted(origin, since, stands)
+        return origin, None
+
+    def judged(self, setup: Setup, attempt: Attempt, now: int) -> Judged | None:
+        """What is known of hosts that have such a name; None: evidence has no say."""
+        if self.names is None or setup.origins is None or not attempt.client_name:
+            return None
+        return self.names.judged(setup.origins, attempt, now)
+
+    def note(self, pending: Pending, verdict: Verdict, place: bytes) -> None:
+        """What the store has decided of an attempt.
+
+        `place`: who makes a mark (see `greylist.marks.place_of`); b"": that has not been asked.
+        """
+        if verdict.reason is Reason.OVER_LIMIT:
+            place = place or self.marks.place_of(pending.counted, pending.attempt.client_address)
+            self.marks.note(place, pending.now, pending.setup.policy.retry_window)
+        origins = pending.setup.origins
+        if self.names is not None and origins is not None and pending.attempt.client_name:
+            self._note_name(self.names, origins, pending, verdict)
+
+    def _note_name(self, names: NameLedger, origins: Origins, pending: Pending, verdict: Verdict) -> None:
+        attempt, now = pending.attempt, pending.now
+        match verdict.reason:
+            case Reason.NEW | Reason.EXPIRED | Reason.OVER_LIMIT if not verdict.observed:
+                names.note_deferred(origins, attempt, now)
+            case Reason.RETRY:
+                names.note_returned(origins, attempt, now, now - verdict.age, own=verdict.from_home)
+            case Reason.KNOWN:
+                names.note_known(origins, attempt, now)

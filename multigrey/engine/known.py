@@ -1,0 +1,99 @@
+"""What was worked out of the attempts of senders who are known, for when they come again.
+
+Who is sending and under which keys it is known follow from the attempt and the setup alone, and most
+attempts at a mail server are by senders who were known before.  So it is worked out once, and found
+again by what the client told.  Nothing here decides anything: whether somebody is known is read in the
+store each time.
+"""
+
+from __future__ import annotations
+
+from multigrey.engine.setup import Setup
+from multigrey.identity.addresses import LONGEST_ADDRESS
+from multigrey.identity.sender import is_probe
+from multigrey.model import DAY, Attempt, Key, Origin, Times
+
+__all__ = ["MOST", "KnownSender", "KnownSenders"]
+
+MOST = 2048
+"""Attempts remembered; a kilobyte each."""
+_TOGETHER = DAY
+"""Seconds for which all records of a known sender count as written together."""
+
+_Whose = tuple[type, int, str | None, str, str, str]
+
+
+class KnownSender:
+    """One attempt of a sender that is known."""
+
+    __slots__ = (
+        *("first", "keys", "network", "origin", "plain", "provider", "setup", "times", "together"),
+        "values",
+    )
+
+    def __init__(
+        self, setup: Setup, network: str, origin: Origin, keys: tuple[Key, ...], *, provider: bool = False
+    ) -> None:
+        self.setup = setup
+        """Under which everything else holds."""
+        self.network = network
+        self.origin = origin
+        self.keys = keys
+        self.first = keys[:1]
+        self.provider = provider
+        """Whether it passes as mail of a provider when it is known no longer."""
+        self.plain = False
+        """Whether it is greylisted whatever its message and stage: neither null sender nor probe."""
+        self.together = -_TOGETHER
+        """When the sender was last seen to be known under every key: until then one look will do."""
+        self.values: object = None
+        """What the store had, and below what it says."""
+        self.times: tuple[Times, ...] | None = None
+
+    def keys_for(self, now: int) -> tuple[Key, ...]:
+        """Those to look at: all of them once a day."""
+        return self.first if 0 <= now - self.together < _TOGETHER else self.keys
+
+
+class KnownSenders:
+    """The attempts seen last."""
+
+    __slots__ = ("_most", "_seen")
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._seen: dict[_Whose, KnownSender] = {}
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def find(self, attempt: Attempt, setup: Setup) -> KnownSender | None:
+        """What is remembered of such an attempt under this setup."""
+        address = attempt.client_address
+        if address is None:
+            return None
+        # Not the address itself: its hash and comparison are calls into Python.
+        seen = self._seen.get(
+            (
+                address.__class__,
+                int(address),
+                attempt.client_name,
+                attempt.helo,
+                attempt.sender,
+                attempt.recipient,
+            )
+        )
+        return seen if seen is not None and seen.setup is setup and not attempt.raw else None
+
+    def note(self, attempt: Attempt, seen: KnownSender) -> None:
+        """Remember an attempt of a sender that is known, unless its keys depend on more than is looked at."""
+        address = attempt.client_address
+        if address is None or attempt.raw or not seen.setup.scheme.follows_from_envelope:
+            return
+        texts = (attempt.client_name, attempt.helo, attempt.sender, attempt.recipient)
+        if max(len(text or "") for text in texts) > LONGEST_ADDRESS:
+            return
+        seen.plain = bool(attempt.sender) and not is_probe(attempt.sender)
+        self._seen[(address.__class__, int(address), *texts)] = seen
+        if len(self._seen) > self._most:
+            del self._seen[next(iter(self._seen))]

@@ -1,0 +1,198 @@
+"""Finds an attempt in what somebody pasted from a mail log: Postfix's, Exim's, or our own decision line.
+
+    postfix/smtpd[9]: NOQUEUE: reject: RCPT from NAME[IP]: 450 …; from=<A> to=<B> proto=ESMTP helo=<H>
+    postfix/smtpd[9]: QID: reject: DATA from NAME[IP]: 451 …; from=<> proto=ESMTP helo=<H>
+    postfix/postscreen[9]: NOQUEUE: reject: RCPT from [IP]:PORT: …; from=<A>, to=<B>, proto=…, helo=<H>
+    QID: client=NAME[IP] … QID: from=<A>, … QID: to=<B>, …       (several lines of one accepted message)
+    DATE TIME H=NAME (HELO) [IP]:PORT … F=<A> temporarily rejected RCPT <B>: …
+    DATE TIME ID <= A H=NAME (HELO) [IP] P=esmtps … for B
+    … action=defer reason=new id=… client_address=IP … sender=A recipient=B …
+
+At DATA (or BDAT) Postfix leaves the recipient out when there are several.
+Sources: what these servers were seen to write (Postfix 3.7, Exim 4.96), Postfix's smtpd_whatsup and
+the Exim specification's chapter on log files.  Everything between the marks was typed by strangers,
+so the text is only ever taken apart, and the last place that fits counts where a reply can repeat it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from multigrey.events.line import parse_line
+from multigrey.model import value
+
+__all__ = ["LONGEST", "PastedLine", "find_attempt"]
+
+LONGEST = 16_384
+"""Characters that are looked at: a line, or the few of one message."""
+_LONGEST_LINE = 4_096
+"""Characters; no syslog line is longer, and patterns take time that grows with the square of it."""
+
+
+@value
+class PastedLine:
+    """What a log tells of an attempt."""
+
+    program: str
+    """`postfix`, `exim` or `multigrey`."""
+    fields: Mapping[str, str]
+    """Parts of the attempt by name (`client_address`, `helo`, …); a part that is not told is left out.
+
+    The null sender is "".
+    """
+    id: str = ""
+    """Of the decision, when the line has it."""
+
+
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_MAILBOX = rf"((?:{_QUOTED}|[^\">]|\"(?=[^\"]*>))*?)"
+"""What stands between < and >: a quoted local part may hold either."""
+
+
+def find_attempt(text: str) -> PastedLine | None:
+    """The first attempt that can be made out; None if there is none."""
+    text = text[:LONGEST]
+    lines = [line for line in text.splitlines() if line.strip() and len(line) <= _LONGEST_LINE]
+    for line in lines:
+        for reader in _READERS:
+            found = reader(line)
+            if found is not None:
+                return found
+    return _postfix_message(lines)
+
+
+# --- our own ---------------------------------------------------------------------------------------
+
+_OWN = re.compile(r"(?:^|\s)((?:time=\S+ )?action=(?:pass|defer|reject) reason=\S+ id=.*)")
+_OWN_PARTS = (
+    *("listener", "client_address", "client_name", "helo", "raw", "sender", "recipient"),
+    *("message", "stage", "authenticated"),
+)
+
+
+def _own(line: str) -> PastedLine | None:
+    matched = _OWN.search(line)
+    if matched is None:
+        return None
+    told = parse_line(matched[1])
+    fields = {name: told[name] for name in _OWN_PARTS if name in told}
+    if fields.get("sender") == "<>":
+        fields["sender"] = ""
+    return PastedLine("multigrey", _without_unknown(fields), told.get("id", ""))
+
+
+def _without_unknown(fields: Mapping[str, str]) -> dict[str, str]:
+    """A client name or address that is not known is not told."""
+    unknown = {"client_name": {"unknown", ""}, "client_address": {"unknown", ""}}
+    return {name: text for name, text in fields.items() if text not in unknown.get(name, ())}
+
+
+# --- Postfix ---------------------------------------------------------------------------------------
+
+_CLIENT = r"([^\s\[\]]*)\[([0-9A-Fa-f:.]+|unknown)\](?::\d+|:unknown)?"
+_POSTFIX = re.compile(
+    rf"reject(?:_warning)?: (RCPT|DATA|BDAT|END-OF-MESSAGE) from {_CLIENT}: .*"
+    rf"; from=<{_MAILBOX}>,?(?: to=<{_MAILBOX}>,?)? proto=\S+?(?:,? helo=<(.*?)>)?"
+    r"(?:,? sasl_username=<?(.*?)>?)?\s*$"
+)
+_QUEUE_ID = r"([0-9A-F]{6,}|[0-9A-Za-z]{10,})"
+_POSTFIX_CLIENT = re.compile(rf": {_QUEUE_ID}: client={_CLIENT}(.*)")
+_POSTFIX_LOGIN = re.compile(r", sasl_username=([^,\s]+)")
+_POSTFIX_FROM = re.compile(rf": {_QUEUE_ID}: from=<{_MAILBOX}>, ")
+_POSTFIX_TO = re.compile(rf": {_QUEUE_ID}: to=<{_MAILBOX}>, (?:orig_to=<{_MAILBOX}>, )?")
+
+
+def _postfix(line: str) -> PastedLine | None:
+    matched = _POSTFIX.search(line)
+    if matched is None:
+        return None
+    stage, name, address, sender, recipient, helo, login = matched.groups()
+    at_data = stage in {"DATA", "BDAT"}
+    if recipient is None and not at_data:
+        return None
+    fields = {
+        "client_address": address,
+        "client_name": name,
+        "sender": sender,
+        "recipient": recipient or "",  # Postfix leaves it out where there are several
+    }
+    if helo is not None:
+        fields["helo"] = helo
+    if login:
+        fields["authenticated"] = login
+    if at_data:
+        fields["stage"] = "data"
+    return PastedLine("postfix", _without_unknown(fields))
+
+
+def _postfix_message(lines: Sequence[str]) -> PastedLine | None:
+    """An accepted message tells its client, its sender and its recipients on lines of their own."""
+    messages: dict[str, dict[str, str]] = {}
+    for line in lines:
+        if matched := _POSTFIX_CLIENT.search(line):
+            queue_id, name, address, rest = matched.groups()
+            fields = messages.setdefault(queue_id, {})
+            fields.update(client_name=name, client_address=address)
+            if login := _POSTFIX_LOGIN.search(rest):
+                fields["authenticated"] = login[1]
+        elif matched := _POSTFIX_FROM.search(line):
+            messages.setdefault(matched[1], {}).setdefault("sender", matched[2])
+        elif matched := _POSTFIX_TO.search(line):
+            messages.setdefault(matched[1], {}).setdefault("recipient", matched[3] or matched[2])
+    for fields in messages.values():
+        if {"client_address", "sender", "recipient"} <= fields.keys():
+            return PastedLine("postfix", _without_unknown(fields))
+    return None
+
+
+# --- Exim ------------------------------------------------------------------------------------------
+
+_EXIM_HOST = r"H=(?:(?!\(|\[)(\S+) )?(?:\(([^()\s]*)\) )?\[([0-9A-Fa-f:.]+)\](?::\d+)?"
+_EXIM_REJECTED = re.compile(
+    rf"(?:^|\s){_EXIM_HOST} (?P<more>(?:\S+ )*?)F=<{_MAILBOX}> "
+    rf"(?:temporarily )?rejected (?:RCPT <{_MAILBOX}>|(?:after )?DATA)(?P<text>.*)"
+)
+_EXIM_ACCEPTED = re.compile(rf"(?:^|\s)<= (?P<sender>{_QUOTED}@\S+|\S+) ")
+_EXIM_CLIENT = re.compile(rf"(?:^|\s){_EXIM_HOST} ")
+_EXIM_LOGIN = re.compile(r"(?:^|\s)A=[^\s:]+:([^\s:]+)")
+_EXIM_ID = re.compile(r"\bmultigrey [a-z-]+ (?:id=)?([0-9a-z]{4,})\b")
+
+
+def _exim(line: str) -> PastedLine | None:
+    if matched := _EXIM_REJECTED.search(line):
+        name, helo, address, more, sender, recipient, text = matched.groups()
+        if recipient is None:
+            return None  # a message that was refused as a whole: its recipients stand elsewhere
+        identified = _EXIM_ID.search(text)
+        fields = {**_exim_client(name, helo, address, more), "sender": sender, "recipient": recipient}
+        return PastedLine("exim", fields, identified[1] if identified else "")
+    if matched := _EXIM_ACCEPTED.search(line):
+        return _exim_accepted(matched[1], line[matched.end() :])
+    return None
+
+
+def _exim_accepted(sender: str, rest: str) -> PastedLine | None:
+    """Recipients stand at the end, if Exim was told to log them (log_selector +received_recipients)."""
+    client = _EXIM_CLIENT.search(rest)
+    before, found, recipients = rest.rpartition(" for ")
+    recipient = recipients.partition(" ")[0].strip()
+    if client is None or not found or "@" not in recipient:
+        return None
+    fields = _exim_client(client[1], client[2], client[3], before[client.end() :])
+    return PastedLine("exim", {**fields, "sender": "" if sender == "<>" else sender, "recipient": recipient})
+
+
+def _exim_client(name: str | None, helo: str | None, address: str, more: str) -> dict[str, str]:
+    """What stands behind H=: HELO in parentheses, left out when it is the verified name."""
+    fields = {"client_address": address}
+    if name:
+        fields["client_name"] = name
+    if helo or name:
+        fields["helo"] = helo or name or ""
+    if login := _EXIM_LOGIN.search(more):
+        fields["authenticated"] = login[1]
+    return fields
+
+
+_READERS: tuple[Callable[[str], PastedLine | None], ...] = (_own, _postfix, _exim)

@@ -1,0 +1,261 @@
+"""What remembered decisions are found by, and whether one is what somebody looks for.
+
+A mark is a number of 32 bits that stands for a word: an address, a domain or one above it, a client, its
+network, an id.  The history keeps the marks of each piece, so a search unpacks only pieces that probably
+hold something; `Query.fits` then looks at the decision itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from zlib import crc32
+
+from multigrey.errors import AddressError, CommandError
+from multigrey.identity.addresses import host_name, network_of, parse_client_address, split_address
+from multigrey.identity.envelope import address_text
+from multigrey.identity.redaction import HIDDEN_CLIENT, TOKEN
+from multigrey.model import Address, Attempt, DecisionEvent
+
+__all__ = [
+    "WORDS",
+    "Network",
+    "Query",
+    "client_network",
+    "mark",
+    "marks_of",
+    "matches_address",
+    "matches_host",
+]
+
+WORDS = ("about", "sender", "recipient", "client", "origin", "id")
+"""What can be looked for: `about` is any of the others but id."""
+
+_MOST_LABELS = 6
+"""Names are found by themselves and this many domains above, at most."""
+_NETWORKS = ((24, 64), (16, 32))
+"""Prefixes (IPv4, IPv6) under which clients are found, besides their exact addresses."""
+
+Network = IPv4Network | IPv6Network
+
+
+def mark(kind: str, word: str) -> int:
+    """The mark of a word."""
+    return crc32(f"{kind}:{word}".encode("utf-8", "surrogateescape"))
+
+
+def marks_of(event: DecisionEvent) -> set[int]:
+    """Everything a decision is found by."""
+    attempt = event.attempt
+    found = {mark("id", event.id)}
+    names = {host_name(attempt.client_name or ""), event.origin}
+    for text in (attempt.sender, attempt.recipient):
+        address = address_text(text)
+        found.add(mark("address", address))
+        names.add(split_address(address)[1])
+    if attempt.raw:
+        found.add(mark("address", attempt.raw))
+    for name in names:
+        found.update(mark("name", domain) for domain in _with_parents(name))
+    if attempt.client_address is None:
+        if HIDDEN_CLIENT in attempt.attributes:
+            found.add(mark("client", attempt.attributes[HIDDEN_CLIENT]))
+    else:
+        found.add(mark("client", str(attempt.client_address)))
+        found.update(_network_mark(attempt.client_address, *prefixes) for prefixes in _NETWORKS)
+    return found
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    if name:
+        labels = name.split(".")
+        for number in range(1, min(len(labels), _MOST_LABELS) + 1):
+            yield ".".join(labels[-number:])
+        if len(labels) > _MOST_LABELS:
+            yield name
+
+
+def _network_mark(address: Address, ipv4_prefix: int, ipv6_prefix: int) -> int:
+    return mark("client", network_of(address, ipv4_prefix, ipv6_prefix))
+
+
+def client_network(text: str) -> Network:
+    """A client address or network as somebody types it.  Raises CommandError."""
+    try:
+        if "/" in text:
+            return ip_network(text.strip(), strict=False)
+        address = parse_client_address(text)
+    except (AddressError, ValueError) as error:
+        raise CommandError(f"{text[:80]!a} is no address or network of a client") from error
+    if address is None:
+        raise CommandError("which client?  An address or a network is expected")
+    return ip_network(address)
+
+
+def matches_address(wanted: str, address: str) -> bool:
+    """Whether an envelope address (key text) is the one wanted, or lies in the domain wanted.
+
+    `<>` wants the null sender; without an "@" it is a domain, with all below it.
+    """
+    if wanted == "<>":
+        return not address
+    if "@" in wanted:
+        return address == wanted
+    return matches_host(wanted, split_address(address)[1])
+
+
+def matches_host(wanted: str, name: str) -> bool:
+    """Whether a name is the one wanted, or below it."""
+    return bool(name) and (name == wanted or name.endswith("." + wanted))
+
+
+Test = Callable[[DecisionEvent], bool]
+
+
+@dataclass(frozen=True)
+class Query:
+    """What somebody looks for: of each group one mark, and every test, have to hold."""
+
+    marks: tuple[frozenset[int], ...]
+    tests: tuple[Test, ...]
+    since: int = 0
+
+    @classmethod
+    def of(
+        cls, words: Mapping[str, str], since: int = 0, shown_as: Callable[[str], Iterable[str]] | None = None
+    ) -> Query:
+        """From words (see `WORDS`).  Raises CommandError for one that cannot be looked for.
+
+        `shown_as`: what else may stand for a word (see `identity.redaction.Redactor.matches`).
+        """
+        groups: list[frozenset[int]] = []
+        tests: list[Test] = []
+        for kind, text in words.items():
+            if kind not in WORDS:
+                raise CommandError(f"decisions cannot be looked for by {kind!r}")
+            if not text:
+                raise CommandError(f"{kind}: nothing is given to look for")
+            found = [_KINDS[kind](text)]
+            for other in () if shown_as is None else {*shown_as(text)} - {text}:
+                with suppress(CommandError):
+                    found.append(_KINDS[kind](other))
+            groups.append(frozenset(mark for marks, _ in found for mark in marks))
+            tests.append(_any([test for _, test in found]))
+        return cls(tuple(groups), tuple(tests), since)
+
+    def fits(self, event: DecisionEvent) -> bool:
+        """Whether this decision is one of those."""
+        return event.time >= self.since and all(test(event) for test in self.tests)
+
+
+_Kind = tuple[list[int], Test]
+"""Marks of which a decision has one, and the test it has to pass."""
+
+
+def _any(tests: Sequence[Test]) -> Test:
+    return tests[0] if len(tests) == 1 else lambda event: any(test(event) for test in tests)
+
+
+def _about(text: str) -> _Kind:
+    """By the looks of it: an envelope address, a client or network, a name."""
+    text = text.strip()
+    if TOKEN.fullmatch(text):
+        return _token(text)
+    if text == "<>" or text.find("@") > 0:
+        found, sends = _sender(text)
+        receives = _recipient(text)[1]
+        wanted = address_text(text)
+        return found, lambda event: sends(event) or receives(event) or event.attempt.raw == wanted
+    if "/" in text or ":" in text or text.replace(".", "").strip("[]").isdecimal():
+        return _client(text)
+    name = host_name(text.lstrip("@."))
+    if "." not in name:
+        raise CommandError(f"{text[:80]!a} is no address, domain or client")
+    tests = [_sender(name)[1], _recipient(name)[1], _origin(name)[1]]
+
+    def test(event: DecisionEvent) -> bool:
+        return _is_client(name, event.attempt) or any(test(event) for test in tests)
+
+    return [mark("name", name)], test
+
+
+def _token(token: str) -> _Kind:
+    """A client, a name or a network that is redacted."""
+
+    def test(event: DecisionEvent) -> bool:
+        attempt = event.attempt
+        return token in {attempt.client_name, attempt.raw, event.origin, _hidden_client(attempt)}
+
+    return [mark(kind, token) for kind in ("client", "name", "address")], test
+
+
+def _hidden_client(attempt: Attempt) -> str:
+    return attempt.attributes.get(HIDDEN_CLIENT, "") if attempt.client_address is None else ""
+
+
+def _is_client(name: str, attempt: Attempt) -> bool:
+    return matches_host(name, host_name(attempt.client_name or ""))
+
+
+def _address(text: str) -> tuple[list[int], str]:
+    text = text.strip()
+    if text == "<>":
+        return [mark("address", "")], text
+    if text.find("@") > 0:
+        wanted = address_text(text)
+        return [mark("address", wanted)], wanted
+    name = host_name(text.lstrip("@."))
+    return [mark("name", name)], name
+
+
+def _sender(text: str) -> _Kind:
+    marks, wanted = _address(text)
+    return marks, lambda event: matches_address(wanted, address_text(event.attempt.sender))
+
+
+def _recipient(text: str) -> _Kind:
+    marks, wanted = _address(text)
+    return marks, lambda event: matches_address(wanted, address_text(event.attempt.recipient))
+
+
+def _client(text: str) -> _Kind:
+    if TOKEN.fullmatch(text):
+        return [mark("client", text)], lambda event: _hidden_client(event.attempt) == text
+    network = client_network(text)
+
+    def test(event: DecisionEvent) -> bool:
+        address = event.attempt.client_address
+        return address is not None and address in network
+
+    if network.num_addresses == 1:
+        return [mark("client", str(network.network_address))], test
+    for prefixes in _NETWORKS:
+        if network.prefixlen >= prefixes[network.version == 6]:
+            return [_network_mark(network.network_address, *prefixes)], test
+    wide = "/16" if network.version == 4 else "/32"
+    raise CommandError(f"{network} is too wide to be looked for: at least {wide} is expected")
+
+
+def _origin(text: str) -> _Kind:
+    """Exactly this origin: a name, or a client network as it stands in the log."""
+    wanted = text.strip().lower()
+    if "/" not in wanted:
+        return [mark("name", wanted)], lambda event: event.origin == wanted
+    marks, _ = _client(wanted)
+    return marks, lambda event: event.origin == wanted
+
+
+def _id(text: str) -> _Kind:
+    return [mark("id", text)], lambda event: event.id == text
+
+
+_KINDS: Mapping[str, Callable[[str], _Kind]] = {
+    "about": _about,
+    "sender": _sender,
+    "recipient": _recipient,
+    "client": _client,
+    "origin": _origin,
+    "id": _id,
+}

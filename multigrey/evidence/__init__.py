@@ -1,0 +1,1 @@
+"""What mail itself says about names and floods, kept in the store."""

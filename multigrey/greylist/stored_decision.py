@@ -1,0 +1,350 @@
+"""The decision as a store sees it: stored bytes in, a verdict and what is to be written out.
+
+Pure: a store may call a question again when somebody else has written meanwhile.
+
+An attempt of an origin that is over its limit of new records, or that comes while the store is full, gets
+no record but a mark of its own (see `greylist.marks`).  A mark is judged as the record it stands for: only
+its own retry passes, and then there is a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from multigrey.codec import (
+    decode_origin,
+    decode_record,
+    decode_standing,
+    encode_first_record,
+    encode_origin,
+    encode_record,
+    encode_standing,
+    record_times,
+)
+from multigrey.greylist.decision import Decision, decide, is_measured, record_of
+from multigrey.greylist.marks import Mark, Weigh, bucket_key, find, newest, put, remove
+from multigrey.greylist.policy import STANDING_AGE, Case, Policy
+from multigrey.greylist.record_choice import keep_until, speaking_record
+from multigrey.greylist.reputation import deferred
+from multigrey.model import Action, Change, Entry, Key, Reason, Record, Times, Verdict, value
+
+__all__ = ["OtherKey", "StoredDecision", "passed_times"]
+
+_PASSED_AT = 5
+"""Where `Times` has it."""
+_NO_ROOM = "no room for its mark"
+_AT_ONCE = frozenset({Reason.AUTO_WHITELISTED, Reason.PROVIDER})
+"""Who passes for these reasons is only remembered where there is room."""
+_STARTS = frozenset({Reason.NEW, Reason.EXPIRED})
+
+
+@value
+class OtherKey:
+    """A key under which an earlier attempt may have been remembered, and that is only read."""
+
+    key: Key
+    before: int = 0
+    """Only records first seen before this second count; 0: all."""
+    waiting: bool = False
+    """Only records that have not passed count."""
+    besides: int = 0
+    """Only records of a client with another IP version than this one count; 0: all."""
+
+    def counts(self, record: Record) -> bool:
+        """Whether a record under this key says something about the attempt."""
+        if self.waiting and record.passed_at:
+            return False
+        if self.besides and ("." in record.client) == (self.besides == 4):
+            return False
+        return not self.before or record.first_seen < self.before
+
+
+Stored = tuple[
+    Sequence[bytes | None],
+    bytes | None,
+    bytes | None,
+    Sequence[tuple[bytes, bytes | None]],
+    Sequence[tuple[OtherKey, bytes | None]],
+]
+"""What a store holds: records, (origin, sender domain), standing, buckets (each with the digest a mark may be
+made of), and what lies under other keys."""
+
+
+@value
+class StoredDecision:
+    """One decision over stored bytes: what `Store.apply` calls as `decide`.
+
+    Raises CodecError for stored bytes that cannot be read.
+    """
+
+    policy: Policy
+    now: int
+    case: Case
+    record_keys: tuple[Key, ...]
+    origin_key: Key | None
+    """None: nothing is known of, or counted for, an origin (null sender, raw key)."""
+    standing_key: Key | None = None
+    """None: the origin as a whole has no say (a raw key, or origins need not prove themselves)."""
+    other_keys: tuple[OtherKey, ...] = ()
+    """Read besides `record_keys`."""
+    copy_keys: tuple[Key, ...] = ()
+    """Written besides `record_keys`, for attempts that read them as `other_keys`."""
+    has_marks: bool = False
+    """Whether the attempt may have a mark under one of `record_keys`."""
+    mark_digest: bytes = b""
+    """What a mark of it is made of; b"": it gets a record."""
+    place: bytes = b""
+    """Who it counts for among marks (see `greylist.marks.place_of`)."""
+    weigh: Weigh | None = None
+    """How many marks others hold (see `greylist.marks`)."""
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Every key the store has to read, in the order in which `split` takes the values."""
+        others = [key for key in (self.origin_key, self.standing_key) if key is not None]
+        others += [bucket_key(digest) for digest in self.bucket_digests]
+        others += [other.key for other in self.other_keys]
+        return (*self.record_keys, *others) if others else self.record_keys
+
+    def split(self, values: Sequence[bytes | None]) -> Stored:
+        """The values under `keys`, by what they are; None: nothing is stored."""
+        number = len(self.record_keys)
+        rest = iter(values[number:])
+        origin = None if self.origin_key is None else next(rest)
+        standing = None if self.standing_key is None else next(rest)
+        # Most have neither: a list of none would be made for nothing.
+        digests, others = self.bucket_digests, self.other_keys
+        return (
+            values[:number],
+            origin,
+            standing,
+            [(digest, next(rest)) for digest in digests] if digests else (),
+            [(other, next(rest)) for other in others] if others else (),
+        )
+
+    def __call__(self, values: Sequence[bytes | None]) -> Change[Verdict]:
+        """Decide on the stored values and say what is to be written."""
+        case = self.case
+        if case.same_message or case.provider or self.policy.observe or not case.clock_believed:
+            return self.judged(values)
+        nothing = values.count(None)
+        if nothing == len(values) and not self.mark_digest:
+            return self._new()
+        known = StoredValues(self, values)
+        # In a flood nearly every bucket holds marks, of others.
+        if not known.marks and nothing + known.buckets_filled == len(values):
+            return self._new_mark(known) if self.mark_digest else self._new()
+        return self._judged(known)
+
+    # Shortcut of judged.
+    def _new(self) -> Change[Verdict]:
+        """What `judged` says of a stranger of whom nothing is known, in a third of the time.
+
+        In a flood nearly every attempt is this one, or the next.
+        """
+        policy, case, now = self.policy, self.case, self.now
+        record = encode_first_record(
+            now, policy.delay, case.client_shown, case.sender, case.recipient, case.origin.text
+        )
+        entry = Entry(record, now + policy.retry_window)
+        puts: dict[Key, Entry | None] = dict.fromkeys(self.record_keys, entry)
+        for key in self.copy_keys:
+            puts[key] = entry
+        self._put_first_standing(puts)
+        return Change(_first_verdict(policy.delay, Reason.NEW), puts, durable=True)
+
+    # Shortcut of judged.
+    def _new_mark(self, known: StoredValues) -> Change[Verdict]:
+        """The same of a stranger who gets a mark."""
+        delay = self.policy.delay
+        verdict = _first_verdict(delay, Reason.OVER_LIMIT)
+        puts = self._marked(Mark(self.now, delay), known)
+        if puts is None:
+            return Change(replace(verdict, detail=_NO_ROOM), {}, durable=False)
+        self._put_first_standing(puts)
+        return Change(verdict, puts, durable=True)
+
+    def _put_first_standing(self, puts: dict[Key, Entry | None]) -> None:
+        policy, case, now = self.policy, self.case, self.now
+        if self.standing_key is not None and case.origin.named and is_measured(policy, case):
+            until = now + max(policy.max_age, STANDING_AGE)
+            puts[self.standing_key] = Entry(_first_standing(now), until)
+
+    def judged(self, values: Sequence[bytes | None]) -> Change[Verdict]:
+        """The same, whatever is known."""
+        return self._judged(StoredValues(self, values))
+
+    def _judged(self, known: StoredValues) -> Change[Verdict]:
+        also = [*known.others, *(self.record_of_mark(mark) for mark in known.marks.values())]
+        decision = decide(
+            self.policy,
+            self.now,
+            self.case,
+            None if known.origin is None else decode_origin(known.origin),
+            known.records,
+            None if known.standing is None else decode_standing(known.standing),
+            also,
+        )
+        record, verdict = decision.record, decision.verdict
+        if self.mark_digest and verdict.reason in _AT_ONCE and not known.has_record and not known.marks:
+            return Change(verdict, self._puts(replace(decision, record=None), known), decision.durable)
+        if (
+            record is not None
+            and not known.has_record
+            and (known.marks or self.mark_digest)
+            and (verdict.observed or not record.passed_at)
+        ):
+            return self._judged_with_mark(decision, record, known)
+        if verdict.reason is Reason.RETRY and None not in known.records:
+            verdict = replace(verdict, from_home=True)
+        return Change(verdict, self._puts(decision, known), decision.durable)
+
+    def unmarked(self, values: Sequence[bytes | None]) -> Change[int]:
+        """How many marks the attempt has, and what makes them none.  Raises CodecError."""
+        known = StoredValues(self, values)
+        return Change(len(known.marks), self._without_marks(known), durable=True)
+
+    def speaking(self, values: Sequence[bytes | None]) -> Record | None:
+        """The record that decides, or that a mark stands for; None: nothing counts.  Raises CodecError."""
+        known = StoredValues(self, values)
+        marks = map(self.record_of_mark, known.marks.values())
+        return speaking_record(self.policy, self.now, (*known.records, *known.others, *marks))
+
+    def mark_in(self, bucket: bytes | None, digest: bytes) -> Mark | None:
+        """The mark made of `digest` in its stored bucket.  Raises CodecError."""
+        return find(bucket, digest, self.now, self.policy.retry_window)
+
+    def record_of_mark(self, mark: Mark) -> Record:
+        """The record a mark stands for."""
+        return replace(
+            record_of(self.policy, mark.first_seen, self.case),
+            delay=mark.delay,
+            attempts=mark.early + 1,
+            early=mark.early,
+        )
+
+    def _judged_with_mark(self, decision: Decision, record: Record, known: StoredValues) -> Change[Verdict]:
+        """What is written when the attempt has, or gets, a mark instead of a record."""
+        verdict = decision.verdict
+        if verdict.reason in _STARTS:
+            verdict = replace(verdict, reason=Reason.OVER_LIMIT)
+        puts = self._marked(Mark(record.first_seen, record.delay, record.early), known)
+        if puts is None:
+            return Change(replace(verdict, detail=_NO_ROOM), {}, durable=False)
+        self._put_origins(puts, decision)
+        return Change(verdict, puts, decision.durable)
+
+    def _marked(self, mark: Mark, known: StoredValues) -> dict[Key, Entry | None] | None:
+        """The buckets with this mark in the place of those the attempt has; None: there is no room for it."""
+        buckets = dict(known.buckets)
+        for digest in known.marks or (self.mark_digest,):
+            key = bucket_key(digest)
+            window = self.policy.retry_window
+            kept = put(buckets[key], digest, mark, self.place or bytes(6), self.now, window, self.weigh)
+            if kept is None:  # only a mark that is not there yet can lack room
+                return None
+            buckets[key] = kept
+        return self._bucket_puts(known, buckets)
+
+    def _puts(self, decision: Decision, known: StoredValues) -> dict[Key, Entry | None]:
+        puts: dict[Key, Entry | None] = {}
+        if decision.record is not None:
+            entry = Entry(encode_record(decision.record), keep_until(self.policy, decision.record))
+            puts.update((key, entry) for key in (*self.record_keys, *self.copy_keys))
+            puts.update(self._without_marks(known))
+        self._put_origins(puts, decision)
+        return puts
+
+    def _without_marks(self, known: StoredValues) -> dict[Key, Entry | None]:
+        """The buckets without the attempt's own marks."""
+        buckets = dict(known.buckets)
+        for digest in known.marks:
+            key = bucket_key(digest)
+            buckets[key] = remove(buckets[key], digest)
+        return self._bucket_puts(known, buckets)
+
+    def _bucket_puts(self, known: StoredValues, buckets: dict[Key, bytes | None]) -> dict[Key, Entry | None]:
+        """The buckets that have changed."""
+        window = self.policy.retry_window
+        return {
+            key: None if bucket is None else Entry(bucket, newest(bucket) + window)
+            for key, bucket in buckets.items()
+            if bucket != known.buckets[key]
+        }
+
+    def _put_origins(self, puts: dict[Key, Entry | None], decision: Decision) -> None:
+        if decision.origin_record is not None and self.origin_key is not None:
+            until = decision.origin_record.last_seen + self.policy.max_age
+            puts[self.origin_key] = Entry(encode_origin(decision.origin_record), until)
+        if decision.standing is not None and self.standing_key is not None:
+            until = decision.standing.last_seen + max(self.policy.max_age, STANDING_AGE)
+            puts[self.standing_key] = Entry(encode_standing(decision.standing), until)
+
+    @property
+    def bucket_digests(self) -> tuple[bytes, ...]:
+        """What a mark of the attempt may be made of, of each key it may be remembered under."""
+        if not self.has_marks:
+            return (self.mark_digest,) if self.mark_digest else ()
+        digests = [digest for _, digest in self.record_keys]
+        if self.mark_digest and self.mark_digest not in digests:
+            digests.append(self.mark_digest)
+        return tuple(digests)
+
+
+class StoredValues:
+    """What the store holds for a question, decoded where every decision needs it.  Raises CodecError."""
+
+    __slots__ = ("buckets", "marks", "origin", "others", "records", "standing")
+
+    def __init__(self, question: StoredDecision, values: Sequence[bytes | None]) -> None:
+        records, self.origin, self.standing, buckets, others = question.split(values)
+        self.records = [None if stored is None else decode_record(stored) for stored in records]
+        self.buckets: dict[Key, bytes | None] = {}
+        """By key, those the attempt may have a mark in."""
+        self.marks: dict[bytes, Mark] = {}
+        """Its marks, by the digest each was made of."""
+        for digest, bucket in buckets:
+            self.buckets[bucket_key(digest)] = bucket
+            if bucket is not None:
+                mark = question.mark_in(bucket, digest)
+                if mark is not None:
+                    self.marks[digest] = mark
+        self.others: list[Record] = []
+        """Records under other keys that count."""
+        for other, stored in others:
+            record = None if stored is None else decode_record(stored)
+            if record is not None and other.counts(record):
+                self.others.append(record)
+
+    @property
+    def has_record(self) -> bool:
+        """Whether a record of the attempt is there, whatever its age."""
+        return bool(self.others) or self.records.count(None) < len(self.records)
+
+    @property
+    def buckets_filled(self) -> int:
+        """How many of the buckets hold marks of anybody."""
+        return sum(bucket is not None for bucket in self.buckets.values())
+
+
+@lru_cache(maxsize=16)
+def _first_verdict(delay: int, reason: Reason) -> Verdict:
+    return Verdict(Action.DEFER, reason, retry_after=delay, delay=delay, attempts=1)
+
+
+@lru_cache(maxsize=2)
+def _first_standing(now: int) -> bytes:
+    return encode_standing(deferred(None, now))
+
+
+def passed_times(values: Sequence[bytes | None]) -> tuple[Times, ...] | None:
+    """The numbers of stored records; None when one is missing or has never passed.  Raises CodecError."""
+    found = []
+    for stored in values:
+        times = None if stored is None else record_times(stored)
+        if times is None or not times[_PASSED_AT]:
+            return None
+        found.append(times)
+    return tuple(found)

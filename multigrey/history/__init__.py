@@ -1,0 +1,1 @@
+"""The file of past decisions, its writer and its reader."""

@@ -1,0 +1,421 @@
+"""The history of decisions: written beside the answers, looked through by whoever wants to know.
+
+Decisions wait in a list, and once a second a thread of its own puts them into a file (see
+`history.file`).  Whatever happens to that file, no answer waits for it: it is said now and then,
+the file is opened again after a pause, one that cannot be read is moved aside.  A crash loses the last
+second.  In a flood only so many decisions of each reason are kept a second, so that a thousand new
+senders do not hide who came back.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from multigrey.clock import Clock, ClockGuard
+from multigrey.codec import decode_event, encode_event
+from multigrey.config.tables.history import History as HistorySettings
+from multigrey.errors import CodecError, StoreError
+from multigrey.events.as_json import hidden, told
+from multigrey.events.query import Query, marks_of
+from multigrey.history.file import (
+    NAME,
+    DamagedHistoryError,
+    HistoryEntry,
+    HistoryFile,
+    Summary,
+    move_aside,
+    open_history,
+    put_in_place,
+)
+from multigrey.identity.redaction import Redactor
+from multigrey.model import DecisionEvent, Reason
+from multigrey.stores.work_thread import WorkThread
+from multigrey.throttle import Throttle
+
+__all__ = ["FLUSH_EVERY", "MOST_A_SECOND", "HistoryReader", "HistoryRecorder", "PastHistory"]
+
+FLUSH_EVERY = 1.0
+"""Seconds between two writes."""
+MOST_A_SECOND = 200
+"""Decisions of each reason that are kept between two writes; each takes 30 µs in the thread."""
+
+_TRIM_EVERY = 600.0
+_ENCODED_AT_ONCE = 64
+"""Decisions made ready in one go: a millisecond, then the loop has its turn."""
+_LOOKED_AT_ONCE = 500
+"""Pieces whose marks are looked at in one go."""
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+_COMPLAIN_EVERY = 600.0
+_OPENING = 5.0
+_CLOSING = 2.0
+_FUTURE = 3600
+"""Seconds ahead of now from which a time is not believed."""
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class HistoryReader(ABC):
+    """Looking through a history (see `control.operations.context.Decisions`)."""
+
+    _file: HistoryFile | None
+    """None: it is not open."""
+    redactor: Redactor | None
+    """Makes the tokens under which people may be found."""
+
+    def wanted(self, words: Mapping[str, str], since: int = 0) -> Query:
+        """What `search` takes, from words (see `events.query.WORDS`).  Raises CommandError."""
+        return Query.of(words, since, None if self.redactor is None else self.redactor.matches)
+
+    @abstractmethod
+    async def _do(self, work: Callable[[HistoryFile], T]) -> T:
+        """Work on the file, in its thread.  Raises StoreError."""
+
+    async def find(self, decision_id: str) -> Mapping[str, Any] | None:
+        """The latest decision of this id.  Raises StoreError."""
+        found, _ = await self.search(self.wanted({"id": decision_id}), 1)
+        return told(found[0]) if found else None
+
+    async def about(self, words: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
+        """The latest decisions that concern all of `words` (see `events.query.WORDS`), oldest first.
+
+        Raises CommandError for what cannot be looked for, StoreError.
+        """
+        found, _ = await self.search(self.wanted(words), limit)
+        return [told(event) for event in reversed(found)]
+
+    async def search(self, wanted: Query, limit: int) -> tuple[list[DecisionEvent], bool]:
+        """The latest `limit` decisions that fit, the latest first; and whether there are more.
+
+        Raises StoreError.
+        """
+        found: list[DecisionEvent] = []
+        before: int | None = None
+        while True:
+            summaries, before = await self._do(partial(_walk, wanted=wanted, before=before))
+            for summary in summaries:
+                if summary.latest >= wanted.since:
+                    found += await self._do(partial(_fitting, number=summary.number, wanted=wanted))
+                    if len(found) > limit:
+                        return found[:limit], True
+            if before is None:
+                return found, False
+
+    async def forget(self, words: Mapping[str, str]) -> int:
+        """Remove every decision that concerns all of `words`; returns how many.
+
+        Raises CommandError for what cannot be looked for, StoreError.
+        """
+        wanted = self.wanted(words)
+        gone = 0
+        before: int | None = None
+        while True:
+            summaries, before = await self._do(partial(_walk, wanted=wanted, before=before))
+            for summary in summaries:
+                gone += await self._do(partial(_forget, number=summary.number, wanted=wanted))
+            if before is None:
+                return gone
+
+    async def compact(self) -> None:
+        """Give the room of what was forgotten back, so that nothing of it is left.  Raises StoreError."""
+        await self._do(self._compact)
+
+    def _compact(self, file: HistoryFile) -> None:
+        """In the thread."""
+        path = file.path
+        draft = path.with_name(path.name + ".new")
+        file.compact(draft)
+        file.close()
+        self._file = None
+        put_in_place(path, draft)
+        self._file = open_history(path, file.map_size)
+
+    async def since(self) -> int:
+        """The time of the oldest decision there is; 0: there is none.  Raises StoreError."""
+        return (await self._do(HistoryFile.times))[0]
+
+
+class PastHistory(HistoryReader):
+    """The history of a daemon that does not run.  It is only read, unless something is to be forgotten."""
+
+    def __init__(self, state_dir: Path, map_size: int, redactor: Redactor | None = None) -> None:
+        self.redactor = redactor
+        self._path = state_dir / NAME
+        self._map_size = map_size
+        self._file = None
+        self._read_only = True
+
+    async def forget(self, words: Mapping[str, str]) -> int:
+        """See `HistoryReader.forget`."""
+        return await super().forget(words) if await trio.to_thread.run_sync(self._reopened) else 0
+
+    async def compact(self) -> None:
+        """See `HistoryReader.compact`."""
+        if await trio.to_thread.run_sync(self._reopened):
+            await super().compact()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    async def _do(self, work: Callable[[HistoryFile], T]) -> T:
+        return await trio.to_thread.run_sync(self._work, work)
+
+    def _work(self, work: Callable[[HistoryFile], T]) -> T:
+        if self._file is None:
+            self._file = open_history(self._path, self._map_size, read_only=self._read_only)
+        return work(self._file)
+
+    def _reopened(self) -> bool:
+        """Whether there is a file that can be written now."""
+        self.close()
+        self._read_only = False
+        return self._path.exists()
+
+
+class HistoryRecorder(HistoryReader):
+    """Hears of decisions and keeps them."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        settings: HistorySettings,
+        clock: Clock,
+        redactor: Redactor | None = None,
+        *,
+        redact: bool = False,
+    ) -> None:
+        """`settings` may be replaced; only its map size holds from the start."""
+        self.settings = settings
+        self.redactor = redactor
+        self.redact = redact
+        """Whether `redactor` hides who is told of from now on; may be changed."""
+        self.lost = 0
+        """Decisions that were not kept since the start."""
+        self.trouble = ""
+        """What kept the file from being written the last time; "" when that went well."""
+        self._path = state_dir / NAME
+        self._map_size = settings.map_size
+        self._clock = clock
+        self._seldom = Throttle(_COMPLAIN_EVERY)
+        self._waiting: list[DecisionEvent] = []
+        self._room: dict[Reason, int] = {}
+        self._thread: WorkThread | None = None
+        self._file = None
+        self._guard: ClockGuard | None = None
+        self._writing = trio.Lock()
+        self._tried = trio.Event()
+        """Set when the file was opened, or could not be, for the first time."""
+
+    def __call__(self, event: DecisionEvent) -> None:
+        """Keep a decision; a listener of the engine."""
+        reason = event.verdict.reason
+        room = self._room.get(reason, MOST_A_SECOND)
+        if room:
+            self._room[reason] = room - 1
+            self._waiting.append(event)
+        else:
+            self.lost += 1
+
+    async def run(self) -> None:
+        """Write once a second, for ever; whatever happens to the file."""
+        self._thread = WorkThread("multigrey-history")
+        try:
+            pause = _FIRST_PAUSE
+            while True:
+                fine = not self.trouble
+                try:
+                    await self._work_on_file()
+                except DamagedHistoryError as error:
+                    await self._begin_anew(error)
+                except StoreError as error:
+                    self._complain(error)
+                pause = _FIRST_PAUSE if fine else min(pause * 2, _LONGEST_PAUSE)
+                await trio.sleep(pause)
+        finally:
+            self._thread.stop()
+            self._thread = None
+
+    async def flush(self) -> None:
+        """Write what waits.  Raises StoreError; then it is lost."""
+        if self._thread is not None:
+            with trio.move_on_after(_OPENING):
+                await self._tried.wait()
+        async with self._writing:
+            if self._file is None:
+                return
+            events, self._waiting = self._waiting, []
+            self._room.clear()
+            if not events:
+                return
+            entries: list[HistoryEntry] = []
+            hide = self.redactor if self.redact else None
+            try:
+                for start in range(0, len(events), _ENCODED_AT_ONCE):
+                    piece = events[start : start + _ENCODED_AT_ONCE]
+                    entries += await self._in_thread(partial(_entries, piece, hide))
+                await self._in_thread(partial(self._file.append, entries))
+            except StoreError:
+                self.lost += len(events)
+                raise
+            self.lost += len(events) - len(entries)
+            self.trouble = ""
+
+    async def finish(self) -> None:
+        """Write what waits, at the end; what cannot be written is missing later."""
+        with suppress(StoreError):
+            await self.flush()
+
+    def health(self) -> Mapping[str, int | str]:
+        """Figures for status and metrics; there is no trouble before the file was to be opened."""
+        file = self._file
+        return {
+            "decisions": 0 if file is None else file.count,
+            "lost": self.lost,
+            "trouble": self.trouble or ("not open" if file is None and self._tried.is_set() else ""),
+        }
+
+    # Inside
+
+    async def _do(self, work: Callable[[HistoryFile], T]) -> T:
+        with suppress(StoreError):  # `run` finds out by itself
+            await self.flush()
+        file = self._file
+        if file is None:
+            raise StoreError(self.trouble or f"{self._path}: is not open")
+        return await self._in_thread(partial(work, file))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            raise StoreError(f"{self._path}: is not open")
+        return await self._thread.run(work)
+
+    async def _work_on_file(self) -> None:
+        try:
+            self._file = await self._in_thread(partial(open_history, self._path, self._map_size))
+            if self._guard is None:
+                self._guard = await self._in_thread(partial(self._make_guard, self._file))
+            self._tried.set()
+            await self._keep()
+        finally:
+            file, self._file = self._file, None
+            if file is not None:
+                with trio.move_on_after(_CLOSING, shield=True):
+                    await self._in_thread(file.close)
+
+    async def _keep(self) -> None:
+        next_trim = trio.current_time()
+        while True:
+            await self.flush()
+            if self._file is None:
+                raise StoreError(f"{self._path}: has to be opened again")
+            is_time = trio.current_time() >= next_trim
+            if is_time:
+                next_trim = trio.current_time() + _TRIM_EVERY
+            await self._in_thread(partial(self._tidy, self._file, is_time=is_time))
+            await trio.sleep(FLUSH_EVERY)
+
+    def _tidy(self, file: HistoryFile, *, is_time: bool) -> None:
+        """In the thread."""
+        most = self.settings.max_entries
+        if is_time or file.count > most + most // 100 or file.full:
+            file.trim(most, self._due)
+
+    def _make_guard(self, file: HistoryFile) -> ClockGuard:
+        """In the thread."""
+        _, latest = file.times()
+        newest = latest and latest + self.settings.max_age
+        return ClockGuard.at_start(self._clock.now(), self._clock.monotonic(), newest)
+
+    def _due(self, summaries: Sequence[Summary]) -> Iterable[int]:
+        """Pieces that are too old.
+
+        One from the future (the clock was wrong) goes with the first sane one after it.
+        """
+        now = self._clock.now()
+        assert self._guard is not None
+        if not self._guard.look(now, self._clock.monotonic()):
+            return
+        future: list[int] = []
+        for summary in summaries:
+            if summary.latest > now + _FUTURE:
+                future.append(summary.number)
+                continue
+            if summary.latest < now - self.settings.max_age:
+                yield from future
+                yield summary.number
+            future = []
+
+    async def _begin_anew(self, damage: DamagedHistoryError) -> None:
+        try:
+            aside = await self._in_thread(partial(move_aside, self._path))
+        except StoreError as error:
+            self._complain(error)
+        else:
+            logger.warning("history: %s; moved to %s, and begun anew", damage, aside)
+
+    def _complain(self, error: StoreError) -> None:
+        self._tried.set()
+        self.trouble = str(error)
+        if self._seldom.due("trouble", self._clock.monotonic()):
+            logger.warning("history: %s; decisions are made as ever, but not remembered", error)
+
+
+def _walk(file: HistoryFile, wanted: Query, before: int | None) -> tuple[list[Summary], int | None]:
+    return file.walk(wanted.marks, before, _LOOKED_AT_ONCE)
+
+
+def _entries(events: Sequence[DecisionEvent], redactor: Redactor | None) -> list[HistoryEntry]:
+    found = []
+    for event in events:
+        kept = event if redactor is None else hidden(event, redactor)
+        with suppress(CodecError):  # text that no wire can have brought
+            found.append(HistoryEntry(event.time, frozenset(marks_of(kept)), encode_event(kept)))
+    return found
+
+
+def _fitting(file: HistoryFile, number: int, wanted: Query) -> list[DecisionEvent]:
+    """The decisions of a piece that fit, the latest first."""
+    found = []
+    for data in reversed(_read(file, number)):
+        with suppress(CodecError):
+            event = decode_event(data)
+            if wanted.fits(event):
+                found.append(event)
+    return found
+
+
+def _forget(file: HistoryFile, number: int, wanted: Query) -> int:
+    stored = _read(file, number)
+    kept: list[HistoryEntry] = []
+    for data in stored:
+        try:
+            event = decode_event(data)
+        except CodecError:
+            continue  # nobody can find it any more
+        if not wanted.fits(event):
+            kept.append(HistoryEntry(event.time, frozenset(marks_of(event)), data))
+    if len(kept) < len(stored):
+        file.rewrite(number, kept)
+    return len(stored) - len(kept)
+
+
+def _read(file: HistoryFile, number: int) -> list[bytes]:
+    """The entries of a piece; of one that is damaged none, so that the others can be looked through."""
+    try:
+        return file.read(number)
+    except DamagedHistoryError as error:
+        logger.warning("%s: piece %d is passed over", error, number)
+        return []

@@ -1,0 +1,223 @@
+"""From an attempt to the keys under which a store remembers it.
+
+A key is a list of components (`[greylist] key`).  Its text is every component's name and normalised
+value, each value with its length in front, so that no value can pretend to be two; the store holds a
+digest of that text under the site key, so that a stolen store names nobody.
+
+The texts and digests are pinned by tests: changing them would silently forget every sender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from functools import lru_cache
+from hashlib import blake2b
+
+from multigrey.contracts import KeyComponent
+from multigrey.identity.addresses import (
+    host_name,
+)
+from multigrey.identity.components import (
+    ClientAddress,
+    ClientNetwork,
+    Helo,
+    OriginText,
+    Recipient,
+    RecipientDomain,
+    Sender,
+    SenderDomain,
+)
+from multigrey.identity.envelope import (
+    _CACHED,
+    DOMAIN,
+    STANDING,
+    TRUST,
+    VERSION,
+    Envelope,
+    envelope_of,
+    filled_in,
+    template_of,
+)
+from multigrey.model import Attempt, Key, Origin, Table
+
+__all__ = ["NETWORK_KEY", "ORIGIN_KEY", "KeyScheme"]
+
+NETWORK_KEY = ("client-network", "sender", "recipient")
+"""The key every record is also kept under, so that changing `[greylist] key` forgets nobody."""
+
+ORIGIN_KEY = ("origin", "sender", "recipient")
+"""The default, and the key under which what a slow source found of the origin is remembered."""
+
+_DIGEST_SIZE = 16
+_NOBODY = Origin("", named=False)
+
+_FROM_ENVELOPE = (
+    ClientAddress,
+    ClientNetwork,
+    OriginText,
+    Sender,
+    SenderDomain,
+    Recipient,
+    RecipientDomain,
+    Helo,
+)
+
+
+class _Told(Enum):
+    """Stands in a recipe for what the caller tells, because it is needed for other things too."""
+
+    ORIGIN = 1
+    NETWORK = 2
+
+
+class _Recipe:
+    """One list of components, ready to be made into digests."""
+
+    __slots__ = ("components", "head", "template")
+
+    def __init__(self, names: Sequence[str], components: Sequence[KeyComponent]) -> None:
+        if len(names) != len(components):
+            raise ValueError("as many names as components are needed")
+        self.template = template_of(names)
+        self.head = template_of(names[:1])
+        self.components = tuple(
+            _Told.ORIGIN
+            if isinstance(component, OriginText)
+            else _Told.NETWORK
+            if isinstance(component, ClientNetwork)
+            else component
+            for component in components
+        )
+
+
+class KeyScheme:
+    """Makes the keys of attempts for one configuration."""
+
+    def __init__(
+        self,
+        site_key: bytes,
+        names: Sequence[str],
+        components: Sequence[KeyComponent],
+        network: ClientNetwork,
+        recipient: Recipient,
+    ) -> None:
+        """`names` and `components` are `[greylist] key` and what stands behind its words."""
+        self._hash = blake2b(digest_size=_DIGEST_SIZE, key=site_key)
+        self._network = network
+        self._domain_mark = lru_cache(maxsize=_CACHED)(lambda domain: self._hashed(DOMAIN, (domain,)))
+        self._by_network = _Recipe(NETWORK_KEY, (network, Sender(), recipient))
+        self._by_origin = _Recipe(ORIGIN_KEY, (OriginText(), Sender(), recipient))
+        self._delimiters = recipient.delimiters
+        configured = _Recipe(names, components)
+        if configured.template == self._by_network.template:
+            configured = self._by_network
+        elif configured.template == self._by_origin.template:
+            configured = self._by_origin
+        self._configured = configured
+        self.follows_from_envelope = all(isinstance(component, _FROM_ENVELOPE) for component in components)
+        """Whether client, HELO, sender and recipient are all that the keys are made of."""
+
+    def first_key(self, attempt: Attempt, origin: Origin, network: str) -> Key:
+        """The one key nearly every known attempt is recognised by.
+
+        `network` is the text of the client network; it stands in for whatever has no value.
+        """
+        if attempt.raw:
+            return (Table.RECORD, self.digest(("raw", attempt.raw)))
+        recipe = self._configured
+        if recipe is self._by_origin and not origin.named:
+            recipe = self._by_network  # they say the same, and one key is enough
+        return (Table.RECORD, self._digest_of(recipe, attempt, origin, network))
+
+    def record_keys(self, attempt: Attempt, origin: Origin, network: str | None = None) -> tuple[Key, ...]:
+        """The configured key first, then the client-network key if it is another one.
+
+        A named origin adds a key of its own, so that its next client matches whatever its network.
+        `network` is the text of the client network, if the caller has it already.
+        """
+        if network is None:
+            network = self._network.text(attempt) or ""
+        first = self.first_key(attempt, origin, network)
+        return self.further_keys(first, attempt, origin, network)
+
+    def further_keys(self, first: Key, attempt: Attempt, origin: Origin, network: str) -> tuple[Key, ...]:
+        """`record_keys`, when the first of them is there already."""
+        if attempt.raw:
+            return (first,)
+        keys = [first]
+        if self._configured is not self._by_network and (
+            origin.named or self._configured is not self._by_origin
+        ):
+            keys.append((Table.RECORD, self._digest_of(self._by_network, attempt, origin, network)))
+        if origin.named and self._configured is not self._by_origin:
+            keys.append(self.named_key(attempt, origin, network))
+        return tuple(keys)
+
+    def named_key(self, attempt: Attempt, origin: Origin, network: str) -> Key:
+        """The key under a named origin, whatever is configured."""
+        return (Table.RECORD, self._digest_of(self._by_origin, attempt, origin, network))
+
+    def network_key(self, attempt: Attempt, network: str) -> Key:
+        """The key under the client network, whatever is configured."""
+        return (Table.RECORD, self._digest_of(self._by_network, attempt, _NOBODY, network))
+
+    def mark_digest(self, attempt: Attempt, origin: Origin, network: str) -> bytes:
+        """What a mark of an attempt is made of: the named key if there is one, else the network key."""
+        key = self.named_key(attempt, origin, network) if origin.named else self.network_key(attempt, network)
+        return key[1]
+
+    def version_key(self, attempt: Attempt, version: int) -> Key:
+        """The key of an attempt by a host that announces this name, over this IP version.
+
+        A host with two addresses may come back by the other one; only the name it announces, of the
+        sender's own domain, says that it is the same.
+        """
+        told = self.envelope(attempt)
+        texts = (str(version), host_name(attempt.helo), told.sender, told.recipient)
+        return (Table.RECORD, self._hashed(VERSION, texts))
+
+    def domain_mark(self, domain: str) -> bytes:
+        """What stands for a registered domain among those that came back."""
+        return self._domain_mark(domain)
+
+    def standing_key(self, trust: str) -> Key:
+        """The key of what is known of an origin as a whole."""
+        return (Table.ORIGIN, self._hashed(STANDING, (trust,)))
+
+    def origin_key(self, trust: str, sender_domain: str) -> Key:
+        """The key of what is known of (origin, sender domain)."""
+        return (Table.ORIGIN, self._hashed(TRUST, (trust, sender_domain)))
+
+    def digest(self, *parts: tuple[str, str]) -> bytes:
+        """The digest of named texts."""
+        return self._hashed(template_of([name for name, _ in parts]), [value for _, value in parts])
+
+    def envelope(self, attempt: Attempt) -> Envelope:
+        """The texts of an attempt's envelope."""
+        return envelope_of(attempt, self._delimiters)
+
+    def _digest_of(self, recipe: _Recipe, attempt: Attempt, origin: Origin, network: str) -> bytes:
+        if recipe is self._by_network or recipe is self._by_origin:
+            tail = envelope_of(attempt, self._delimiters).tail
+            if tail:
+                who = origin.text if origin.named and recipe is self._by_origin else network
+                return self._digested(filled_in(recipe.head, (who,)) + tail)
+        texts = []
+        for component in recipe.components:
+            if component is _Told.NETWORK:
+                texts.append(network)
+            elif component is _Told.ORIGIN:
+                texts.append(origin.text if origin.named else network)
+            else:
+                text = component.text(attempt)
+                texts.append(network if text is None else text)
+        return self._hashed(recipe.template, texts)
+
+    def _hashed(self, template: str, texts: Sequence[str]) -> bytes:
+        return self._digested(filled_in(template, texts))
+
+    def _digested(self, text: bytes) -> bytes:
+        keyed = self._hash.copy()
+        keyed.update(text)
+        return keyed.digest()

@@ -1,0 +1,80 @@
+"""Accepting: who may connect, and when there is room."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+
+import trio
+
+from multigrey.listeners.connection import Listening
+from multigrey.listeners.server import Server
+from multigrey.throttle import Throttle
+
+__all__ = ["accept_all"]
+
+logger = logging.getLogger(__name__)
+
+_BURST = 64
+"""Connections accepted before everybody else has a turn."""
+_PAUSE = 0.25
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+async def accept_all(server: Server, listening: Listening) -> None:
+    """Accept on one endpoint until cancelled and hand whoever may talk to us to `server`."""
+    seldom = Throttle()
+    while True:
+        await trio.lowlevel.wait_readable(listening.socket)
+        if server.room <= 0:
+            if seldom.due("room", trio.current_time()):
+                limit = server.limits.connections
+                logger.warning("%s: all %d connections are in use; new ones wait", listening.name, limit)
+            while server.room <= 0:
+                await server.one_to_leave()
+        try:
+            accepted = _accept_some(listening, min(_BURST, server.room))
+        except OSError as error:
+            await _pause_without_resources(listening, error, seldom)
+            continue
+        admitted = []
+        for sock, host, peer in accepted:
+            if not host or listening.admits(host):
+                admitted.append((sock, peer))
+                continue
+            sock.close()
+            if seldom.due(host, trio.current_time()):
+                logger.warning("%s: %s is not in allow_from", listening.name, peer)
+        server.welcome(admitted, listening)
+
+
+def _accept_some(listening: Listening, most: int) -> list[tuple[socket.socket, str, str]]:
+    """Whoever wants to connect now: socket, IP address ("": a unix socket) and name for logs.
+
+    Raises OSError if nobody could be accepted.
+    """
+    accepted: list[tuple[socket.socket, str, str]] = []
+    try:
+        for _ in range(most):
+            sock, address = listening.socket.accept()
+            sock.setblocking(False)
+            if isinstance(address, tuple):
+                accepted.append((sock, address[0], f"{address[0]} port {address[1]}"))
+            else:
+                accepted.append((sock, "", listening.name))
+    except BlockingIOError:
+        pass
+    except OSError:
+        if not accepted:
+            raise
+    return accepted
+
+
+async def _pause_without_resources(listening: Listening, error: OSError, seldom: Throttle) -> None:
+    """A connection that vanished is nothing; without descriptors, wait for some to be closed."""
+    if error.errno not in _OUT_OF_RESOURCES:
+        return
+    if seldom.due("accept", trio.current_time()):
+        logger.error("%s: cannot accept: %s", listening.name, error.strerror)
+    await trio.sleep(_PAUSE)

@@ -1,0 +1,258 @@
+"""What a client may ask for besides a verdict: the state of a key, lists, figures (greylistd's words).
+
+Every command is one method named after its word; it gets the Command and returns a mapping that its
+protocol puts into words.  Long work (listing, clearing) goes through the store in small pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import trio
+
+from multigrey.clock import Since
+from multigrey.codec import decode_record, decode_text, encode_record, encode_text
+from multigrey.engine.engine import Engine
+from multigrey.errors import CommandError
+from multigrey.greylist.record_choice import keep_until
+from multigrey.greylist.stored_decision import StoredDecision
+from multigrey.model import Action, Attempt, Change, Command, Entry, Key, Origin, Reason, Record, Table
+
+__all__ = ["Commands"]
+
+_BLOCK_PREFIX = b"blocked/"
+_PIECE = 200
+_MOST_ROWS = 10_000
+
+WHITE = "white"
+GREY = "grey"
+BLACK = "black"
+
+
+class Commands:
+    """Carries out commands on one engine's store."""
+
+    def __init__(self, engine: Engine, *, host: str, reload: Callable[[], Awaitable[None]]) -> None:
+        """`reload` re-reads the configuration; it raises ConfigError and keeps the old one."""
+        self._engine = engine
+        self._host = host
+        self._reload = reload
+        self._since = Since(engine.clock)
+        self._before: Mapping[tuple[Action, Reason], int] = {}
+        """The engine's counts when statistics began anew (`clear`)."""
+        self._words = {
+            "state": self._state,
+            "check": self._check,
+            "add": self._add,
+            "delete": self._delete,
+            "stats": self._stats,
+            "list": self._list,
+            "save": self._save,
+            "reload": self._reload_all,
+            "clear": self._clear,
+        }
+
+    async def run(self, command: Command) -> Mapping[str, Any]:
+        """Carry out one command.  Raises CommandError, StoreError, ConfigError."""
+        carry_out = self._words.get(command.word)
+        if carry_out is None:
+            raise CommandError(f"unknown command {command.word!r}")
+        return await carry_out(command)
+
+    async def load_blocked(self) -> None:
+        """Read what was blocked in earlier runs; call once, after the store has started."""
+        async with aclosing(self._rows(Table.META)) as rows:
+            async for name, value in rows:
+                if name.startswith(_BLOCK_PREFIX):
+                    self._engine.blocked[name.removeprefix(_BLOCK_PREFIX)] = decode_text(value)
+
+    async def _state(self, command: Command) -> Mapping[str, Any]:
+        question = self._question(_attempt(command))
+        if question.case.key in self._engine.blocked:
+            return {"state": BLACK}
+        record = question.speaking(await self._engine.store.read(question.keys))
+        if record is None or keep_until(question.policy, record) < question.now:
+            return {"state": "unseen"}
+        return {"state": WHITE if record.passed_at else GREY}
+
+    async def _check(self, command: Command) -> Mapping[str, Any]:
+        question = self._question(_attempt(command))
+        if question.case.key in self._engine.blocked:
+            return {"state": BLACK}
+        verdict = question(await self._engine.store.read(question.keys)).value
+        return {"state": WHITE if verdict.action is Action.PASS else GREY}
+
+    async def _add(self, command: Command) -> Mapping[str, Any]:
+        question = self._question(_attempt(command))
+        wanted = _list_name(command) or WHITE
+        if wanted == BLACK:
+            await self._block(question)
+            return {"list": BLACK}
+        await self._unblock(question)
+        now, case = question.now, question.case
+        record = Record(
+            first_seen=now,
+            last_seen=now,
+            delay=question.policy.delay,
+            passed_at=now if wanted == WHITE else 0,
+            client=case.client_shown,
+            sender=case.sender,
+            recipient=case.recipient,
+            origin=case.origin.text,
+        )
+        entry = Entry(encode_record(record), keep_until(question.policy, record))
+        await self._unmark(question)
+        await self._write(dict.fromkeys(question.record_keys, entry))
+        return {"list": wanted}
+
+    async def _delete(self, command: Command) -> Mapping[str, Any]:
+        found = (await self._state(command))["state"]
+        question = self._question(_attempt(command))
+        if found == BLACK:
+            await self._unblock(question)
+        await self._unmark(question)
+        await self._write(dict.fromkeys(await self._all_keys(_attempt(command), question)))
+        return {"list": "" if found == "unseen" else found}
+
+    async def _all_keys(self, attempt: Attempt, question: StoredDecision) -> tuple[Key, ...]:
+        """The record's keys, those under the name the sender has besides included: who asks tells none."""
+        pending = self._engine.pending(attempt)
+        values = await self._engine.store.read(question.record_keys)
+        origins = {decode_record(value).origin for value in values if value is not None}
+        named = [
+            pending.setup.scheme.named_key(attempt, Origin(text, named=True), pending.network)
+            for text in sorted(origins - {"", pending.network})
+        ]
+        return tuple(dict.fromkeys([*question.record_keys, *named]))
+
+    async def _stats(self, command: Command) -> Mapping[str, Any]:
+        del command
+        engine = self._engine
+        counts = {WHITE: 0, GREY: 0}
+        async with aclosing(self._rows(Table.RECORD)) as rows:
+            async for _, value in rows:
+                counts[_list_of(decode_record(value))] += 1
+        done = {Action.PASS: 0, Action.DEFER: 0, Action.REJECT: 0}
+        for kind, number in engine.counts.items():
+            done[kind[0]] += number - self._before.get(kind, 0)
+        return {
+            **counts,
+            BLACK: len(engine.blocked),
+            "passed": done[Action.PASS],
+            "deferred": done[Action.DEFER],
+            "rejected": done[Action.REJECT],
+            "since": self._since.time,
+            "now": engine.clock.now(),
+            "host": self._host,
+        }
+
+    async def _list(self, command: Command) -> Mapping[str, Any]:
+        wanted = _list_name(command)
+        rows: list[Sequence[Any]] = []
+        if wanted in ("", BLACK):
+            rows += [[BLACK, 0, 0, text] for text in self._engine.blocked.values()]
+        more = False
+        async with aclosing(self._rows(Table.RECORD)) as stored:
+            async for _, value in stored:
+                record = decode_record(value)
+                if wanted and wanted != _list_of(record):
+                    continue
+                if len(rows) >= _MOST_ROWS:
+                    more = True
+                    break
+                rows.append([_list_of(record), record.last_seen, record.attempts, _shown(record)])
+        return {"rows": rows, "more": more, "now": self._engine.clock.now()}
+
+    async def _save(self, command: Command) -> Mapping[str, Any]:
+        """Everything answered is on disk already: wait for what is still under way."""
+        del command
+        await self._write({})
+        return {}
+
+    async def _reload_all(self, command: Command) -> Mapping[str, Any]:
+        del command
+        await self._reload()
+        return {}
+
+    async def _clear(self, command: Command) -> Mapping[str, Any]:
+        wanted = _list_name(command)
+        if not wanted:
+            await self._delete_rows(Table.ORIGIN, lambda _: True)
+            self._since, self._before = Since(self._engine.clock), dict(self._engine.counts)
+        if wanted in ("", BLACK):
+            digests = list(self._engine.blocked)
+            await self._write({(Table.META, _BLOCK_PREFIX + digest): None for digest in digests})
+            self._engine.blocked.clear()
+        if wanted in ("", GREY):
+            await self._delete_rows(Table.MARK, lambda _: True)
+        await self._delete_rows(Table.RECORD, lambda value: wanted in ("", _list_of(decode_record(value))))
+        return {}
+
+    async def _delete_rows(self, table: Table, doomed: Callable[[bytes], bool]) -> None:
+        due: dict[Key, Entry | None] = {}
+        async with aclosing(self._rows(table)) as rows:
+            async for digest, value in rows:
+                if doomed(value):
+                    due[(table, digest)] = None
+                if len(due) >= _PIECE:
+                    await self._write(due)
+                    due = {}
+        await self._write(due)
+
+    def _question(self, attempt: Attempt) -> StoredDecision:
+        return self._engine.question(self._engine.pending(attempt))
+
+    async def _unmark(self, question: StoredDecision) -> None:
+        await self._engine.store.apply(question.keys, question.unmarked)
+
+    async def _block(self, question: StoredDecision) -> None:
+        case = question.case
+        await self._unmark(question)
+        text = " ".join(part for part in (case.client_shown, case.sender, case.recipient) if part)
+        entry = Entry(encode_text(text), None)
+        await self._write(
+            {
+                (Table.META, _BLOCK_PREFIX + case.key): entry,
+                **dict.fromkeys(question.record_keys),
+            }
+        )
+        self._engine.blocked[case.key] = text
+
+    async def _unblock(self, question: StoredDecision) -> None:
+        if question.case.key in self._engine.blocked:
+            await self._write({(Table.META, _BLOCK_PREFIX + question.case.key): None})
+            del self._engine.blocked[question.case.key]
+
+    async def _write(self, puts: Mapping[Key, Entry | None]) -> None:
+        await self._engine.store.apply(tuple(puts), lambda _: Change(None, puts, durable=True))
+
+    async def _rows(self, table: Table) -> AsyncGenerator[tuple[bytes, bytes], None]:
+        """All rows of a table, a piece at a time, giving way to others in between."""
+        cursor = b""
+        while True:
+            rows, cursor = await self._engine.store.scan(table, cursor, _PIECE)
+            for row in rows:
+                yield row
+            if not cursor:
+                return
+            await trio.lowlevel.checkpoint()
+
+
+def _attempt(command: Command) -> Attempt:
+    if command.attempt is None:
+        raise CommandError(f"{command.word} needs something to work on")
+    return command.attempt
+
+
+def _list_name(command: Command) -> str:
+    return command.options.get("list", "")
+
+
+def _list_of(record: Record) -> str:
+    return WHITE if record.passed_at else GREY
+
+
+def _shown(record: Record) -> str:
+    return " ".join(part for part in (record.client, record.sender, record.recipient) if part)

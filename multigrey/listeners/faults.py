@@ -1,0 +1,52 @@
+"""What went wrong on a connection, and what an administrator should know: said seldom, and counted."""
+
+from __future__ import annotations
+
+import logging
+
+from multigrey.errors import ProtocolError
+from multigrey.listeners.connection import Connection
+from multigrey.model import Ignored
+from multigrey.throttle import Throttle
+
+__all__ = ["Faults"]
+
+logger = logging.getLogger(__name__)
+
+
+class Faults:
+    """Of all connections of the daemon."""
+
+    def __init__(self) -> None:
+        self.internal_errors = 0
+        """Bugs of ours that ended a connection."""
+        self._seldom = Throttle()
+        self._hints: set[tuple[str, str]] = set()
+
+    def report(self, connection: Connection, error: Exception, now: float) -> None:
+        """What ended a connection: the peer's fault, the network's, or ours.  `now`: seconds of any clock."""
+        if isinstance(error, ProtocolError):
+            self._protocol_error(connection, error, now)
+        elif isinstance(error, OSError):
+            logger.debug("%s: %s: %s", connection.listening.name, connection.peer, error)
+        else:
+            self.internal_errors += 1
+            logger.error("%s: %s: internal error", connection.listening.name, connection.peer, exc_info=error)
+
+    def hint(self, connection: Connection, ignored: Ignored) -> None:
+        """Say once per endpoint what an administrator should know."""
+        if ignored.hint and (connection.listening.name, ignored.hint) not in self._hints:
+            self._hints.add((connection.listening.name, ignored.hint))
+            logger.warning("%s: %s", connection.listening.name, ignored.hint)
+
+    def _protocol_error(self, connection: Connection, error: ProtocolError, now: float) -> None:
+        host = connection.peer.partition(" ")[0]
+        if self._seldom.due((connection.listening.name, host), now):
+            logger.warning("%s: %s: %s", connection.listening.name, connection.peer, error)
+        try:
+            connection.sock.send(connection.dialogue.data_to_send() + (error.reply or b""))
+        except OSError as failure:
+            logger.debug("%s: %s: %s", connection.listening.name, connection.peer, failure)
+        except Exception:
+            self.internal_errors += 1
+            logger.exception("%s: %s: internal error", connection.listening.name, connection.peer)

@@ -1,0 +1,186 @@
+"""What can be done for connections at once: read, decide, answer, send.
+
+Each step is made for all that are ready before the next one: first everybody is heard, then all are
+decided on, then all are answered.  A system call costs the interpreter what it has in the processor's
+caches, and so does other code: taking turns made every decision half as slow again.
+
+`RoundRunner.all` is the error boundary: whatever goes wrong in a step ends that connection and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
+from typing import Any
+
+from multigrey.engine.engine import Begun, Engine, Pending, Waiting
+from multigrey.listeners.connection import Connection, Need
+from multigrey.listeners.faults import Faults
+from multigrey.listeners.timings import Timings
+from multigrey.model import Attempt, Command, Ignored, Reply, Signal
+
+__all__ = ["RoundRunner"]
+
+_CHUNK = 16384
+_REQUESTS_BEFORE_GIVING_WAY = 16
+
+
+class RoundRunner:
+    """The steps of all connections; each says what its connection needs then."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.tick = 0.0
+        """The sweep's clock, in seconds."""
+        self.timings: Timings | None = None
+        """Where to add up how long answers take; None: nowhere."""
+        self.troubles = Faults()
+        self._engine = engine
+
+    def all(
+        self, do: Callable[..., Need], all_arguments: Iterable[tuple[Any, ...]]
+    ) -> list[tuple[Connection, Need]]:
+        """The error boundary of everything that happens without a task.
+
+        `all_arguments` are those of each call, the connection first.
+        """
+        done = []
+        for arguments in all_arguments:
+            try:
+                need = do(*arguments)
+            except Exception as error:  # noqa: BLE001  (reported, and it ends here)
+                self.troubles.report(arguments[0], error, self.tick)
+                need = Need.NOTHING
+            done.append((arguments[0], need))
+        return done
+
+    def one(self, connection: Connection, do: Callable[..., Need], *arguments: object) -> Need:
+        """The same for one."""
+        return self.all(do, [(connection, *arguments)])[0][1]
+
+    def receive(self, connection: Connection) -> Need:
+        """Read what the peer has sent; TURN: there is something to do with it."""
+        if connection.pending is not None:
+            return Need.DECISION  # it does not wait for its answer
+        try:
+            data = connection.sock.recv(_CHUNK)
+        except BlockingIOError:
+            return Need.READ
+        if not connection.partial:
+            connection.partial = True
+            connection.since = self.tick
+        if self.timings is not None:
+            connection.began = perf_counter()
+        connection.dialogue.receive(data)
+        return Need.TURN
+
+    def advance(self, connection: Connection) -> Need:
+        """Decide and answer what can be without waiting; what has to be waited for then."""
+        ((_, need),) = self.advance_all([connection])
+        return need
+
+    def advance_all(self, connections: Sequence[Connection]) -> list[tuple[Connection, Need]]:
+        """The same for many: one request of each, then those that have another one."""
+        needs: list[tuple[Connection, Need]] = []
+        for _ in range(_REQUESTS_BEFORE_GIVING_WAY):
+            asked: list[Connection] = []
+            going_on: list[Connection] = []
+            for connection, need in self.all(self._next, zip(connections, strict=True)):
+                if need is Need.DECISION:
+                    asked.append(connection)
+                elif need is Need.TURN:
+                    going_on.append(connection)
+                else:
+                    needs.append((connection, need))
+            if asked:
+                for connection, need in self.all(
+                    self._take_begun, zip(asked, self._begin(asked), strict=True)
+                ):
+                    if need is Need.TURN:
+                        going_on.append(connection)
+                    else:
+                        needs.append((connection, need))
+            if not going_on:
+                return needs
+            connections = going_on
+        return [*needs, *[(connection, Need.TURN) for connection in connections]]
+
+    def _begin(self, asked: Sequence[Connection]) -> Sequence[Begun | Exception]:
+        """What the engine makes of the attempts of each, or what went wrong."""
+        try:
+            return self._engine.begin_all(
+                [(connection.attempt, connection.listening.on_error) for connection in asked]
+            )
+        except Exception as error:  # noqa: BLE001  (a bug that met all of them: reported for each)
+            return [error] * len(asked)
+
+    def _next(self, connection: Connection) -> Need:
+        """Take the next request; DECISION: it is an attempt, to be begun; TURN: it is dealt with."""
+        if connection.silent:
+            return Need.NOTHING
+        request = connection.dialogue.next_request()
+        if isinstance(request, Attempt):
+            connection.attempt = request
+            return Need.DECISION
+        if isinstance(request, Ignored):
+            connection.answered = True
+            self.troubles.hint(connection, request)
+            return Need.TURN
+        if isinstance(request, Command):
+            connection.command = request
+            return Need.COMMAND
+        return Need.READ if request is Signal.NEED_DATA else Need.NOTHING
+
+    def _take_begun(self, connection: Connection, begun: Begun | Exception) -> Need:
+        """What the engine made of an attempt; TURN: it is answered."""
+        if isinstance(begun, (Waiting, Pending)):
+            connection.pending = begun
+            connection.since = self.tick
+            return Need.DECISION
+        if isinstance(begun, Exception):
+            raise begun
+        self.take_answer(connection, connection.attempt, begun)
+        return Need.TURN if begun is not None else Need.NOTHING
+
+    def send(self, connection: Connection, need: Need) -> Need:
+        """Send what is queued; what is needed then: `need`, or room for the rest of it."""
+        data = connection.dialogue.data_to_send()
+        if connection.rest:
+            data = connection.rest + data
+        elif not data:
+            return need
+        try:
+            sent = connection.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        connection.since = self.tick
+        if self.timings is not None and connection.began:
+            self.timings.answers.observe(perf_counter() - connection.began)
+            connection.began = 0.0
+        if sent == len(data):
+            connection.rest = b""
+            connection.partial = False
+            return need
+        connection.rest = data[sent:]
+        connection.partial = True
+        return need if need is Need.DECISION else Need.WRITE
+
+    def take_answer(self, connection: Connection, attempt: Attempt, reply: Reply | None) -> None:
+        """Queue the engine's answer; None: the connection is to be closed without one."""
+        connection.pending = None
+        connection.answered = True
+        if reply is None:
+            connection.silent = True
+        else:
+            connection.dialogue.answer(attempt, reply)
+
+    def answer_waiting(self, connection: Connection, waiting: Waiting, error: str) -> Need:
+        """Answer what is on disk now, or never will be (`error`)."""
+        reply = self._engine.end(waiting, connection.listening.on_error, error)
+        self.take_answer(connection, waiting.pending.attempt, reply)
+        return Need.TURN
+
+    def answer_overdue(self, connection: Connection, pending: Pending, answer_within: float) -> Need:
+        """Answer by on_error, and go on."""
+        reply = self._engine.overdue(pending, connection.listening.on_error, answer_within)
+        self.take_answer(connection, pending.attempt, reply)
+        return self.advance(connection)

@@ -1,0 +1,339 @@
+"""The hot loop: every connection of the daemon, without a stream and mostly without a task.
+
+Everything here is written for the two common cases: a mail server that keeps its connection and asks
+one question after the other (Postfix), and one that connects, asks, half-closes and reads to the end
+(Exim, greylistd's clients).  Measured, a task that waits with `wait_readable` costs as much per
+question as the whole decision, and trio's streams three times greylistd's whole answer.  Therefore
+
+  - a connection that only waits for its peer has no task: it is parked in one epoll, which one task
+    watches; whatever can be done at once (read, decide, answer) is done by that task in turn;
+  - the first read happens when we accept: a one-shot question is usually there;
+  - decisions that have to be on disk first wait together, one task for each commit;
+  - only what must wait for something of its own (a command, a slow source, a peer that does not take
+    its answer) gets a task, with a cancel scope;
+  - a sweep, a few times a second, ends silent and slow peers and answers for overdue decisions;
+  - a peer that pipelines gives way to the others every few requests.
+
+What is done at once stands in `steps`.  Each step of a connection runs inside one error boundary
+(`RoundRunner.all`, `_connection`): whatever goes wrong there ends that connection and no other.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+from collections.abc import Iterable, Sequence
+from time import perf_counter
+
+import trio
+
+from multigrey.contracts import Durability
+from multigrey.engine.engine import Engine, Pending, Waiting, failure_of
+from multigrey.errors import MultigreyError
+from multigrey.listeners.commands import Commands
+from multigrey.listeners.connection import OWN_TASK, Connection, ConnectionLimits, Listening, Need
+from multigrey.listeners.round import RoundRunner
+from multigrey.listeners.timings import Timings
+
+__all__ = ["REQUEST_TIME", "Server"]
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIME = 30.0
+"""Seconds a peer has to bring its first request, or to finish one it has begun."""
+
+_BURST = 64
+"""Connections looked at before everybody else has a turn."""
+_SWEEP_EVERY = 0.25
+
+
+class Server:
+    """All connections of the daemon."""
+
+    def __init__(self, engine: Engine, commands: Commands, limits: ConnectionLimits) -> None:
+        """`limits` may be replaced while running (reload)."""
+        self.limits = limits
+        self._engine = engine
+        self._steps = RoundRunner(engine)
+        self._commands = commands
+        self.open: set[Connection] = set()
+        self._poll = select.epoll()
+        self._parked: dict[int, Connection] = {}
+        self._shared: dict[Durability, list[tuple[Connection, Waiting]]] = {}
+        """Who waits for the same commit."""
+        self._nursery: trio.Nursery | None = None
+        self._departure: trio.Event | None = None
+        """Set when a connection ends, if somebody waits for that."""
+        self._draining = False
+
+    @property
+    def timings(self) -> Timings | None:
+        """Where to add up how long answers take; None: nowhere."""
+        return self._steps.timings
+
+    @timings.setter
+    def timings(self, timings: Timings | None) -> None:
+        self._steps.timings = timings
+
+    @property
+    def internal_errors(self) -> int:
+        """Bugs of ours that ended a connection: alert on it."""
+        return self._steps.troubles.internal_errors
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self.open)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Attend to connections until cancelled; `accept` brings them."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._sweep)
+                task_status.started()
+                await self._attend_parked()
+        finally:
+            for connection in list(self.open):
+                self._close(connection)
+            self._poll.close()
+
+    @property
+    def room(self) -> int:
+        """How many more may connect."""
+        return self.limits.connections - len(self.open)
+
+    def welcome(self, accepted: Iterable[tuple[socket.socket, str]], listening: Listening) -> None:
+        """Take over new connections, each with the peer's name; `run` must be running."""
+        connections = []
+        for sock, peer in accepted:
+            try:
+                connections.append(Connection(sock, peer, listening, self._steps.tick))
+            except Exception:
+                self._steps.troubles.internal_errors += 1
+                logger.exception("%s: %s: no dialogue can be made", listening.name, peer)
+                sock.close()
+        self.open.update(connections)
+        self._serve(connections)
+
+    async def drain(self, seconds: float) -> None:
+        """Let decisions under way be answered, end everybody else, wait at most `seconds`."""
+        self._draining = True
+        for connection in list(self.open):
+            if connection.pending is None:
+                self._end(connection)
+        with trio.move_on_after(seconds):
+            while self.open:
+                await self.one_to_leave()
+        for connection in list(self.open):
+            self._end(connection)
+
+    # Waiting
+
+    async def _attend_parked(self) -> None:
+        """Hear whoever of the parked has something to say, for ever."""
+        while True:
+            ready = self._poll.poll(0, _BURST)
+            if ready:
+                self._serve([self._parked[descriptor] for descriptor, _ in ready])
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self._poll.fileno())
+
+    def _serve(self, connections: Sequence[Connection]) -> None:
+        """Read from all, then decide for all, then answer all (see `steps`)."""
+        heard = self._steps.all(self._steps.receive, zip(connections, strict=True))
+        turn, needs = [], []
+        for connection, need in heard:
+            if need is Need.TURN:
+                turn.append(connection)
+            elif need is Need.DECISION:  # not listened to again before it has its answer
+                self._unpark(connection)
+            else:
+                needs.append((connection, need))
+        self._finish_round([*needs, *self._steps.advance_all(turn)])
+
+    def _finish_round(self, needs: Iterable[tuple[Connection, Need]]) -> None:
+        """Send what is queued for each, see to it that each goes on, tell what was decided."""
+        for connection, need in self._steps.all(self._steps.send, needs):
+            self._settle(connection, need)
+        self._engine.report()
+
+    def _settle(self, connection: Connection, need: Need) -> None:
+        """See to it that a connection goes on when it has what it needs."""
+        if need is Need.READ:
+            if not connection.parked and self._steps.one(connection, self._park) is Need.NOTHING:
+                self._close(connection)
+        elif need is Need.NOTHING:
+            self._close(connection)
+        elif isinstance(connection.pending, Waiting):
+            self._wait_for_disk(connection, connection.pending)
+        else:
+            self._unpark(connection)
+            assert self._nursery is not None
+            connection.scope = trio.CancelScope()
+            self._nursery.start_soon(self._connection, connection, need)
+
+    def _park(self, connection: Connection) -> Need:
+        if self._draining:
+            return Need.NOTHING
+        self._poll.register(connection.sock, select.EPOLLIN)
+        self._parked[connection.sock.fileno()] = connection
+        connection.parked = True
+        return Need.READ
+
+    def _unpark(self, connection: Connection) -> None:
+        if connection.parked:
+            connection.parked = False
+            del self._parked[connection.sock.fileno()]
+            self._poll.unregister(connection.sock)
+
+    def _close(self, connection: Connection) -> None:
+        self._unpark(connection)
+        connection.sock.close()
+        connection.pending = None
+        self.open.discard(connection)
+        if self._departure is not None:
+            self._departure.set()
+            self._departure = None
+
+    def _end(self, connection: Connection) -> None:
+        """Close a connection, whatever it is doing."""
+        if connection.scope is not None:
+            connection.scope.cancel()
+        else:
+            self._close(connection)
+
+    def _wait_for_disk(self, connection: Connection, waiting: Waiting) -> None:
+        """Answer when what was decided is on disk, together with whoever waits for the same commit."""
+        group = self._shared.get(waiting.durability)
+        if group is None:
+            assert self._nursery is not None
+            group = self._shared[waiting.durability] = []
+            self._nursery.start_soon(self._answer_together, waiting.durability)
+        group.append((connection, waiting))
+
+    async def _answer_together(self, durability: Durability) -> None:
+        began = perf_counter()
+        error = await failure_of(durability)
+        group = self._shared.pop(durability)
+        if self._steps.timings is not None:
+            self._steps.timings.commits.observe(perf_counter() - began)
+            self._steps.timings.batches.observe(len(group))
+        for start in range(0, len(group), _BURST):
+            answered = self._steps.all(
+                self._steps.answer_waiting,
+                [
+                    (connection, waiting, error)
+                    for connection, waiting in group[start : start + _BURST]
+                    if connection.pending is waiting  # or it was overdue, or is gone
+                ],
+            )
+            turn = [connection for connection, need in answered if need is Need.TURN]
+            needs = [pair for pair in answered if pair[1] is not Need.TURN]
+            self._finish_round([*needs, *self._steps.advance_all(turn)])
+            await trio.lowlevel.checkpoint()
+
+    async def _connection(self, connection: Connection, need: Need) -> None:
+        """The task of a connection that needs something of its own; ends when it may be parked."""
+        try:
+            need = await self._attend(connection, need)
+        except Exception as error:  # noqa: BLE001  (reported, and it ends here)
+            self._steps.troubles.report(connection, error, self._steps.tick)
+            need = Need.NOTHING
+        connection.scope = None
+        self._settle(connection, need)
+        self._engine.report()
+
+    async def _attend(self, connection: Connection, need: Need) -> Need:
+        assert connection.scope is not None
+        with connection.scope:
+            while need in OWN_TASK and not isinstance(connection.pending, Waiting):
+                await self._get(connection, need)
+                need = self._steps.send(connection, self._steps.advance(connection))
+            return need
+        pending, connection.pending = connection.pending, None
+        if not connection.overdue or pending is None:
+            return Need.NOTHING
+        connection.overdue = False
+        assert isinstance(pending, Pending)
+        return self._steps.send(
+            connection, self._steps.answer_overdue(connection, pending, self.limits.answer_within)
+        )
+
+    async def _get(self, connection: Connection, need: Need) -> None:
+        """Wait for what is needed."""
+        if need is Need.DECISION:
+            pending = connection.pending
+            assert isinstance(pending, Pending)
+            reply = await self._engine.finish(pending, connection.listening.on_error)
+            self._steps.take_answer(connection, pending.attempt, reply)
+        elif need is Need.WRITE:
+            connection.since = self._steps.tick
+            await trio.lowlevel.wait_writable(connection.sock)
+        elif need is Need.COMMAND:
+            await self._command(connection)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def _command(self, connection: Connection) -> None:
+        command, connection.command = connection.command, None
+        assert command is not None
+        connection.since = self._steps.tick
+        try:
+            connection.dialogue.answer(command, await self._commands.run(command))
+        except MultigreyError as error:
+            connection.dialogue.answer(command, str(error))
+
+    # Ends
+
+    async def _sweep(self) -> None:
+        """End silent and slow peers, and decisions that take too long, for ever."""
+        start = trio.current_time()
+        while True:
+            self._steps.tick = trio.current_time() - start
+            for connection in list(self.open):
+                age = self._steps.tick - connection.since
+                if connection.pending is not None:
+                    if age > self.limits.answer_within:
+                        self._give_up(connection)
+                        self._engine.report()
+                elif age > self._patience(connection):
+                    self._end(connection)
+                elif connection.parked and connection.partial:
+                    need = self._steps.one(connection, self._lose_patience, age)
+                    if need is not Need.READ:
+                        self._settle(connection, self._steps.one(connection, self._steps.send, need))
+                        self._engine.report()
+            await trio.sleep(_SWEEP_EVERY)
+
+    def _patience(self, connection: Connection) -> float:
+        """Seconds a peer may go on as it does."""
+        return self.limits.idle if connection.answered and not connection.partial else REQUEST_TIME
+
+    def _lose_patience(self, connection: Connection, age: float) -> Need:
+        """A peer that never ends its request (see `Dialogue.patience`): take what it has sent as all."""
+        patience = connection.dialogue.patience
+        if patience is None or age < patience:
+            return Need.READ
+        connection.dialogue.receive(b"")
+        return self._steps.advance(connection)
+
+    def _give_up(self, connection: Connection) -> None:
+        """Answer by on_error for a decision that takes too long."""
+        pending = connection.pending
+        if isinstance(pending, Waiting):
+            need = self._steps.one(
+                connection, self._steps.answer_overdue, pending.pending, self.limits.answer_within
+            )
+            self._settle(connection, self._steps.one(connection, self._steps.send, need))
+        else:
+            connection.overdue = True
+            self._end(connection)
+
+    async def one_to_leave(self) -> None:
+        """Wait until a connection ends."""
+        if self._departure is None:
+            self._departure = trio.Event()
+        await self._departure.wait()

@@ -1,0 +1,1 @@
+"""The decision log, its writer that never blocks, and diagnostics."""

@@ -1,0 +1,343 @@
+"""Tables that answer in microseconds however many entries they hold.
+
+- `NetworkTable`: networks by prefix length, each length a hash of network numbers; the longest
+  matching prefix wins.
+- `NameTable`: names with their sub-domains, found by walking the suffixes of the name asked for.
+- `AddressTable`: envelope addresses, or their local parts alone, with any extension.
+- `RegexSet`: many regular expressions in one automaton (google-re2), so that no pattern can take
+  more than linear time.
+
+All are immutable once made, safe to make in one thread and to use in another, and say which *value*
+matched (`every`: which values); where several entries are equal the first one given wins.  No value
+may be None.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, NetmaskValueError
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+import re2
+
+from multigrey.errors import AddressError
+from multigrey.model import Address
+
+__all__ = [
+    "TEXT_LIMIT",
+    "AddressTable",
+    "NameTable",
+    "Network",
+    "NetworkTable",
+    "RegexSet",
+    "parse_network",
+]
+
+T = TypeVar("T")
+
+Network = IPv4Network | IPv6Network
+
+TEXT_LIMIT = 1024
+"""Characters; a longer text matches no regular expression.  No real name or address comes near."""
+
+_SET_MEMORY = 64 << 20
+_PATTERN_MEMORY = 1 << 20
+_NO_ROOM = "no room beside the expressions before it"
+_PROBE = "\x00multigrey probe\x00"
+"""A text that no mail server sends and a pattern of our own matches."""
+
+
+_OCTETS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}")
+_IPV4_INSIDE = (
+    (IPv6Network("::ffff:0:0/96"), 96),
+    (IPv6Network("64:ff9b::/96"), 96),
+    (IPv6Network("2002::/16"), 16),
+)
+"""IPv6 networks that hold IPv4 addresses, and behind which bit (see `parse_client_address`)."""
+
+
+def parse_network(text: str) -> Network:
+    """The network a list entry means: an address, ADDRESS/LENGTH, or the first octets of IPv4.
+
+    `192.0` is 192.0.0.0/16.  Bits behind the prefix are ignored.  A network of IPv6 addresses that
+    stand for IPv4 hosts is the network of those hosts, because that is how clients are looked up.
+    Raises AddressError, also for the length 0: nobody means everybody by an address.
+    """
+    try:
+        if "/" not in text and _OCTETS.fullmatch(text):
+            octets = text.split(".")
+            padded = ".".join(octets + ["0"] * (4 - len(octets)))
+            return IPv4Network(f"{padded}/{8 * len(octets)}")
+        if text.partition("/")[2].isdigit() or "/" not in text:
+            kind = IPv6Network if ":" in text else IPv4Network
+            network = _ipv4_inside(kind(text, strict=False))
+            if network.prefixlen:
+                return network
+    except (AddressValueError, NetmaskValueError):
+        pass
+    raise AddressError(f"not an IP address or network: {text[:80]!a}")
+
+
+def _ipv4_inside(network: Network) -> Network:
+    if isinstance(network, IPv6Network):
+        for outer, bits in _IPV4_INSIDE:
+            if network.prefixlen >= bits and network.subnet_of(outer):
+                number = int(network.network_address) >> (96 - bits) & 0xFFFFFFFF
+                return IPv4Network((number, min(network.prefixlen - bits, 32)))
+    return network
+
+
+class NetworkTable(Generic[T]):
+    """Networks and what they stand for; asked with addresses."""
+
+    __slots__ = ("_ipv4", "_ipv6", "_size")
+
+    def __init__(self, entries: Iterable[tuple[Network, T]] = ()) -> None:
+        by_shift: tuple[dict[int, dict[int, T]], dict[int, dict[int, T]]] = ({}, {})
+        for network, value in entries:
+            shift = network.max_prefixlen - network.prefixlen
+            table = by_shift[network.version == 6].setdefault(shift, {})
+            table.setdefault(int(network.network_address) >> shift, value)
+        self._ipv4, self._ipv6 = (tuple(sorted(tables.items(), key=_shift_of)) for tables in by_shift)
+        self._size = sum(len(table) for tables in by_shift for table in tables.values())
+
+    def __len__(self) -> int:
+        return self._size
+
+    def get(self, address: Address) -> T | None:
+        """What stands behind the smallest network with this address in it, if any."""
+        number = int(address)
+        for shift, table in self._ipv4 if isinstance(address, IPv4Address) else self._ipv6:
+            value = table.get(number >> shift)
+            if value is not None:
+                return value
+        return None
+
+    def every(self, address: Address) -> Iterator[T]:
+        """What stands behind each network with this address in it, the smallest first."""
+        number = int(address)
+        for shift, table in self._ipv4 if isinstance(address, IPv4Address) else self._ipv6:
+            value = table.get(number >> shift)
+            if value is not None:
+                yield value
+
+
+def _shift_of(item: tuple[int, object]) -> int:
+    return item[0]
+
+
+class NameTable(Generic[T]):
+    """Host or domain names, each standing for itself and all its sub-domains."""
+
+    __slots__ = ("_longest", "_table")
+
+    def __init__(self, entries: Iterable[tuple[str, T]] = ()) -> None:
+        """Names in the form `identity.addresses.host_name` gives them: lower case, no trailing dot."""
+        table: dict[str, T] = {}
+        for name, value in entries:
+            table.setdefault(name, value)
+        self._table = table
+        self._longest = max(map(len, table), default=0)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def get(self, name: str) -> T | None:
+        """What stands behind the longest entry that is the name or a parent of it, if any.
+
+        `name` in the form `identity.addresses.host_name` gives it.
+        """
+        table = self._table
+        name = self._end_of(name)
+        while name:
+            value = table.get(name)
+            if value is not None:
+                return value
+            name = name.partition(".")[2]
+        return None
+
+    def every(self, name: str) -> Iterator[T]:
+        """What stands behind each entry that is the name or a parent of it, the longest first."""
+        table = self._table
+        name = self._end_of(name)
+        while name:
+            value = table.get(name)
+            if value is not None:
+                yield value
+            name = name.partition(".")[2]
+
+    def _end_of(self, name: str) -> str:
+        """The last labels of a name, as many as can match, however many it has."""
+        if len(name) <= self._longest:
+            return name
+        cut = name.find(".", len(name) - self._longest - 1)
+        return "" if cut < 0 else name[cut + 1 :]
+
+
+class AddressTable(Generic[T]):
+    """Envelope addresses, each also with any extension: `bob@example.org` is `bob+list@example.org` too.
+
+    An empty domain stands for every one.  What an entry has of an extension must be there.
+    """
+
+    __slots__ = ("_most_pluses", "_table")
+
+    def __init__(self, entries: Iterable[tuple[tuple[str, str], T]] = ()) -> None:
+        """Local parts and domains in the form of `identity.addresses.normalise_address`."""
+        table: dict[tuple[str, str], T] = {}
+        for address, value in entries:
+            table.setdefault(address, value)
+        self._table = table
+        self._most_pluses = max((local.count("+") for local, _ in table), default=0)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def get(self, local: str, domain: str) -> T | None:
+        """What stands behind the entry with the most of this address, if any."""
+        return next(self.every(local, domain), None)
+
+    def every(self, local: str, domain: str) -> Iterator[T]:
+        """What stands behind each entry this address belongs to, the one with the most of it first."""
+        table = self._table
+        for user in self._users(local):
+            for key in ((user, domain), (user, "")) if domain else ((user, ""),):
+                value = table.get(key)
+                if value is not None:
+                    yield value
+
+    def _users(self, local: str) -> Iterator[str]:
+        """The local part with ever less of its extension; no more of them than entries can match."""
+        if not self._most_pluses and "+" not in local:
+            yield local
+            return
+        parts = local.split("+", self._most_pluses + 1)
+        for length in range(min(len(parts), self._most_pluses + 1), 0, -1):
+            yield "+".join(parts[:length])
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern(Generic[T]):
+    position: int
+    text: bytes
+    value: T
+
+
+class RegexSet(Generic[T]):
+    """Regular expressions (RE2 syntax: no look-around, no back-references), searched all at once.
+
+    Case-insensitive and unanchored.  Time is linear in the text, which is bounded; memory is
+    bounded by `max_memory` bytes for all patterns together.  A pattern that RE2 does not take, that
+    is too large, or that comes when the memory is used up, is left out and told in `rejected`;
+    nothing ever falls back to `re`.
+    """
+
+    __slots__ = ("_searcher", "_size", "_values", "rejected")
+
+    def __init__(
+        self,
+        patterns: Iterable[tuple[str, T]] = (),
+        *,
+        max_memory: int = _SET_MEMORY,
+        pattern_memory: int = _PATTERN_MEMORY,
+    ) -> None:
+        rejected: dict[int, str] = {}
+        accepted: list[_Pattern[T]] = []
+        for index, (pattern, value) in enumerate(patterns):
+            encoded = pattern.encode("utf-8", "surrogateescape")
+            reason = _reason_against(encoded, min(pattern_memory, max_memory))
+            if reason:
+                rejected[index] = reason
+            else:
+                accepted.append(_Pattern(index, encoded, value))
+        self._searcher, self._size = _largest_automaton(accepted, max_memory) if accepted else (None, 0)
+        self._values = tuple(pattern.value for pattern in accepted[: self._size])
+        rejected |= {pattern.position: _NO_ROOM for pattern in accepted[self._size :]}
+        self.rejected: Mapping[int, str] = MappingProxyType(rejected)
+        """Positions of the patterns left out, each with the reason."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def get(self, text: str) -> T | None:
+        """What stands behind the first pattern found in the text, if any."""
+        if self._searcher is None or len(text) > TEXT_LIMIT:
+            return None
+        found: list[int] | None = self._searcher.Match(text.encode("utf-8", "surrogateescape"))
+        if not found:
+            return None
+        first = min(found)
+        return self._values[first] if first < self._size else None  # the last one is the probe
+
+    def every(self, text: str) -> Iterator[T]:
+        """What stands behind each pattern found in the text, in their order."""
+        if self._searcher is None or len(text) > TEXT_LIMIT:
+            return
+        found: list[int] | None = self._searcher.Match(text.encode("utf-8", "surrogateescape"))
+        for index in sorted(found or ()):
+            if index < self._size:
+                yield self._values[index]
+
+
+def _options(memory: int) -> re2.Options:
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False  # it would write to standard error, past the log
+    options.max_mem = memory
+    return options
+
+
+def _reason_against(pattern: bytes, memory: int) -> str:
+    """Why RE2 does not take this pattern; "" if it does."""
+    alone = re2.Set.SearchSet(_options(memory))
+    try:
+        alone.Add(pattern)
+    except re2.error:
+        try:
+            re2.compile(pattern, _options(memory))
+        except re2.error as error:
+            return _text_of(error)
+        return "cannot be used"
+    try:
+        alone.Compile()
+    except re2.error:
+        return "too large"
+    return ""
+
+
+def _text_of(error: Exception) -> str:
+    """RE2 gives its reason as bytes."""
+    reason = error.args[0] if error.args else ""
+    return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+
+
+def _automaton(patterns: Sequence[_Pattern[T]], memory: int) -> re2.Set | None:
+    """All patterns in one automaton; None if it does not fit."""
+    searcher = re2.Set.SearchSet(_options(memory))
+    for pattern in patterns:
+        searcher.Add(pattern.text)
+    searcher.Add(_PROBE)
+    try:
+        searcher.Compile()
+    except re2.error:
+        return None
+    return searcher if searcher.Match(_PROBE) else None  # no match: too little is left to search with
+
+
+def _largest_automaton(patterns: Sequence[_Pattern[T]], memory: int) -> tuple[re2.Set | None, int]:
+    """An automaton of as many of the first patterns as fit, and how many those are."""
+    everything = _automaton(patterns, memory)
+    if everything is not None:
+        return everything, len(patterns)
+    fitting, too_many, best = 0, len(patterns), None
+    while too_many - fitting > 1:
+        size = (fitting + too_many) // 2
+        found = _automaton(patterns[:size], memory)
+        if found is None:
+            too_many = size
+        else:
+            fitting, best = size, found
+    return best, fitting

@@ -1,0 +1,106 @@
+"""Is the daemon well?  An attempt is judged the way of every attempt, and the disk has to take something.
+
+The attempt is of a listener no configuration can name, from an address of documentation (RFC 5737); it
+is only looked at: nothing is recorded, counted or logged, and nobody outside is asked.  What is written
+is one small row of the store's own, because a disk that is full says so only when it is written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from time import perf_counter
+
+import trio
+
+from multigrey.codec import encode_text
+from multigrey.engine.engine import Engine
+from multigrey.engine.setup import without_store
+from multigrey.errors import CodecError, StoreError
+from multigrey.model import Attempt, Change, Entry, Key, Table
+
+__all__ = ["LISTENER", "Health", "Probe"]
+
+LISTENER = '"health check"'
+"""The name of the attempt's listener: a [[listen]] cannot be called so, because of the quotes."""
+
+_ATTEMPT = Attempt(
+    listener=LISTENER,
+    client_address=IPv4Address("192.0.2.1"),
+    client_name=None,
+    helo="health.example.org",
+    sender="health@example.org",
+    recipient="health@example.net",
+)
+_KEY: Key = (Table.META, b"health-check")
+_FRESH = 1.0
+"""Seconds for which an answer is given again: whoever asks often must not keep the disk busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What was found; times in seconds."""
+
+    trouble: str
+    """What is wrong; empty: nothing."""
+    read: float = 0.0
+    """Deciding, with the look into the store."""
+    commit: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """One line about it."""
+        if self.trouble:
+            return f"not well: {self.trouble}\n"
+        return f"ok read={self.read:.6f} commit={self.commit:.6f}\n"
+
+
+class Probe:
+    """Looks when asked; whoever asks while it looks gets the same answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._looking = trio.Lock()
+        self._found = Health("not looked at yet")
+        self._until = -1.0
+
+    async def health(self, within: float) -> Health:
+        """Whether attempts can be decided and remembered, both within so many seconds."""
+        async with self._looking:
+            if trio.current_time() >= self._until:
+                self._found = await self._look(within)
+                self._until = trio.current_time() + _FRESH
+            return self._found
+
+    async def _look(self, within: float) -> Health:
+        doing = "read"
+        with trio.move_on_after(within):
+            try:
+                began = perf_counter()
+                await self._judge()
+                read = perf_counter() - began
+                doing = "written"
+                await self._write()
+                return Health("", read, perf_counter() - began - read)
+            except (StoreError, CodecError) as error:
+                return Health(f"the store cannot be {doing}: {error}")
+        return Health(f"the store was not {doing} within {within:g} s")
+
+    async def _judge(self) -> None:
+        """The way of an attempt up to the verdict."""
+        engine = self._engine
+        pending = engine.pending(_ATTEMPT)
+        without_store(pending.setup, _ATTEMPT, pending.origin, pending.now, None)
+        question = engine.question(pending)
+        question(await engine.store.read(question.keys))
+
+    async def _write(self) -> None:
+        engine = self._engine
+        entry = Entry(encode_text(str(engine.clock.now())), None)
+
+        def decide(values: Sequence[bytes | None]) -> Change[None]:
+            del values
+            return Change(None, {_KEY: entry}, durable=True)
+
+        await engine.store.apply((_KEY,), decide)

@@ -1,0 +1,1 @@
+"""What administrators change at run time, kept in the store."""

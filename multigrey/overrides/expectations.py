@@ -1,0 +1,245 @@
+"""Mail that somebody waits for: it passes for a while, because a person asked for it.
+
+A user on the telephone waits for a code that a stranger sends.  Mail to that user then passes at
+once, until a given second; nothing is remembered of it.  Expectations lie in the META table (one row
+each, forgotten when they are over), survive a restart, and there are at most `MOST`.  They are asked
+before every other whitelist; without any that costs one look at an empty mapping.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+from multigrey.codec import decode_text, encode_text
+from multigrey.contracts import Store
+from multigrey.engine.setup import Setup, SourceInfo
+from multigrey.errors import CodecError, MultigreyError
+from multigrey.identity.addresses import LONGEST_ADDRESS, host_name, split_address
+from multigrey.identity.components import Recipient
+from multigrey.identity.envelope import address_text
+from multigrey.model import Attempt, Change, Entry, Key, Match, Table, value
+from multigrey.text import printable
+
+__all__ = ["MOST", "SOURCE", "Expectation", "ExpectationError", "Expectations"]
+
+logger = logging.getLogger(__name__)
+
+MOST = 1_000
+"""Expectations at a time; each is one person who waits."""
+SOURCE = "expect"
+"""The word for this source in the log."""
+_PREFIX = b"expect/"
+_SLICE = 200
+_LONGEST_REASON = 200
+
+
+class ExpectationError(MultigreyError):
+    """An expectation that cannot be had; the text is for whoever asked."""
+
+
+@value
+class Expectation:
+    """Mail to one recipient that passes until a second."""
+
+    recipient: str
+    """Key text; without an extension it stands for every extension too."""
+    sender_domain: str
+    """Key text; a domain with its sub-domains, "" for mail from anybody."""
+    since: int
+    until: int
+    """The first second at which it is over."""
+    asked_by: str
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        """What is expected, as a whitelist entry shows it."""
+        return f"recipient={self.recipient}" + (f" from={self.sender_domain}" if self.sender_domain else "")
+
+
+class Expectations:
+    """The expectations there are; one of these in a daemon."""
+
+    def __init__(self, store: Store, now: Callable[[], int]) -> None:
+        """`now` gives the wall clock in seconds."""
+        self._store = store
+        self._now = now
+        self._by_recipient: dict[str, tuple[Expectation, ...]] = {}
+
+    def joined(self, setup: Setup) -> Setup:
+        """The same setup, with this source asked before all others."""
+        recipient = setup.recipient
+
+        def match(attempt: Attempt) -> Match | None:
+            return self.match(attempt, recipient) if self._by_recipient else None
+
+        return replace(
+            setup,
+            sources=(match, *setup.sources),
+            about_sources=(SourceInfo(SOURCE), *setup.about_sources),
+        )
+
+    def match(self, attempt: Attempt, recipient: Recipient) -> Match | None:
+        """Whose mail this is, if somebody waits for it."""
+        if attempt.raw:
+            return None
+        whole = address_text(attempt.recipient)
+        found = [*self._by_recipient.get(whole, ())]
+        bare = recipient.text(attempt) or whole
+        if bare != whole:
+            found += self._by_recipient.get(bare, ())
+        if not found:
+            return None
+        now, sender = self._now(), _domain_of(attempt)
+        for each in found:
+            if now < each.until and _is_from(each, sender):
+                return Match(SOURCE, each.text, each.asked_by, carries=bool(each.sender_domain))
+        return None
+
+    def all(self) -> list[Expectation]:
+        """Those that are not over, the next to be over first."""
+        now = self._now()
+        rows = (each for rows in self._by_recipient.values() for each in rows if each.until > now)
+        return sorted(rows, key=lambda each: (each.until, each.text))
+
+    async def add(
+        self, recipient: str, sender_domain: str, seconds: int, asked_by: str, reason: str = ""
+    ) -> Expectation:
+        """Expect mail from now on; the same once more replaces it.
+
+        Raises ExpectationError for what is no address or domain, and when there are too many; StoreError.
+        """
+        now = self._now()
+        made = Expectation(
+            _recipient_text(recipient),
+            _domain_text(sender_domain),
+            now,
+            now + seconds,
+            printable(asked_by)[:LONGEST_ADDRESS] or "unknown",
+            printable(reason)[:_LONGEST_REASON],
+        )
+        if seconds <= 0:
+            raise ExpectationError("an expectation must last for a while")
+        others = [each for each in self.all() if each.text != made.text]
+        if len(others) >= MOST:
+            raise ExpectationError(f"{MOST} expectations are the most there may be; cancel some first")
+        await self._write({_key(made): Entry(_encoded(made), made.until)})
+        self._take([*others, made])
+        logger.info(
+            "mail is expected: %s for %d s, asked by %s%s",
+            printable(made.text),
+            seconds,
+            made.asked_by,
+            f" ({made.reason})" if made.reason else "",
+        )
+        return made
+
+    async def cancel(self, recipient: str, sender_domain: str | None, asked_by: str) -> list[Expectation]:
+        """Expect no longer; which ones that were.  `sender_domain` None: whoever it was from.
+
+        Raises ExpectationError, StoreError.
+        """
+        text = _recipient_text(recipient)
+        domain = None if sender_domain is None else _domain_text(sender_domain)
+        present = self.all()
+        gone = [each for each in present if each.recipient == text and domain in {None, each.sender_domain}]
+        if gone:
+            await self._write({_key(each): None for each in gone})
+            self._take([each for each in present if each not in gone])
+        for each in gone:
+            logger.info(
+                "mail is no longer expected: %s, asked by %s", printable(each.text), printable(asked_by)
+            )
+        return gone
+
+    async def load(self) -> None:
+        """Read what is expected since before the start; call once, when the store runs.
+
+        A row that cannot be read is told in the log and left out.  Raises StoreError.
+        """
+        found: list[Expectation] = []
+        cursor = _PREFIX
+        while cursor.startswith(_PREFIX):
+            rows, cursor = await self._store.scan(Table.META, cursor, _SLICE)
+            for name, stored in rows:
+                if not name.startswith(_PREFIX):
+                    continue
+                try:
+                    found.append(_decoded(stored))
+                except CodecError as error:
+                    logger.warning("an expectation cannot be read and is left out: %s", error)
+        now = self._now()
+        self._take(each for each in found[:MOST] if each.until > now)
+
+    def _take(self, expectations: Iterator[Expectation] | Sequence[Expectation]) -> None:
+        by_recipient: dict[str, list[Expectation]] = {}
+        for each in expectations:
+            by_recipient.setdefault(each.recipient, []).append(each)
+        self._by_recipient = {recipient: tuple(rows) for recipient, rows in by_recipient.items()}
+
+    async def _write(self, puts: dict[Key, Entry | None]) -> None:
+        await self._store.apply(tuple(puts), lambda _: Change(None, puts, durable=True))
+
+
+def _domain_of(attempt: Attempt) -> str:
+    return split_address(address_text(attempt.sender))[1]
+
+
+def _is_from(expectation: Expectation, sender_domain: str) -> bool:
+    wanted = expectation.sender_domain
+    return not wanted or sender_domain == wanted or sender_domain.endswith(f".{wanted}")
+
+
+def _recipient_text(told: str) -> str:
+    text = address_text(told.strip().removeprefix("<").removesuffix(">"))
+    local, domain = split_address(text)
+    if not local or not domain or len(text) > LONGEST_ADDRESS or not text.isprintable() or " " in domain:
+        raise ExpectationError(f"{told[:80]!a} is no recipient; expected an address such as user@example.org")
+    return text
+
+
+def _domain_text(told: str) -> str:
+    bare = told.strip()
+    if not bare:
+        return ""
+    name = host_name(bare.removeprefix("@").removeprefix("."))
+    if not name or "@" in name or not name.isprintable() or " " in name or len(name) > LONGEST_ADDRESS:
+        raise ExpectationError(f"{told[:80]!a} is no domain; expected one such as example.org")
+    return name
+
+
+def _key(expectation: Expectation) -> Key:
+    digest = blake2b(expectation.text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+    return Table.META, _PREFIX + digest
+
+
+# --- as it is stored -------------------------------------------------------------------------------
+
+_FIELDS: tuple[tuple[str, type], ...] = (
+    ("recipient", str),
+    ("sender_domain", str),
+    ("since", int),
+    ("until", int),
+    ("asked_by", str),
+    ("reason", str),
+)
+
+
+def _encoded(expectation: Expectation) -> bytes:
+    return encode_text(json.dumps({name: getattr(expectation, name) for name, _ in _FIELDS}))
+
+
+def _decoded(stored: bytes) -> Expectation:
+    """Raises CodecError."""
+    try:
+        told: Any = json.loads(decode_text(stored))
+    except ValueError as error:
+        raise CodecError(f"an expectation is no JSON: {error}") from error
+    if not isinstance(told, dict) or any(type(told.get(name)) is not kind for name, kind in _FIELDS):
+        raise CodecError("an expectation does not have its fields")
+    return Expectation(**{name: told[name] for name, _ in _FIELDS})

@@ -1,0 +1,1 @@
+"""Finding, guarding and registering plugins, and the one that is built in."""

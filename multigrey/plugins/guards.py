@@ -1,0 +1,354 @@
+"""Between the engine and plugins: whatever a plugin does wrong is counted and means "no vote".
+
+Every object of a plugin is wrapped once, when it is registered; the hot path calls the wrapper: one
+`try` and one type check, no pluggy.  An exception, or a value of the wrong type, is counted for the
+plugin and logged at most once a minute.  A coroutine that nobody awaits counts as wrong and is
+closed, so that it can neither be taken for a match nor warn later.
+
+This is one of the three places that may catch `Exception` (the others: the connection, and the
+restart of background tasks).  `SystemExit` of a plugin is caught too: only an administrator stops
+the daemon.  `trio.Cancelled` is never kept from whoever cancelled.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from types import MappingProxyType, TracebackType
+
+import trio
+
+from multigrey.clock import Clock
+from multigrey.contracts import KeyComponent, SlowSource, Trait, WhitelistSource
+from multigrey.model import Attempt, Findings, Match, Origin
+from multigrey.throttle import Throttle
+
+__all__ = [
+    "BUILT_IN",
+    "FAILURES",
+    "GuardCounters",
+    "GuardedComponent",
+    "GuardedSlowSource",
+    "GuardedTrait",
+    "PluginInfo",
+    "PluginKind",
+    "ask_all",
+    "describe",
+    "discard",
+    "guarded_ask",
+    "guarded_holds",
+    "guarded_match",
+    "guarded_text",
+]
+
+FAILURES = (Exception, SystemExit)
+"""What a plugin's failure is caught as."""
+
+NOTHING = Findings()
+
+_MOST_LISTS = 16
+"""Domains that list a client; SPF leads to eleven at most (RFC 7208 section 4.6.4)."""
+
+_log = logging.getLogger(__name__)
+
+
+class PluginKind:
+    """What a plugin can register, in the words of messages."""
+
+    KEY_COMPONENT = "key component"
+    WHITELIST_SOURCE = "whitelist source"
+    TRAIT = "trait"
+    SLOW_SOURCE = "slow source"
+    STORE = "store"
+    PROTOCOL = "protocol"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """Which plugin, for people."""
+
+    name: str
+    distribution: str
+    """Name and version of the distribution, or the path of the file it is in."""
+
+    def __str__(self) -> str:
+        return f"plugin {self.name} ({self.distribution})"
+
+
+BUILT_IN = PluginInfo("multigrey", "built in")
+
+
+class GuardCounters:
+    """Counts what plugins do wrong, and says it now and then."""
+
+    def __init__(self, clock: Clock, owners: Mapping[tuple[str, str], PluginInfo]) -> None:
+        """`owners` tells by kind and name which plugin an object is from; others are built in."""
+        self._clock = clock
+        self._owners = owners
+        self._seldom = Throttle()
+        self._failures: dict[str, int] = {}
+        self._calls: dict[str, int] = {}
+        self._timeouts: dict[str, int] = {}
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """How often slow sources were asked, by plugin."""
+        return MappingProxyType(self._calls)
+
+    @property
+    def timeouts(self) -> Mapping[str, int]:
+        """How often slow sources were too late, by plugin; these are among the failures."""
+        return MappingProxyType(self._timeouts)
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How often each plugin failed; those that never did are not in it."""
+        return MappingProxyType(self._failures)
+
+    def called(self, kind: str, name: str) -> None:
+        """Count a call of what is registered under this kind and name."""
+        plugin = self._owners.get((kind, name), BUILT_IN).name
+        self._calls[plugin] = self._calls.get(plugin, 0) + 1
+
+    def late(self, kind: str, name: str, seconds: float) -> None:
+        """Count a call that was not answered within so many seconds; a failure."""
+        plugin = self._owners.get((kind, name), BUILT_IN).name
+        self._timeouts[plugin] = self._timeouts.get(plugin, 0) + 1
+        self.failed(kind, name, f"no answer within {seconds:g} s")
+
+    def failed(self, kind: str, name: str, error: BaseException | str) -> None:
+        """Count a failure of what is registered under this kind and name."""
+        plugin = self._owners.get((kind, name), BUILT_IN)
+        self._failures[plugin.name] = self._failures.get(plugin.name, 0) + 1
+        if self._seldom.due(plugin.name, self._clock.monotonic()):
+            before = self._seldom.held_back(plugin.name)
+            more = f" (and {before} failures before this one)" if before else ""
+            what = error if isinstance(error, str) else describe(error)
+            _log.error("%s failed and was ignored: %s %s: %s%s", plugin, kind, name, what, more)
+
+    def wrong(self, kind: str, name: str, value: object, expected: str) -> None:
+        """Count a value of the wrong type, and make it harmless."""
+        discard(value)
+        self.failed(kind, name, f"a {type(value).__name__} came back, not {expected}")
+
+
+def discard(value: object) -> None:
+    """Close a coroutine nobody will await."""
+    if inspect.iscoroutine(value):
+        with suppress(*FAILURES):
+            value.close()
+
+
+def describe(error: BaseException) -> str:
+    """One short line about an exception: type, text, and the place it was raised at."""
+    try:
+        text = str(error)
+    except FAILURES:
+        text = "(no text)"
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    line = line[:300].encode("unicode_escape").decode("ascii")
+    place = _place(error.__traceback__)
+    return f"{line} (at {place})" if place else line
+
+
+def _place(trace: TracebackType | None) -> str:
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+class GuardedComponent:
+    """A key component that never raises and only gives text."""
+
+    __slots__ = ("_counters", "_name", "_text")
+
+    def __init__(self, component: KeyComponent, counters: GuardCounters, name: str) -> None:
+        self._text = component.text
+        self._counters = counters
+        self._name = name
+
+    def text(self, attempt: Attempt) -> str | None:
+        """See `KeyComponent.text`; None also when it failed, so the client network stands in."""
+        try:
+            value: object = self._text(attempt)
+        except FAILURES as error:
+            self._counters.failed(PluginKind.KEY_COMPONENT, self._name, error)
+            return None
+        if value is None or isinstance(value, str):
+            return value
+        self._counters.wrong(PluginKind.KEY_COMPONENT, self._name, value, "text or None")
+        return None
+
+
+class GuardedTrait:
+    """A trait that never raises and only says yes or no."""
+
+    __slots__ = ("_counters", "_holds", "_name")
+
+    def __init__(self, trait: Trait, counters: GuardCounters, name: str) -> None:
+        self._holds = trait.holds
+        self._counters = counters
+        self._name = name
+
+    def holds(self, attempt: Attempt) -> bool:
+        """See `Trait.holds`; False also when it failed."""
+        try:
+            value: object = self._holds(attempt)
+        except FAILURES as error:
+            self._counters.failed(PluginKind.TRAIT, self._name, error)
+            return False
+        if isinstance(value, bool):
+            return value
+        self._counters.wrong(PluginKind.TRAIT, self._name, value, "True or False")
+        return False
+
+
+class GuardedSlowSource:
+    """A slow source that never raises (but lets itself be cancelled) and only gives findings."""
+
+    __slots__ = ("_counters", "_source", "name", "no_answer", "traits")
+
+    def __init__(self, source: SlowSource, counters: GuardCounters, name: str) -> None:
+        self._source = source
+        self._counters = counters
+        self.name = name
+        self.traits = source.traits
+        self.no_answer = Findings(unanswered=source.traits)
+        """What is found when there is no answer: it is unknown which of its traits hold."""
+
+    async def ask(self, attempt: Attempt) -> Findings:
+        """See `SlowSource.ask`; when it failed, nobody can tell its traits.  Others' are dropped."""
+        try:
+            found: object = await self._source.ask(attempt)
+        except FAILURES as error:
+            self._counters.failed(PluginKind.SLOW_SOURCE, self.name, error)
+            return self.no_answer
+        except BaseExceptionGroup as group:
+            failures, rest = group.split(FAILURES)
+            if failures is not None:
+                self._counters.failed(PluginKind.SLOW_SOURCE, self.name, failures)
+            if rest is not None:
+                raise rest from None
+            return self.no_answer
+        if isinstance(found, Findings) and _is_well_formed(found):
+            traits, unanswered = found.traits & self.traits, found.unanswered & self.traits
+            return replace(found, traits=traits, unanswered=unanswered)
+        self._counters.wrong(PluginKind.SLOW_SOURCE, self.name, found, "well-formed Findings")
+        return self.no_answer
+
+
+def _is_well_formed(found: Findings) -> bool:
+    match: object = found.match
+    origin: object = found.origin
+    names: tuple[object, ...] = (found.traits, found.unanswered)
+    own: object = found.own
+    listed_by: object = found.listed_by
+    return (
+        (match is None or (isinstance(match, Match) and _are_texts(match.source, match.entry, match.owner)))
+        and (origin is None or (isinstance(origin, Origin) and _is_a_name(origin.text, origin.named)))
+        and all(isinstance(each, frozenset) and _are_texts(*each) for each in names)
+        and isinstance(own, bool)
+        and isinstance(listed_by, tuple)
+        and _are_texts(*listed_by)
+    )
+
+
+def _are_texts(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _is_a_name(text: object, named: object) -> bool:
+    """A source that asked may name an origin, and nothing else."""
+    return isinstance(text, str) and bool(text) and named is True
+
+
+def guarded_text(component: KeyComponent, counters: GuardCounters, name: str) -> GuardedComponent:
+    """The component registered under `name`, guarded (once)."""
+    if isinstance(component, GuardedComponent):
+        return component
+    return GuardedComponent(component, counters, name)
+
+
+def guarded_holds(trait: Trait, counters: GuardCounters, name: str) -> GuardedTrait:
+    """The trait registered under `name`, guarded (once)."""
+    return trait if isinstance(trait, GuardedTrait) else GuardedTrait(trait, counters, name)
+
+
+def guarded_ask(source: SlowSource, counters: GuardCounters, name: str) -> GuardedSlowSource:
+    """The slow source registered under `name`, guarded (once)."""
+    return source if isinstance(source, GuardedSlowSource) else GuardedSlowSource(source, counters, name)
+
+
+def guarded_match(
+    source: WhitelistSource, counters: GuardCounters, name: str
+) -> Callable[[Attempt], Match | None]:
+    """The `match` of a source whose maker is registered under `name`, guarded."""
+    match = source.match
+
+    def guarded(attempt: Attempt) -> Match | None:
+        try:
+            found: object = match(attempt)
+        except FAILURES as error:
+            counters.failed(PluginKind.WHITELIST_SOURCE, name, error)
+            return None
+        if found is None or isinstance(found, Match):
+            return found
+        counters.wrong(PluginKind.WHITELIST_SOURCE, name, found, "a Match or None")
+        return None
+
+    return guarded
+
+
+async def ask_all(
+    sources: Sequence[GuardedSlowSource],
+    attempt: Attempt,
+    budget_seconds: float,
+    counters: GuardCounters,
+) -> Findings:
+    """Ask all sources at once; what is not there when the budget is over stays unknown.
+
+    The match and the origin are those of the first source, in this order, that has one; the traits
+    of all are put together, those found and those that nobody could tell (all of a source that failed
+    or was too late), and so are the first domains that list the client.  It is one of the sender's own
+    hosts if one of them says so.  Cancelled as one, without a trace, when the caller is.
+    """
+    if not sources:
+        return NOTHING
+    answers: list[Findings | None] = [None] * len(sources)
+
+    async def ask(index: int) -> None:
+        counters.called(PluginKind.SLOW_SOURCE, sources[index].name)
+        answers[index] = await sources[index].ask(attempt)
+
+    with trio.move_on_after(budget_seconds):
+        async with trio.open_nursery() as nursery:
+            for index in range(len(sources)):
+                nursery.start_soon(ask, index)
+    for index, (source, answer) in enumerate(zip(sources, answers, strict=True)):
+        if answer is None:
+            answers[index] = source.no_answer
+            counters.late(PluginKind.SLOW_SOURCE, source.name, budget_seconds)
+    return _together([answer for answer in answers if answer is not None])
+
+
+def _together(answers: Sequence[Findings]) -> Findings:
+    match = next((answer.match for answer in answers if answer.match is not None), None)
+    origin = next((answer.origin for answer in answers if answer.origin is not None), None)
+    traits: frozenset[str] = frozenset().union(*(answer.traits for answer in answers))
+    unanswered: frozenset[str] = frozenset().union(*(answer.unanswered for answer in answers))
+    listed_by = tuple(dict.fromkeys(chain.from_iterable(answer.listed_by for answer in answers)))
+    return Findings(
+        match,
+        origin,
+        traits,
+        unanswered - traits,
+        own=any(answer.own for answer in answers),
+        listed_by=listed_by[:_MOST_LISTS],
+    )

@@ -1,0 +1,201 @@
+"""What plugins register, checked and guarded.
+
+`PluginRegistry` is what one plugin's `multigrey_register` gets; what it adds is taken over into the
+`BuiltRegistry` of all plugins when the hook has come through, all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from multigrey.clock import Clock
+from multigrey.contracts import (
+    KeyComponent,
+    MakeDialogue,
+    MakeSource,
+    MakeStore,
+    Service,
+    SlowSource,
+    SourceOptions,
+    Trait,
+    WhitelistSource,
+)
+from multigrey.errors import ConfigError, PluginError
+from multigrey.plugins.guards import (
+    BUILT_IN,
+    FAILURES,
+    GuardCounters,
+    GuardedSlowSource,
+    GuardedTrait,
+    PluginInfo,
+    PluginKind,
+    describe,
+    guarded_ask,
+    guarded_holds,
+    guarded_text,
+)
+
+__all__ = ["BuiltRegistry", "PluginRegistry"]
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+"""Names stand in the configuration and in `key=value` log lines."""
+
+
+class BuiltRegistry:
+    """Everything all plugins registered, by kind and name; guarded where the hot path calls it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.key_components: dict[str, KeyComponent] = {}
+        self.whitelist_sources: dict[str, MakeSource] = {}
+        self.traits: dict[str, GuardedTrait] = {}
+        self.slow_sources: dict[str, GuardedSlowSource] = {}
+        self.stores: dict[str, MakeStore] = {}
+        self.protocols: dict[str, MakeDialogue] = {}
+        self.services: dict[str, Service] = {}
+        self.owners: dict[tuple[str, str], PluginInfo] = {}
+        """Which plugin registered what, by `PluginKind` and name."""
+        self.warnings: list[str] = []
+        """Plugins that were left out, and why."""
+        self.counters = GuardCounters(clock, self.owners)
+
+    @property
+    def slow_traits(self) -> frozenset[str]:
+        """The traits slow sources may find."""
+        return frozenset().union(*(source.traits for source in self.slow_sources.values()))
+
+    def adopt(self, draft: PluginRegistry) -> None:
+        """Take over what a plugin registered, now that it got through."""
+        for (kind, name), value in draft.added.items():
+            self.owners[kind, name] = draft.plugin
+            self._put(kind, name, value)
+
+    def _put(self, kind: str, name: str, value: Any) -> None:
+        match kind:
+            case PluginKind.KEY_COMPONENT:
+                ours = self.owners[kind, name] is BUILT_IN  # a call less for every attempt
+                self.key_components[name] = value if ours else guarded_text(value, self.counters, name)
+            case PluginKind.WHITELIST_SOURCE:
+                self.whitelist_sources[name] = value
+            case PluginKind.TRAIT:
+                self.traits[name] = guarded_holds(value, self.counters, name)
+            case PluginKind.SLOW_SOURCE:
+                self.slow_sources[name] = guarded_ask(value, self.counters, name)
+            case PluginKind.STORE:
+                self.stores[name] = value
+            case PluginKind.PROTOCOL:
+                self.protocols[name] = value
+            case _:
+                self.services[name] = value
+
+
+class PluginRegistry:
+    """What one plugin adds to a BuiltRegistry (see `contracts.Registry`); all of it or nothing."""
+
+    def __init__(self, built: BuiltRegistry, plugin: PluginInfo) -> None:
+        self._built = built
+        self._open = True
+        self.plugin = plugin
+        self.added: dict[tuple[str, str], object] = {}
+
+    def close(self) -> None:
+        """The hook has returned: from now on everything is refused."""
+        self._open = False
+
+    def key_component(self, name: str, component: KeyComponent) -> None:
+        """See `Registry.key_component`."""
+        self._add(PluginKind.KEY_COMPONENT, name, component, "text")
+
+    def whitelist_source(self, name: str, make: MakeSource) -> None:
+        """See `Registry.whitelist_source`."""
+        self._check_function(PluginKind.WHITELIST_SOURCE, name, make)
+        self._add(PluginKind.WHITELIST_SOURCE, name, _checked_maker(make, self.plugin, name))
+
+    def trait(self, name: str, trait: Trait) -> None:
+        """See `Registry.trait`."""
+        sources = [*self._built.slow_sources.values(), *self._added_slow_sources()]
+        if any(name in source.traits for source in sources):
+            raise PluginError(f"{self.plugin}: trait {name!r} is already found by a slow source")
+        self._add(PluginKind.TRAIT, name, trait, "holds")
+
+    def slow_source(self, name: str, source: SlowSource) -> None:
+        """See `Registry.slow_source`."""
+        traits: object = getattr(source, "traits", None)
+        if not isinstance(traits, frozenset) or not all(isinstance(trait, str) for trait in traits):
+            raise PluginError(f"{self.plugin}: slow source {name!r}: traits must be a frozenset of names")
+        for trait in traits:
+            if owner := self._owner(PluginKind.TRAIT, trait):
+                raise PluginError(f"{self.plugin}: slow source {name!r}: trait {trait!r} is {owner}'s")
+        self._add(PluginKind.SLOW_SOURCE, name, source, "ask", waits=True)
+
+    def store(self, name: str, make: MakeStore) -> None:
+        """See `Registry.store`."""
+        self._check_function(PluginKind.STORE, name, make)
+        self._add(PluginKind.STORE, name, make)
+
+    def protocol(self, name: str, make: MakeDialogue) -> None:
+        """See `Registry.protocol`."""
+        self._check_function(PluginKind.PROTOCOL, name, make)
+        self._add(PluginKind.PROTOCOL, name, make)
+
+    def service(self, name: str, service: Service) -> None:
+        """See `Registry.service`."""
+        self._add(PluginKind.SERVICE, name, service, "run", waits=True)
+
+    def _add(self, kind: str, name: str, value: object, method: str = "", *, waits: bool = False) -> None:
+        if not self._open:
+            raise PluginError(f"{self.plugin}: {kind} {name!r} comes too late: multigrey_register is over")
+        word: object = name
+        if not isinstance(word, str) or not _WORD.fullmatch(word):
+            raise PluginError(f"{self.plugin}: {name!r} cannot be the name of a {kind}")
+        if owner := self._owner(kind, name):
+            raise PluginError(f"{self.plugin}: {kind} {name!r} is already registered by {owner}")
+        if method:
+            _check_method(self.plugin, f"{kind} {name!r}", value, method, waits=waits)
+        self.added[kind, name] = value
+
+    def _owner(self, kind: str, name: str) -> PluginInfo | None:
+        return self.plugin if (kind, name) in self.added else self._built.owners.get((kind, name))
+
+    def _added_slow_sources(self) -> list[Any]:
+        return [value for (kind, _), value in self.added.items() if kind == PluginKind.SLOW_SOURCE]
+
+    def _check_function(self, kind: str, name: str, make: object) -> None:
+        if not callable(make) or _is_async(make):
+            raise PluginError(f"{self.plugin}: {kind} {name!r} must be a plain function or class")
+
+
+def _check_method(plugin: PluginInfo, what: str, value: object, method: str, *, waits: bool) -> None:
+    function = getattr(value, method, None)
+    if inspect.isclass(value):
+        raise PluginError(f"{plugin}: {what} is the class {value.__name__}, not an object of it")
+    if not callable(function):
+        raise PluginError(f"{plugin}: {what} has no method {method}()")
+    if _is_async(function) is not waits:
+        must = "must be async def" if waits else "must be a plain function, not async def"
+        raise PluginError(f"{plugin}: {what}: {method}() {must}")
+
+
+def _is_async(function: object) -> bool:
+    """Whether calling it gives a coroutine (or an async generator)."""
+    called = getattr(function, "__call__", None)  # noqa: B004  (the method itself is looked at)
+    return any(
+        inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in (function, called)
+    )
+
+
+def _checked_maker(make: MakeSource, plugin: PluginInfo, name: str) -> MakeSource:
+    """`make`, which now only raises ConfigError and PluginError and only gives whitelist sources."""
+
+    def checked(options: SourceOptions) -> WhitelistSource:
+        try:
+            source = make(options)
+        except (ConfigError, PluginError):
+            raise
+        except FAILURES as error:
+            raise PluginError(f"{plugin}: whitelist source {name!r}: {describe(error)}") from error
+        _check_method(plugin, f"whitelist source {name!r}", source, "match", waits=False)
+        return source
+
+    return checked

@@ -1,0 +1,1 @@
+"""The embedded store: a journal, and LMDB behind it."""

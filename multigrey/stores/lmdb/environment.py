@@ -1,0 +1,199 @@
+"""Opening, making, copying and closing the LMDB environment.
+
+Opened with `lib_version=0`: py-lmdb carries two engines whose files the other one cannot read, and
+this is the one that Debian's mdb_* tools know.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from multigrey.errors import StoreError
+from multigrey.model import Key
+from multigrey.stores.lmdb.batches import Puts
+from multigrey.stores.lmdb.rows import LAYOUT, Rows, upgrade
+from multigrey.stores.lmdb.state_files import (
+    StateFiles,
+    check_file,
+    remove,
+    reserve_readers,
+    sync_directory,
+    trouble,
+)
+
+__all__ = ["Opened", "open_store", "replace_store"]
+
+_ENGINE = 0
+_LEAST_SPARE = 32 << 20
+_AT_ONCE = 1_250
+"""Entries in one transaction of a checkpoint; each may change a page of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open environment and its tables."""
+
+    env: lmdb.Environment
+    rows: Rows
+    path: Path
+    map_size: int
+    """What the administrator allows; a little more is mapped, see `write`."""
+
+    def checkpoint(
+        self,
+        puts: Puts,
+        number: int,
+        hook: Callable[[], None] | None = None,
+        breathe: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Put what the journal has, up to batch `number`.  Raises lmdb.Error.
+
+        In several transactions, because LMDB holds every page it changes in memory, and keeps that.  Only
+        the last one says that it is done: until then the journal counts, where the same stands once more.
+        `hook` is called before that one is committed, `breathe` every few milliseconds.  The map size is not
+        looked at: that was done before any of it went into the journal.
+        """
+        keys = sorted(puts, key=_place)
+        begins = range(0, len(keys), _AT_ONCE)[:-1]
+        for begin in begins:
+            with self.env.begin(write=True) as txn:
+                self.rows.write(txn, {key: puts[key] for key in keys[begin : begin + _AT_ONCE]}, breathe)
+        with self.env.begin(write=True) as txn:
+            self.rows.write(txn, {key: puts[key] for key in keys[len(begins) * _AT_ONCE :]}, breathe)
+            self.rows.note_applied(txn, number)
+            if hook is not None:
+                hook()
+
+    def write(self, txn: Any, puts: Puts) -> None:
+        """Put or delete entries.  Raises lmdb.MapFullError when that would exceed the map size.
+
+        LMDB copies every page it changes, so forgetting needs room as well.  The room it needs lies
+        beyond the map size: what is counted here are pages in use, not the length of the file.
+        """
+        before = self.rows.pages(txn)
+        self.rows.write(txn, puts)
+        after = self.rows.pages(txn)
+        if after > before and after * self.page_size > self.map_size:
+            raise lmdb.MapFullError("map size reached")
+
+    def applied(self) -> int:
+        """Number of the last batch of the journal that is in it."""
+        with self.env.begin() as txn:
+            return self.rows.applied(txn)
+
+    def used(self) -> int:
+        """Pages that hold entries."""
+        with self.env.begin() as txn:
+            return self.rows.pages(txn)
+
+    @property
+    def page_size(self) -> int:
+        """Bytes."""
+        return self.env.stat()["psize"]
+
+    def copy(self, path: Path) -> None:
+        """Write a consistent, compact copy (0600) to `path`, which appears when it is complete.
+
+        Raises OSError, lmdb.Error.
+        """
+        draft = _partial(path)
+        remove(draft)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                self.env.copyfd(descriptor, compact=True)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            draft.rename(path)
+        except BaseException:
+            remove(draft)
+            raise
+        sync_directory(path.parent)
+
+
+def open_store(files: StateFiles, map_size: int) -> Opened:
+    """Open the store, made if there is none.  The lock must be held.  Raises StoreError."""
+    path = files.data
+    try:
+        remove(files.draft, files.draft.with_name(files.draft.name + "-lock"), _partial(files.draft))
+        if not os.path.lexists(path):
+            _make(files, map_size)
+        check_file(path)
+        reserve_readers(files.readers)
+        env = _open(path, map_size)
+    except (OSError, lmdb.Error) as error:
+        raise trouble(path, error) from error
+    try:
+        env.reader_check()
+        upgrade(env)
+        rows = Rows(env)
+        _check_layout(path, rows.layout)
+    except StoreError:
+        env.close()
+        raise
+    except lmdb.Error as error:
+        env.close()
+        if isinstance(error, lmdb.NotFoundError):
+            raise StoreError(f"{path}: LMDB, but not multigrey's: move it away to begin anew") from error
+        raise trouble(path, error) from error
+    return Opened(env, rows, path, map_size)
+
+
+def replace_store(files: StateFiles) -> None:
+    """Let the complete draft take the place of the (closed) store.  Raises OSError.
+
+    LMDB's lock file goes too: it speaks of transactions of the old file.
+    """
+    files.draft.rename(files.data)
+    remove(files.readers)
+    sync_directory(files.directory)
+
+
+def _check_layout(path: Path, layout: int) -> None:
+    if layout > LAYOUT:
+        raise StoreError(
+            f"{path}: written by a later multigrey (layout {layout}, this one knows {LAYOUT}): "
+            "run that version, or put a backup in its place"
+        )
+
+
+def _place(key: Key) -> tuple[bytes, bytes]:
+    """Neighbours in the file come together."""
+    return key[0]._value_, key[1]
+
+
+def _make(files: StateFiles, map_size: int) -> None:
+    """Make an empty store under another name and give it its own when it is complete and on disk."""
+    env = _open(files.draft, map_size)
+    try:
+        Rows(env, create=True)
+        env.sync(True)
+    finally:
+        env.close()
+    remove(files.draft.with_name(files.draft.name + "-lock"), files.readers)
+    files.draft.rename(files.data)
+    sync_directory(files.directory)
+
+
+def _partial(path: Path) -> Path:
+    """Where a copy grows before it gets its name."""
+    return path.with_name(path.name + ".multigrey-partial")
+
+
+def _open(path: Path, map_size: int) -> lmdb.Environment:
+    return lmdb.open(
+        str(path),
+        map_size=map_size + max(_LEAST_SPARE, map_size // 8),
+        subdir=False,
+        mode=0o600,
+        max_dbs=8,
+        max_spare_txns=2,
+        lib_version=_ENGINE,
+    )

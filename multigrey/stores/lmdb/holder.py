@@ -1,0 +1,144 @@
+"""The store's file while it is open, and while it is opened anew in the middle of everything.
+
+That happens when a compact copy takes its place, and when LMDB could not write its meta page.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import lmdb
+import trio
+
+from multigrey.errors import StoreError
+from multigrey.stores.lmdb.environment import Opened, open_store
+from multigrey.stores.lmdb.state_files import StateFiles, trouble
+from multigrey.stores.work_thread import WorkThread
+
+__all__ = ["Holder"]
+
+T = TypeVar("T")
+
+_CHECK_READERS_EVERY = 3600.0
+
+logger = logging.getLogger(__name__)
+
+
+class Holder:
+    """Whoever reads the file, writes to it or closes it does so here."""
+
+    def __init__(self, files: StateFiles, map_size: int, retry: Callable[[], None]) -> None:
+        """Holds nothing yet, see `hold`.  `retry` is to bring about a `write` soon."""
+        self.opened: Opened | None = None
+        self.writing = trio.Lock()
+        """Held by whoever writes to the file or takes it away."""
+        self.free = 0
+        """Bytes that may still be used, as of the last time something was written; may be negative."""
+        self.page_size = 0
+        self._retry = retry
+        self._files = files
+        self._map_size = map_size
+        self._closed = "the store is not open"
+        """Why `opened` is None; empty while it is being opened anew."""
+        self._usable = trio.Event()
+        self._readers = 0
+        self._quiet = trio.lowlevel.ParkingLot()
+
+    def hold(self, opened: Opened) -> None:
+        """Begin with this one."""
+        self.opened = opened
+        self.page_size = opened.page_size
+        self.note(opened.used())
+
+    def note(self, pages: int) -> None:
+        """Take note of how many pages are in use."""
+        self.free = self._map_size - pages * self.page_size
+
+    def let_go(self) -> Opened | None:
+        """Hold nothing any more; returns what is to be closed."""
+        opened, self.opened, self._closed = self.opened, None, "the store is closed"
+        return opened
+
+    async def available(self) -> Opened:
+        """The file as soon as there is one again.  Raises StoreError when there is none."""
+        while self.opened is None:
+            if self._closed:
+                self._retry()
+                raise StoreError(self._closed)
+            await self._usable.wait()
+        return self.opened
+
+    async def aside(self, work: Callable[[Opened], T], about: Path | None = None) -> T:
+        """Do in a thread what takes longer or may have to read from the disk."""
+        opened = self.opened or await self.available()
+        self._readers += 1
+        try:
+            return await trio.to_thread.run_sync(work, opened)
+        except (lmdb.Error, OSError) as error:
+            raise trouble(about or self._files.data, error) from error
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                self._quiet.unpark_all()
+
+    async def nobody_reads(self) -> None:
+        """Wait until nothing of `aside` is under way."""
+        while self._readers:
+            await self._quiet.park()
+
+    async def write(self, thread: WorkThread, work: Callable[[Opened], None]) -> None:
+        """Do in that thread what writes.  Raises StoreError."""
+        async with self.writing:
+            if self.opened is None:
+                await self.reopen()
+            opened = await self.available()
+            try:
+                await thread.run(lambda: work(opened))
+                self.note(opened.used())
+            except lmdb.PanicError as error:
+                # LMDB could not write its meta page, and goes on only after it was opened anew.
+                await self.reopen()
+                raise trouble(self._files.data, error) from error
+            except (lmdb.Error, OSError) as error:
+                raise trouble(self._files.data, error) from error
+
+    async def reopen(self, between: Callable[[StateFiles], None] = lambda _: None) -> StoreError | None:
+        """Close the file and open it again; `between` may change it.
+
+        `writing` is held.  Returns what `between` failed with.  Raises StoreError when it cannot be
+        opened; then every call fails until `write` is tried again, which each of them asks for.
+        """
+        with trio.CancelScope(shield=True):
+            await self.nobody_reads()
+            if self.opened is not None:
+                self.opened.env.close()
+            self.opened, self._closed, self._usable = None, "", trio.Event()
+            try:
+                opened, problem = await trio.to_thread.run_sync(self._open_again, between)
+                self.hold(opened)
+            except StoreError as error:
+                self._closed = str(error)
+                raise
+            finally:
+                self._usable.set()
+        return problem
+
+    async def check_readers(self) -> None:
+        """Free the slots of processes that were killed while they looked at the store (mdb_stat, …)."""
+        while True:
+            await trio.sleep(_CHECK_READERS_EVERY)
+            try:
+                await self.aside(lambda opened: opened.env.reader_check())
+            except StoreError as error:
+                logger.warning("%s", error)
+
+    def _open_again(self, between: Callable[[StateFiles], None]) -> tuple[Opened, StoreError | None]:
+        problem = None
+        try:
+            between(self._files)
+        except OSError as error:
+            problem = trouble(self._files.data, error)
+        return open_store(self._files, self._map_size), problem

@@ -1,0 +1,450 @@
+"""The embedded store: one LMDB file, no server, no set-up.
+
+Decisions are made on the event loop, against the file and the overlay of what is not in it yet.  One
+thread appends whatever arrived meanwhile to the journal as one batch, and whoever waits is told (see
+`commits`); another one puts what has collected there into the file (see `checkpoints`).  A read
+transaction begins and ends within one function that never waits.  Nothing but checkpoints, forgetting
+and compaction writes to the file, one of them at a time.
+
+The traps are told where they are stepped around: `files` (what kills a process that maps a file),
+`environment` (two LMDB engines, room for forgetting), `rows` (the time index), `journal` (what a failed
+sync leaves behind).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
+
+import lmdb
+import trio
+
+from multigrey.contracts import StoreOptions, Submitted
+from multigrey.errors import StoreError
+from multigrey.model import Change, Entry, Key, Table
+from multigrey.stores.entries import merged, slices
+from multigrey.stores.lmdb.batches import Batch, Puts
+from multigrey.stores.lmdb.checkpoints import Checkpoints
+from multigrey.stores.lmdb.commits import Commits
+from multigrey.stores.lmdb.environment import Opened, open_store, replace_store
+from multigrey.stores.lmdb.frames import pack
+from multigrey.stores.lmdb.holder import Holder
+from multigrey.stores.lmdb.journal import Journal, JournalRest, Position, read_journal
+from multigrey.stores.lmdb.rows import HEAD
+from multigrey.stores.lmdb.state_files import StateFiles, prepare_directory, take_lock, trouble
+from multigrey.stores.work_thread import WorkThread
+
+__all__ = ["LmdbStore"]
+
+T = TypeVar("T")
+Values = Sequence[bytes | None]
+
+FLUSH_TIME = 20.0
+"""Seconds the disk gets at the end to take what is pending."""
+
+_FORGET_SLICE = 250
+"""Entries looked at in one transaction: some milliseconds, then waiting answers have their turn."""
+_WALK_SLICE = 20_000
+_LOAD_AHEAD = 1_000
+_LOAD_COLLECTED = 8_000
+"""Entries in the journal beyond which loading waits for a checkpoint: others need the room."""
+_PAGES = 3
+"""Pages an entry may take at most, besides what its value fills: it splits one of its table and one of
+the time index, and sometimes one above."""
+_HEALTH_WAITS = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class LmdbStore:
+    """See `contracts.LocalStore`."""
+
+    def __init__(
+        self,
+        options: StoreOptions,
+        *,
+        commit_hook: Callable[[], None] | None = None,
+        checkpoint_hook: Callable[[], None] | None = None,
+    ) -> None:
+        """The hooks try slow and full disks; what they raise (lmdb.Error, OSError) makes that fail.
+
+        `commit_hook` is called in the commit thread before a batch becomes durable, `checkpoint_hook`
+        in the checkpoint thread before LMDB commits a checkpoint.
+        """
+        self._files = StateFiles(options.state_dir)
+        self._map_size = options.map_size
+        self._commit_hook = commit_hook
+        self._checkpoint_hook = checkpoint_hook
+        self._checkpoints = Checkpoints(self._cut_journal, self._checkpoint)
+        self._commits = Commits(self._commit, self._checkpoints)
+        self._holder = Holder(self._files, options.map_size, self._checkpoints.probe)
+        self._journal: Journal
+        self._appending = trio.Lock()
+        """Held while a batch goes into the journal."""
+        self._taken = self._closing = Position(0, 0)
+        """How far LMDB has the journal, and how far it will after the next checkpoint."""
+        self._threads: tuple[WorkThread, WorkThread]
+        """For the journal, for checkpoints."""
+        self._last_commit = self._last_checkpoint = 0.0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """See `Store.run`.  Raises StoreError when the store cannot be opened.  To be run once."""
+        lock, opened, found = await trio.to_thread.run_sync(self._lock_and_open)
+        self._holder.hold(opened)
+        self._threads = WorkThread("multigrey-commit"), WorkThread("multigrey-checkpoint")
+        self._journal = Journal(self._files, found, self._commit_hook)
+        if found.puts:
+            self._checkpoints.collect(found.puts)
+            self._checkpoints.probe()
+            logger.info("%s: %d entries come from the journal", self._files.data, len(found.puts))
+        clean = False
+        try:
+            async with trio.open_nursery() as nursery:
+                writing = trio.CancelScope(shield=True)
+                nursery.start_soon(self._write_all, writing)
+                nursery.start_soon(self._holder.check_readers)
+                task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    clean = await self._flush()
+                    writing.cancel()
+        finally:
+            self._close(lock, clean=clean)
+
+    def submit(
+        self, keys: Sequence[Key], decide: Callable[[Values], Change[T]], seen: Values = ()
+    ) -> Submitted[T] | None:
+        """See `Store.submit`."""
+        opened = self._holder.opened
+        return None if opened is None else self._submitted(opened, keys, decide, seen)
+
+    async def apply(self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]) -> T:
+        """See `Store.apply`.  Without anything to wait for it returns without a checkpoint."""
+        opened = self._holder.opened or await self._holder.available()
+        value, batch = self._submitted(opened, keys, decide)
+        if batch is not None:
+            await batch.committed()
+        return value
+
+    def peek(self, keys: Sequence[Key]) -> Sequence[bytes | None] | None:
+        """See `Store.peek`.  A page that is not in memory is waited for, as in `read`."""
+        opened = self._holder.opened
+        return None if opened is None else self._values(opened, keys)
+
+    async def read(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
+        """See `Store.read`."""
+        return self._values(self._holder.opened or await self._holder.available(), keys)
+
+    async def scan(
+        self, table: Table, cursor: bytes, limit: int
+    ) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
+        """See `Store.scan`.  A walk shows what was committed when it began, and some of what came later."""
+        if not cursor:
+            await self._checkpoints.done()
+
+        def scan(opened: Opened) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
+            with opened.env.begin() as txn:
+                return opened.rows.scan(txn, table, cursor, max(limit, 1))
+
+        return await self._holder.aside(scan)
+
+    async def load(self, items: Mapping[Key, Entry], merge: Callable[[bytes | None, bytes], bytes]) -> int:
+        """See `Store.load`.  After StoreError a part may have been loaded."""
+        batches: dict[int, Batch] = {}
+        changed = 0
+        for piece in slices(items):
+            found = self._entries(self._holder.opened or await self._holder.available(), list(piece))
+            if puts := merged(piece, found, merge):
+                batch = self._commits.add(puts)
+                batches[id(batch)] = batch
+                changed += len(puts)
+                if self._commits.pending > _LOAD_AHEAD:
+                    await batch.committed()
+                if self._checkpoints.count > _LOAD_COLLECTED:
+                    await self._checkpoints.done()
+            await trio.lowlevel.checkpoint()
+        for batch in batches.values():
+            await batch.committed()
+        return changed
+
+    async def forget(self, before: int, limit: int) -> int:
+        """See `Store.forget`.
+
+        What is pending is written first, so an entry that was just refreshed is not taken for due.
+        When that fails it goes on all the same, because it makes room; the refreshed entry is in the
+        overlay then, and will be written again.
+        """
+        gone = 0
+        await self._all_in_file()
+        while gone < limit:
+            size = min(limit - gone, _FORGET_SLICE)
+            async with self._holder.writing:
+                work = partial(_forget, before=before, limit=size)
+                due, deleted, pages = await self._holder.aside(work)
+                self._holder.note(pages)
+            gone += deleted
+            if due < size:
+                break
+        return gone
+
+    async def newest(self) -> int:
+        """See `Store.newest`.  Walks through everything, aside: a second for a million entries."""
+        await self._all_in_file()
+        waiting = [entry for puts in self._commits.layers for entry in puts.values()]
+        newest = max((entry.keep_until or 0 for entry in waiting if entry is not None), default=0)
+        for table in Table:
+            cursor = b""
+            while True:
+                latest, cursor = await self._holder.aside(partial(_newest, table=table, cursor=cursor))
+                newest = max(newest, latest)
+                if not cursor:
+                    break
+        return newest
+
+    async def health(self) -> Mapping[str, int | float | str]:
+        """See `Store.health`.
+
+        Besides: `meta` (entries), `map_size`, `used` and `file` (bytes: allowed, in use, with free pages),
+        `last_commit_us`, `commit_failures`, `failing` (seconds without a success), `journaled` (entries not
+        in the file yet), `journal` (bytes), `last_checkpoint_us`, `checkpoint_failures`.
+        """
+        with trio.move_on_after(_HEALTH_WAITS), suppress(StoreError):
+            await self._checkpoints.done()
+        opened = self._holder.opened or await self._holder.available()
+        try:
+            with opened.env.begin() as txn:
+                counts = opened.rows.counts(txn)
+                used = opened.rows.pages(txn) * opened.page_size
+            last_page = opened.env.info()["last_pgno"]
+        except lmdb.Error as error:
+            raise trouble(self._files.data, error) from error
+        return {
+            "backend": "lmdb",
+            "records": counts[Table.RECORD],
+            "origins": counts[Table.ORIGIN],
+            "marks": counts[Table.MARK],
+            "meta": counts[Table.META],
+            "pending": self._commits.pending,
+            "map_size": self._map_size,
+            "used": used,
+            "file": (last_page + 1) * opened.page_size,
+            "last_commit_us": round(self._last_commit * 1e6),
+            "commit_failures": self._commits.failures.total,
+            "failing": round(max(self._commits.failures.seconds, self._checkpoints.failures.seconds), 1),
+            "journaled": self._checkpoints.count,
+            "journal": self._journal.position.size - self._taken.size,
+            "last_checkpoint_us": round(self._last_checkpoint * 1e6),
+            "checkpoint_failures": self._checkpoints.failures.total,
+        }
+
+    async def backup(self, path: str) -> None:
+        """See `LocalStore.backup`: a compact copy, 0600, that appears when it is complete.
+
+        It replaces a file of that name.  It is of no use without the site key.
+        """
+        await self._commits.settle()
+        await self._checkpoints.done()
+        await self._holder.aside(partial(_backup, files=self._files, target=Path(path)), about=Path(path))
+
+    async def compact(self) -> None:
+        """See `LocalStore.compact`.
+
+        A compact copy takes the place of the file.  While it is written, reading goes on, and so does
+        the journal; only checkpoints wait: some seconds per GB.
+        """
+        async with self._holder.writing:
+            await self._holder.aside(lambda opened: opened.copy(self._files.draft), about=self._files.draft)
+            problem = await self._holder.reopen(replace_store)
+        if problem is not None:
+            raise problem
+
+    # Inside
+
+    def _lock_and_open(self) -> tuple[int, Opened, JournalRest]:
+        prepare_directory(self._files.directory)
+        lock = take_lock(self._files.lock)
+        try:
+            opened = open_store(self._files, self._map_size)
+            try:
+                return lock, opened, read_journal(self._files, opened.applied())
+            except BaseException:
+                opened.env.close()
+                raise
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def _submitted(
+        self, opened: Opened, keys: Sequence[Key], decide: Callable[[Values], Change[T]], seen: Values = ()
+    ) -> Submitted[T]:
+        if seen and self._commits.changes(keys[: len(seen)]):
+            seen = ()
+        further = keys[len(seen) :] if seen else keys
+        change = decide([*seen, *self._values(opened, further)] if further else seen)
+        batch: Batch | None = None
+        if change.puts:
+            batch = self._commits.add(change.puts)
+        elif change.durable and not self._commits.idle:
+            batch = self._commits.latest(keys)
+        return Submitted(change.value, batch if change.durable else None)
+
+    def _values(self, opened: Opened, keys: Sequence[Key]) -> list[bytes | None]:
+        """What a decision sees.  The hot path: two keys take some 3 µs."""
+        values = [None if row is None else row[HEAD:] for row in self._stored(opened, keys)]
+        for puts in self._commits.layers:
+            if puts:
+                for index, key in enumerate(keys):
+                    if key in puts:
+                        entry = puts[key]
+                        values[index] = None if entry is None else entry.value
+        return values
+
+    def _entries(self, opened: Opened, keys: Sequence[Key]) -> list[Entry | None]:
+        """The same with times."""
+        rows = self._stored(opened, keys)
+        entries = [None if row is None else opened.rows.entry(row) for row in rows]
+        for index, entry in self._commits.overlay(keys):
+            entries[index] = entry
+        return entries
+
+    def _stored(self, opened: Opened, keys: Sequence[Key]) -> list[bytes | None]:
+        databases = opened.rows.databases
+        try:
+            txn = opened.env.begin()
+            try:
+                return [txn.get(digest, None, databases[table]) for table, digest in keys]
+            finally:
+                txn.abort()
+        except lmdb.Error as error:
+            raise trouble(self._files.data, error) from error
+
+    async def _commit(self, puts: Puts) -> None:
+        """Make a batch safe: in the journal, if LMDB will certainly have room for it.
+
+        Near the map size it goes into LMDB at once, after everything else, so that only what does not
+        fit is refused, and whoever waits is told.
+        """
+        for _ in range(2):  # at first, and when LMDB has everything else
+            async with self._appending:
+                if await self._at(0, partial(self._append, puts)):
+                    self._checkpoints.collect(puts)
+                    return
+            await self._checkpoints.done()
+        await self._holder.write(self._threads[1], partial(self._write_through, puts=puts))
+
+    def _append(self, puts: Puts) -> bool:
+        """In the commit thread.  Returns whether there is room for it."""
+        body = pack(puts)
+        entries = self._checkpoints.count + len(puts)
+        size = self._journal.position.size - self._taken.size + len(body)
+        if self._holder.free < _PAGES * entries * self._holder.page_size + size:
+            return False
+        began = perf_counter()
+        self._journal.append(body)
+        self._last_commit = perf_counter() - began
+        return True
+
+    def _write_through(self, opened: Opened, puts: Puts) -> None:
+        """In the checkpoint thread."""
+        began = perf_counter()
+        with opened.env.begin(write=True) as txn:
+            opened.write(txn, puts)
+            if self._commit_hook is not None:
+                self._commit_hook()
+        self._last_commit = perf_counter() - began
+
+    async def _cut_journal(self) -> None:
+        """Let the journal go on in another segment; what it has now is what a checkpoint takes."""
+        with suppress(StoreError):  # without a new one it goes on in the old one, which stays a little longer
+            await self._at(1, self._journal.prepare)
+        async with self._appending:
+            self._journal.rotate()
+            self._closing = self._journal.position
+
+    async def _checkpoint(self, puts: Puts) -> None:
+        closing = self._closing
+        write = partial(self._write_checkpoint, puts=puts, number=closing.number)
+        await self._holder.write(self._threads[1], write)
+        self._taken = closing
+        with suppress(StoreError):  # a segment that cannot be deleted harms nobody, and is tried again
+            await self._at(1, partial(self._journal.drop, closing.number))
+
+    def _write_checkpoint(self, opened: Opened, puts: Puts, number: int) -> None:
+        """In the checkpoint thread."""
+        began = perf_counter()
+        opened.checkpoint(puts, number, self._checkpoint_hook, self._checkpoints.breather())
+        self._last_checkpoint = perf_counter() - began
+
+    async def _at(self, thread: int, work: Callable[[], T]) -> T:
+        """Work on the journal in one of the threads."""
+        try:
+            return await self._threads[thread].run(work)
+        except OSError as error:
+            if self._checkpoints.count:  # who knows how long the disk keeps it
+                self._checkpoints.probe()
+            raise trouble(self._files.journal(), error) from error
+        except lmdb.Error as error:  # (a hook's)
+            raise trouble(self._files.data, error) from error
+
+    async def _all_in_file(self) -> None:
+        """Have everything that is pending put into LMDB, if that is possible."""
+        await self._commits.settle()
+        with suppress(StoreError):
+            await self._checkpoints.done()
+
+    async def _write_all(self, scope: trio.CancelScope) -> None:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._commits.run)
+                nursery.start_soon(self._checkpoints.run)
+
+    async def _flush(self) -> bool:
+        """Let the disk take what is pending; returns whether everybody was ready in time."""
+        self._commits.close("the store is closing")
+        with trio.move_on_after(FLUSH_TIME, shield=True) as scope:
+            await self._commits.settle()
+            try:
+                await self._checkpoints.done()
+                await self._at(1, self._journal.remove)
+            except StoreError as error:
+                logger.warning("%s; the next start finds in the journal what is not in the file", error)
+            async with self._holder.writing:
+                await self._holder.nobody_reads()
+        if scope.cancelled_caught:
+            logger.error("%s: the disk did not take everything within %g s", self._files.data, FLUSH_TIME)
+        return not scope.cancelled_caught
+
+    def _close(self, lock: int, *, clean: bool) -> None:
+        opened = self._holder.let_go()
+        for thread in self._threads:
+            thread.stop()
+        # With a commit that hangs, file and lock stay open until the process ends.
+        if clean and self._threads[0].join(1.0) and self._threads[1].join(1.0):
+            self._journal.close()
+            if opened is not None:
+                opened.env.close()
+            os.close(lock)
+
+
+def _backup(opened: Opened, files: StateFiles, target: Path) -> None:
+    if target.resolve() in {file.resolve() for file in files.all()}:
+        raise StoreError(f"{target}: is the store itself")
+    opened.copy(target)
+
+
+def _forget(opened: Opened, before: int, limit: int) -> tuple[int, int, int]:
+    with opened.env.begin(write=True) as txn:
+        due, gone = opened.rows.forget(txn, before, limit)
+        return due, gone, opened.rows.pages(txn)
+
+
+def _newest(opened: Opened, table: Table, cursor: bytes) -> tuple[int, bytes]:
+    with opened.env.begin() as txn:
+        return opened.rows.newest(txn, table, cursor, _WALK_SLICE)

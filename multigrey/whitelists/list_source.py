@@ -1,0 +1,98 @@
+"""`list`: entries in TOML, each with an owner, a reason and dates; see multigrey-whitelists(5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from multigrey.contracts import SourceOptions
+from multigrey.errors import ConfigError, Problem
+from multigrey.model import Attempt, Match
+from multigrey.whitelists.entry import ListedEntry, place_name
+from multigrey.whitelists.entry_table import EntryTable
+from multigrey.whitelists.toml_file import list_files, read_lists
+
+__all__ = ["SOURCE", "EntryList", "entry_hit_name", "entry_list", "hit_name", "match_of"]
+
+SOURCE = "list"
+"""The word for `[[whitelist]] source`."""
+_LONGEST_NAME = 2000
+
+
+def entry_list(options: SourceOptions) -> EntryList:
+    """Entries in TOML, each with an owner, a reason, and dates for review and expiry.
+
+    Raises ConfigError with everything that is wrong with the file, or the files in the directory.
+    """
+    path = options.path
+    if path is None:
+        reason = f"source {SOURCE} needs the path of a file or directory"
+        raise ConfigError([Problem("", None, "whitelist.path", reason)])
+    lists = read_lists(path, options.owner)
+    warnings = []
+    if not lists and not list_files(path):
+        warnings = [Problem(str(path), None, "", "there is no *.toml file in this directory")]
+    return EntryList([*chain.from_iterable(each.entries for each in lists)], options, warnings)
+
+
+class EntryList:
+    """A list ready to match."""
+
+    name = SOURCE
+
+    def __init__(
+        self, entries: Sequence[ListedEntry], options: SourceOptions, warnings: Sequence[Problem] = ()
+    ) -> None:
+        """Entries count in this order; `options` brings the clock and the origin of an attempt."""
+        used = [entry for entry in entries if entry.enabled]
+        rows = ((entry.conditions, entry.until, match_of(entry)) for entry in used)
+        self._table = EntryTable(rows, options.now, options.origin_of)
+        self.count = len(used)
+        """How many entries are in use, or were until they expired."""
+        self.warnings = tuple(warnings)
+        self._remarks = {match_of(entry).entry: text for entry in used if (text := _remark(entry))}
+
+    def every(self, attempt: Attempt) -> list[Match]:
+        """What all matching entries say, the one that counts first."""
+        return self._table.every(attempt)
+
+    def why(self, match: Match) -> str:
+        """What the list says of an entry: its reason, ticket and dates; "" if nothing."""
+        return self._remarks.get(match.entry, "")
+
+    def match(self, attempt: Attempt) -> Match | None:
+        """See `WhitelistSource.match`."""
+        return self._table.match(attempt)
+
+
+def match_of(entry: ListedEntry) -> Match:
+    """What an entry says when it matches: `partners.toml:12 client=.example.org`, and its owner.
+
+    One that names a recipient says nothing of the other recipients of a message.
+    """
+    carries = all(condition.subject != "recipient" for condition in entry.conditions)
+    return Match(SOURCE, f"{place_name(entry.path)}:{entry.line or 0} {entry.text}", entry.owner, carries)
+
+
+def _remark(entry: ListedEntry) -> str:
+    ticket = f"ticket {entry.ticket}" if entry.ticket else ""
+    review = f"review by {entry.review_by}" if entry.review_by else ""
+    expires = f"expires {entry.expires}" if entry.expires else ""
+    return "; ".join(filter(None, (entry.reason, ticket, review, expires)))
+
+
+def hit_name(match: Match) -> str:
+    """Under which name the hits of an entry are counted.
+
+    An entry of a list keeps it when lines before it come and go: it is the name of the file and what
+    the entry asks for.
+    """
+    if match.source != SOURCE:
+        return match.entry[:_LONGEST_NAME]
+    place, _, text = match.entry.partition(" ")
+    return f"{place.rpartition(':')[0]} {text}"[:_LONGEST_NAME]
+
+
+def entry_hit_name(entry: ListedEntry, source: str) -> str:
+    """The same for an entry of a list that was read by itself."""
+    return hit_name(match_of(entry) if source == SOURCE else Match(source, entry.written))

@@ -1,0 +1,233 @@
+"""What an entry of a TOML whitelist says: the keys of its table, and the conditions they make.
+
+    [list]
+    owner = "postmaster@example.org"
+
+    [[entry]]
+    client = "198.51.100.0/28"
+    recipient = "oncall@example.org"
+    reason = "The monitoring sends each alert once"
+    review_by = 2027-06-30
+
+All match keys that an entry has must hold.  Names and addresses are written as in the conditions of
+rules (see `config.values.patterns`).
+"""
+
+# ruff: noqa: TRY004  (as in `config.values.types`: pydantic collects ValueError)
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from multigrey.config.tables.table import ConfigTable, Conflict, Label, conflicts
+from multigrey.config.values.kind import Kind, shown
+from multigrey.config.values.patterns import (
+    Net,
+    Pattern,
+    read_address,
+    read_domain,
+    read_host,
+    read_label,
+    read_network,
+)
+from multigrey.whitelists.entry import Condition, ListedEntry, network_condition
+
+__all__ = ["MATCH_KEYS", "ListDefaults", "ListEntry", "ListFile", "conditions_of", "make_entry"]
+
+_REMARK = 1000
+_NUMERIC = re.compile(r"[0-9./]+")
+
+
+# --- values ----------------------------------------------------------------------------------------
+
+
+def _read_remark(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text in quotes, got {shown(value)}")
+    if not value.strip() or not value.isprintable() or len(value) > _REMARK:
+        raise ValueError(f"expected one line of up to {_REMARK} printable characters, got {shown(value)}")
+    return value.strip()
+
+
+def _read_date(value: object) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    raise ValueError(f"expected a date such as 2027-01-31, {_got(value)}")
+
+
+def _read_moment(value: object) -> date | datetime:
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError(
+            f"{value.isoformat()} could be in any time zone; expected its offset too, as in "
+            f"{value.isoformat()}Z, or a date alone"
+        )
+    if isinstance(value, date):
+        return value
+    raise ValueError(
+        f"expected a date such as 2027-01-31 or a time such as 2027-01-31T18:00:00Z, {_got(value)}"
+    )
+
+
+def _got(value: object) -> str:
+    quotes = isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value)
+    return f"got {shown(value)}{' (dates stand without quotes)' if quotes else ''}"
+
+
+def _read_client(value: object) -> Net | Pattern:
+    """A network if it looks like one, else a name."""
+    if not isinstance(value, str):
+        raise ValueError(f'expected a client such as "192.0.2.0/24" or ".example.org", got {shown(value)}')
+    if value.startswith("/") or not (":" in value or _NUMERIC.fullmatch(value)):
+        return read_host(value)
+    found = read_network(value)
+    if not found.network.prefixlen:
+        raise ValueError(f"{shown(value)} is everybody; to switch greylisting off, use a rule")
+    return found
+
+
+def _read_origin(value: object) -> Pattern:
+    found = read_label(value)
+    if found.how != "exact" or "/" in found.text:
+        raise ValueError(
+            f"{shown(value)} is no origin; expected the registered domain or provider that the log tells, as "
+            'in "example.org" (for networks there is client)'
+        )
+    return found
+
+
+Remark = Annotated[str, Kind("text", _read_remark)]
+Day = Annotated[date, Kind("date", _read_date)]
+Moment = Annotated[date | datetime, Kind("date or time", _read_moment)]
+
+
+# --- tables ----------------------------------------------------------------------------------------
+
+
+class ListDefaults(ConfigTable):
+    """`[list]`: what holds for every entry of the file that does not say otherwise."""
+
+    owner: Label | None = Field(
+        default=None,
+        description="Who answers for the entry: a person, a team or an address.  By default the owner of the "
+        "[[whitelist]] table in multigrey.toml.  Shown in the log with each match.",
+    )
+    reason: Remark | None = Field(
+        default=None,
+        description="Why this mail must not be delayed, for whoever reads the list in three years.",
+    )
+    ticket: Label | None = Field(
+        default=None, description="Where it was asked for: a number, or the address of a page."
+    )
+    added: Day | None = Field(default=None, description="When the entry was made.")
+    review_by: Day | None = Field(
+        default=None,
+        description="The day by which somebody looks whether it is still needed.  Lint reminds of it; the "
+        "entry goes on after it.",
+    )
+    expires: Moment | None = Field(
+        default=None,
+        description="When the entry stops by itself: after the end of this day in UTC, or at this moment, "
+        "which is written with its offset from UTC.",
+    )
+    enabled: bool | None = Field(
+        default=None,
+        strict=True,
+        description="Set it to false to keep an entry without using it.  Without it an entry is used.",
+    )
+
+
+class ListEntry(ListDefaults):
+    """`[[entry]]`: whom to let pass; everything that is given must hold."""
+
+    client: Annotated[Net | Pattern, Kind("client", _read_client)] | None = Field(
+        default=None,
+        description="The client: an address, a network in CIDR notation, or the verified client name "
+        "(example.org is that name alone, .example.org has its sub-domains too, /regex/ is searched in "
+        "the name).  A client without a verified name only matches by address.",
+    )
+    origin: Annotated[Pattern, Kind("origin", _read_origin)] | None = Field(
+        default=None,
+        description="The named origin as the log tells it: a registered domain or a provider.",
+    )
+    sender: Annotated[Pattern, Kind("address", read_address)] | None = Field(
+        default=None,
+        description="The envelope sender: bob@example.org (also bob+anything@example.org), bob@ in every "
+        "domain, @example.org, @.example.org with its sub-domains, <> for the null sender, or /regex/.  "
+        "Anybody can claim any: give client or origin too.",
+    )
+    sender_domain: Annotated[Pattern, Kind("domain", read_domain)] | None = Field(
+        default=None,
+        description="The domain of the envelope sender: example.org alone, .example.org with its "
+        "sub-domains, or /regex/.  Anybody can claim any: give client or origin too.",
+    )
+    recipient: Annotated[Pattern, Kind("address", read_address)] | None = Field(
+        default=None, description="The envelope recipient, written like sender."
+    )
+    recipient_domain: Annotated[Pattern, Kind("domain", read_domain)] | None = Field(
+        default=None, description="The domain of the envelope recipient, written like sender_domain."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        conflicts(self._problems())
+        return self
+
+    def _problems(self) -> Iterable[Conflict]:
+        if all(getattr(self, key) is None for key in MATCH_KEYS):
+            yield (), f"matches nobody; expected at least one of {', '.join(MATCH_KEYS)}"
+
+
+MATCH_KEYS = ("client", "origin", "sender", "sender_domain", "recipient", "recipient_domain")
+
+
+class ListFile(ConfigTable):
+    """A whole file."""
+
+    list: ListDefaults = Field(default_factory=ListDefaults)
+    entry: tuple[ListEntry, ...] = ()
+
+
+# --- conditions ------------------------------------------------------------------------------------
+
+
+_OF_DOMAIN = {"exact": "domain", "below": "domain below", "regex": "domain regex"}
+
+
+def conditions_of(table: ListEntry) -> Iterator[Condition]:
+    """What an entry asks for, always in the same order."""
+    for key in MATCH_KEYS:
+        value = getattr(table, key)
+        subject, _, part = key.partition("_")
+        if isinstance(value, Net):
+            yield network_condition(value.network)
+        elif isinstance(value, Pattern):
+            yield Condition(subject, _OF_DOMAIN[value.how] if part else value.how, value.text)
+
+
+def make_entry(
+    path: Path, line: int | None, defaults: ListDefaults, table: ListEntry, owner: str
+) -> ListedEntry:
+    """An entry with everything it does not say itself; `owner` answers for entries without one."""
+
+    def either(key: str) -> Any:
+        own = getattr(table, key)
+        return getattr(defaults, key) if own is None else own
+
+    return ListedEntry(
+        path=path,
+        line=line,
+        conditions=tuple(conditions_of(table)),
+        owner=either("owner") or owner,
+        reason=either("reason") or "",
+        ticket=either("ticket") or "",
+        added=either("added"),
+        review_by=either("review_by"),
+        expires=either("expires"),
+        enabled=either("enabled") is not False,
+    )

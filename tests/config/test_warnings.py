@@ -1,0 +1,58 @@
+"""What is allowed and warned of."""
+
+from __future__ import annotations
+
+import pytest
+
+from multigrey.config.settings import Settings
+from multigrey.config.warnings import advice
+
+LISTEN = {"protocol": "postfix", "address": "unix:/run/multigrey/postfix.sock"}
+RULE = {"name": "r", "traits": ["null-sender"], "action": "reject"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "message"),
+    [
+        (
+            {"greylist": {"text": "Service unavailable"}},
+            ("greylist", "text"),
+            'begins with "Service unavailable"',
+        ),
+        ({"greylist": {"text": "service unavailable, retry"}}, ("greylist", "text"), "fail2ban"),
+        ({"greylist": {"text": "Client host rejected: greylisted"}}, ("greylist", "text"), "fail2ban"),
+        ({"greylist": {"text": "Relay access denied for now"}}, ("greylist", "text"), "fail2ban"),
+        ({"greylist": {"text": "Später noch einmal"}}, ("greylist", "text"), "is not ASCII"),
+        (
+            {"rule": [RULE, {**RULE, "name": "s", "text": "Domain not found"}]},
+            ("rule", 1, "text"),
+            "fail2ban",
+        ),
+        ({"limits": {"idle": "300s"}}, ("limits", "idle"), "300s Postfix keeps an idle connection"),
+        ({"limits": {"answer_within": "5s"}}, ("limits", "answer_within"), "the 5s Exim waits"),
+        ({"listen": [{**LISTEN, "mode": "0666"}]}, ("listen", 0, "mode"), "every user of this machine"),
+    ],
+)
+def test_warnings(settings, path, message):
+    [(found, text)] = advice(_settings(settings))
+    assert found == path
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"greylist": {"text": "The service is unavailable"}},
+        {"greylist": {"text": "Matching later attempts pass"}},
+        {"limits": {"idle": "301s"}},
+        {"limits": {"answer_within": "4999ms"}},
+        {"listen": [{**LISTEN, "mode": "0770"}]},
+    ],
+)
+def test_nothing_to_say(settings):
+    assert [*advice(_settings(settings))] == []
+
+
+def _settings(values: dict) -> Settings:
+    return Settings.model_validate({"state_dir": "/srv/multigrey", "listen": [LISTEN], **values})
