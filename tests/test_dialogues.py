@@ -94,7 +94,7 @@ class PureWorld:
 
         self.parts = parts
         self.pieces = pieces
-        self.commands = Commands(parts.engine, host="mx.example.org", reload=reload)
+        self.commands = Commands(parts.engine, parts.blocks, host="mx.example.org", reload=reload)
 
     async def connect(self, door: str) -> Peer:
         return PurePeer(self, DOORS[door](options(administer=True)))

@@ -64,9 +64,10 @@ ROWS: dict[str, Row] = {
     "background": Row(3, ("identity", "greylist", "analysis", "stores", "config", "whitelists", *SMALL)),
     "history": Row(3, ("identity", "events", "stores", "config", *SMALL)),
     "log": Row(3, ("events", *SMALL)),
+    "core": Row(3, ("engine", "evidence", "greylist", "overrides", "config", "plugins", "clock")),
     "api": Row(3, ("plugins", "identity", "config")),
     # 4 shell: sockets, and what is asked over them
-    "listeners": Row(4, ("engine", "greylist", "config", *SMALL)),
+    "listeners": Row(4, ("engine", "overrides", "greylist", "config", *SMALL)),
     "control": Row(4, ("0-3", "listeners")),
     "metrics": Row(4, ("0-3", "listeners")),
     # 5 wiring
@@ -113,7 +114,8 @@ CLOCK_READERS = frozenset(["time", "time_ns", "monotonic", "monotonic_ns"])
 BOUNDARIES: dict[str, str] = {
     "daemon.daemon:Daemon._reload_by_signal": "a reload that fails by a bug leaves everything as it was",
     "engine.round:each": "what one attempt meets is the answer to that attempt, and to no other",
-    "engine.engine:Engine.report": "a listener that fails harms no answer and no other listener",
+    "engine.engine:Engine.begin_all": "what one attempt meets is the answer to that attempt, and to no other",
+    "engine.engine:Engine.report": "a subscriber that fails harms no answer and no other subscriber",
     "listeners.server:Server.welcome": "a protocol that cannot make a dialogue costs that connection",
     "listeners.faults:Faults._protocol_error": "the same boundary, for a dialogue's last words",
     "listeners.server:Server._connection": "one connection's trouble never reaches another's",
@@ -135,6 +137,11 @@ LONGEST_FUNCTION = 60
 MEDIAN_FUNCTION = 10
 
 TESTED_ELSEWHERE: dict[str, str] = {
+    "core": "tests/daemon, tests/cli/test_explain.py and tests/cli/test_rehearse.py open it",
+    "engine.ids": "tests/log/test_decision_log.py",
+    "engine.progress": "plain data of tests/engine/test_round.py and tests/engine/test_slow.py",
+    "engine.shared": "tests/engine/test_engine.py",
+    "overrides.blocks": "tests/listeners/test_commands.py",
     "cli.report_tables": "tests/cli/test_report.py and tests/cli/test_report_page.py show them",
     "cli.store": "tests/cli/test_mode.py",
     "identity.components": "tests/identity/test_keys.py makes keys of them",
@@ -400,6 +407,19 @@ def untested(module: Module, *, root: Path = ROOT) -> Iterator[str]:
         yield "has a test file and stands in TESTED_ELSEWHERE" if there else "has no test file"
 
 
+ONE_MAKER = {"Engine": "core"}
+"""Classes that are made in one module only."""
+
+
+def made_elsewhere(module: Module) -> Iterator[str]:
+    """What everything depends on is wired once, so that no two can differ."""
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Call(func=ast.Name(name) | ast.Attribute(attr=name)) if name in ONE_MAKER:
+                if module.name != ONE_MAKER[name]:
+                    yield f"line {node.lineno}: {name} is made in {ONE_MAKER[name]}"
+
+
 def silences_without_reason(module: Module) -> Iterator[str]:
     """A linter is silenced only with the reason behind it."""
     for number, line in enumerate(module.source.splitlines(), 1):
@@ -474,6 +494,7 @@ RULES: list[Callable[[Module], Iterator[str]]] = [
     too_long,
     catches_everything,
     acts_on_import,
+    made_elsewhere,
     silences_without_reason,
 ]
 
@@ -623,11 +644,13 @@ WRONG = [
     (acts_on_import, "engine", "import os\nos.umask(0)", "os.umask(0)"),
     (acts_on_import, "engine", "for x in y: pass", "for x in y"),
     (acts_on_import, "engine", "def f():\n    global x\n    x = 1", "global x"),
+    (made_elsewhere, "cli.offline", "x = Engine(store=1)", "line 1: Engine is made in core"),
     (untested, "no_such_module", "", "has no test file"),
     (untested, "whitelists.no_such_module", "", "has no test file"),
 ]
 
 RIGHT = [
+    (made_elsewhere, "core", "x = Engine(store=1)"),
     (imports_outside_its_row, "greylist.decision", "import re, multigrey\nfrom multigrey.codec import x"),
     (imports_outside_its_row, "__main__", "from multigrey import __version__, daemon"),
     (imports_outside_its_row, "stores.lmdb.store", "from multigrey.stores.lmdb.rows import x"),

@@ -245,7 +245,7 @@ async def test_reasons_come_with_these_actions():
         await h.engine.judge(attempt_of(**fields), on_error)
         seen |= pairs(h)
     async with harness() as h:
-        h.engine._is_full = lambda: True
+        h.engine.shared._is_full = lambda: True
         for seconds in (0, DELAY):
             h.clock.advance(seconds)
             await h.engine.judge(attempt_of(**anybody), "pass")
@@ -647,7 +647,7 @@ async def test_conversations_go_as_shown(page):
     """All examples of a page in their order, over one store."""
     async with harness() as h:
         h.clock.step(EXAMPLE_TIME - START)
-        carrying_out = Commands(h.engine, host="mx.example.org", reload=None)
+        carrying_out = Commands(h.engine, h.blocks, host="mx.example.org", reload=None)
         said = ""
         for kind, (what, *more), text in conversation(page):
             if what == "answer":

@@ -18,28 +18,23 @@ from typing import Any, cast
 
 import trio
 
-from multigrey import __version__
 from multigrey.cli.client import AskError, load_for_asking
 from multigrey.cli.serve import import_late_comers
 from multigrey.clock import SystemClock
 from multigrey.config.load import Loaded
 from multigrey.config.origin_lists import read_shipped
-from multigrey.contracts import StoreOptions
 from multigrey.control.operations.all import all_operations
 from multigrey.control.operations.context import Parts
 from multigrey.control.operations.operation import BY, Operation, OperationError
 from multigrey.control.protocol import Code, ControlDialogue
 from multigrey.control.protocol import encoded as encode
+from multigrey.core import make_store, open_core
 from multigrey.daemon.assembly import assemble
 from multigrey.daemon.privileges import Identity, PrivilegeError, become
-from multigrey.engine.engine import Engine
+from multigrey.engine.ids import make_ids
 from multigrey.errors import ConfigError, MultigreyError, PluginError
-from multigrey.evidence.name_ledger import NameLedger
 from multigrey.history.recorder import PastHistory
 from multigrey.identity.redaction import Redactor
-from multigrey.log.decision_log import make_ids
-from multigrey.overrides.expectations import Expectations
-from multigrey.overrides.mode import Overrides, overridden
 from multigrey.stores.lmdb.state_files import StateFiles
 from multigrey.stores.site_key import check_site_key, load_site_key
 
@@ -110,27 +105,15 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
     clock = SystemClock()
     site_key = load_site_key(settings.state_dir)
     assembly = assemble(loaded, site_key, clock)
-    make_store = assembly.registry.stores[settings.store.backend]
-    store = make_store(StoreOptions(settings.state_dir, settings.store.map_size))
-    engine = Engine(
-        clock=clock,
-        store=store,
-        setup=assembly.setup,
-        ids=make_ids(),
-        host="",
-        version=__version__,
-        mark_key=site_key,
-        names=NameLedger(site_key),
-    )
-    overrides, expectations = Overrides(clock, store), Expectations(store, clock.now)
+    core = open_core(assembly, make_store(assembly), site_key=site_key, clock=clock, ids=make_ids())
     parts = Parts(
-        engine=engine,
+        engine=core.engine,
         clock=clock,
         settings=lambda: settings,
         registry=lambda: assembly.registry,
         state_dir=settings.state_dir,
         decisions=PastHistory(settings.state_dir, settings.history.map_size, Redactor(site_key)),
-        expectations=expectations,
+        expectations=core.expectations,
     )
     operation = all_operations(parts).get(request["ask"])
     if not operation.offline:
@@ -139,13 +122,10 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
     failure: MultigreyError | None = None
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(store.run)
-            await check_site_key(store, site_key)
+            await nursery.start(core.store.run)
+            await check_site_key(core.store, site_key)
             try:
-                await engine.learned.begin(store, clock.now())
-                await overrides.load()
-                await expectations.load()
-                engine.setup = expectations.joined(overridden(assembly.setup, overrides.active))
+                await core.load()
                 await _carry_out(operation, {**request["with"], BY: request["by"]}, dialogue)
             except MultigreyError as error:
                 failure = error

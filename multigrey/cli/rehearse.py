@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from multigrey.contracts import Store
-    from multigrey.daemon.assembly import Assembly
-    from multigrey.engine.engine import Engine
-    from multigrey.engine.setup import Setup
+    from multigrey.core import Assembly, Core
     from multigrey.model import DecisionEvent
 
 __all__ = ["rehearse"]
@@ -171,13 +169,11 @@ class _StepClock:
 class _House:
     """Everything a rehearsal needs of a daemon."""
 
-    engine: Engine
+    core: Core
     clock: _StepClock
     on_error: Mapping[str, str]
     """By listener."""
     events: list[DecisionEvent]
-    setup: Callable[[], Setup]
-    """The Setup as it is at the clock's time (overrides end by themselves)."""
 
 
 def _run(
@@ -226,63 +222,46 @@ async def _house(
 ) -> AsyncIterator[_House]:
     import trio
 
-    from multigrey import __version__
     from multigrey.background.supervise import supervise
     from multigrey.contracts import StoreOptions
-    from multigrey.engine.engine import Engine
-    from multigrey.evidence.name_ledger import NameLedger
-    from multigrey.greylist.quota import NewRecordLimits, NewRecordQuota
-    from multigrey.listeners.commands import Commands
-    from multigrey.log.decision_log import make_ids
-    from multigrey.overrides.expectations import Expectations
-    from multigrey.overrides.mode import Overrides, overridden
-    from multigrey.stores.lmdb.store import LmdbStore
+    from multigrey.core import make_store, open_core
+    from multigrey.engine.ids import make_ids
     from multigrey.stores.memory import MemoryStore
 
     settings = assembly.settings
-    options = StoreOptions(directory or Path("/nonexistent"), settings.store.map_size)
-    store: Store = MemoryStore(options) if directory is None else LmdbStore(options)
-    limits = NewRecordLimits(settings.limits.new_records, settings.limits.new_records_named)
+    store: Store
+    if directory is None:
+        store = MemoryStore(StoreOptions(Path("/nonexistent"), settings.store.map_size))
+    else:
+        store = make_store(assembly, directory)
     events: list[DecisionEvent] = []
-    engine = Engine(
+    core = open_core(
+        assembly,
+        store,
+        site_key=site_key,
         clock=clock,
-        store=store,
-        setup=assembly.setup,
         ids=make_ids(0),
         host="rehearsal",
-        version=__version__,
-        listeners=(events.append,),
-        new_records=NewRecordQuota(limits, key=site_key),
-        mark_key=site_key,
-        names=NameLedger(site_key),
+        subscribers=(events.append,),
     )
-    overrides, expectations = Overrides(clock, store), Expectations(store, clock.now)
     on_error = {listen.name: listen.on_error for listen in settings.listen}
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
-        await Commands(engine, host="rehearsal", reload=trio.lowlevel.checkpoint).load_blocked()
-        await engine.learned.begin(store, clock.now())
-        await overrides.load()
-        await expectations.load()
+        await core.load()
         for name, service in assembly.registry.services.items() if services else ():
             run = partial(service.run, task_status=trio.TASK_STATUS_IGNORED)
             nursery.start_soon(supervise, f"service {name}", run)
-        yield _House(
-            engine,
-            clock,
-            on_error,
-            events,
-            lambda: expectations.joined(overridden(assembly.setup, overrides.active)),
-        )
+        yield _House(core, clock, on_error, events)
         nursery.cancel_scope.cancel()
 
 
 async def _played(house: _House, step: RehearsedAttempt, start: int) -> dict[str, Any]:
     """One step, and what became of it."""
     house.clock.time = step.time
-    house.engine.learned.go_on(step.time)
-    house.engine.setup = house.setup()
-    await house.engine.judge(step.attempt, house.on_error[step.attempt.listener])
+    engine = house.core.engine
+    engine.knowledge.go_on(step.time)
+    house.core.apply()  # overrides end by themselves
+    await engine.judge(step.attempt, house.on_error[step.attempt.listener])
     event = house.events.pop()
     verdict, attempt = event.verdict, step.attempt
     words = {verdict.action.value, verdict.reason.value}

@@ -17,7 +17,7 @@ from multigrey.background.alarms import Alarms, untold
 from multigrey.background.growth import Growth
 from multigrey.background.loop_lag import LoopLag
 from multigrey.background.supervise import supervise
-from multigrey.clock import Clock, Since
+from multigrey.clock import Since
 from multigrey.config.load import Loaded
 from multigrey.config.settings import Settings
 from multigrey.config.show import as_json
@@ -29,15 +29,12 @@ from multigrey.control.operations.mode import Helm, changed_keys, differences
 from multigrey.control.operations.status import newest_change
 from multigrey.control.peers import Groups, unknown_groups
 from multigrey.control.server import ControlServer
+from multigrey.core import Core
 from multigrey.daemon.status import Running
-from multigrey.engine.engine import Engine
 from multigrey.engine.setup import Setup
 from multigrey.errors import StoreError
 from multigrey.listeners.sockets import OpenSocket
 from multigrey.model import Action, DecisionEvent
-from multigrey.overrides.expectations import Expectations
-from multigrey.overrides.mode import Overrides, overridden
-from multigrey.plugins.registry import BuiltRegistry
 
 __all__ = ["Admin", "list_changes"]
 
@@ -45,64 +42,52 @@ logger = logging.getLogger(__name__)
 
 
 class Admin:
-    """One per daemon.  `configured` is the Setup that the configuration alone gives."""
+    """One per daemon."""
 
     def __init__(
         self,
         *,
-        engine: Engine,
-        clock: Clock,
+        core: Core,
         running: Running,
-        registry: Callable[[], BuiltRegistry],
-        configured: Callable[[], Setup],
         reload: Callable[[], Awaitable[None]],
         needs_restart: Collection[str],
         decisions: Decisions | None = None,
     ) -> None:
-        """Whatever a reload may change is a function; `state_dir` and `[control]` stay.
-
-        `needs_restart`: the keys (dotted) and tables a reload does not change.
-        """
+        """`needs_restart`: the keys (dotted) and tables a reload does not change."""
+        engine, clock = core.engine, core.engine.clock
+        self._core = core
         self._engine = engine
         self._clock = clock
         self._running = running
-        self._configured = configured
         self._reload = reload
         self._needs_restart = needs_restart
         self._files: Mapping[str, float] = {}
         self._loaded_at = Since(clock)
         self._began_with = running.loaded()
-        self.overrides = Overrides(clock, engine.store)
-        self.expectations = Expectations(engine.store, clock.now)
         self.lag = LoopLag()
         """Measured here for everybody who tells of it."""
         self.growth = Growth(engine.store, clock.now, self._decided)
-        self._helm = Helm(self.overrides, self.reload, self.apply)
+        self._helm = Helm(core.overrides, self.reload, core.apply)
         followers, rates = Followers(), Rates(clock)
         self.alarms = Alarms(clock, untold(running.listens), lambda: engine.setup.redactor)
         """For everybody who tells of them."""
-        self.listeners: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates, self.alarms)
-        """To hear of every decision."""
+        self.subscribers: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates, self.alarms)
+        """To be given every decision."""
         self.parts = Parts(
             engine=engine,
             clock=clock,
             settings=lambda: running.loaded().settings,
-            registry=registry,
+            registry=lambda: core.assembly.registry,
             state_dir=running.loaded().settings.state_dir,
             decisions=decisions,
             follow=followers.follow,
             rates=rates,
             alarms=self.alarms,
-            expectations=self.expectations,
+            expectations=core.expectations,
             status=self.status,
             steering=self._helm,
         )
         self._server: ControlServer | None = None
-
-    def apply(self) -> None:
-        """Give the engine what the configuration says, with everything that holds for a while."""
-        setup = overridden(self._configured(), self.overrides.active)
-        self._engine.setup = self.expectations.joined(setup)
 
     def status(self) -> Mapping[str, Any]:
         """What only the daemon knows."""
@@ -111,7 +96,7 @@ class Admin:
             **self.alarms.status(),
             "loaded": self._loaded_at.time,
             "files": self._files,
-            "overrides": [override.as_mapping() for override in self.overrides.active],
+            "overrides": [override.as_mapping() for override in self._core.overrides.active],
             "needs_restart": self._waiting_for_restart(),
             "loop_lag": {"latest": round(self.lag.latest, 4), "worst": round(self.lag.worst, 4)},
             "control": None if self._server is None else self._server.figures(),
@@ -134,8 +119,7 @@ class Admin:
             await self.growth.note()
 
     async def start(self) -> None:
-        """Take up what earlier runs left; the store must be running.  Raises StoreError."""
-        await self.expectations.load()
+        """Go on with what earlier runs left; call once, when the core is loaded.  Raises StoreError."""
         await self._helm.start()
         await self.take_over()
 
@@ -143,7 +127,6 @@ class Admin:
         """The configuration was read (again)."""
         self._files = await trio.to_thread.run_sync(list_changes, self._running.loaded().settings)
         self._loaded_at = Since(self._clock)
-        self.apply()
 
     async def reload(self) -> Mapping[str, Any]:
         """See `parts.Steering.reload`."""

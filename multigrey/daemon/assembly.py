@@ -7,7 +7,7 @@ the event loop (it reads list files and imports plugins), at start and at every 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from itertools import starmap
@@ -24,7 +24,9 @@ from multigrey.config.tables.rule import zone_of
 from multigrey.config.values.types import UnixEndpoint, format_duration
 from multigrey.contracts import SourceOptions
 from multigrey.control.endpoint import control_path
-from multigrey.engine.setup import LOOPBACK, OBSERVE, Networks, Setup, SourceInfo
+from multigrey.core import Assembly
+from multigrey.engine.setup import LOOPBACK, Networks, Setup, SourceInfo
+from multigrey.engine.stages import OBSERVE
 from multigrey.errors import ConfigError, PluginError, Problem
 from multigrey.greylist.policy import Policy
 from multigrey.greylist.reputation import Proof
@@ -41,19 +43,7 @@ from multigrey.text import did_you_mean
 from multigrey.whitelists import role_addresses
 from multigrey.whitelists.list_source import EntryList
 
-__all__ = ["Assembly", "assemble", "check"]
-
-
-@dataclass(frozen=True)
-class Assembly:
-    """A configuration with everything it names."""
-
-    settings: Settings
-    registry: BuiltRegistry
-    setup: Setup
-    summary: Mapping[str, int]
-    """Whitelist sources and how many entries each has, for the log."""
-    warnings: tuple[str, ...]
+__all__ = ["assemble", "check"]
 
 
 def check(loaded: Loaded) -> tuple[list[Problem], tuple[str, ...]]:

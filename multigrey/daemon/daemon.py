@@ -30,16 +30,15 @@ from multigrey.background.supervise import supervise
 from multigrey.clock import Clock, GuardedClock, Since
 from multigrey.config.load import Loaded
 from multigrey.config.settings import Settings
-from multigrey.contracts import DialogueOptions, Service, Store, StoreOptions
+from multigrey.contracts import DialogueOptions, Service, Store
 from multigrey.control.operations.mode import changed_keys
+from multigrey.core import Assembly, make_store, open_core
 from multigrey.daemon.admin import Admin
-from multigrey.daemon.assembly import Assembly, assemble
+from multigrey.daemon.assembly import assemble
 from multigrey.daemon.status import Running
 from multigrey.daemon.systemd import Notifier, watchdog_seconds
-from multigrey.engine.engine import Engine
+from multigrey.engine.ids import make_ids
 from multigrey.errors import ConfigError, MultigreyError, PluginError, StoreError
-from multigrey.evidence.name_ledger import NameLedger
-from multigrey.greylist.quota import NewRecordLimits, NewRecordQuota
 from multigrey.history.recorder import HistoryRecorder
 from multigrey.identity.redaction import Redactor
 from multigrey.listeners.accept import accept_all
@@ -48,7 +47,7 @@ from multigrey.listeners.connection import ConnectionLimits, Listening
 from multigrey.listeners.endpoints import OpenEndpoint
 from multigrey.listeners.server import Server
 from multigrey.listeners.sockets import OpenSocket
-from multigrey.log.decision_log import DecisionLog, make_ids
+from multigrey.log.decision_log import DecisionLog
 from multigrey.stores.site_key import check_site_key
 
 if TYPE_CHECKING:
@@ -85,7 +84,6 @@ class Daemon:
         """`load` reads the configuration again, for a reload; `control`: where administrators ask."""
         settings = loaded.settings
         self._loaded = loaded
-        self._assembly = assembly
         self._endpoints = endpoints
         self._control = control
         self._site_key = site_key
@@ -95,34 +93,28 @@ class Daemon:
         self._watchdog = watchdog_seconds(environ, os.getpid())
         self._stopping = trio.Event()
         self._reloading = trio.Lock()
-        options = StoreOptions(settings.state_dir, settings.store.map_size)
-        self.store: Store = assembly.registry.stores[settings.store.backend](options)
         self._host = host
         self.log = self._make_log(settings)
         self.hits = HitCounter()
-        self._new_records = NewRecordQuota(_new_record_limits(settings), key=site_key)
-        self.bounding = Eviction(clock, self.store, settings.limits.max_records)
-        self.engine = Engine(
+        self.store: Store = make_store(assembly)
+        self.eviction = Eviction(clock, self.store, settings.limits.max_records)
+        self.core = open_core(
+            assembly,
+            self.store,
+            site_key=site_key,
             clock=clock,
-            store=self.store,
-            setup=assembly.setup,
             ids=make_ids(),
             host=host,
-            version=__version__,
-            listeners=(self.log.write, self.hits),
-            new_records=self._new_records,
-            is_full=lambda: self.bounding.full,
-            mark_key=site_key,
-            believed=self._clock.believed,
-            names=NameLedger(site_key, believed=self._clock.believed),
+            is_full=lambda: self.eviction.full,
+            clock_believed=clock.believed,
         )
-        self.commands = Commands(self.engine, host=host, reload=self.reload)
+        self.engine = self.core.engine
+        self.commands = Commands(self.engine, self.core.blocks, host=host, reload=self.reload)
         self.server = Server(self.engine, self.commands, _limits(settings))
         self.history = self._make_history(settings)
-        self.desk = self._make_desk()
-        self.engine.listeners = (*self.engine.listeners, *self.desk.listeners)
-        if self.history is not None:
-            self.engine.listeners = (*self.engine.listeners, self.history)
+        self.admin = self._make_admin()
+        history = () if self.history is None else (self.history,)
+        self.engine.subscribers = (self.log.write, self.hits, *self.admin.subscribers, *history)
         self._listening = [self._make_listening(endpoint) for endpoint in endpoints]
         self._serving = False
         self._metrics = self._make_metrics(settings)
@@ -140,15 +132,15 @@ class Daemon:
             await background.start(self._run_log, self.log, self._logging)
             await background.start(self.store.run)
             await check_site_key(self.store, self._site_key)
-            await self.commands.load_blocked()
-            await self.desk.start()
+            await self.core.load()
+            await self.admin.start()
             await background.start(self._watch_signals)
             self._start_background(background)
             await self._serve(task_status)
             with trio.move_on_after(_LAST_WORDS):
                 await self.hits.flush(self.store)
-                await self.engine.learned.flush(self.store)
-                await self.desk.finish()
+                await self.engine.knowledge.flush(self.store)
+                await self.admin.finish()
                 if self.history is not None:
                     await self.history.finish()
                 if self._metrics is not None:
@@ -179,13 +171,13 @@ class Daemon:
 
     async def _take_over(self, loaded: Loaded, assembly: Assembly) -> None:
         """Everything a reload changes; an attempt in flight ends with what it began with."""
-        old, self._loaded, self._assembly = self._loaded.settings, loaded, assembly
+        old, self._loaded = self._loaded.settings, loaded
         settings = loaded.settings
         self._report_restart(old, settings)
-        await self.desk.take_over()
+        self.core.take_over(assembly)
+        await self.admin.take_over()
         self.server.limits = _limits(settings)
-        self._new_records.limits = _new_record_limits(settings)
-        self.bounding.max_records = settings.limits.max_records
+        self.eviction.max_records = settings.limits.max_records
         if self.history is not None:
             self.history.settings, self.history.redact = settings.history, settings.log.redact
         for listening, endpoint in zip(self._listening, self._endpoints, strict=True):
@@ -204,7 +196,7 @@ class Daemon:
         except MultigreyError as error:
             logger.error("%s; the decision log stays where it was", error)  # noqa: TRY400  (the administrator's fault: no traceback)
             return
-        self.engine.listeners = (log.write, *self.engine.listeners[1:])
+        self.engine.subscribers = (log.write, *self.engine.subscribers[1:])
         self._logging.cancel()
         self.log, self._logging = log, scope
 
@@ -223,7 +215,7 @@ class Daemon:
         assert self._background is not None
         self._services.cancel()
         self._services = trio.CancelScope()
-        self._background.start_soon(self._run_services, self._services, self._assembly.registry.services)
+        self._background.start_soon(self._run_services, self._services, self.core.assembly.registry.services)
 
     async def _run_services(self, scope: trio.CancelScope, services: Mapping[str, Service]) -> None:
         with scope:
@@ -235,18 +227,18 @@ class Daemon:
     def _start_background(self, background: trio.Nursery) -> None:
         max_age = self._loaded.settings.greylist.max_age
         forget = partial(keep_forgetting, self._clock, self.store, max_age)
-        background.start_soon(supervise, "forgetting", forget)
-        learned = self.engine.learned
-        assert learned.names is not None
-        background.start_soon(supervise, "marks", partial(learned.marks.run, self.store))
-        background.start_soon(supervise, "names", partial(learned.names.run, self.store, self._clock))
+        background.start_soon(supervise, "expiry", forget)
+        knowledge = self.engine.knowledge
+        assert knowledge.names is not None
+        background.start_soon(supervise, "marks", partial(knowledge.marks.run, self.store))
+        background.start_soon(supervise, "names", partial(knowledge.names.run, self.store, self._clock))
         background.start_soon(supervise, "hits", partial(self.hits.run, self.store, self._clock))
-        bound = partial(self.bounding.run, task_status=trio.TASK_STATUS_IGNORED)
-        background.start_soon(supervise, "bounding", bound)
+        evict = partial(self.eviction.run, task_status=trio.TASK_STATUS_IGNORED)
+        background.start_soon(supervise, "eviction", evict)
         self._start_services()
         if self.history is not None:
             background.start_soon(supervise, "history", self.history.run)
-        self.desk.start_work(background, self._loaded.settings.control, self._control)
+        self.admin.start_work(background, self._loaded.settings.control, self._control)
         if self._metrics is not None:
             background.start_soon(supervise, "metrics", self._metrics.run)
         if self._watchdog is not None:
@@ -296,24 +288,21 @@ class Daemon:
         redactor, redact = Redactor(self._site_key), settings.log.redact
         return HistoryRecorder(settings.state_dir, settings.history, self._clock, redactor, redact=redact)
 
-    def _make_desk(self) -> Admin:
+    def _make_admin(self) -> Admin:
         running = Running(
             engine=self.engine,
             server=self.server,
-            bounding=self.bounding,
+            eviction=self.eviction,
             listens=[endpoint.listen for endpoint in self._endpoints],
             loaded=lambda: self._loaded,
-            warnings=lambda: (*self._loaded.warnings, *self._assembly.warnings),
+            warnings=lambda: (*self._loaded.warnings, *self.core.assembly.warnings),
             log_lines_lost=lambda: self.log.lost,
             history=None if self.history is None else self.history.health,
             since=Since(self._clock),
         )
         return Admin(
-            engine=self.engine,
-            clock=self._clock,
+            core=self.core,
             running=running,
-            registry=lambda: self._assembly.registry,
-            configured=lambda: self._assembly.setup,
             reload=self.reload,
             needs_restart=_NEEDS_RESTART,
             decisions=self.history,
@@ -329,13 +318,13 @@ class Daemon:
         running = ServedDaemon(
             engine=self.engine,
             server=self.server,
-            bounding=self.bounding,
+            eviction=self.eviction,
             settings=lambda: self._loaded.settings,
-            registry=lambda: self._assembly.registry,
-            counts=lambda: self._assembly.summary,
+            registry=lambda: self.core.assembly.registry,
+            counts=lambda: self.core.assembly.summary,
             log_lines_lost=lambda: self.log.lost,
-            lag=self.desk.lag,
-            alarms=self.desk.alarms,
+            lag=self.admin.lag,
+            alarms=self.admin.alarms,
             history=None if self.history is None else self.history.health,
             ready=self._why_not_ready,
         )
@@ -348,7 +337,7 @@ class Daemon:
 
     def _make_listening(self, endpoint: OpenEndpoint) -> Listening:
         listen = endpoint.listen
-        make = self._assembly.registry.protocols[listen.protocol]
+        make = self.core.assembly.registry.protocols[listen.protocol]
         options = DialogueOptions(
             listener=listen.name,
             request_size=self._loaded.settings.limits.request_size,
@@ -363,9 +352,9 @@ class Daemon:
         )
 
     def _say_loaded(self, what: str) -> None:
-        for warning in (*self._loaded.warnings, *self._assembly.warnings):
+        for warning in (*self._loaded.warnings, *self.core.assembly.warnings):
             logger.warning("%s", warning)
-        for name, count in self._assembly.summary.items():
+        for name, count in self.core.assembly.summary.items():
             logger.info("whitelist %s: %d entries", name, count)
         endpoints = ", ".join(f"{e.listen.protocol} on {e.listen.address}" for e in self._endpoints)
         logger.info("multigrey %s %s: %s", __version__, what, endpoints)
@@ -413,10 +402,6 @@ class Daemon:
         while True:
             self._notifier.watchdog()
             await trio.sleep(seconds)
-
-
-def _new_record_limits(settings: Settings) -> NewRecordLimits:
-    return NewRecordLimits(settings.limits.new_records, settings.limits.new_records_named)
 
 
 def _limits(settings: Settings) -> ConnectionLimits:

@@ -30,7 +30,7 @@ class Running:
 
     engine: Engine
     server: Server
-    bounding: Eviction
+    eviction: Eviction
     listens: Sequence[Listen]
     """The endpoints that are open; a reload changes none."""
     loaded: Callable[[], Loaded]
@@ -50,7 +50,7 @@ class Running:
         return {
             "since": self.since.time,
             "uptime": self.since.seconds,
-            "clock_believed": self.engine.clock_believed(),
+            "clock_believed": self.engine.shared.clock_believed(),
             "pid": os.getpid(),
             "config": None if loaded.path is None else str(loaded.path.absolute()),
             "warnings": [str(warning) for warning in self.warnings()],
@@ -67,9 +67,9 @@ class Running:
             ],
             "connections": {"open": self.server.connections, "most": self.server.limits.connections},
             "limits": {
-                "max_records": self.bounding.max_records,
-                "full": self.bounding.full,
-                "forgotten": self.bounding.forgotten,
+                "max_records": self.eviction.max_records,
+                "full": self.eviction.full,
+                "forgotten": self.eviction.forgotten,
             },
             "decisions": dict(self.engine.figures()),
             "internal_errors": self.server.internal_errors,

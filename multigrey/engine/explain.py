@@ -1,18 +1,17 @@
-"""Why an attempt is judged as it is: the way of an attempt once more, read-only, with everything told.
+"""Why an attempt is judged as it is: the way of an attempt once more, read-only, with every step told.
 
-What is told comes from the functions the engine itself decides with (`listed`, `not_greylisted`, `Rules`,
-`StoredDecision`, `Engine.limited`, `engine.slow.asked`); the store is only read, and nothing is counted or
-remembered.  So the verdict is the one an attempt gets that is made at the same second: tests hold both
-against each other.
+It goes through the very stages, sources and decision of the engine; the store is only read, and nothing is
+counted or remembered.  So the verdict is the one that an attempt gets at the same second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from multigrey.engine.engine import Engine, Pending, under_rule
+from multigrey.engine.engine import Engine
 from multigrey.engine.explain_memory import (
     Advice,
     Step,
@@ -23,26 +22,19 @@ from multigrey.engine.explain_memory import (
     memory_steps,
     origin_step,
     plural,
-    seen,
+    stored_view,
 )
-from multigrey.engine.round import record_keys
-from multigrey.engine.setup import (
-    Setup,
-    blocked_as,
-    is_judged_at_data,
-    is_remembered,
-    listed,
-    not_greylisted,
-    trouble,
-)
-from multigrey.engine.slow import asked
+from multigrey.engine.progress import Progress, record_keys
+from multigrey.engine.setup import Setup
+from multigrey.engine.shared import under_rule
+from multigrey.engine.slow import ask_sources, would_wait
+from multigrey.engine.stages import STAGES, blocked_as, is_judged_at_data
 from multigrey.errors import CodecError, StoreError
-from multigrey.greylist.stored_decision import StoredDecision
 from multigrey.matching.facts import forwarded_note
 from multigrey.model import Action, Attempt, Findings, Origin, Reason, Verdict
 from multigrey.rules.rules import Outcome
 
-__all__ = ["Explanation", "explain", "whitelist_step"]
+__all__ = ["TELLERS", "Explanation", "explain", "whitelist_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +47,8 @@ class Explanation:
     verdict: Verdict
     steps: tuple[Step, ...]
     advice: tuple[Advice, ...]
+    decided: str
+    """The name of the step that decided."""
     certain: bool = True
     """False: slow sources would be asked first, and were not; the verdict holds if they find nothing."""
     class_: str = ""
@@ -83,23 +77,10 @@ class Explanation:
                 "observed": verdict.observed,
             },
             "certain": self.certain,
-            "decided_by": decided_by(verdict, self.steps),
+            "decided_by": self.decided,
             "steps": [step.as_json() for step in self.steps],
             "advice": [each.as_json() for each in self.advice],
         }
-
-
-@dataclass(slots=True)
-class _Way:
-    """What was found on the way so far."""
-
-    engine: Engine
-    pending: Pending
-    verdict: Verdict | None
-    """None: not decided yet."""
-    certain: bool = True
-    findings: Findings | None = None
-    steps: list[Step] = field(default_factory=list)
 
 
 async def explain(
@@ -110,71 +91,86 @@ async def explain(
     `ask`: whether slow sources are asked where the engine would ask them.  `on_error`: of the listener,
     for a store that cannot be read.
     """
-    way = _begin(engine, attempt)
+    setup = engine.setup
+    progress = Progress(setup, attempt, engine.clock.now(), on_error)
+    engine.knowledge.place(progress)
+    if is_judged_at_data(setup, attempt):
+        progress.first = engine.shared.is_first(attempt)
+    steps, decided = _stages(engine, progress)
     looked: StoredView | None = None
+    certain = True
     try:
         if attempt.raw or attempt.client_address is not None:
-            looked = await _look(way, ask=ask)
+            progress.keys = record_keys(progress)
+            certain = await _slow_sources(engine, progress, steps, ask=ask)
+            looked = await _look(engine, progress, steps)
     except (StoreError, CodecError) as error:
-        way.steps.append(Step("records", f"the store cannot be read: {error}"))
-        if way.verdict is None:
-            way.verdict = trouble(on_error, str(error))
-    setup, origin = engine.setup, way.pending.origin
-    verdict = way.verdict or Verdict(Action.PASS, Reason.NO_IDENTITY)
+        steps.append(Step("records", f"the store cannot be read: {error}"))
+        if progress.verdict is None:
+            progress.fail(str(error))
+    verdict = progress.verdict or Verdict(Action.PASS, Reason.NO_IDENTITY)
     class_ = ""
     if setup.classes:
-        class_ = setup.classes.of(attempt, origin, setup.provider_of(attempt), way.pending.now)
-    hints = tuple(advice(way.pending, verdict, looked))
+        class_ = setup.classes.of(attempt, progress.origin, setup.provider_of(attempt), progress.now)
     return Explanation(
-        way.pending.now, attempt, origin, verdict, tuple(way.steps), hints, way.certain, class_
+        progress.now,
+        attempt,
+        progress.origin,
+        verdict,
+        tuple(steps),
+        tuple(advice(progress, verdict, looked)),
+        decided or decided_by(verdict, steps),
+        certain,
+        class_,
     )
 
 
 # --- before anybody looks at what is known ---------------------------------------------------------
 
 
-def _begin(engine: Engine, attempt: Attempt) -> _Way:
-    setup, now = engine.setup, engine.clock.now()
-    network = setup.network(attempt)
-    origin, doubted = engine.learned.who(setup, attempt, network, now)
-    first = not is_judged_at_data(setup, attempt) or engine.is_first(attempt)
-    blocked = blocked_as(engine.blocked, setup, attempt, origin, network)
-    found = listed(setup, attempt, origin, now, None, blocked=bool(blocked))
-    verdict = found if isinstance(found, Verdict) else None
-    rule = None if isinstance(found, Verdict) else found
-    passed = None if verdict is not None else not_greylisted(setup, attempt, origin, None, first=first)
-    provider = is_remembered(attempt, passed)
-    if not provider:
-        verdict = verdict or passed
-    keys = record_keys(setup, attempt, origin, network, rule, doubted)
-    pending = Pending(setup, attempt, now, network, keys, origin, rule, provider=provider, doubted=doubted)
-    way = _Way(engine, pending, verdict)
-    way.steps += [
-        Step("mode", _MODES.get(setup.mode, setup.mode)),
-        Step("authenticated", f"as {attempt.authenticated}" if attempt.authenticated else "no"),
-        origin_step(setup, attempt, network, origin, engine.learned.judged(setup, attempt, now)),
-        Step("blocked", f"by an administrator: {blocked}" if blocked else "no"),
-        whitelist_step(setup, attempt),
-        _rules(setup, attempt, origin, now, None),
-        _own_client(setup, attempt),
-        _provider(setup, attempt, origin),
-        _identity(setup, attempt, first=first),
-    ]
-    return way
+def _stages(engine: Engine, progress: Progress) -> tuple[list[Step], str]:
+    """A step for each stage, and the name of the one that decided; "" if none did."""
+    setup, attempt = progress.setup, progress.attempt
+    steps, decided = list[Step](), ""
+    for stage in STAGES:
+        if stage.name == _ORIGIN_BEFORE:
+            judged = engine.knowledge.judged(setup, attempt, progress.now)
+            steps.append(origin_step(setup, attempt, progress.network, progress.origin, judged))
+        if progress.verdict is None:
+            progress.verdict = stage.decide(setup, progress)
+            decided = "" if progress.verdict is None else stage.name
+        steps.append(TELLERS[stage.name](setup, progress))
+    return steps, decided
 
 
-def _own_client(setup: Setup, attempt: Attempt) -> Step:
-    address = attempt.client_address
+def _mode(setup: Setup, progress: Progress) -> Step:
+    del progress
+    return Step("mode", _MODES.get(setup.mode, setup.mode))
+
+
+def _authenticated(setup: Setup, progress: Progress) -> Step:
+    del setup
+    login = progress.attempt.authenticated
+    return Step("authenticated", f"as {login}" if login else "no")
+
+
+def _blocked(setup: Setup, progress: Progress) -> Step:
+    text = blocked_as(setup, progress)
+    return Step("blocked", f"by an administrator: {text}" if text else "no")
+
+
+def _own_client(setup: Setup, progress: Progress) -> Step:
+    address = progress.attempt.client_address
     if address is not None and setup.is_own(address):
         return Step("own-client", f"{address} is this host or in own_networks: it is not greylisted")
     return Step("own-client", "no")
 
 
-def _provider(setup: Setup, attempt: Attempt, origin: Origin) -> Step:
-    provider = setup.provider_of(attempt)
+def _provider(setup: Setup, progress: Progress) -> Step:
+    provider = setup.provider_of(progress.attempt)
     if not provider:
         return Step("provider", "no")
-    if not (origin.named and setup.retries(attempt)):
+    if not (progress.origin.named and setup.retries(progress.attempt)):
         return Step("provider", f"{provider}: one sender, greylisted like others")
     if not setup.providers_pass:
         return Step(
@@ -182,6 +178,9 @@ def _provider(setup: Setup, attempt: Attempt, origin: Origin) -> Step:
         )
     return Step("provider", f"{provider} is known to retry: it is not delayed")
 
+
+_ORIGIN_BEFORE = "blocked"
+"""The first stage that looks at the origin."""
 
 _MODES = {
     "enforce": "enforce: what is to be deferred is deferred",
@@ -224,8 +223,9 @@ def _whose(owner: str) -> str:
     return f", owner {owner}" if owner else ""
 
 
-def _rules(setup: Setup, attempt: Attempt, origin: Origin, now: int, findings: Findings | None) -> Step:
+def _rules(setup: Setup, progress: Progress) -> Step:
     """Every rule with its truth; the first that is true decides."""
+    attempt, origin, now, findings = progress.attempt, progress.origin, progress.now, progress.findings
     told = (None, frozenset[str]()) if findings is None else (findings.traits, findings.unanswered)
     rows = setup.rules.explained(attempt, origin, setup.provider_of(attempt), now, *told)
     outcome = setup.rules.evaluate(attempt, origin, setup.provider_of(attempt), now, *told)
@@ -259,12 +259,13 @@ def _wanted(outcome: Outcome) -> str:
     return f"{word} with {', '.join(told)}" if told else word
 
 
-def _identity(setup: Setup, attempt: Attempt, *, first: bool) -> Step:
+def _identity(setup: Setup, progress: Progress) -> Step:
+    attempt = progress.attempt
     if attempt.raw:
         return Step("identity", "a key of its own, made by whoever asks")
     if is_judged_at_data(setup, attempt):
         what = "the probe sender" if attempt.sender else "the null sender"
-        if first:
+        if progress.first:
             return Step("identity", f"{what} at RCPT: perhaps only a probe, judged at DATA")
         return Step("identity", f"{what} with a second recipient: no probe, judged now")
     if attempt.client_address is None:
@@ -272,64 +273,61 @@ def _identity(setup: Setup, attempt: Attempt, *, first: bool) -> Step:
     return Step("identity", f"{attempt.client_address}, {attempt.sender or '<>'}, {attempt.recipient}")
 
 
+TELLERS: Mapping[str, Callable[[Setup, Progress], Step]] = MappingProxyType(
+    {
+        "mode": _mode,
+        "authenticated": _authenticated,
+        "blocked": _blocked,
+        "whitelists": lambda setup, progress: whitelist_step(setup, progress.attempt),
+        "rules": _rules,
+        "own-client": _own_client,
+        "provider": _provider,
+        "identity": _identity,
+    }
+)
+"""What is told of each of `STAGES`."""
+
+
 # --- what is known ---------------------------------------------------------------------------------
 
 
-async def _look(way: _Way, *, ask: bool) -> StoredView:
-    """Read what the store holds, ask whom the engine would ask, and decide."""
-    engine, store = way.engine, way.engine.store
-    question = engine.question(way.pending)
-    expected = question(await store.read(question.keys)).value
-    await _slow_sources(way, expected, ask=ask)
-    limited = engine.limited(way.pending)
-    values = await store.read(limited.keys)
-    looked = seen(limited, values)
-    way.steps += [*memory_steps(way.pending, looked), *_limit(way, limited)]
-    if way.verdict is None:
-        way.verdict = under_rule(way.pending, limited(values).value)
-    return looked
-
-
-def _limit(way: _Way, question: StoredDecision) -> Iterator[Step]:
-    if way.engine.new_records is not None and not way.pending.attempt.raw:
-        yield limit_step(way.engine.new_records, way.pending, over=bool(question.mark_digest))
-    elif question.mark_digest:
-        yield Step("limit", "the store is full: a new attempt is remembered by a mark of its own")
-
-
-async def _slow_sources(way: _Way, expected: Verdict, *, ask: bool) -> None:
-    setup = way.pending.setup
-    waits = expected.action is Action.DEFER or expected.observed
+async def _slow_sources(engine: Engine, progress: Progress, steps: list[Step], *, ask: bool) -> bool:
+    """Ask whom the engine would ask; whether that is certain, which it is not while nobody was asked."""
+    setup = progress.setup
     if setup.ask is None:
-        way.steps.append(Step("slow-sources", "there are none"))
-    elif way.verdict is not None or not waits:
-        way.steps.append(Step("slow-sources", "not asked: it is decided without them"))
-    elif not ask:
-        way.certain = False
-        way.steps.append(Step("slow-sources", "not asked here; a real attempt would ask them first"))
-    else:
-        await _ask(way, setup)
-
-
-async def _ask(way: _Way, setup: Setup) -> None:
-    pending = way.pending
-    assert setup.ask is not None
-    findings = await setup.ask(pending.attempt)
-
-    async def told(attempt: Attempt) -> Findings:
-        del attempt
-        return findings
-
-    found = await asked(pending, told, first=way.engine.is_first(pending.attempt))
-    way.steps.append(Step("slow-sources", _found(findings), (_findings(findings),)))
-    if isinstance(found, Verdict):
-        way.verdict = found
-        origin = pending.origin
-    else:
-        way.pending = found
-        origin = found.origin
+        steps.append(Step("slow-sources", "there are none"))
+        return True
+    decision = engine.shared.decision(progress)
+    expected = decision(await engine.store.read(decision.keys)).value
+    if progress.verdict is not None or not would_wait(expected):
+        steps.append(Step("slow-sources", "not asked: it is decided without them"))
+        return True
+    if not ask:
+        steps.append(Step("slow-sources", "not asked here; a real attempt would ask them first"))
+        return False
+    progress.first = engine.shared.is_first(progress.attempt)
+    await ask_sources(progress, setup.ask)
+    findings = progress.findings
+    assert findings is not None
+    steps.append(Step("slow-sources", _found(findings), (_findings(findings),)))
     if setup.rules and findings.match is None:
-        way.steps.append(_rules(setup, pending.attempt, origin, pending.now, findings))
+        steps.append(_rules(setup, progress))
+    return True
+
+
+async def _look(engine: Engine, progress: Progress, steps: list[Step]) -> StoredView:
+    """Read what the store holds, and decide."""
+    decision = engine.shared.limited(progress)
+    values = await engine.store.read(decision.keys)
+    looked = stored_view(decision, values)
+    steps += memory_steps(progress, looked)
+    if engine.shared.quota is not None and not progress.attempt.raw:
+        steps.append(limit_step(engine.shared.quota, progress, over=bool(decision.mark_digest)))
+    elif decision.mark_digest:
+        steps.append(Step("limit", "the store is full: a new attempt is remembered by a mark of its own"))
+    if progress.verdict is None:
+        progress.verdict = under_rule(progress, decision(values).value)
+    return looked
 
 
 def _found(findings: Findings) -> str:

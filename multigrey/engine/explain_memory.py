@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from multigrey.codec import decode_origin, decode_record, decode_standing
-from multigrey.engine.engine import Pending
-from multigrey.engine.setup import BLOCKED, Setup
+from multigrey.engine.progress import Progress
+from multigrey.engine.setup import Setup
+from multigrey.engine.stages import BLOCKED
 from multigrey.errors import CodecError
 from multigrey.evidence.name_ledger import Judged
 from multigrey.greylist.decision import trust_needed
@@ -39,7 +40,7 @@ __all__ = [
     "name_text",
     "origin_step",
     "plural",
-    "seen",
+    "stored_view",
 ]
 
 
@@ -94,7 +95,7 @@ class StoredView:
         return speaking_record(question.policy, question.now, (*self.records, *self.others, *self.marks))
 
 
-def seen(question: StoredDecision, values: Sequence[bytes | None]) -> StoredView:
+def stored_view(question: StoredDecision, values: Sequence[bytes | None]) -> StoredView:
     """What stored values say; `values` for each of `question.keys`."""
     unreadable: list[str] = []
 
@@ -179,22 +180,22 @@ def name_text(row: Mapping[str, Any]) -> str:
     return f"the name is in doubt, and the client network stands for it: {told}"
 
 
-def memory_steps(pending: Pending, looked: StoredView) -> Iterator[Step]:
+def memory_steps(progress: Progress, looked: StoredView) -> Iterator[Step]:
     """Keys with records, and what is known of the origin."""
-    yield _records(pending, looked)
+    yield _records(progress, looked)
     if looked.question.case.same_message:
         yield Step("message", "another recipient of this message has passed, and carries this one")
-    yield _trust(pending, looked)
+    yield _trust(progress, looked)
     yield _standing(looked)
 
 
-def _records(pending: Pending, looked: StoredView) -> Step:
+def _records(progress: Progress, looked: StoredView) -> Step:
     question = looked.question
     policy, now = question.policy, question.now
     speaking = looked.speaking
     rows = [
         {"key": label, "digest": key[1].hex(), "record": _as_json(policy, record)}
-        for key, label, record in zip(question.record_keys, _labels(pending), looked.records, strict=True)
+        for key, label, record in zip(question.record_keys, _labels(progress), looked.records, strict=True)
     ]
     rows += [
         {"key": "a mark of this attempt", "digest": None, "record": _as_json(policy, record)}
@@ -224,23 +225,23 @@ _OTHER = {
 }
 
 
-def _labels(pending: Pending) -> Iterator[str]:
+def _labels(progress: Progress) -> Iterator[str]:
     """What each key is made of."""
-    setup, attempt, origin = pending.setup, pending.attempt, pending.origin
+    setup, attempt, origin = progress.setup, progress.attempt, progress.origin
     if attempt.raw:
-        yield from ["the asker's own key"] * len(pending.keys)
+        yield from ["the asker's own key"] * len(progress.keys)
         return
     recipient = setup.recipient.text(attempt) or "<>"
     envelope = f"{sender_key_text(attempt) or '<>'}, {recipient}"
     named: Key | None = None
     if origin.named:
-        named = setup.scheme_for(pending.rule).named_key(attempt, origin, pending.network)
-    number = len(pending.keys)
-    for index, key in enumerate(pending.keys):
+        named = setup.scheme_for(progress.rule).named_key(attempt, origin, progress.network)
+    number = len(progress.keys)
+    for index, key in enumerate(progress.keys):
         if key == named:
             yield f"origin {origin.text}, {envelope}"
         elif index or number == 1 or (number == 2 and origin.named):
-            yield f"client network {pending.network}, {envelope}"
+            yield f"client network {progress.network}, {envelope}"
         else:
             yield "as configured"
 
@@ -263,7 +264,7 @@ def _as_json(policy: Policy, record: Record | None) -> dict[str, Any] | None:
     }
 
 
-def _trust(pending: Pending, looked: StoredView) -> Step:
+def _trust(progress: Progress, looked: StoredView) -> Step:
     """(origin, sender domain) against auto_whitelist_after."""
     question = looked.question
     needed = trust_needed(question.policy, question.case)
@@ -272,8 +273,8 @@ def _trust(pending: Pending, looked: StoredView) -> Step:
     if question.origin_key is None:
         return Step("trust", "nothing is counted for the null sender or a key of its own")
     found = looked.origin_record or OriginRecord()
-    whose = pending.trusted
-    domain = sender_key_domain(pending.attempt)
+    whose = progress.trusted
+    domain = sender_key_domain(progress.attempt)
     stale = bool(found.passes) and question.now - found.last_seen > question.policy.max_age
     trusted = found.passes >= needed and found.several_keys and not stale
     row = {
@@ -342,12 +343,12 @@ def _proof(question: StoredDecision, proof: Proof, standing: Standing) -> Step:
     return Step("standing", outcome, (row,))
 
 
-def limit_step(new_records: NewRecordQuota, pending: Pending, *, over: bool) -> Step:
+def limit_step(new_records: NewRecordQuota, progress: Progress, *, over: bool) -> Step:
     """New records of the last hour against the limit."""
-    origin, address = pending.counted, pending.attempt.client_address
+    origin, address = progress.counted, progress.attempt.client_address
     limits = new_records.limits
     limit = limits.named if origin.named else limits.unnamed
-    count = new_records.count(origin, address, pending.now)
+    count = new_records.count(origin, address, progress.now)
     row = {"origin": origin.text, "new_records": count, "limit": limit or None, "over": over}
     outcome = f"{plural(count, 'new record')} in the last hour" + (
         f" of {limit}" if limit else ", without limit"
@@ -359,43 +360,29 @@ def limit_step(new_records: NewRecordQuota, pending: Pending, *, over: bool) -> 
 
 # --- the verdict -----------------------------------------------------------------------------------
 
-_DECIDED_BY = {
-    Reason.MODE_OFF: "mode",
-    Reason.AUTHENTICATED: "authenticated",
-    Reason.WHITELISTED: "whitelists",
-    Reason.NULL_SENDER: "identity",
-    Reason.PROBE: "identity",
-    Reason.OWN_NETWORK: "own-client",
-    Reason.PROVIDER: "provider",
-    Reason.NO_IDENTITY: "identity",
-    Reason.SAME_MESSAGE: "message",
-    Reason.OVER_LIMIT: "limit",
-}
+_DECIDED_BY = {Reason.SAME_MESSAGE: "message", Reason.OVER_LIMIT: "limit", Reason.PROVIDER: "provider"}
 
 
 def decided_by(verdict: Verdict, steps: Sequence[Step]) -> str:
-    """The name of the step that decided."""
-    names = {step.name: step for step in steps}
+    """The name of the step that decided, of those after the stages."""
+    names = {step.name for step in steps}
     if verdict.reason is Reason.RULE:
-        if verdict.rule == BLOCKED and names.get("blocked", Step("", "no")).outcome != "no":
-            return "blocked"
         return "rules-again" if "rules-again" in names else "rules"
     if verdict.reason is Reason.AUTO_WHITELISTED:
         return "standing" if verdict.detail else "trust"
-    if verdict.reason is Reason.WHITELISTED and verdict.match is not None:
-        by_list = any(row.get("entry") == verdict.match.entry for row in names["whitelists"].details)
-        return "whitelists" if by_list else "slow-sources"
+    if verdict.reason is Reason.WHITELISTED:
+        return "slow-sources"
     return _DECIDED_BY.get(verdict.reason, "records")
 
 
-def advice(pending: Pending, verdict: Verdict, looked: StoredView | None) -> Iterator[Advice]:
+def advice(progress: Progress, verdict: Verdict, looked: StoredView | None) -> Iterator[Advice]:
     """What would make it pass, or how long it will."""
     if verdict.reason is Reason.RULE:
         yield from _beside_rule(verdict)
     elif looked is None:
         return
     elif verdict.action is Action.DEFER or verdict.observed:
-        yield from _waiting(pending, verdict, looked)
+        yield from _waiting(progress, verdict, looked)
     elif verdict.reason is Reason.AUTO_WHITELISTED and looked.origin_record and not verdict.detail:
         yield Advice("trusted", until=looked.origin_record.last_seen + looked.question.policy.max_age)
     elif verdict.reason in {Reason.KNOWN, Reason.RETRY, Reason.SAME_MESSAGE} and looked.question.now:
@@ -411,7 +398,7 @@ def _beside_rule(verdict: Verdict) -> Iterator[Advice]:
         yield Advice("an entry of a whitelist, because whitelists are asked before rules")
 
 
-def _waiting(pending: Pending, verdict: Verdict, looked: StoredView) -> Iterator[Advice]:
+def _waiting(progress: Progress, verdict: Verdict, looked: StoredView) -> Iterator[Advice]:
     """For what is deferred, or would be."""
     policy, now = looked.question.policy, looked.question.now
     record = looked.speaking
@@ -433,8 +420,8 @@ def _waiting(pending: Pending, verdict: Verdict, looked: StoredView) -> Iterator
     if policy.patience and live:
         yield Advice("each further early retry makes the sender wait a minute longer")
     yield Advice("an entry of a whitelist for the client, its origin, the sender or the recipient")
-    if not pending.attempt.raw:
-        yield Advice(f"for a while: multigrey expect {pending.attempt.recipient} --for 15m")
+    if not progress.attempt.raw:
+        yield Advice(f"for a while: multigrey expect {progress.attempt.recipient} --for 15m")
     found = looked.origin_record
     needed = trust_needed(policy, looked.question.case)
     if looked.question.origin_key is not None and needed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from multigrey.contracts import Store
-from multigrey.engine.round import Doubted, Pending
+from multigrey.engine.progress import Doubted, Progress
 from multigrey.engine.setup import Setup
 from multigrey.evidence.mark_ledger import MarkLedger
 from multigrey.evidence.name_ledger import FLUSH_EVERY, Judged, NameLedger
@@ -40,16 +40,18 @@ class Knowledge:
         if self.names is not None:
             await self.names.flush(store)
 
-    def who(self, setup: Setup, attempt: Attempt, network: str, now: int) -> tuple[Origin, Doubted | None]:
-        """The origin, and the name that the evidence speaks against, if one does."""
-        origin, names = setup.origin_of(attempt, network), self.names
+    def place(self, progress: Progress) -> None:
+        """Find the client's network and who is sending, and the name that the evidence speaks against."""
+        setup, attempt, names = progress.setup, progress.attempt, self.names
+        network = progress.network = setup.network(attempt)
+        origin = progress.origin = setup.origin_of(attempt, network)
         if names is not None and origin.text in names.doubted and setup.origins is not None:
-            since = names.demoted_for(setup.origins, attempt, now)
+            since = names.demoted_for(setup.origins, attempt, progress.now)
             if since:
-                pattern = names.told_apart(setup.origins, attempt, now)
+                pattern = names.told_apart(setup.origins, attempt, progress.now)
                 stands = Origin(pattern, named=True) if pattern else None
-                return Origin(network, named=False), Doubted(origin, since, stands)
-        return origin, None
+                progress.origin = Origin(network, named=False)
+                progress.doubted = Doubted(origin, since, stands)
 
     def judged(self, setup: Setup, attempt: Attempt, now: int) -> Judged | None:
         """What is known of hosts that have such a name; None: evidence has no say."""
@@ -57,20 +59,20 @@ class Knowledge:
             return None
         return self.names.judged(setup.origins, attempt, now)
 
-    def note(self, pending: Pending, verdict: Verdict, place: bytes) -> None:
+    def note(self, progress: Progress, verdict: Verdict, place: bytes) -> None:
         """What the store has decided of an attempt.
 
         `place`: who makes a mark (see `greylist.marks.place_of`); b"": that has not been asked.
         """
         if verdict.reason is Reason.OVER_LIMIT:
-            place = place or self.marks.place_of(pending.counted, pending.attempt.client_address)
-            self.marks.note(place, pending.now, pending.setup.policy.retry_window)
-        origins = pending.setup.origins
-        if self.names is not None and origins is not None and pending.attempt.client_name:
-            self._note_name(self.names, origins, pending, verdict)
+            place = place or self.marks.place_of(progress.counted, progress.attempt.client_address)
+            self.marks.note(place, progress.now, progress.setup.policy.retry_window)
+        origins = progress.setup.origins
+        if self.names is not None and origins is not None and progress.attempt.client_name:
+            self._note_name(self.names, origins, progress, verdict)
 
-    def _note_name(self, names: NameLedger, origins: Origins, pending: Pending, verdict: Verdict) -> None:
-        attempt, now = pending.attempt, pending.now
+    def _note_name(self, names: NameLedger, origins: Origins, progress: Progress, verdict: Verdict) -> None:
+        attempt, now = progress.attempt, progress.now
         match verdict.reason:
             case Reason.NEW | Reason.EXPIRED | Reason.OVER_LIMIT if not verdict.observed:
                 names.note_deferred(origins, attempt, now)

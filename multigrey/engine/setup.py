@@ -1,9 +1,7 @@
-"""What can be said of an attempt before anybody looks at what is known of it.
+"""Everything a decision depends on besides the store.
 
-`Setup` is everything a decision depends on besides the store: immutable, made from the configuration,
-swapped as a whole by a reload.  `without_store` is the way of an attempt up to its keys, in this order:
-
-    mode, authenticated, blocks, whitelists, rules, own clients, providers, null sender and probe, no identity
+A `Setup` is immutable, made from the configuration and what administrators changed at run time, and swapped
+as a whole; an attempt in flight ends with the one it began with.
 """
 
 from __future__ import annotations
@@ -13,41 +11,17 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
+from multigrey.engine.stages import ENFORCE, STAGES, Decide
 from multigrey.greylist.policy import Policy
 from multigrey.identity.addresses import network_of
 from multigrey.identity.components import Recipient
 from multigrey.identity.keys import KeyScheme
 from multigrey.identity.origin import Origins, origin_of
 from multigrey.identity.redaction import Redactor
-from multigrey.identity.sender import is_probe
-from multigrey.model import Action, Address, Attempt, Findings, Match, Origin, Reason, Stage, Verdict
+from multigrey.model import Address, Attempt, Findings, Match, Origin
 from multigrey.rules.rules import Classes, Outcome, Rules
 
-__all__ = [
-    "BLOCKED",
-    "ENFORCE",
-    "LOOPBACK",
-    "MODES",
-    "OBSERVE",
-    "OFF",
-    "Setup",
-    "SourceInfo",
-    "blocked_as",
-    "is_judged_at_data",
-    "is_remembered",
-    "listed",
-    "not_greylisted",
-    "trouble",
-    "without_store",
-    "words",
-]
-
-ENFORCE, OBSERVE, OFF = "enforce", "observe", "off"
-MODES = (ENFORCE, OBSERVE, OFF)
-"""Defer as configured; let everybody pass and only say what would have been; do nothing at all."""
-
-BLOCKED = "blocked"
-"""Name of the rule that stands for blocks an administrator has made by hand."""
+__all__ = ["LOOPBACK", "Setup", "SourceInfo"]
 
 Networks = Mapping[int, Sequence[tuple[int, int]]]
 """By IP version: how many bits of an address are not in the network, and the other bits."""
@@ -57,9 +31,6 @@ LOOPBACK: Networks = MappingProxyType({4: ((24, 127),), 6: ((0, 1),)})
 
 _LONGEST_NAME = 253
 """Characters of a host name without the trailing dot (RFC 1035 section 2.3.4)."""
-_TROUBLE_CODE = "4.3.0"
-_TROUBLE_TEXT = "Temporary problem, please try again later"
-_REJECT_TEXT = "Rejected by local policy"
 
 
 def _no_provider(attempt: Attempt) -> str:
@@ -141,6 +112,17 @@ class Setup:
     header: bool = True
     redactor: Redactor | None = None
     """Makes tokens of what records show of senders, recipients and clients; None: they show it in clear."""
+    blocked: Mapping[bytes, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What administrators have blocked by hand: digests of keys, and what they stand for."""
+    stages: tuple[Decide, ...] = field(init=False)
+    """Those of `STAGES` that can decide anything."""
+    stages_again: tuple[Decide, ...] = field(init=False)
+    """Those of them that are asked again of a sender that was known a moment ago."""
+
+    def __post_init__(self) -> None:
+        stages = [stage for stage in STAGES if stage.matters(self)]
+        object.__setattr__(self, "stages", tuple(stage.decide for stage in stages))
+        object.__setattr__(self, "stages_again", tuple(stage.decide for stage in stages if stage.again))
 
     def network(self, attempt: Attempt) -> str:
         """The text of the client network; "" when the client's address is not known."""
@@ -184,136 +166,3 @@ class Setup:
             retry_window=policy.retry_window if rule.retry_window is None else rule.retry_window,
             observe=policy.observe or rule.observe,
         )
-
-
-def without_store(
-    setup: Setup,
-    attempt: Attempt,
-    origin: Origin,
-    now: int,
-    findings: Findings | None,
-    *,
-    blocked: bool = False,
-    first: bool = True,
-) -> Verdict | Outcome | None:
-    """A verdict that needs no look at what is known; a rule that only changes how to greylist; or None.
-
-    `findings` None: slow sources have not been asked yet.  `blocked`: an administrator has blocked it.
-    `first`: it is the first recipient of its message, which matters for `is_judged_at_data`.
-    """
-    found = listed(setup, attempt, origin, now, findings, blocked=blocked)
-    if isinstance(found, Verdict):
-        return found
-    return not_greylisted(setup, attempt, origin, findings, first=first) or found
-
-
-def listed(
-    setup: Setup,
-    attempt: Attempt,
-    origin: Origin,
-    now: int,
-    findings: Findings | None,
-    *,
-    blocked: bool = False,
-) -> Verdict | Outcome | None:
-    """The first half of `without_store`: what the administrator says of it, up to the rules."""
-    if setup.mode == OFF:
-        return Verdict(Action.PASS, Reason.MODE_OFF)
-    if attempt.authenticated:
-        return Verdict(Action.PASS, Reason.AUTHENTICATED)
-    if blocked:
-        return Verdict(Action.REJECT, Reason.RULE, rule=BLOCKED)
-    for match in setup.sources:
-        entry = match(attempt)
-        if entry is not None:
-            return Verdict(Action.PASS, Reason.WHITELISTED, match=entry)
-    if findings is not None and findings.match is not None:
-        return Verdict(Action.PASS, Reason.WHITELISTED, match=findings.match)
-    if not setup.rules:
-        return None
-    told = (None, frozenset[str]()) if findings is None else (findings.traits, findings.unanswered)
-    rule = setup.rules.evaluate(attempt, origin, setup.provider_of(attempt), now, *told)
-    if rule is not None and rule.action is not None:
-        return _ruled(setup, rule, rule.action)
-    return rule
-
-
-def not_greylisted(
-    setup: Setup, attempt: Attempt, origin: Origin, findings: Findings | None, *, first: bool
-) -> Verdict | None:
-    """The second half: who is not greylisted because of what it is."""
-    if attempt.raw:
-        return None
-    address = attempt.client_address
-    if address is not None and setup.is_own(address):
-        return Verdict(Action.PASS, Reason.OWN_NETWORK)
-    if origin.text in setup.retrying and origin.named and setup.providers_pass:
-        # A rule may want to refuse what slow sources find; it is looked at once more when they were asked.
-        told = findings is not None or setup.ask is None or not setup.rules.slow_traits
-        if told and setup.retries(attempt):
-            return Verdict(Action.PASS, Reason.PROVIDER)
-    if first and is_judged_at_data(setup, attempt):
-        return Verdict(Action.PASS, Reason.PROBE if attempt.sender else Reason.NULL_SENDER)
-    if address is None:
-        return Verdict(Action.PASS, Reason.NO_IDENTITY)
-    return None
-
-
-def is_remembered(attempt: Attempt, passed: Verdict | None) -> bool:
-    """Whether what `not_greylisted` lets pass is remembered all the same, so that the pair is known.
-
-    For the day on which the client's name is missing, or providers are delayed after all.
-    """
-    return passed is not None and passed.reason is Reason.PROVIDER and bool(attempt.sender)
-
-
-def is_judged_at_data(setup: Setup, attempt: Attempt) -> bool:
-    """Whether the first recipient of such a message passes at RCPT, because it may only be a probe.
-
-    Callouts and probes end there, and whoever makes them would be told that the address is in doubt.  A
-    probe without a message id cannot be told from a message with many recipients.
-    """
-    sender = attempt.sender
-    if sender and (sender[0] not in "dD" or not attempt.message or not is_probe(sender)):
-        return False
-    return attempt.stage is Stage.RCPT and setup.null_sender_at_data
-
-
-def blocked_as(
-    blocked: Mapping[bytes, str], setup: Setup, attempt: Attempt, origin: Origin, network: str
-) -> str:
-    """What an administrator blocked it as, whichever of its keys that was; "" if nobody did.
-
-    `blocked`: by digest.  Whoever blocked it may have known no name of the client, or not how a rule makes
-    the key.
-    """
-    if not blocked:
-        return ""
-    keys = setup.scheme.record_keys(attempt, origin, network)
-    return next((text for _, digest in keys if (text := blocked.get(digest)) is not None), "")
-
-
-def _ruled(setup: Setup, rule: Outcome, action: Action) -> Verdict:
-    observed = action is not Action.PASS and (rule.observe or setup.mode == OBSERVE)
-    done = Action.PASS if observed else action
-    return Verdict(done, Reason.RULE, rule=rule.rule, text=rule.text, code=rule.code, observed=observed)
-
-
-def trouble(on_error: str, detail: str) -> Verdict:
-    """The verdict when there is none: the listener's `on_error`; `detail` is for the log."""
-    action = Action.PASS if on_error == "pass" else Action.DEFER
-    return Verdict(action, Reason.ERROR, detail=detail)
-
-
-def words(setup: Setup, verdict: Verdict) -> tuple[str, str, str]:
-    """Reply text, enhanced status code (RFC 3463) and a plain text for a verdict that does not pass.
-
-    The plain text stands in for a template that cannot be filled; "": the usual one.
-    """
-    if verdict.reason is Reason.ERROR:
-        return _TROUBLE_TEXT, _TROUBLE_CODE, _TROUBLE_TEXT
-    if verdict.action is Action.REJECT:
-        return verdict.text or _REJECT_TEXT, verdict.code or "5.7.1", _REJECT_TEXT
-    if verdict.reason is Reason.RULE:
-        return verdict.text or _TROUBLE_TEXT, verdict.code or _TROUBLE_CODE, _TROUBLE_TEXT
-    return verdict.text or setup.text, verdict.code or "4.7.1", ""

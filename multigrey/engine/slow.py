@@ -1,8 +1,8 @@
-"""What becomes of an attempt when slow sources (DNS, directories) have been asked about it.
+"""The rest of the way of an attempt, for what a round could not decide: slow sources, and a store that waits.
 
-They are asked if the sender would have to wait.  They are asked again when it comes back, if they found a
-name for it then: a host that is known by nothing but its address would earn trust for itself only, and
-none for the organisation it belongs to.
+Slow sources (DNS, directories) are asked if the sender would have to wait.  They are asked again when it
+comes back, if they found a name for it then: a host that is known by nothing but its address would earn trust
+for itself only, and none for the organisation it belongs to.
 """
 
 from __future__ import annotations
@@ -10,78 +10,99 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from multigrey.engine.round import Pending, record_keys
-from multigrey.engine.setup import Setup, without_store
+from multigrey.contracts import Store
+from multigrey.engine.progress import Progress, record_keys
+from multigrey.engine.setup import Setup
+from multigrey.engine.shared import Shared
+from multigrey.engine.stages import precheck
 from multigrey.greylist.stored_decision import StoredDecision
-from multigrey.model import Attempt, Findings, Origin, Reason, Verdict
+from multigrey.model import Action, Attempt, Findings, Origin, Reason, Verdict
 
-__all__ = ["asked", "organisation", "under_name"]
+__all__ = ["ask_sources", "decide", "organisation", "under_name", "would_wait"]
 
 Ask = Callable[[Attempt], Awaitable[Findings]]
 
 
-async def asked(pending: Pending, ask: Ask, *, first: bool) -> Verdict | Pending:
-    """What slow sources make of it: a verdict, or the same attempt with what they found.
+async def decide(progress: Progress, store: Store, shared: Shared) -> None:
+    """Ask whom it takes and the store; `progress.verdict` is there afterwards.
 
-    `first`: it is the first recipient of its message.
+    Raises StoreError and CodecError.
     """
-    setup, attempt = pending.setup, pending.attempt
-    findings = await ask(attempt)
+    ask, name = progress.setup.ask, ""
+    if ask is not None:
+        expected = shared.decision(progress)
+        values = await store.read(expected.keys)
+        verdict = expected(values).value
+        if would_wait(verdict):
+            progress.first = shared.is_first(progress.attempt)
+            await ask_sources(progress, ask)
+            if progress.verdict is not None:
+                return
+        else:
+            name = await organisation(progress, ask, expected, values, verdict)
+    decision = progress.decision = under_name(progress, shared.limited(progress), name)
+    verdict = await store.apply(decision.keys, decision)
+    progress.verdict = shared.note(progress, verdict)
+
+
+def would_wait(verdict: Verdict) -> bool:
+    """Whether slow sources are asked before this is the answer."""
+    return verdict.action is Action.DEFER or verdict.observed
+
+
+async def ask_sources(progress: Progress, ask: Ask) -> None:
+    """What slow sources make of it: a verdict, or further keys and perhaps another origin."""
+    setup, attempt, known_as = progress.setup, progress.attempt, progress.origin
+    findings = progress.findings = await ask(attempt)
     provider = _provider(setup, findings)
-    origin = _origin(pending, provider, findings.origin)
-    found = without_store(setup, attempt, origin, pending.now, findings, first=first)
-    if isinstance(found, Verdict):
-        return found
-    scheme = setup.scheme_for(found)
-    keys = list(record_keys(setup, attempt, origin, pending.network, found, pending.doubted))
+    progress.origin = _origin(known_as, provider, findings.origin)
+    precheck(progress)
+    if progress.verdict is not None:
+        return
+    progress.looked_up = progress.origin is not known_as
+    progress.own_hosts = _is_own(setup, attempt, findings)
+    scheme = setup.scheme_for(progress.rule)
     # What waits under another of its names was deferred while somebody could not be asked.
-    names = [name for name in (provider, findings.origin, pending.origin) if name is not None and name.named]
-    keys += [scheme.named_key(attempt, name, pending.network) for name in names]
-    return replace(
-        pending,
-        keys=tuple(dict.fromkeys(keys)),
-        origin=origin,
-        rule=found,
-        looked_up=origin is not pending.origin,
-        own_hosts=_is_own(setup, attempt, findings),
-    )
+    names = [name for name in (provider, findings.origin, known_as) if name is not None and name.named]
+    further = [scheme.named_key(attempt, name, progress.network) for name in names]
+    progress.keys = tuple(dict.fromkeys([*record_keys(progress), *further]))
 
 
 async def organisation(
-    pending: Pending, ask: Ask, question: StoredDecision, values: Sequence[bytes | None], verdict: Verdict
+    progress: Progress, ask: Ask, decision: StoredDecision, values: Sequence[bytes | None], verdict: Verdict
 ) -> str:
     """The name of the organisation whose own host came back with what was deferred; "" if there is none.
 
-    `verdict` is what its `question` says of the stored `values`.  Raises CodecError for bytes that cannot
-    be read.
+    `verdict` is what `decision` says of the stored `values`.  Raises CodecError for bytes that cannot be
+    read.
     """
-    if pending.origin.named or verdict.reason is not Reason.RETRY:
+    if progress.origin.named or verdict.reason is not Reason.RETRY:
         return ""
-    record = question.speaking(values)
-    if record is None or not record.origin or record.origin == question.case.origin.text:
+    record = decision.speaking(values)
+    if record is None or not record.origin or record.origin == decision.case.origin.text:
         return ""
-    findings = await ask(pending.attempt)
+    findings = await ask(progress.attempt)
     told = findings.origin
-    if told is None or told.text != record.origin or not _is_own(pending.setup, pending.attempt, findings):
+    if told is None or told.text != record.origin or not _is_own(progress.setup, progress.attempt, findings):
         return ""
     return told.text
 
 
-def under_name(pending: Pending, question: StoredDecision, name: str) -> StoredDecision:
-    """The question of an attempt that passes by its record, for the organisation of this name.
+def under_name(progress: Progress, decision: StoredDecision, name: str) -> StoredDecision:
+    """What is asked about an attempt that passes by its record, for the organisation of this name.
 
     It earns trust for all hosts of that name, and all of them are known by it.
     """
-    if not name or question.origin_key is None:
-        return question
-    attempt, origin = pending.attempt, Origin(name, named=True)
-    scheme = pending.setup.scheme
-    keys = pending.setup.scheme_for(pending.rule).record_keys(attempt, origin, pending.network)
+    if not name or decision.origin_key is None:
+        return decision
+    attempt, origin = progress.attempt, Origin(name, named=True)
+    scheme = progress.setup.scheme
+    keys = progress.setup.scheme_for(progress.rule).record_keys(attempt, origin, progress.network)
     return replace(
-        question,
+        decision,
         # As if it had to wait, so that one triplet never counts for two.
-        case=replace(question.case, key=keys[0][1]),
-        record_keys=tuple(dict.fromkeys((*keys, *question.record_keys))),
+        case=replace(decision.case, key=keys[0][1]),
+        record_keys=tuple(dict.fromkeys((*keys, *decision.record_keys))),
         origin_key=scheme.origin_key(name, scheme.envelope(attempt).domain),
     )
 
@@ -92,11 +113,11 @@ def _provider(setup: Setup, findings: Findings) -> Origin | None:
     return next((Origin(word, named=True) for word in words), None)
 
 
-def _origin(pending: Pending, provider: Origin | None, told: Origin | None) -> Origin:
+def _origin(known_as: Origin, provider: Origin | None, told: Origin | None) -> Origin:
     """Who it is: a verified name stays, one that is only claimed does not."""
-    if pending.origin.named and not pending.origin.claimed:
-        return pending.origin
-    return provider or told or pending.origin
+    if known_as.named and not known_as.claimed:
+        return known_as
+    return provider or told or known_as
 
 
 def _is_own(setup: Setup, attempt: Attempt, findings: Findings) -> bool:

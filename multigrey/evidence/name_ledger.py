@@ -270,8 +270,7 @@ class NameLedger:
     # --- the store ---
 
     async def run(self, store: Store, clock: Clock) -> None:
-        """Take in and write what was noted once a minute, for ever."""
-        await self.begin(store, clock.now())
+        """Take in and write what was noted once a minute, for ever; `begin` comes before."""
         while True:
             await trio.sleep(FLUSH_EVERY)
             await self._settle_slowly()

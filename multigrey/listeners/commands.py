@@ -13,16 +13,16 @@ from typing import Any
 import trio
 
 from multigrey.clock import Since
-from multigrey.codec import decode_record, decode_text, encode_record, encode_text
+from multigrey.codec import decode_record, encode_record
 from multigrey.engine.engine import Engine
 from multigrey.errors import CommandError
 from multigrey.greylist.record_choice import keep_until
 from multigrey.greylist.stored_decision import StoredDecision
 from multigrey.model import Action, Attempt, Change, Command, Entry, Key, Origin, Reason, Record, Table
+from multigrey.overrides.blocks import Blocks
 
 __all__ = ["Commands"]
 
-_BLOCK_PREFIX = b"blocked/"
 _PIECE = 200
 _MOST_ROWS = 10_000
 
@@ -34,9 +34,12 @@ BLACK = "black"
 class Commands:
     """Carries out commands on one engine's store."""
 
-    def __init__(self, engine: Engine, *, host: str, reload: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, engine: Engine, blocks: Blocks, *, host: str, reload: Callable[[], Awaitable[None]]
+    ) -> None:
         """`reload` re-reads the configuration; it raises ConfigError and keeps the old one."""
         self._engine = engine
+        self._blocks = blocks
         self._host = host
         self._reload = reload
         self._since = Since(engine.clock)
@@ -61,16 +64,9 @@ class Commands:
             raise CommandError(f"unknown command {command.word!r}")
         return await carry_out(command)
 
-    async def load_blocked(self) -> None:
-        """Read what was blocked in earlier runs; call once, after the store has started."""
-        async with aclosing(self._rows(Table.META)) as rows:
-            async for name, value in rows:
-                if name.startswith(_BLOCK_PREFIX):
-                    self._engine.blocked[name.removeprefix(_BLOCK_PREFIX)] = decode_text(value)
-
     async def _state(self, command: Command) -> Mapping[str, Any]:
         question = self._question(_attempt(command))
-        if question.case.key in self._engine.blocked:
+        if question.case.key in self._blocks.texts:
             return {"state": BLACK}
         record = question.speaking(await self._engine.store.read(question.keys))
         if record is None or keep_until(question.policy, record) < question.now:
@@ -79,7 +75,7 @@ class Commands:
 
     async def _check(self, command: Command) -> Mapping[str, Any]:
         question = self._question(_attempt(command))
-        if question.case.key in self._engine.blocked:
+        if question.case.key in self._blocks.texts:
             return {"state": BLACK}
         verdict = question(await self._engine.store.read(question.keys)).value
         return {"state": WHITE if verdict.action is Action.PASS else GREY}
@@ -90,7 +86,7 @@ class Commands:
         if wanted == BLACK:
             await self._block(question)
             return {"list": BLACK}
-        await self._unblock(question)
+        await self._blocks.remove(question.case.key)
         now, case = question.now, question.case
         record = Record(
             first_seen=now,
@@ -111,19 +107,19 @@ class Commands:
         found = (await self._state(command))["state"]
         question = self._question(_attempt(command))
         if found == BLACK:
-            await self._unblock(question)
+            await self._blocks.remove(question.case.key)
         await self._unmark(question)
         await self._write(dict.fromkeys(await self._all_keys(_attempt(command), question)))
         return {"list": "" if found == "unseen" else found}
 
     async def _all_keys(self, attempt: Attempt, question: StoredDecision) -> tuple[Key, ...]:
         """The record's keys, those under the name the sender has besides included: who asks tells none."""
-        pending = self._engine.pending(attempt)
+        progress = self._engine.progress(attempt)
         values = await self._engine.store.read(question.record_keys)
         origins = {decode_record(value).origin for value in values if value is not None}
         named = [
-            pending.setup.scheme.named_key(attempt, Origin(text, named=True), pending.network)
-            for text in sorted(origins - {"", pending.network})
+            progress.setup.scheme.named_key(attempt, Origin(text, named=True), progress.network)
+            for text in sorted(origins - {"", progress.network})
         ]
         return tuple(dict.fromkeys([*question.record_keys, *named]))
 
@@ -139,7 +135,7 @@ class Commands:
             done[kind[0]] += number - self._before.get(kind, 0)
         return {
             **counts,
-            BLACK: len(engine.blocked),
+            BLACK: len(self._blocks.texts),
             "passed": done[Action.PASS],
             "deferred": done[Action.DEFER],
             "rejected": done[Action.REJECT],
@@ -152,7 +148,7 @@ class Commands:
         wanted = _list_name(command)
         rows: list[Sequence[Any]] = []
         if wanted in ("", BLACK):
-            rows += [[BLACK, 0, 0, text] for text in self._engine.blocked.values()]
+            rows += [[BLACK, 0, 0, text] for text in self._blocks.texts.values()]
         more = False
         async with aclosing(self._rows(Table.RECORD)) as stored:
             async for _, value in stored:
@@ -182,9 +178,7 @@ class Commands:
             await self._delete_rows(Table.ORIGIN, lambda _: True)
             self._since, self._before = Since(self._engine.clock), dict(self._engine.counts)
         if wanted in ("", BLACK):
-            digests = list(self._engine.blocked)
-            await self._write({(Table.META, _BLOCK_PREFIX + digest): None for digest in digests})
-            self._engine.blocked.clear()
+            await self._blocks.clear()
         if wanted in ("", GREY):
             await self._delete_rows(Table.MARK, lambda _: True)
         await self._delete_rows(Table.RECORD, lambda value: wanted in ("", _list_of(decode_record(value))))
@@ -202,7 +196,7 @@ class Commands:
         await self._write(due)
 
     def _question(self, attempt: Attempt) -> StoredDecision:
-        return self._engine.question(self._engine.pending(attempt))
+        return self._engine.shared.decision(self._engine.progress(attempt))
 
     async def _unmark(self, question: StoredDecision) -> None:
         await self._engine.store.apply(question.keys, question.unmarked)
@@ -211,19 +205,7 @@ class Commands:
         case = question.case
         await self._unmark(question)
         text = " ".join(part for part in (case.client_shown, case.sender, case.recipient) if part)
-        entry = Entry(encode_text(text), None)
-        await self._write(
-            {
-                (Table.META, _BLOCK_PREFIX + case.key): entry,
-                **dict.fromkeys(question.record_keys),
-            }
-        )
-        self._engine.blocked[case.key] = text
-
-    async def _unblock(self, question: StoredDecision) -> None:
-        if question.case.key in self._engine.blocked:
-            await self._write({(Table.META, _BLOCK_PREFIX + question.case.key): None})
-            del self._engine.blocked[question.case.key]
+        await self._blocks.add(case.key, text, dict.fromkeys(question.record_keys))
 
     async def _write(self, puts: Mapping[Key, Entry | None]) -> None:
         await self._engine.store.apply(tuple(puts), lambda _: Change(None, puts, durable=True))

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 import trio
 
 from multigrey.contracts import Dialogue
-from multigrey.engine.engine import Pending, Waiting
+from multigrey.engine.progress import Progress
 from multigrey.model import Attempt, Command
 
 __all__ = ["OWN_TASK", "Connection", "ConnectionLimits", "Listening", "Need", "admits"]
@@ -100,8 +100,8 @@ class Connection:
         """When the request being answered was read, if that is measured; 0: it has been answered."""
         self.attempt: Attempt
         """The last one it brought."""
-        self.pending: Waiting | Pending | None = None
-        """The attempt being decided right now."""
+        self.pending: Progress | None = None
+        """The attempt being decided right now, or waiting for the disk."""
         self.command: Command | None = None
         self.rest = b""
         """The part of an answer the peer has not taken yet."""
@@ -114,3 +114,8 @@ class Connection:
         self.overdue = False
         self.scope: trio.CancelScope | None = None
         """Of its task, while it has one."""
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether its attempt is decided, and answered as soon as that is on disk."""
+        return self.pending is not None and self.pending.durability is not None

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any
 
-from multigrey.engine.engine import Begun, Engine, Pending, Waiting
+from multigrey.engine.engine import Begun, Engine
+from multigrey.engine.progress import Progress
 from multigrey.listeners.connection import Connection, Need
 from multigrey.listeners.faults import Faults
 from multigrey.listeners.timings import Timings
@@ -132,7 +133,7 @@ class RoundRunner:
 
     def _take_begun(self, connection: Connection, begun: Begun | Exception) -> Need:
         """What the engine made of an attempt; TURN: it is answered."""
-        if isinstance(begun, (Waiting, Pending)):
+        if isinstance(begun, Progress):
             connection.pending = begun
             connection.since = self.tick
             return Need.DECISION
@@ -173,14 +174,12 @@ class RoundRunner:
         else:
             connection.dialogue.answer(attempt, reply)
 
-    def answer_waiting(self, connection: Connection, waiting: Waiting, error: str) -> Need:
+    def answer_waiting(self, connection: Connection, progress: Progress, error: str) -> Need:
         """Answer what is on disk now, or never will be (`error`)."""
-        reply = self._engine.end(waiting, connection.listening.on_error, error)
-        self.take_answer(connection, waiting.pending.attempt, reply)
+        self.take_answer(connection, progress.attempt, self._engine.end(progress, error))
         return Need.TURN
 
-    def answer_overdue(self, connection: Connection, pending: Pending, answer_within: float) -> Need:
+    def answer_overdue(self, connection: Connection, progress: Progress, answer_within: float) -> Need:
         """Answer by on_error, and go on."""
-        reply = self._engine.overdue(pending, connection.listening.on_error, answer_within)
-        self.take_answer(connection, pending.attempt, reply)
+        self.take_answer(connection, progress.attempt, self._engine.overdue(progress, answer_within))
         return self.advance(connection)

@@ -29,7 +29,8 @@ from time import perf_counter
 import trio
 
 from multigrey.contracts import Durability
-from multigrey.engine.engine import Engine, Pending, Waiting, failure_of
+from multigrey.engine.engine import Engine, failure_of
+from multigrey.engine.progress import Progress
 from multigrey.errors import MultigreyError
 from multigrey.listeners.commands import Commands
 from multigrey.listeners.connection import OWN_TASK, Connection, ConnectionLimits, Listening, Need
@@ -60,7 +61,7 @@ class Server:
         self.open: set[Connection] = set()
         self._poll = select.epoll()
         self._parked: dict[int, Connection] = {}
-        self._shared: dict[Durability, list[tuple[Connection, Waiting]]] = {}
+        self._shared: dict[Durability, list[tuple[Connection, Progress]]] = {}
         """Who waits for the same commit."""
         self._nursery: trio.Nursery | None = None
         self._departure: trio.Event | None = None
@@ -167,8 +168,8 @@ class Server:
                 self._close(connection)
         elif need is Need.NOTHING:
             self._close(connection)
-        elif isinstance(connection.pending, Waiting):
-            self._wait_for_disk(connection, connection.pending)
+        elif connection.waits_for_disk:
+            self._wait_for_disk(connection)
         else:
             self._unpark(connection)
             assert self._nursery is not None
@@ -205,14 +206,17 @@ class Server:
         else:
             self._close(connection)
 
-    def _wait_for_disk(self, connection: Connection, waiting: Waiting) -> None:
+    def _wait_for_disk(self, connection: Connection) -> None:
         """Answer when what was decided is on disk, together with whoever waits for the same commit."""
-        group = self._shared.get(waiting.durability)
+        progress = connection.pending
+        assert progress is not None
+        assert progress.durability is not None
+        group = self._shared.get(progress.durability)
         if group is None:
             assert self._nursery is not None
-            group = self._shared[waiting.durability] = []
-            self._nursery.start_soon(self._answer_together, waiting.durability)
-        group.append((connection, waiting))
+            group = self._shared[progress.durability] = []
+            self._nursery.start_soon(self._answer_together, progress.durability)
+        group.append((connection, progress))
 
     async def _answer_together(self, durability: Durability) -> None:
         began = perf_counter()
@@ -225,9 +229,9 @@ class Server:
             answered = self._steps.all(
                 self._steps.answer_waiting,
                 [
-                    (connection, waiting, error)
-                    for connection, waiting in group[start : start + _BURST]
-                    if connection.pending is waiting  # or it was overdue, or is gone
+                    (connection, progress, error)
+                    for connection, progress in group[start : start + _BURST]
+                    if connection.pending is progress  # or it was overdue, or is gone
                 ],
             )
             turn = [connection for connection, need in answered if need is Need.TURN]
@@ -249,7 +253,7 @@ class Server:
     async def _attend(self, connection: Connection, need: Need) -> Need:
         assert connection.scope is not None
         with connection.scope:
-            while need in OWN_TASK and not isinstance(connection.pending, Waiting):
+            while need in OWN_TASK and not connection.waits_for_disk:
                 await self._get(connection, need)
                 need = self._steps.send(connection, self._steps.advance(connection))
             return need
@@ -257,7 +261,6 @@ class Server:
         if not connection.overdue or pending is None:
             return Need.NOTHING
         connection.overdue = False
-        assert isinstance(pending, Pending)
         return self._steps.send(
             connection, self._steps.answer_overdue(connection, pending, self.limits.answer_within)
         )
@@ -266,8 +269,8 @@ class Server:
         """Wait for what is needed."""
         if need is Need.DECISION:
             pending = connection.pending
-            assert isinstance(pending, Pending)
-            reply = await self._engine.finish(pending, connection.listening.on_error)
+            assert pending is not None
+            reply = await self._engine.finish(pending)
             self._steps.take_answer(connection, pending.attempt, reply)
         elif need is Need.WRITE:
             connection.since = self._steps.tick
@@ -322,10 +325,9 @@ class Server:
 
     def _give_up(self, connection: Connection) -> None:
         """Answer by on_error for a decision that takes too long."""
-        pending = connection.pending
-        if isinstance(pending, Waiting):
+        if connection.waits_for_disk:
             need = self._steps.one(
-                connection, self._steps.answer_overdue, pending.pending, self.limits.answer_within
+                connection, self._steps.answer_overdue, connection.pending, self.limits.answer_within
             )
             self._settle(connection, self._steps.one(connection, self._steps.send, need))
         else:

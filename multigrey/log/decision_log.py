@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
@@ -40,7 +39,7 @@ from multigrey.log.writer import DatagramSink, FileSink, LineWriter, Sink, Strea
 from multigrey.model import DecisionEvent
 from multigrey.throttle import Throttle
 
-__all__ = ["ID_ALPHABET", "DecisionLog", "make_ids"]
+__all__ = ["DecisionLog"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,22 +47,6 @@ _LAST_WORDS = 2.0
 """Seconds the end of the daemon waits at most for the last lines."""
 _REOPENING = 1.0
 _RESTART = 1.0
-
-ID_ALPHABET = "23456789abcdefghijkmnpqrstuvwxyz"
-"""32 signs that look different on paper: no 0, 1, l, o."""
-_ID_BITS = 30
-_ID_STEP = 0x278DDE6D
-"""Odd, so that 2^30 steps visit every number once; large, so that neighbours look different."""
-
-
-def make_ids(seed: int | None = None) -> Iterator[str]:
-    """Endless ids of six signs, none twice among 2^30; begins anywhere unless told where."""
-    pairs = [first + second for first in ID_ALPHABET for second in ID_ALPHABET]
-    number = secrets.randbits(_ID_BITS) if seed is None else seed
-    while True:
-        number = (number + _ID_STEP) & 0x3FFFFFFF
-        yield pairs[number >> 20] + pairs[number >> 10 & 1023] + pairs[number & 1023]
-
 
 _FORMS = MappingProxyType({"multigrey": format_event, "json": format_json, "postgrey": format_postgrey})
 """By the words of `[log] format`."""

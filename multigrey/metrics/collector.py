@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from multigrey.background.loop_lag import LoopLag
 from multigrey.clock import Since
-from multigrey.engine.setup import MODES
+from multigrey.engine.stages import MODES
 from multigrey.histogram import Histogram
 from multigrey.listeners.timings import Timings
 from multigrey.metrics.definitions import COUNTER, METRICS, STORE_FIGURES, Metric

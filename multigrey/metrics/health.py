@@ -16,7 +16,7 @@ import trio
 
 from multigrey.codec import encode_text
 from multigrey.engine.engine import Engine
-from multigrey.engine.setup import without_store
+from multigrey.engine.stages import precheck
 from multigrey.errors import CodecError, StoreError
 from multigrey.model import Attempt, Change, Entry, Key, Table
 
@@ -90,10 +90,10 @@ class Probe:
     async def _judge(self) -> None:
         """The way of an attempt up to the verdict."""
         engine = self._engine
-        pending = engine.pending(_ATTEMPT)
-        without_store(pending.setup, _ATTEMPT, pending.origin, pending.now, None)
-        question = engine.question(pending)
-        question(await engine.store.read(question.keys))
+        progress = engine.progress(_ATTEMPT)
+        precheck(progress)
+        decision = engine.shared.decision(progress)
+        decision(await engine.store.read(decision.keys))
 
     async def _write(self) -> None:
         engine = self._engine

@@ -59,7 +59,7 @@ class ServedDaemon:
 
     engine: Engine
     server: Server
-    bounding: Eviction
+    eviction: Eviction
     settings: Callable[[], Settings]
     registry: Callable[[], BuiltRegistry]
     counts: Callable[[], Mapping[str, int]]
@@ -78,7 +78,7 @@ def open_metrics(running: ServedDaemon, address: Endpoint) -> MetricsService:
     """Listen, and have everything counted from now on.  Raises ListenerError."""
     (opened,) = open_endpoint(address, mode=0, owner=None, group=None, inherited={})
     metrics = MetricsService(running, opened.socket)
-    running.engine.listeners = (*running.engine.listeners, metrics.tally)
+    running.engine.subscribers = (*running.engine.subscribers, metrics.tally)
     running.server.timings = metrics.timings
     return metrics
 
@@ -177,8 +177,8 @@ class MetricsService:
             internal_errors=running.server.internal_errors,
             log_lines_lost=running.log_lines_lost(),
             records_limit=settings.limits.max_records,
-            store_full=running.bounding.full,
-            records_bounded=running.bounding.forgotten,
+            store_full=running.eviction.full,
+            records_bounded=running.eviction.forgotten,
             targets=self._class_targets(),
             lists=(await self._loaded_lists(settings)).states(now),
             health=await self._store_health(),
@@ -192,7 +192,7 @@ class MetricsService:
         """Close the hours that are over, unless the clock is in doubt; returns the time."""
         engine = self._running.engine
         now = engine.clock.now()
-        if engine.clock_believed():
+        if engine.shared.clock_believed():
             self.tally.settle(now)
         return now
 

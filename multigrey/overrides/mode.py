@@ -26,7 +26,8 @@ from typing import Any
 from multigrey.clock import Clock
 from multigrey.codec import decode_text, encode_text
 from multigrey.contracts import Store
-from multigrey.engine.setup import MODES, OBSERVE, Setup
+from multigrey.engine.setup import Setup
+from multigrey.engine.stages import MODES, OBSERVE
 from multigrey.errors import CodecError, StoreError
 from multigrey.greylist.policy import Policy
 from multigrey.model import DAY, Change, Entry, Key, Table

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from multigrey.cli import check as check_module
-from multigrey.cli.check import LIMITS, Limit, Measure, check, measured, verdict
+from multigrey.cli import main
+from multigrey.cli.check import LIMITS, Limit, Measure, measured, verdict
 from multigrey.cli.client import EXIT_NO_DAEMON, EXIT_NOT_ALLOWED, AskError
 from multigrey.cli.probe import Answer
 from tests.support.daemon import Daemon
@@ -114,7 +115,7 @@ def run(monkeypatch, tmp_path):
 
         monkeypatch.setattr(check_module, "ask", ask)
         monkeypatch.setattr("multigrey.cli.probe.probe", lambda listens, timeout: answer)
-        return CliRunner().invoke(check, [*arguments, "--config", str(config)])
+        return CliRunner().invoke(main, ["check", *arguments, "--config", str(config)])
 
     return run
 
@@ -198,16 +199,16 @@ class TestCommand:
     def test_a_wrong_configuration(self, tmp_path):
         (tmp_path / "wrong").write_text("[greylist]\ndelay = 7\n")
         (tmp_path / "wrong").chmod(0o644)
-        done = CliRunner().invoke(check, ["--config", str(tmp_path / "wrong")])
+        done = CliRunner().invoke(main, ["check", "--config", str(tmp_path / "wrong")])
         assert (done.exit_code, LINE.fullmatch(done.stdout) is not None) == (3, True)
 
 
 def test_a_real_daemon(short_directory):
     with Daemon(short_directory, CONFIG, user="nobody") as daemon:
         for listener in ("exim", "postfix@unix:" + str(short_directory / "state/postfix.sock")):
-            done = CliRunner().invoke(check, ["--config", str(daemon.config), "--listener", listener])
+            done = CliRunner().invoke(main, ["check", "--config", str(daemon.config), "--listener", listener])
             assert done.exit_code == 0, done.output
             assert LINE.fullmatch(done.stdout)
     assert [line.split(" reason=")[1].split()[0] for line in daemon.log()] == ["new", "early"]
-    done = CliRunner().invoke(check, ["--config", str(daemon.config)])
+    done = CliRunner().invoke(main, ["check", "--config", str(daemon.config)])
     assert (done.exit_code, done.stdout.startswith("MULTIGREY CRITICAL - exim does not answer")) == (2, True)

@@ -19,6 +19,10 @@ state_dir = "{dir}/state"
 protocol = "postfix"
 address = "unix:{dir}/state/postfix.sock"
 name = "mx"
+[[listen]]
+protocol = "greylistd"
+address = "unix:{dir}/state/g.sock"
+name = "words"
 [[whitelist]]
 source = "list"
 path = "{dir}/lists"
@@ -247,6 +251,24 @@ def test_what_holds_for_a_while_is_told_of_a_stopped_daemon_as_of_one_that_runs(
     house.stop()
     assert told() == running == ("expect", "new", True)
     assert run(house, "expect", "code@example.org", "--cancel").exit_code == 3
+
+
+def test_blocks_are_known_of_a_stopped_daemon_too(house):
+    house.clock.set(SystemClock().now())
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(house.directory / "state/g.sock"))
+        client.sendall(b"add --black 192.0.2.1 a@example.net b@example.org\n")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1000)
+
+    def told():
+        return as_json(run(house, "explain", *STRANGER, *MAIL, "--json"))
+
+    running = told()
+    assert (running["decided_by"], running["verdict"]["action"]) == ("blocked", "reject")
+    house.stop()
+    assert told()["decided_by"] == "blocked"
+    assert told()["verdict"] == running["verdict"]
 
 
 def test_the_store_of_a_stopped_daemon(house):

@@ -14,8 +14,10 @@ from multigrey.clock import Since
 from multigrey.config.load import load
 from multigrey.control.operations.status import operations
 from multigrey.control.operations.watch import operations as watching
+from multigrey.core import Assembly, Core
 from multigrey.daemon.admin import Admin
 from multigrey.daemon.status import Running
+from multigrey.greylist.quota import NewRecordLimits, NewRecordQuota
 from multigrey.listeners.commands import Commands
 from multigrey.listeners.connection import ConnectionLimits
 from multigrey.listeners.server import Server
@@ -43,7 +45,7 @@ async def desk(tmp_path):
         running = Running(
             engine=house.engine,
             server=Server(house.engine, None, ConnectionLimits(10, 60.0, 3.0)),
-            bounding=Eviction(house.clock, house.store, 0),
+            eviction=Eviction(house.clock, house.store, 0),
             listens=loaded.settings.listen,
             loaded=lambda: loaded,
             warnings=lambda: (),
@@ -51,17 +53,12 @@ async def desk(tmp_path):
             history=None,
             since=Since(house.clock),
         )
-        made = Admin(
-            engine=house.engine,
-            clock=house.clock,
-            running=running,
-            registry=lambda: BuiltRegistry(house.clock),
-            configured=lambda: setup,
-            reload=reload,
-            needs_restart=(),
-        )
+        assembly = Assembly(loaded.settings, BuiltRegistry(house.clock), setup, {}, ())
+        core = Core(assembly, house.engine, NewRecordQuota(NewRecordLimits(0, 0), key=b""))
+        made = Admin(core=core, running=running, reload=reload, needs_restart=())
+        await core.load()
         await made.start()
-        house.engine.listeners = (*house.engine.listeners, *made.listeners)
+        house.engine.subscribers = (*house.engine.subscribers, *made.subscribers)
         yield house, made
 
 
@@ -74,7 +71,7 @@ def words(told):
 @pytest.mark.parametrize("jump", [0, YEARS, -YEARS, 60 - START])
 async def test_how_long_it_runs_is_no_matter_of_the_wall_clock(tmp_path, jump):
     async with desk(tmp_path) as (house, made):
-        await made.overrides.put("mode", "observe", 3600, "root")
+        await made._core.overrides.put("mode", "observe", 3600, "root")
         house.clock.advance(90)
         house.clock.step(jump)
         told = await answer(collected(operations, made.parts), "status")
@@ -94,7 +91,7 @@ async def test_statistics_of_greylistd_too(jump):
         async def reload():
             pass
 
-        commands = Commands(house.engine, host="mx", reload=reload)
+        commands = Commands(house.engine, house.blocks, host="mx", reload=reload)
         house.clock.advance(90)
         house.clock.step(jump)
         told = await commands.run(Command("stats"))
@@ -106,7 +103,7 @@ async def test_floods_and_input_are_told_by_status_and_top(tmp_path):
     async with desk(tmp_path) as (house, made):
         for index in range(300):
             host = f"h{index}.d{index % 50}.example"
-            for listener in made.listeners:
+            for listener in made.subscribers:
                 listener(decision(Reason.OVER_LIMIT, client="94.102.49.7", origin="94.102.49.0/24"))
                 listener(decision(Reason.OWN_NETWORK, client="172.18.0.1", helo=host, sender=f"a@{host}"))
         house.clock.advance(30)

@@ -437,7 +437,7 @@ async def test_a_provider_that_is_known_to_retry_is_not_delayed():
 
 async def test_a_provider_passes_also_when_the_store_fails_or_is_full():
     async with harness(**provider()) as parts:
-        parts.engine._is_full = lambda: True
+        parts.engine.shared._is_full = lambda: True
         assert await judge(parts, attempt()) == (P, Reason.PROVIDER)
         assert await stored(parts) == 0
         assert await stored(parts, Table.MARK) == 0
@@ -474,7 +474,7 @@ async def test_rules_and_blocks_come_before_providers_and_own_clients():
         loopback = attempt(client_address=ip_address("127.0.0.1"))
         assert await judge(parts, loopback) == (Action.REJECT, Reason.RULE)
     async with harness(**provider()) as parts:
-        parts.engine.blocked[parts.engine.pending(attempt()).keys[0][1]] = "blocked by hand"
+        parts.block(attempt())
         assert await judge(parts, attempt()) == (Action.REJECT, Reason.RULE)
 
 
@@ -568,7 +568,9 @@ async def test_every_decision_is_reported_once_with_its_own_id():
 
 async def test_an_overdue_decision_is_reported():
     async with harness() as parts:
-        reply = parts.engine.overdue(parts.engine.pending(attempt()), "defer", 3)
+        progress = parts.engine.progress(attempt())
+        progress.on_error = "defer"
+        reply = parts.engine.overdue(progress, 3)
         parts.engine.report()
         assert (reply.action, reply.reason) == (Action.DEFER, Reason.ERROR)
         assert parts.events[0].verdict.detail == "no decision within 3 s"

@@ -11,7 +11,7 @@ import pytest
 
 from multigrey.codec import decode_record, decode_standing
 from multigrey.config.origin_lists import load_origins
-from multigrey.engine.setup import OBSERVE, OFF
+from multigrey.engine.stages import OBSERVE, OFF
 from multigrey.greylist.policy import Policy
 from multigrey.greylist.quota import NewRecordLimits, NewRecordQuota
 from multigrey.greylist.reputation import Proof
@@ -309,7 +309,7 @@ async def test_a_rule_with_a_window_a_key_and_a_code_of_its_own(origins):
 
 async def test_over_its_limit_an_origin_gets_marks_and_only_its_own_retries_pass(origins):
     async with engine(origins) as parts:
-        parts.engine.new_records = NewRecordQuota(NewRecordLimits(5, 5))
+        parts.engine.shared.quota = NewRecordQuota(NewRecordLimits(5, 5))
         flood = [attempt(name=None, sender=f"x{number}@example.com") for number in range(20)]
         told = await play(parts, *[(1, one) for one in flood])
         assert told[:5] == [(D, Reason.NEW)] * 5
@@ -335,7 +335,7 @@ async def test_over_its_limit_an_origin_gets_marks_and_only_its_own_retries_pass
 
 async def test_an_early_retry_of_a_mark_waits_on_and_patience_holds(origins):
     async with engine(origins) as parts:
-        parts.engine._is_full = lambda: True
+        parts.engine.shared._is_full = lambda: True
         one = attempt(name=None)
         told = await play(parts, (0, one), (30, one), (30, one), (30, one), (100, one), (110, one))
         assert told == [(D, Reason.OVER_LIMIT), *[(D, Reason.EARLY)] * 4, (P, Reason.RETRY)]
@@ -345,7 +345,7 @@ async def test_an_early_retry_of_a_mark_waits_on_and_patience_holds(origins):
 
 async def test_a_marked_pool_passes_from_another_network_and_counts_for_its_name(origins):
     async with engine(origins) as parts:
-        parts.engine._is_full = lambda: True
+        parts.engine.shared._is_full = lambda: True
         first = attempt("192.0.2.10", "mx1.example.org")
         told = await play(parts, (0, first), (NAMED_DELAY, attempt("198.51.100.7", "mx9.example.org")))
         assert told == [(D, Reason.OVER_LIMIT), (P, Reason.RETRY)]
@@ -355,29 +355,29 @@ async def test_a_marked_pool_passes_from_another_network_and_counts_for_its_name
 
 async def test_a_mark_made_without_a_name_is_found_with_one(origins):
     async with engine(origins) as parts:
-        parts.engine._is_full = lambda: True
+        parts.engine.shared._is_full = lambda: True
         told = await play(parts, (0, attempt(name=None)), (UNNAMED_DELAY, attempt()))
         assert told == [(D, Reason.OVER_LIMIT), (P, Reason.RETRY)]
 
 
 async def test_a_mark_older_than_the_window_begins_anew(origins):
     async with engine(origins) as parts:
-        parts.engine._is_full = lambda: True
+        parts.engine.shared._is_full = lambda: True
         told = await play(parts, (0, attempt()), (WINDOW + 1, attempt()), (NAMED_DELAY, attempt()))
         assert told == [(D, Reason.OVER_LIMIT)] * 2 + [(P, Reason.RETRY)]
 
 
 async def test_nobody_looks_for_marks_where_there_are_none(origins):
     async with engine(origins) as parts:
-        await parts.engine.learned.marks.look(parts.store)
-        assert not parts.engine.learned.marks.exist
-        parts.engine._is_full = lambda: True
+        await parts.engine.knowledge.marks.look(parts.store)
+        assert not parts.engine.knowledge.marks.exist
+        parts.engine.shared._is_full = lambda: True
         assert await play(parts, (0, attempt()), (NAMED_DELAY, attempt())) == [
             (D, Reason.OVER_LIMIT),
             (P, Reason.RETRY),
         ]
-        await parts.engine.learned.marks.look(parts.store)
-        assert not parts.engine.learned.marks.exist
+        await parts.engine.knowledge.marks.look(parts.store)
+        assert not parts.engine.knowledge.marks.exist
 
 
 async def test_origins_that_had_to_be_looked_up_are_limited_by_their_network(origins):
@@ -387,7 +387,7 @@ async def test_origins_that_had_to_be_looked_up_are_limited_by_their_network(ori
         return Findings(origin=Origin("spf:" + one.sender.partition("@")[2], named=True))
 
     async with engine(origins, ask=ask) as parts:
-        parts.engine.new_records = NewRecordQuota(NewRecordLimits(5, 100))
+        parts.engine.shared.quota = NewRecordQuota(NewRecordLimits(5, 100))
         flood = [attempt(name=None, sender=f"x@d{number}.example.com") for number in range(30)]
         told = await play(parts, *[(1, one) for one in flood])
         assert told.count((D, Reason.OVER_LIMIT)) == 25
@@ -398,7 +398,7 @@ async def test_origins_that_had_to_be_looked_up_are_limited_by_their_network(ori
 
 async def test_a_full_store_leaves_texts_of_the_asker_to_themselves(origins):
     async with engine(origins) as parts:
-        parts.engine._is_full = lambda: True
+        parts.engine.shared._is_full = lambda: True
         one, other = (attempt(raw=text) for text in ("one", "other"))
         assert await play(parts, (0, one), (300, one), (0, other)) == [
             (D, Reason.NEW),
@@ -411,14 +411,13 @@ async def test_what_is_blocked_stays_blocked_for_a_client_with_a_name(origins):
     schemes = {("sender",): scheme("sender")}
     rules = Rules([Rule("own key", key=("sender",), traits=("slow",))])
     async with engine(origins, schemes=schemes, rules=rules) as parts:
-        unnamed = parts.engine.pending(attempt(name=None))
-        parts.engine.blocked[unnamed.keys[0][1]] = "blocked by hand"
+        parts.block(attempt(name=None))
         assert await play(parts, (0, attempt()), (200, attempt())) == [(Action.REJECT, Reason.RULE)] * 2
 
 
 async def test_a_full_store_takes_no_more_records_but_marks(origins):
     async with engine(origins) as parts:
-        parts.engine._is_full = lambda: True
+        parts.engine.shared._is_full = lambda: True
         flood = [attempt(sender=f"x{number}@example.com") for number in range(20)]
         assert set(await play(parts, *[(0, one) for one in flood])) == {(D, Reason.OVER_LIMIT)}
         rows, _ = await parts.store.scan(Table.RECORD, b"", 100)

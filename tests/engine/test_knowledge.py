@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from multigrey.config.origin_lists import load_origins, registered_domain
 from multigrey.engine.knowledge import Knowledge
+from multigrey.engine.progress import Progress
 from multigrey.evidence.name_ledger import FLUSH_EVERY, NameLedger
 from multigrey.greylist.policy import Policy
 from multigrey.greylist.reputation import Proof
@@ -54,7 +55,7 @@ async def play(parts, *steps):
     told = []
     for wait, one in steps:
         parts.clock.advance(wait)
-        parts.engine.learned.go_on(parts.clock.now())
+        parts.engine.knowledge.go_on(parts.clock.now())
         reply = await parts.engine.judge(one, "pass")
         told.append((reply.action, reply.reason))
     return told
@@ -62,7 +63,7 @@ async def play(parts, *steps):
 
 async def doubted(parts):
     """Five customers announce five other domains."""
-    parts.engine.learned = Knowledge(b"", NameLedger(SITE_KEY))
+    parts.engine.shared.knowledge = Knowledge(b"", NameLedger(SITE_KEY))
     await play(parts, *[(1, bot(number, helo=f"mail.firm{number}.example")) for number in range(6)])
     parts.clock.advance(FLUSH_EVERY)
 
@@ -112,7 +113,7 @@ async def test_hosts_with_names_made_alike_are_one_sender_while_nothing_speaks_a
         for number, word in enumerate(words * 2)
     ]
     async with house() as parts:
-        parts.engine.learned = Knowledge(b"", NameLedger(SITE_KEY))
+        parts.engine.shared.knowledge = Knowledge(b"", NameLedger(SITE_KEY))
         await play(parts, *[(1, one) for one in bots])
         parts.clock.advance(FLUSH_EVERY)
         first = bot(50, client_name="relay-1.isp.example", helo="relay-1.isp.example")
@@ -131,7 +132,7 @@ async def test_hosts_with_names_made_alike_are_one_sender_while_nothing_speaks_a
 async def test_who_is_known_keeps_the_name_of_hosts_like_it():
     """Two customers of a hoster send on for weeks, known and never deferred, until its spammers come."""
     async with house() as parts:
-        parts.engine.learned = Knowledge(b"", NameLedger(SITE_KEY))
+        parts.engine.shared.knowledge = Knowledge(b"", NameLedger(SITE_KEY))
         two = [bot(number, sender=f"info@firm{number}.example") for number in (200, 210)]
         await play(parts, *[(1, one) for one in two])
         await play(parts, *[(300, one) for one in two])
@@ -140,21 +141,22 @@ async def test_who_is_known_keeps_the_name_of_hosts_like_it():
             assert {reason for _, reason in told} == {Reason.KNOWN}
         await play(parts, *[(1, bot(number, helo=f"mail.firm{number}.example")) for number in range(30)])
         parts.clock.advance(FLUSH_EVERY)
-        parts.engine.learned.go_on(parts.clock.now())
-        assert parts.engine.learned.names.doubted == {}
+        parts.engine.knowledge.go_on(parts.clock.now())
+        assert parts.engine.knowledge.names.doubted == {}
 
 
 async def test_what_was_learned_survives_a_restart():
     async with house() as parts:
         await doubted(parts)
-        parts.engine.learned.go_on(parts.clock.now())
-        await parts.engine.learned.flush(parts.store)
+        parts.engine.knowledge.go_on(parts.clock.now())
+        await parts.engine.knowledge.flush(parts.store)
         again = Knowledge(b"", NameLedger(SITE_KEY))
         await again.begin(parts.store, parts.clock.now())
         one = bot(60)
-        who = again.who(parts.engine.setup, one, "198.18.60.0/24", parts.clock.now())
-        assert who[0] == Origin("198.18.60.0/24", named=False)
-        assert who[1].name == Origin("isp.example", named=True)
+        progress = Progress(parts.engine.setup, one, parts.clock.now())
+        again.place(progress)
+        assert progress.origin == Origin("198.18.60.0/24", named=False)
+        assert progress.doubted.name == Origin("isp.example", named=True)
 
 
 async def test_a_retry_by_the_other_ip_version_joins_the_first_attempt():

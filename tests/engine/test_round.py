@@ -9,7 +9,8 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multigrey.engine.engine import Pending, Waiting, failure_of
+from multigrey.engine.engine import failure_of
+from multigrey.engine.progress import Progress
 from multigrey.errors import StoreError
 from multigrey.model import Action, Attempt, Reason
 from multigrey.stores.lmdb.store import LmdbStore
@@ -58,12 +59,12 @@ async def together(parts, attempts):
     replies = []
     for what in begun:
         assert not isinstance(what, Exception)
-        if isinstance(what, Waiting):
-            replies.append(parts.engine.end(what, "pass", await failure_of(what.durability)))
-        elif isinstance(what, Pending):
-            replies.append(await parts.engine.finish(what, "pass"))
-        else:
+        if not isinstance(what, Progress):
             replies.append(what)
+        elif what.durability is not None:
+            replies.append(parts.engine.end(what, await failure_of(what.durability)))
+        else:
+            replies.append(await parts.engine.finish(what))
     parts.engine.report()
     return replies
 

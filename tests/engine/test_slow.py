@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from multigrey.codec import encode_origin, encode_record
-from multigrey.engine.round import Pending
+from multigrey.engine.progress import Progress
 from multigrey.engine.setup import Setup
-from multigrey.engine.slow import asked, organisation, under_name
+from multigrey.engine.slow import ask_sources, organisation, under_name
 from multigrey.greylist.policy import Case
 from multigrey.greylist.stored_decision import StoredDecision
 from multigrey.identity.components import ClientNetwork, OriginText, Recipient, Sender
@@ -50,21 +50,25 @@ def with_providers(**changes: Any) -> Setup:
     return setup(**{**values, **changes})
 
 
-def pending(origin: Origin = UNNAMED, **changes: Any) -> Pending:
+def pending(origin: Origin = UNNAMED, **changes: Any) -> Progress:
     made = with_providers(**changes)
-    keys = made.scheme.record_keys(ATTEMPT, origin, NETWORK)
-    return Pending(made, ATTEMPT, START, NETWORK, keys, origin, None)
+    progress = Progress(made, ATTEMPT, START)
+    progress.network, progress.origin = NETWORK, origin
+    progress.keys = made.scheme.record_keys(ATTEMPT, origin, NETWORK)
+    return progress
 
 
-async def told(findings: Findings, origin: Origin = UNNAMED, **changes: Any) -> Verdict | Pending:
+async def told(findings: Findings, origin: Origin = UNNAMED, **changes: Any) -> Progress:
     async def ask(attempt: Attempt) -> Findings:
         assert attempt is ATTEMPT
         return findings
 
-    return await asked(pending(origin, **changes), ask, first=True)
+    progress = pending(origin, **changes)
+    await ask_sources(progress, ask)
+    return progress
 
 
-def names_of(one: Pending) -> set[Origin]:
+def names_of(one: Progress) -> set[Origin]:
     """Under which of these it is remembered."""
     made = one.setup.scheme
     return {
@@ -97,7 +101,7 @@ LISTED = ("inner.example", "_spf.bigmail.example", "spf.other.example", "example
 )
 async def test_who_it_is_and_under_which_names_it_is_looked_up(before, findings, origin, names):
     found = await told(findings, before)
-    assert isinstance(found, Pending)
+    assert found.verdict is None
     assert found.origin == origin
     assert found.looked_up is (origin != before)
     assert names_of(found) == names
@@ -118,24 +122,25 @@ async def test_who_it_is_and_under_which_names_it_is_looked_up(before, findings,
 )
 async def test_own_hosts_are_nobody_elses(findings, provider, own):
     found = await told(findings, provider_of=lambda attempt: provider)
-    assert isinstance(found, Pending)
+    assert found.verdict is None
     assert found.own_hosts is own
 
 
 async def test_a_provider_by_spf_is_grouped_and_never_passes():
     retrying = {"retrying": frozenset({"bigmail"}), "providers_pass": True}
     found = await told(Findings(origin=SPF, listed_by=LISTED), **retrying)
-    assert isinstance(found, Pending)
+    assert found.verdict is None
     assert found.counted == UNNAMED, "whoever owns a domain can include any provider"
     assert found.trusted == "bigmail"
 
 
 async def test_what_slow_sources_find_may_decide():
     match = Match("lists", "192.0.2.0/24")
-    assert await told(Findings(match=match)) == Verdict(Action.PASS, Reason.WHITELISTED, match=match)
+    passed = Verdict(Action.PASS, Reason.WHITELISTED, match=match)
+    assert (await told(Findings(match=match))).verdict == passed
     rules = Rules([Rule("forged", ("spf:fail",), "reject")], {})
-    verdict = await told(Findings(traits=frozenset({"spf:fail"})), rules=rules)
-    assert isinstance(verdict, Verdict)
+    verdict = (await told(Findings(traits=frozenset({"spf:fail"})), rules=rules)).verdict
+    assert verdict is not None
     assert (verdict.action, verdict.rule) == (Action.REJECT, "forged")
 
 
@@ -147,7 +152,7 @@ def record(origin: str, age: int, **changes: Any) -> bytes:
     return encode_record(Record(first, first, DELAY, origin=origin, **changes))
 
 
-def question(one: Pending, **changes: Any) -> StoredDecision:
+def question(one: Progress, **changes: Any) -> StoredDecision:
     case = Case(one.origin, one.keys[0][1])
     origin_key = one.setup.scheme.origin_key(one.trusted, "example.org")
     return replace(StoredDecision(one.setup.policy, one.now, case, one.keys, origin_key), **changes)

@@ -10,6 +10,7 @@ import pytest
 from multigrey.errors import CommandError
 from multigrey.listeners.commands import Commands
 from multigrey.model import Action, Attempt, Command, Origin, Reason
+from multigrey.overrides.blocks import Blocks
 from tests.support.engines import DELAY, MAX_AGE, Harness, harness
 
 
@@ -22,7 +23,7 @@ def commands(parts: Harness) -> Commands:
     async def reload() -> None:
         parts.reloaded = True
 
-    return Commands(parts.engine, host="mx.example.org", reload=reload)
+    return Commands(parts.engine, parts.blocks, host="mx.example.org", reload=reload)
 
 
 async def run(parts: Harness, word: str, one: Attempt | None = None, **options: str):
@@ -89,14 +90,16 @@ async def test_white_takes_a_key_off_the_black_list():
         await run(parts, "add", attempt(), list="black")
         await run(parts, "add", attempt(), list="white")
         assert await state(parts, attempt()) == "white"
-        assert parts.engine.blocked == {}
+        assert parts.engine.setup.blocked == {}
 
 
 async def test_blocked_keys_survive_a_restart():
     async with harness() as parts:
         await run(parts, "add", attempt(), list="black")
-        parts.engine.blocked.clear()
-        await commands(parts).load_blocked()
+        parts.blocks = Blocks(parts.store, parts._apply)
+        parts._apply()
+        assert await state(parts, attempt()) != "black"
+        await parts.blocks.load()
         assert await state(parts, attempt()) == "black"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
 from functools import partial
 from ipaddress import ip_network
 
@@ -62,7 +63,7 @@ async def bench(
         async def reload() -> None:
             return
 
-        commands = Commands(parts.engine, host="mx", reload=reload)
+        commands = Commands(parts.engine, parts.blocks, host="mx", reload=reload)
         server = Server(parts.engine, commands, limits or ConnectionLimits(100, 3600, 3))
         await nursery.start(server.run)
         ports = {}
@@ -166,7 +167,7 @@ async def test_a_bug_of_ours_ends_its_connection_and_is_counted(caplog: pytest.L
 
 
 def _fields(setup):
-    return {name: getattr(setup, name) for name in setup.__dataclass_fields__}
+    return {field.name: getattr(setup, field.name) for field in fields(setup) if field.init}
 
 
 @pytest.mark.parametrize(
@@ -353,7 +354,7 @@ async def test_a_listener_that_fails_harms_no_answer_and_no_other_listener(caplo
         def broken(event):
             raise RuntimeError("cannot write that")
 
-        b.engine.listeners = (broken, *b.engine.listeners)
+        b.engine.subscribers = (broken, *b.engine.subscribers)
         assert await ask(stream, QUESTION % 1) == DEFERRED
         assert await ask(stream, QUESTION % 1) == DEFERRED
         assert [event.verdict.reason for event in b.events] == [Reason.NEW, Reason.EARLY]

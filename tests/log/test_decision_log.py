@@ -20,11 +20,12 @@ import pytest
 import trio
 import trio.lowlevel
 
+from multigrey.engine.ids import ID_ALPHABET, make_ids
 from multigrey.errors import MultigreyError
 from multigrey.events.line import format_event, format_postgrey, parse_line
 from multigrey.identity.redaction import Redactor
 from multigrey.log import decision_log, writer
-from multigrey.log.decision_log import ID_ALPHABET, DecisionLog, make_ids
+from multigrey.log.decision_log import DecisionLog
 from multigrey.model import Action, Attempt, DecisionEvent, Reason, Verdict
 from tests.support.clocks import START, FakeClock
 

@@ -42,7 +42,7 @@ def metrics(h, sock, tmp_path, **changes) -> MetricsService:
         registry=lambda: BuiltRegistry(FakeClock()),
         counts=dict,
         server=Server(h.engine, None, ConnectionLimits(10, 60.0, 3.0)),
-        bounding=Eviction(h.clock, h.store, 0),
+        eviction=Eviction(h.clock, h.store, 0),
         log_lines_lost=lambda: 0,
         lag=LoopLag(),
         alarms=Alarms(h.clock),
@@ -50,7 +50,7 @@ def metrics(h, sock, tmp_path, **changes) -> MetricsService:
         ready=lambda: "",
     )
     made = MetricsService(replace(running, **changes), sock)
-    h.engine.listeners = (*h.engine.listeners, made.tally)
+    h.engine.subscribers = (*h.engine.subscribers, made.tally)
     return made
 
 
@@ -144,11 +144,11 @@ async def test_a_clock_that_is_in_doubt_closes_no_hour(sock, tmp_path, jump):
         made = metrics(h, sock, tmp_path)
         await h.engine.judge(ATTEMPT, "pass")
         h.clock.step(jump * 86_400)
-        h.engine.clock_believed = lambda: False
+        h.engine.shared.clock_believed = lambda: False
         await fetch(made, "/metrics")
         await made.save()
         assert made.tally.waiting()[UNNAMED] == 1
         h.clock.step(-jump * 86_400)
-        h.engine.clock_believed = lambda: True
+        h.engine.shared.clock_believed = lambda: True
         await fetch(made, "/metrics")
         assert made.tally.waiting()[UNNAMED] == 1

@@ -38,7 +38,7 @@ def retry(at, age, **more):
 async def test_an_engine_s_deferral_and_its_return_are_counted():
     async with harness() as h:
         tally = Tally(lambda: h.engine.setup, {}.get)
-        h.engine.listeners = (tally,)
+        h.engine.subscribers = (tally,)
         await h.engine.judge(ATTEMPT, "pass")
         await h.engine.judge(ATTEMPT, "pass")
         assert tally.waiting()[UNNAMED] == 1

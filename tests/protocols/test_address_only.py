@@ -25,7 +25,7 @@ class Door:
             return
 
         self._engine = parts.engine
-        self._commands = Commands(parts.engine, host="mx.example.org", reload=reload)
+        self._commands = Commands(parts.engine, parts.blocks, host="mx.example.org", reload=reload)
 
     async def ask(self, text: str) -> str:
         dialogue = GreylistdDialogue(options(administer=True))

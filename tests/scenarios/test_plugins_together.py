@@ -176,7 +176,7 @@ class Running:
             ids=(f"id{number}" for number in itertools.count()),
             host="mx.example.org",
             version="0",
-            listeners=(self.events.append,),
+            subscribers=(self.events.append,),
         )
 
     async def judge(self, client=PLAIN, sender="alice@open.example.org"):

@@ -40,7 +40,7 @@ async def test_switching_it_forgets_nobody(begin):
 
 async def test_what_is_added_or_blocked_by_hand_names_nobody():
     async with harness(redactor=Redactor(SITE_KEY)) as h:
-        commands = Commands(h.engine, host="x", reload=None)
+        commands = Commands(h.engine, h.blocks, host="x", reload=None)
         for where in ("white", "black"):
             await commands.run(Command("add", ATTEMPT, {"list": where}))
         for table in Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -15,7 +16,8 @@ from multigrey.engine.setup import Setup
 from multigrey.greylist.policy import Policy
 from multigrey.identity.components import ClientNetwork, Recipient, Sender
 from multigrey.identity.keys import NETWORK_KEY, KeyScheme
-from multigrey.model import DecisionEvent
+from multigrey.model import Attempt, DecisionEvent
+from multigrey.overrides.blocks import Blocks
 from multigrey.rules.rules import Rules
 from multigrey.stores.memory import MemoryStore
 from tests.support.clocks import FakeClock
@@ -57,8 +59,17 @@ class Harness:
             ids=(f"id{number:04}" for number in itertools.count()),
             host="mx.example.org",
             version="0",
-            listeners=(self.events.append,),
+            subscribers=(self.events.append,),
         )
+        self.blocks = Blocks(store, self._apply)
+
+    def _apply(self) -> None:
+        self.engine.setup = self.blocks.joined(self.engine.setup)
+
+    def block(self, attempt: Attempt) -> None:
+        """Block an attempt, whoever wrote it down."""
+        digest = self.engine.progress(attempt).keys[0][1]
+        self.engine.setup = replace(self.engine.setup, blocked={digest: "192.0.2.1 a b"})
 
 
 def memory_store() -> MemoryStore:

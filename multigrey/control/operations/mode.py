@@ -106,8 +106,7 @@ class Helm:
         return ended.as_mapping()
 
     async def start(self) -> None:
-        """Take up what earlier runs left.  Raises StoreError."""
-        await self._overrides.load()
+        """Go on with what earlier runs left.  Raises StoreError."""
         self._over(await self._overrides.expire())
         self._apply()
         for override in self._overrides.active:

@@ -238,7 +238,7 @@ async def _looked_up(parts: Parts, origin: Origin, pairs: Sequence[Pair]) -> dic
     """What is stored of an origin; `standing` is null when nothing is, or it has no name."""
     scheme, store = parts.engine.setup.scheme, parts.engine.store
     policy, now = parts.engine.setup.policy_for(origin, None), parts.clock.now()
-    learned = parts.engine.learned
+    learned = parts.engine.knowledge
     keys = [scheme.origin_key(*pair) for pair in pairs]
     *stored, standing = await store.read([*keys, scheme.standing_key(origin.text)])
     return {

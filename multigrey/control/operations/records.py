@@ -134,12 +134,12 @@ async def _show(parts: Parts, options: Options) -> Result:
     if unknown:
         raise OperationError(f"there is no option {min(unknown)!r}")
     attempt = _attempt(options)
-    pending = parts.engine.pending(attempt)
-    told = dict(await _shown_keys(parts, pending.keys, attempt))
-    question = parts.engine.question(pending)
+    progress = parts.engine.progress(attempt)
+    told = dict(await _shown_keys(parts, progress.keys, attempt))
+    question = parts.engine.shared.decision(progress)
     found = question.speaking(await parts.engine.store.read(question.keys))
     if told["record"] is None and found is not None:
-        told["record"] = shown(parts, pending.keys[0][1], found)
+        told["record"] = shown(parts, progress.keys[0][1], found)
         told["marked"] = True
     return told
 
@@ -171,7 +171,7 @@ async def _shown_keys(parts: Parts, keys: Sequence[Key], attempt: Attempt | None
     engine = parts.engine
     values = await engine.store.read(keys)
     records = [None if value is None else decode_record(value) for value in values]
-    origin = None if attempt is None else engine.pending(attempt).origin
+    origin = None if attempt is None else engine.progress(attempt).origin
     first = next((record for record in records if record is not None), None)
     if first is not None and first.origin:
         origin = origin_of(first)
@@ -339,10 +339,10 @@ async def _forget_marks(parts: Parts, asked: Options, *, dry_run: bool, everythi
     attempt = attempt_of(record)
     if attempt is None:
         return 0
-    pending, origin = parts.engine.pending(attempt), origin_of(record)
+    progress, origin = parts.engine.progress(attempt), origin_of(record)
     if origin.named:
-        pending = replace(pending, origin=origin, keys=keys_of(parts, record))
-    question = parts.engine.question(pending)
+        progress.origin, progress.keys = origin, keys_of(parts, record)
+    question = parts.engine.shared.decision(progress)
     if dry_run:
         return question.unmarked(await store.read(question.keys)).value
     return await store.apply(question.keys, question.unmarked)

@@ -169,7 +169,7 @@ def running(assembled, server, nursery, clock):
             ids=(f"id{number}" for number in itertools.count()),
             host="mx.example.org",
             version="0",
-            listeners=(events.append,),
+            subscribers=(events.append,),
         )
         await nursery.start(store.run)
         await nursery.start(assembly.registry.services["dns"].run)

@@ -82,7 +82,7 @@ async def remembering(tmp_path):
     settings = make_settings(tmp_path)
     async with parts(settings=settings) as (house, made):
         history = HistoryRecorder(tmp_path, settings.history, house.clock)
-        house.engine.listeners = (history,)
+        house.engine.subscribers = (history,)
         export = collected(operations, replace(made, decisions=history))
 
         async def ask(**options):

@@ -63,6 +63,7 @@ async def test_after_a_restart(caplog, later, words):
         await Overrides(house.clock, house.store).put("mode", "observe", 60, "root")
         house.clock.advance(later)
         ship = Ship(house)
+        await ship.overrides.load()
         await ship.helm.start()
     assert ship.held == [["observe"] if later < 60 else []]
     assert words in caplog.text

@@ -254,7 +254,7 @@ async def test_forgetting_takes_every_key_and_nothing_else():
 @pytest.mark.parametrize("name", [None, "mx1.example.org"])
 async def test_marks_are_forgotten_by_whole_attempts(name):
     async with site() as (house, ops):
-        house.engine._is_full = lambda: True
+        house.engine.shared._is_full = lambda: True
         bob, eve = attempt(name=name), attempt(recipient="eve@example.net", name=name)
         assert await judge(house, bob, eve) == [Reason.OVER_LIMIT] * 2
         whose = {"client": "192.0.2.10", "sender": "a@example.org", "recipient": "b@example.net"}
@@ -273,7 +273,7 @@ async def test_marks_are_forgotten_by_whole_attempts(name):
 
 async def test_all_marks_are_forgotten_with_all_records():
     async with site() as (house, ops):
-        house.engine._is_full = lambda: True
+        house.engine.shared._is_full = lambda: True
         bob, eve = attempt(), attempt(recipient="eve@example.net", name="mx1.example.org")
         await judge(house, bob, eve)
         assert (await answer(ops, "records.forget", all=True, dry_run=True))["marks"] == 2

@@ -107,7 +107,7 @@ async def watched(**options):
     """A house whose engine tells followers, and what `watch` says to these options."""
     async with parts() as (house, made):
         followers = Followers(capacity=300)
-        house.engine.listeners = (followers,)
+        house.engine.subscribers = (followers,)
         stream = collected(operations, replace(made, follow=followers.follow)).get("watch").stream
         assert stream is not None
         async with aclosing(stream(options)) as items:

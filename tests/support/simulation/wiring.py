@@ -63,19 +63,17 @@ class Site:
             ids=self._ids,
             host="mx.example.net",
             version="0",
-            new_records=NewRecordQuota(
-                NewRecordLimits(limits.new_records, limits.new_records_named), key=SITE_KEY
-            ),
+            quota=NewRecordQuota(NewRecordLimits(limits.new_records, limits.new_records_named), key=SITE_KEY),
             is_full=lambda: self._bounding.full,
             mark_key=SITE_KEY,
-            believed=self._clock.believed,
+            clock_believed=self._clock.believed,
             names=NameLedger(SITE_KEY, believed=self._clock.believed),
         )
-        await self._engine.learned.begin(self.store, self._clock.now())
+        await self._engine.knowledge.begin(self.store, self._clock.now())
 
     async def judge(self, attempt: Attempt) -> Reply:
         """What the mail server is told."""
-        self._engine.learned.go_on(self._clock.now())
+        self._engine.knowledge.go_on(self._clock.now())
         reply = await self._engine.judge(attempt, "pass")
         assert reply is not None
         return reply
@@ -86,7 +84,7 @@ class Site:
             if await self.store.forget(now, _SLICE) < _SLICE:
                 break
         await self._bounding.bound()
-        await self._engine.learned.marks.look(self.store)
+        await self._engine.knowledge.marks.look(self.store)
 
     async def size(self) -> int:
         """Octets of all keys and values in the store."""

@@ -1,0 +1,72 @@
+"""What administrators have blocked by hand (greylistd's list `black`), kept in the META table.
+
+A block is the digest of a key, and the text that it stands for.  What holds is `Setup.blocked`, so that the
+engine and an explanation look at one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from multigrey.codec import decode_text, encode_text
+from multigrey.contracts import Store
+from multigrey.engine.setup import Setup
+from multigrey.model import Change, Entry, Key, Table
+
+__all__ = ["Blocks"]
+
+_PREFIX = b"blocked/"
+_SLICE = 200
+
+
+class Blocks:
+    """The blocks there are; one of these for each engine."""
+
+    def __init__(self, store: Store, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called when there are others than before; it makes the engine's Setup again."""
+        self._store = store
+        self._changed = changed
+        self.texts: Mapping[bytes, str] = MappingProxyType({})
+        """Digests of keys, and what they stand for."""
+
+    def joined(self, setup: Setup) -> Setup:
+        """The same setup with these blocks."""
+        return replace(setup, blocked=self.texts)
+
+    async def load(self) -> None:
+        """Read what earlier runs blocked; call once, when the store runs.  Raises StoreError, CodecError."""
+        found: dict[bytes, str] = {}
+        cursor = _PREFIX
+        while cursor.startswith(_PREFIX):
+            rows, cursor = await self._store.scan(Table.META, cursor, _SLICE)
+            for name, value in rows:
+                if name.startswith(_PREFIX):
+                    found[name.removeprefix(_PREFIX)] = decode_text(value)
+        self._take(found)
+
+    async def add(self, digest: bytes, text: str, also: Mapping[Key, Entry | None]) -> None:
+        """Block what has this key; `also` is written with it.  Raises StoreError."""
+        await self._write({(Table.META, _PREFIX + digest): Entry(encode_text(text), None), **also})
+        self._take({**self.texts, digest: text})
+
+    async def remove(self, digest: bytes) -> bool:
+        """Block it no longer; whether it was.  Raises StoreError."""
+        if digest not in self.texts:
+            return False
+        await self._write({(Table.META, _PREFIX + digest): None})
+        self._take({other: text for other, text in self.texts.items() if other != digest})
+        return True
+
+    async def clear(self) -> None:
+        """Remove every block.  Raises StoreError."""
+        await self._write({(Table.META, _PREFIX + digest): None for digest in self.texts})
+        self._take({})
+
+    def _take(self, texts: dict[bytes, str]) -> None:
+        self.texts = MappingProxyType(texts)
+        self._changed()
+
+    async def _write(self, puts: Mapping[Key, Entry | None]) -> None:
+        await self._store.apply(tuple(puts), lambda _: Change(None, puts, durable=True))
