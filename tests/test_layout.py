@@ -52,15 +52,15 @@ ROWS: dict[str, Row] = {
     "events": Row(1, ("identity", "text")),
     "analysis": Row(1, ("identity",)),
     # 2 edges: files, configuration, stores
-    "stores": Row(2, ("codec",)),
+    "stores": Row(2, ("codec", "identity")),
     "config": Row(2, ("identity", "matching", "protocols", "text")),
     "whitelists": Row(2, ("identity", "matching", "config", "codec", "text")),
     # 3 engine: what a decision needs around it
     "rules": Row(3, ("identity", "matching", "config", "text")),
     "plugins": Row(3, ("identity", "protocols", "stores", "config", "whitelists", *SMALL)),
-    "evidence": Row(3, ("identity", "greylist", *SMALL)),
+    "evidence": Row(3, ("identity", "greylist", "stores", *SMALL)),
     "engine": Row(3, ("identity", "greylist", "protocols", "matching", "rules", "evidence", *SMALL)),
-    "overrides": Row(3, ("engine", "identity", "greylist", *SMALL)),
+    "overrides": Row(3, ("engine", "identity", "greylist", "stores", *SMALL)),
     "background": Row(3, ("identity", "greylist", "analysis", "stores", "config", "whitelists", *SMALL)),
     "history": Row(3, ("identity", "events", "stores", "config", *SMALL)),
     "log": Row(3, ("events", *SMALL)),
@@ -420,6 +420,19 @@ def made_elsewhere(module: Module) -> Iterator[str]:
                     yield f"line {node.lineno}: {name} is made in {ONE_MAKER[name]}"
 
 
+NAMED_ONLY_IN = {"Table.META": frozenset({"stores.meta", "stores.lmdb.store"})}
+"""What stands in these modules only."""
+
+
+def named_elsewhere(module: Module) -> Iterator[str]:
+    """Rows of META are declared, and found, in one place."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and module.name not in NAMED_ONLY_IN.get(
+            ast.unparse(node), {module.name}
+        ):
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
 def silences_without_reason(module: Module) -> Iterator[str]:
     """A linter is silenced only with the reason behind it."""
     for number, line in enumerate(module.source.splitlines(), 1):
@@ -495,6 +508,7 @@ RULES: list[Callable[[Module], Iterator[str]]] = [
     catches_everything,
     acts_on_import,
     made_elsewhere,
+    named_elsewhere,
     silences_without_reason,
 ]
 
@@ -645,11 +659,13 @@ WRONG = [
     (acts_on_import, "engine", "for x in y: pass", "for x in y"),
     (acts_on_import, "engine", "def f():\n    global x\n    x = 1", "global x"),
     (made_elsewhere, "cli.offline", "x = Engine(store=1)", "line 1: Engine is made in core"),
+    (named_elsewhere, "overrides.blocks", "x = Table.META", "line 1: Table.META"),
     (untested, "no_such_module", "", "has no test file"),
     (untested, "whitelists.no_such_module", "", "has no test file"),
 ]
 
 RIGHT = [
+    (named_elsewhere, "stores.meta", "x = Table.META\ny = Table.MARK"),
     (made_elsewhere, "core", "x = Engine(store=1)"),
     (imports_outside_its_row, "greylist.decision", "import re, multigrey\nfrom multigrey.codec import x"),
     (imports_outside_its_row, "__main__", "from multigrey import __version__, daemon"),

@@ -8,30 +8,28 @@ its decisions anyway.  A crash loses what was counted since the last writing.
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
-from multigrey.codec import decode_text, encode_text
 from multigrey.contracts import Store
 from multigrey.errors import CodecError, StoreError
-from multigrey.model import DAY, HOUR, Action, Change, Entry, Key, Table
+from multigrey.model import DAY, HOUR, Action, Change, Entry, Key
+from multigrey.stores.meta import GROWTH
 
-__all__ = ["DAYS_KEPT", "GROWTH_PREFIX", "Growth", "Sample", "decode_samples", "samples_since"]
+__all__ = ["DAYS_KEPT", "Growth", "Sample", "samples_since"]
 
 DAYS_KEPT = 400
 WRITE_EVERY = 600.0
 """Seconds between two writings."""
-GROWTH_PREFIX = b"growth"
 
 _SLICE = 200
 _DAYS_AT_ONCE = 20
 """Days that are read in one go: a millisecond, then the loop has its turn."""
-_HOURS = 24
 
 Counts = Mapping[Action, int]
 
@@ -100,16 +98,11 @@ class Growth:
         today = self._now() // DAY
         if today == self._tidied:
             return
-        first = _key(today - DAYS_KEPT)[1]
-        cursor = GROWTH_PREFIX + b"/"
+        first = b"%08d" % (today - DAYS_KEPT)
         doomed: dict[Key, Entry | None] = {}
-        while cursor.startswith(GROWTH_PREFIX):
-            rows, cursor = await self._store.scan(Table.META, cursor, _SLICE)
-            doomed |= {
-                (Table.META, digest): None
-                for digest, _ in rows
-                if digest.startswith(GROWTH_PREFIX) and digest < first
-            }
+        async with aclosing(GROWTH.walk(self._store)) as slices:
+            async for rows in slices:
+                doomed |= {GROWTH.key(day): None for day, _ in rows if day < first}
         if doomed:
             await self._store.apply(tuple(doomed), lambda _: Change(None, doomed, durable=True))
         self._tidied = today
@@ -127,21 +120,9 @@ async def samples_since(store: Store, since: int, now: int) -> list[Sample]:
     return [sample for sample in found if sample.hour + HOUR > since]
 
 
-def decode_samples(value: bytes) -> list[Sample]:
-    """The samples of a day, as they are stored.  Raises CodecError."""
-    try:
-        rows = json.loads(decode_text(value))
-        samples = [Sample(*row) for row in rows]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CodecError(f"no samples of a day: {error}") from error
-    if len(samples) > _HOURS or any(type(number) is not int for sample in samples for number in sample):
-        raise CodecError("no samples of a day")
-    return samples
-
-
 def _key(day: int) -> Key:
     """Days since 1970, written so that they lie in order."""
-    return Table.META, GROWTH_PREFIX + b"/%08d" % day
+    return GROWTH.key(b"%08d" % day)
 
 
 def _noted(key: Key, sample: Sample, values: Sequence[bytes | None]) -> Change[None]:
@@ -155,8 +136,8 @@ def _noted(key: Key, sample: Sample, values: Sequence[bytes | None]) -> Change[N
             refused=old.refused + sample.refused,
         )
     by_hour[sample.hour] = sample
-    rows: Iterable[Sequence[Any]] = sorted(by_hour.values())
-    entry = Entry(encode_text(json.dumps([*map(list, rows)], separators=(",", ":"))), None)
+    rows = sorted(by_hour.values())
+    entry = Entry(GROWTH.coder.encode(rows), None)
     return Change(None, {key: entry}, durable=True)
 
 
@@ -165,6 +146,6 @@ def _readable(value: bytes | None) -> list[Sample]:
     if value is None:
         return []
     try:
-        return decode_samples(value)
+        return [Sample(*row) for row in GROWTH.coder.decode(value)]
     except CodecError:
         return []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -20,25 +20,24 @@ import lmdb
 import trio
 
 from multigrey.clock import Clock
-from multigrey.codec import Hits, decode_hits, decode_text, encode_hits, encode_text
+from multigrey.codec import Hits
 from multigrey.contracts import Store
 from multigrey.errors import CodecError, StoreError
-from multigrey.model import Change, DecisionEvent, Entry, Key, Match, Table
+from multigrey.model import Change, DecisionEvent, Entry, Key, Match
 from multigrey.stores.lmdb.offline import open_beside
 from multigrey.stores.lmdb.rows import HEAD, LAYOUT, Rows
 from multigrey.stores.lmdb.state_files import StateFiles
+from multigrey.stores.meta import HITS, HITS_SINCE
 from multigrey.whitelists.lint import HitRecords
 from multigrey.whitelists.list_source import hit_name
 
-__all__ = ["FLUSH_EVERY", "HIT_PREFIX", "MOST_COUNTED", "HitCounter", "hit_key", "read_hits"]
+__all__ = ["FLUSH_EVERY", "MOST_COUNTED", "HitCounter", "hit_key", "read_hits"]
 
 FLUSH_EVERY = 60
 """Seconds between two writes."""
 MOST_COUNTED = 100_000
 """Entries that are counted, in memory and in the store; a source may have more."""
-HIT_PREFIX = b"hits/"
 
-_SINCE: Key = (Table.META, b"hits-since")
 _SLICE = 200
 
 logger = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ logger = logging.getLogger(__name__)
 def hit_key(source: str, name: str) -> Key:
     """Where the hits of an entry are kept."""
     text = f"{len(source)} {source}{name}".encode("utf-8", "surrogateescape")
-    return Table.META, HIT_PREFIX + blake2b(text, digest_size=16).digest()
+    return HITS.key(blake2b(text, digest_size=16).digest())
 
 
 class HitCounter:
@@ -86,13 +85,14 @@ class HitCounter:
 
     async def begin(self, store: Store, now: int) -> None:
         """See which entries have rows, and note since when hits are counted.  Failures are only logged."""
+        since = HITS_SINCE.key()
 
         def decide(values: Sequence[bytes | None]) -> Change[None]:
-            puts = {} if values[0] is not None else {_SINCE: Entry(encode_text(str(now)), None)}
+            puts = {} if values[0] is not None else {since: Entry(HITS_SINCE.coder.encode(now), None)}
             return Change(None, puts, durable=True)
 
         try:
-            await store.apply((_SINCE,), decide)
+            await store.apply((since,), decide)
             self._known = await _known_digests(store)
         except StoreError as error:
             logger.warning("hits of whitelist entries cannot be read: %s", error)
@@ -138,17 +138,16 @@ def _added(piece: Mapping[Key, Hits], values: Sequence[bytes | None]) -> Change[
     puts: dict[Key, Entry | None] = {}
     for (key, hits), value in zip(piece.items(), values, strict=True):
         with suppress(CodecError):
-            total = hits if value is None else _sum(decode_hits(value), hits)
-            puts[key] = Entry(encode_hits(total), None)
+            total = hits if value is None else _sum(HITS.coder.decode(value), hits)
+            puts[key] = Entry(HITS.coder.encode(total), None)
     return Change(None, puts, durable=True)
 
 
 async def _known_digests(store: Store) -> set[bytes]:
     known: set[bytes] = set()
-    cursor = HIT_PREFIX
-    while cursor.startswith(HIT_PREFIX):
-        rows, cursor = await store.scan(Table.META, cursor, _SLICE)
-        known |= {digest for digest, _ in rows if digest.startswith(HIT_PREFIX)}
+    async with aclosing(HITS.walk(store)) as slices:
+        async for rows in slices:
+            known |= {HITS.key(rest)[1] for rest, _ in rows}
     return known
 
 
@@ -167,21 +166,15 @@ def _read_rows(env: lmdb.Environment, path: Path) -> HitRecords | None:
     if rows.layout > LAYOUT:
         raise StoreError(f"{path}: written by a later multigrey (layout {rows.layout})")
     found: dict[tuple[str, str], Hits] = {}
-    with env.begin(db=rows.databases[Table.META]) as txn:
-        since = txn.get(_SINCE[1])
+    with env.begin(db=rows.databases[HITS.key()[0]]) as txn:
+        since = txn.get(HITS_SINCE.key()[1])
         if since is None:
             return None
         cursor = txn.cursor()
-        cursor.set_range(HIT_PREFIX)
+        cursor.set_range(HITS.prefix)
         for key, row in cursor:
-            if not key.startswith(HIT_PREFIX):
+            if not key.startswith(HITS.prefix):
                 break
-            hits = decode_hits(row[HEAD:])
+            hits = HITS.coder.decode(row[HEAD:])
             found[hits.source, hits.entry] = hits
-        return HitRecords(_seconds(decode_text(since[HEAD:])), found)
-
-
-def _seconds(text: str) -> int:
-    if not text.isdecimal():
-        raise CodecError("the time since which hits are counted is no number")
-    return int(text)
+        return HitRecords(HITS_SINCE.coder.decode(since[HEAD:]), found)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from hashlib import blake2b
 from heapq import nsmallest
@@ -49,14 +50,14 @@ from multigrey.identity.host_names.name_evidence import (
     returned,
 )
 from multigrey.identity.origin import Origins
-from multigrey.model import DAY, Address, Attempt, Change, Entry, Key, Table
+from multigrey.model import DAY, Address, Attempt, Change, Entry, Key
+from multigrey.stores.meta import NAMES
 
-__all__ = ["FLUSH_EVERY", "MOST_DOMAINS", "NAMES_PREFIX", "Judged", "NameLedger", "names_key"]
+__all__ = ["FLUSH_EVERY", "MOST_DOMAINS", "Judged", "NameLedger", "names_key"]
 
 FLUSH_EVERY = 60
 """Seconds between two writes."""
 MOST_DOMAINS = 4096
-NAMES_PREFIX = b"names/"
 
 _SPAN = 30 * DAY
 _DEFERRED_NOTED = 1024
@@ -78,7 +79,7 @@ logger = logging.getLogger(__name__)
 def names_key(domain: str) -> Key:
     """Where the evidence for a registered domain is kept."""
     text = domain.encode("utf-8", "surrogateescape")
-    return Table.META, NAMES_PREFIX + blake2b(text, digest_size=16).digest()
+    return NAMES.key(blake2b(text, digest_size=16).digest())
 
 
 class Judged(NamedTuple):
@@ -280,12 +281,10 @@ class NameLedger:
     async def begin(self, store: Store, now: int) -> None:
         """Load what is stored.  Failures are only logged."""
         unreadable = 0
-        cursor = NAMES_PREFIX
         try:
-            while cursor.startswith(NAMES_PREFIX):
-                rows, cursor = await store.scan(Table.META, cursor, _SLICE)
-                values = [value for digest, value in rows if digest.startswith(NAMES_PREFIX)]
-                unreadable += len(values) - self._load(values)
+            async with aclosing(NAMES.walk(store)) as slices:
+                async for rows in slices:
+                    unreadable += len(rows) - self._load(value for _, value in rows)
         except StoreError as error:
             logger.warning("what is known of names cannot be read: %s", error)
         if unreadable:

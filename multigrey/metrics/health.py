@@ -14,11 +14,11 @@ from time import perf_counter
 
 import trio
 
-from multigrey.codec import encode_text
 from multigrey.engine.engine import Engine
 from multigrey.engine.stages import precheck
 from multigrey.errors import CodecError, StoreError
-from multigrey.model import Attempt, Change, Entry, Key, Table
+from multigrey.model import Attempt, Change, Entry, Key
+from multigrey.stores.meta import HEALTH_CHECK
 
 __all__ = ["LISTENER", "Health", "Probe"]
 
@@ -33,7 +33,7 @@ _ATTEMPT = Attempt(
     sender="health@example.org",
     recipient="health@example.net",
 )
-_KEY: Key = (Table.META, b"health-check")
+_KEY: Key = HEALTH_CHECK.key()
 _FRESH = 1.0
 """Seconds for which an answer is given again: whoever asks often must not keep the disk busy."""
 
@@ -97,7 +97,7 @@ class Probe:
 
     async def _write(self) -> None:
         engine = self._engine
-        entry = Entry(encode_text(str(engine.clock.now())), None)
+        entry = Entry(HEALTH_CHECK.coder.encode(engine.clock.now()), None)
 
         def decide(values: Sequence[bytes | None]) -> Change[None]:
             del values

@@ -19,7 +19,6 @@ from multigrey.background.eviction import Eviction
 from multigrey.background.loop_lag import LoopLag
 from multigrey.background.supervise import supervise
 from multigrey.clock import Since
-from multigrey.codec import decode_text, encode_text
 from multigrey.config.settings import Settings
 from multigrey.config.values.types import Endpoint
 from multigrey.engine.engine import Engine
@@ -32,8 +31,9 @@ from multigrey.metrics.health import Probe
 from multigrey.metrics.http import HttpRequest, Response, serve
 from multigrey.metrics.list_states import Lists
 from multigrey.metrics.tally import Tally
-from multigrey.model import Action, Change, Entry, Key, Reason, Table
+from multigrey.model import Action, Change, Entry, Key, Reason
 from multigrey.plugins.registry import BuiltRegistry
+from multigrey.stores.meta import OPEN_DEFERRALS
 
 __all__ = ["PATHS", "MetricsService", "ServedDaemon", "open_metrics"]
 
@@ -48,7 +48,7 @@ PATHS = {
 
 SAVE_EVERY = 300
 """Seconds between two times at which open deferrals are written to the store."""
-_HOURS: Key = (Table.META, b"metrics-deferrals")
+_HOURS: Key = OPEN_DEFERRALS.key()
 _STORE_WAITS = 2.0
 _MOST_FLOODS = 5
 
@@ -120,7 +120,7 @@ class MetricsService:
     async def save(self) -> None:
         """Write down which deferrals are still open; call it once more at the end."""
         self._settle()
-        entry = Entry(encode_text(self.tally.open_hours()), None)
+        entry = Entry(OPEN_DEFERRALS.coder.encode(self.tally.open_hours()), None)
 
         def decide(values: Sequence[bytes | None]) -> Change[None]:
             del values
@@ -139,8 +139,8 @@ class MetricsService:
         try:
             (value,) = await self._running.engine.store.read((_HOURS,))
             if value is not None:
-                self.tally.restore(decode_text(value))
-        except (StoreError, CodecError, ValueError, TypeError) as error:
+                self.tally.restore(OPEN_DEFERRALS.coder.decode(value))
+        except (StoreError, CodecError) as error:
             logger.warning("which deferrals were open cannot be read: %s", error)
 
     async def _save_for_ever(self) -> None:

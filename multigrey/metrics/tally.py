@@ -12,11 +12,11 @@ The open hours are kept in the store (`open_hours`, `restore`), for a restart mu
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 from multigrey.engine.setup import Setup
+from multigrey.errors import CodecError
 from multigrey.histogram import Histogram
 from multigrey.model import Action, DecisionEvent, Reason, Verdict
 
@@ -125,16 +125,16 @@ class Tally:
             found[origin] += begun - back
         return found
 
-    def open_hours(self) -> str:
-        """The hours that are still open, as text."""
-        return json.dumps([[hour, origin, *counts] for (hour, origin), counts in self._hours.items()])
+    def open_hours(self) -> list[tuple[int, str, int, int]]:
+        """The hours that are still open: when, whose, begun, come back."""
+        return [(hour, origin, begun, back) for (hour, origin), (begun, back) in self._hours.items()]
 
-    def restore(self, text: str) -> None:
-        """Go on with hours that were open when the daemon ended.  Raises ValueError."""
-        for row in json.loads(text):
+    def restore(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Go on with hours that were open when the daemon ended.  Raises CodecError."""
+        for row in rows:
             hour, origin, begun, back = row
-            if origin not in ORIGINS or not all(isinstance(each, int) for each in (hour, begun, back)):
-                raise ValueError(f"not what was written: {row!r}")
+            if origin not in ORIGINS:
+                raise CodecError(f"not what was written: {row!r}")
             counts = self._hours.setdefault((hour, origin), [0, 0])
             counts[0] += begun
             counts[1] += back

@@ -7,18 +7,16 @@ engine and an explanation look at one place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from types import MappingProxyType
 
-from multigrey.codec import decode_text, encode_text
 from multigrey.contracts import Store
 from multigrey.engine.setup import Setup
-from multigrey.model import Change, Entry, Key, Table
+from multigrey.model import Change, Entry, Key
+from multigrey.stores.meta import BLOCKS
 
 __all__ = ["Blocks"]
-
-_PREFIX = b"blocked/"
-_SLICE = 200
 
 
 class Blocks:
@@ -38,30 +36,27 @@ class Blocks:
     async def load(self) -> None:
         """Read what earlier runs blocked; call once, when the store runs.  Raises StoreError, CodecError."""
         found: dict[bytes, str] = {}
-        cursor = _PREFIX
-        while cursor.startswith(_PREFIX):
-            rows, cursor = await self._store.scan(Table.META, cursor, _SLICE)
-            for name, value in rows:
-                if name.startswith(_PREFIX):
-                    found[name.removeprefix(_PREFIX)] = decode_text(value)
+        async with aclosing(BLOCKS.walk(self._store)) as slices:
+            async for rows in slices:
+                found |= {digest: BLOCKS.coder.decode(value) for digest, value in rows}
         self._take(found)
 
     async def add(self, digest: bytes, text: str, also: Mapping[Key, Entry | None]) -> None:
         """Block what has this key; `also` is written with it.  Raises StoreError."""
-        await self._write({(Table.META, _PREFIX + digest): Entry(encode_text(text), None), **also})
+        await self._write({BLOCKS.key(digest): Entry(BLOCKS.coder.encode(text), None), **also})
         self._take({**self.texts, digest: text})
 
     async def remove(self, digest: bytes) -> bool:
         """Block it no longer; whether it was.  Raises StoreError."""
         if digest not in self.texts:
             return False
-        await self._write({(Table.META, _PREFIX + digest): None})
+        await self._write({BLOCKS.key(digest): None})
         self._take({other: text for other, text in self.texts.items() if other != digest})
         return True
 
     async def clear(self) -> None:
         """Remove every block.  Raises StoreError."""
-        await self._write({(Table.META, _PREFIX + digest): None for digest in self.texts})
+        await self._write({BLOCKS.key(digest): None for digest in self.texts})
         self._take({})
 
     def _take(self, texts: dict[bytes, str]) -> None:

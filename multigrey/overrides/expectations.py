@@ -8,21 +8,21 @@ before every other whitelist; without any that costs one look at an empty mappin
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import aclosing
+from dataclasses import fields, replace
 from hashlib import blake2b
 from typing import Any
 
-from multigrey.codec import decode_text, encode_text
 from multigrey.contracts import Store
 from multigrey.engine.setup import Setup, SourceInfo
 from multigrey.errors import CodecError, MultigreyError
 from multigrey.identity.addresses import LONGEST_ADDRESS, host_name, split_address
 from multigrey.identity.components import Recipient
 from multigrey.identity.envelope import address_text
-from multigrey.model import Attempt, Change, Entry, Key, Match, Table, value
+from multigrey.model import Attempt, Change, Entry, Key, Match, value
+from multigrey.stores.meta import EXPECTATIONS
 from multigrey.text import printable
 
 __all__ = ["MOST", "SOURCE", "Expectation", "ExpectationError", "Expectations"]
@@ -33,8 +33,6 @@ MOST = 1_000
 """Expectations at a time; each is one person who waits."""
 SOURCE = "expect"
 """The word for this source in the log."""
-_PREFIX = b"expect/"
-_SLICE = 200
 _LONGEST_REASON = 200
 
 
@@ -128,7 +126,7 @@ class Expectations:
         others = [each for each in self.all() if each.text != made.text]
         if len(others) >= MOST:
             raise ExpectationError(f"{MOST} expectations are the most there may be; cancel some first")
-        await self._write({_key(made): Entry(_encoded(made), made.until)})
+        await self._write({_key(made): Entry(EXPECTATIONS.coder.encode(_fields_of(made)), made.until)})
         self._take([*others, made])
         logger.info(
             "mail is expected: %s for %d s, asked by %s%s",
@@ -163,16 +161,13 @@ class Expectations:
         A row that cannot be read is told in the log and left out.  Raises StoreError.
         """
         found: list[Expectation] = []
-        cursor = _PREFIX
-        while cursor.startswith(_PREFIX):
-            rows, cursor = await self._store.scan(Table.META, cursor, _SLICE)
-            for name, stored in rows:
-                if not name.startswith(_PREFIX):
-                    continue
-                try:
-                    found.append(_decoded(stored))
-                except CodecError as error:
-                    logger.warning("an expectation cannot be read and is left out: %s", error)
+        async with aclosing(EXPECTATIONS.walk(self._store)) as slices:
+            async for rows in slices:
+                for _, stored in rows:
+                    try:
+                        found.append(Expectation(**EXPECTATIONS.coder.decode(stored)))
+                    except CodecError as error:
+                        logger.warning("an expectation cannot be read and is left out: %s", error)
         now = self._now()
         self._take(each for each in found[:MOST] if each.until > now)
 
@@ -215,31 +210,8 @@ def _domain_text(told: str) -> str:
 
 def _key(expectation: Expectation) -> Key:
     digest = blake2b(expectation.text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-    return Table.META, _PREFIX + digest
+    return EXPECTATIONS.key(digest)
 
 
-# --- as it is stored -------------------------------------------------------------------------------
-
-_FIELDS: tuple[tuple[str, type], ...] = (
-    ("recipient", str),
-    ("sender_domain", str),
-    ("since", int),
-    ("until", int),
-    ("asked_by", str),
-    ("reason", str),
-)
-
-
-def _encoded(expectation: Expectation) -> bytes:
-    return encode_text(json.dumps({name: getattr(expectation, name) for name, _ in _FIELDS}))
-
-
-def _decoded(stored: bytes) -> Expectation:
-    """Raises CodecError."""
-    try:
-        told: Any = json.loads(decode_text(stored))
-    except ValueError as error:
-        raise CodecError(f"an expectation is no JSON: {error}") from error
-    if not isinstance(told, dict) or any(type(told.get(name)) is not kind for name, kind in _FIELDS):
-        raise CodecError("an expectation does not have its fields")
-    return Expectation(**{name: told[name] for name, _ in _FIELDS})
+def _fields_of(expectation: Expectation) -> dict[str, Any]:
+    return {field.name: getattr(expectation, field.name) for field in fields(expectation)}

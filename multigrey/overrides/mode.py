@@ -17,20 +17,19 @@ direction, for they have shown that they would come back anyway.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from multigrey.clock import Clock
-from multigrey.codec import decode_text, encode_text
 from multigrey.contracts import Store
 from multigrey.engine.setup import Setup
 from multigrey.engine.stages import MODES, OBSERVE
 from multigrey.errors import CodecError, StoreError
 from multigrey.greylist.policy import Policy
-from multigrey.model import DAY, Change, Entry, Key, Table
+from multigrey.model import DAY, Change, Entry, Key
+from multigrey.stores.meta import OVERRIDES
 
 __all__ = ["LONGEST", "SLOTS", "Override", "Overrides", "overridden"]
 
@@ -45,7 +44,6 @@ LONGEST = 366 * DAY
 
 _UNNAMED_DELAY = 900
 """Seconds a client without a name waits at least under `tighten`: few programs of spammers do."""
-_PREFIX = b"override/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ class Overrides:
         now = self._clock.now()
         override = Override(slot, word, now, now + seconds, by)
         fields = {name: value for name, value in asdict(override).items() if name != "slot"}
-        await self._write(slot, Entry(encode_text(json.dumps(fields)), None))
+        await self._write(slot, Entry(OVERRIDES.coder.encode(fields), None))
         self._hold(override, seconds)
         return override
 
@@ -177,17 +175,12 @@ class Overrides:
 
 
 def _key(slot: str) -> Key:
-    return Table.META, _PREFIX + slot.encode()
+    return OVERRIDES.key(slot.encode())
 
 
 def _decoded(slot: str, value: bytes) -> Override:
     """Raises CodecError."""
-    try:
-        fields = json.loads(decode_text(value))
-        override = Override(slot, **fields)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CodecError(f"not an override: {error}") from error
-    types = (type(override.word), type(override.since), type(override.until), type(override.by))
-    if types != (str, int, int, str) or override.word not in SLOTS[slot]:
+    override = Override(slot, **OVERRIDES.coder.decode(value))
+    if override.word not in SLOTS[slot]:
         raise CodecError("not an override that is known")
     return override

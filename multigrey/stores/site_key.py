@@ -15,13 +15,14 @@ from pathlib import Path
 
 from multigrey.contracts import Store
 from multigrey.errors import StoreError
-from multigrey.model import Change, Entry, Key, Table
+from multigrey.model import Change, Entry, Key
+from multigrey.stores.meta import SITE_KEY
 
 __all__ = ["check_site_key", "load_site_key"]
 
 _SIZE = 32
 _NAME = "site.key"
-_FINGERPRINT: Key = (Table.META, b"site-key")
+_FINGERPRINT: Key = SITE_KEY.key()
 
 
 def load_site_key(state_dir: Path) -> bytes:

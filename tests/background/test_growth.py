@@ -7,16 +7,15 @@ import trio
 
 from multigrey.background.growth import (
     DAYS_KEPT,
-    GROWTH_PREFIX,
     WRITE_EVERY,
     Growth,
     Sample,
-    decode_samples,
     samples_since,
 )
 from multigrey.codec import encode_text
 from multigrey.errors import CodecError, StoreError
 from multigrey.model import DAY, HOUR, Action, Change, Entry, Table
+from multigrey.stores.meta import GROWTH
 from tests.support.clocks import START
 from tests.support.engines import harness
 
@@ -24,7 +23,7 @@ HOUR_OF_START = START - START % HOUR
 
 
 def key_of(time):
-    return Table.META, GROWTH_PREFIX + b"/%08d" % (time // DAY)
+    return GROWTH.key(b"%08d" % (time // DAY))
 
 
 async def put(store, rows):
@@ -139,7 +138,7 @@ WRONG = ["", "{", "7", "[7]", "[[1]]", '[["1", 1, 1, 1, 1, 1, 1]]', "[" * 5000, 
 @pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
 async def test_a_row_that_cannot_be_read_is_begun_anew(text):
     with pytest.raises(CodecError):
-        decode_samples(encode_text(text))
+        GROWTH.coder.decode(encode_text(text))
     async with harness() as house:
         await put(house.store, {key_of(START): encode_text(text)})
         assert await samples_since(house.store, 0, START) == []

@@ -11,12 +11,13 @@ import pytest
 import trio
 import trio.testing
 
-from multigrey.background.hits import FLUSH_EVERY, HIT_PREFIX, HitCounter, hit_key, read_hits
+from multigrey.background.hits import FLUSH_EVERY, HitCounter, hit_key, read_hits
 from multigrey.codec import Hits, decode_hits, decode_text, encode_hits
 from multigrey.contracts import StoreOptions
 from multigrey.errors import StoreError
 from multigrey.model import Action, Attempt, DecisionEvent, Match, Reason, Table, Verdict
 from multigrey.stores.lmdb.store import LmdbStore
+from multigrey.stores.meta import HITS
 from tests.support.clocks import START, FakeClock
 from tests.support.engines import memory_store
 from tests.support.stores import everything, put, running
@@ -36,7 +37,7 @@ def entry(line=1, text="client=mx.example.org", file="a.toml"):
 
 async def stored(store):
     rows = await everything(store, Table.META)
-    found = [decode_hits(value) for key, value in rows.items() if key.startswith(HIT_PREFIX)]
+    found = [decode_hits(value) for key, value in rows.items() if key.startswith(HITS.prefix)]
     return {(hits.source, hits.entry): (hits.number, hits.first, hits.last) for hits in found}
 
 

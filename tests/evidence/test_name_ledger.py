@@ -12,9 +12,10 @@ import trio.testing
 from multigrey.codec import decode_names, encode_names
 from multigrey.config.origin_lists import load_origins
 from multigrey.errors import StoreError
-from multigrey.evidence.name_ledger import FLUSH_EVERY, NAMES_PREFIX, NameLedger, names_key
+from multigrey.evidence.name_ledger import FLUSH_EVERY, NameLedger, names_key
 from multigrey.identity.host_names.name_evidence import NOTHING, RESOLVED_AFTER, REST, deferred
 from multigrey.model import Attempt, Table
+from multigrey.stores.meta import NAMES
 from tests.support.clocks import START, FakeClock
 from tests.support.engines import memory_store
 from tests.support.stores import everything, put, running
@@ -54,7 +55,7 @@ def doubted(origins, *, now=START, domain="isp.example"):
 
 async def stored(store):
     rows = await everything(store, Table.META)
-    return dict(decode_names(value) for key, value in rows.items() if key.startswith(NAMES_PREFIX))
+    return dict(decode_names(value) for key, value in rows.items() if key.startswith(NAMES.prefix))
 
 
 def test_an_access_network_is_found_and_its_mail_hosts_are_not(origins):
@@ -275,7 +276,7 @@ async def test_marks_are_keyed(origins):
 
 async def test_what_cannot_be_read_is_left_alone(origins, caplog):
     async with running(memory_store()) as store:
-        await put(store, (Table.META, NAMES_PREFIX + b"broken"), b"\xff", None)
+        await put(store, (Table.META, NAMES.prefix + b"broken"), b"\xff", None)
         await put(store, (Table.META, b"nbefore"), b"\x00", None)
         await put(store, (Table.META, b"nzz"), b"\x00", None)
         await doubted(origins).flush(store)
@@ -370,7 +371,7 @@ async def test_it_runs_once_a_minute(origins, autojump_clock):
 def test_keys_of_rows():
     table, digest = names_key("isp.example")
     assert table is Table.META
-    assert digest.startswith(NAMES_PREFIX)
+    assert digest.startswith(NAMES.prefix)
     assert names_key("isp2.example") != (table, digest)
     assert names_key("\udcff") != (table, digest)
 

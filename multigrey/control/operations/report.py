@@ -9,7 +9,7 @@ answer to a mail server waits for a report; one report is made at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -19,8 +19,7 @@ import trio
 from multigrey.analysis.figures import Due, Outlook, Target
 from multigrey.analysis.report import make_report
 from multigrey.background.alarms import untold
-from multigrey.background.hits import HIT_PREFIX
-from multigrey.codec import Hits, decode_hits, decode_text
+from multigrey.codec import Hits
 from multigrey.config.settings import Settings
 from multigrey.config.tables.whitelist import WhitelistSettings
 from multigrey.contracts import SourceOptions
@@ -31,8 +30,8 @@ from multigrey.errors import CodecError, ConfigError, StoreError
 from multigrey.events.query import Query
 from multigrey.history.recorder import HistoryReader
 from multigrey.identity.redaction import HIDDEN_CLIENT, TOKEN
-from multigrey.model import DAY, NO_ATTRIBUTES, DecisionEvent, Table
-from multigrey.stores.walk import SLICE
+from multigrey.model import DAY, NO_ATTRIBUTES, DecisionEvent
+from multigrey.stores.meta import HITS, HITS_SINCE
 from multigrey.whitelists.lint import HitRecords, LintedList, LintOutlook, lint
 from multigrey.whitelists.list_source import SOURCE, entry_hit_name
 from multigrey.whitelists.postgrey import postgrey_entries
@@ -49,8 +48,6 @@ _MOST = 300_000
 """Decisions; each takes a kilobyte of memory meanwhile."""
 _ROWS, _MOST_ROWS = 20, 1_000
 _POSTGREY = ("postgrey-clients", "postgrey-recipients")
-_HITS_SINCE = b"hits-since"
-_HITS_FROM = b"hits"
 
 
 def operations(parts: Parts) -> Iterable[Operation]:
@@ -187,19 +184,17 @@ async def _hits(parts: Parts) -> HitRecords | None:
 
     Asked of the store that is open: a process must not open its file a second time.
     """
-    since: int | None = None
+    store = parts.engine.store
     found: dict[tuple[str, str], Hits] = {}
-    cursor = _HITS_FROM
     try:
-        while cursor.startswith(_HITS_FROM):
-            rows, cursor = await parts.engine.store.scan(Table.META, cursor, SLICE)
-            for key, value in rows:
-                with suppress(CodecError, ValueError):
-                    if key == _HITS_SINCE:
-                        since = int(decode_text(value))
-                    elif key.startswith(HIT_PREFIX):
-                        hits = decode_hits(value)
+        (value,) = await store.read([HITS_SINCE.key()])
+        since = None if value is None else HITS_SINCE.coder.decode(value)
+        async with aclosing(HITS.walk(store)) as slices:
+            async for rows in slices:
+                for _, stored in rows:
+                    with suppress(CodecError):
+                        hits = HITS.coder.decode(stored)
                         found[hits.source, hits.entry] = hits
-    except StoreError:
+    except (StoreError, CodecError):
         return None
     return None if since is None else HitRecords(since, found)

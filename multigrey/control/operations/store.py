@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from multigrey.background.growth import decode_samples
-from multigrey.codec import (
-    decode_hits,
-    decode_names,
-    decode_origin,
-    decode_record,
-    decode_standing,
-    decode_text,
-)
 from multigrey.contracts import LocalStore
 from multigrey.control.operations.context import Parts
 from multigrey.control.operations.operation import (
@@ -28,9 +19,10 @@ from multigrey.control.operations.operation import (
     Result,
     text_option,
 )
-from multigrey.errors import CodecError, StoreError
+from multigrey.errors import StoreError
 from multigrey.greylist import marks
 from multigrey.model import Table
+from multigrey.stores.meta import why_unreadable
 
 __all__ = ["operations"]
 
@@ -40,7 +32,7 @@ _MOST_FINDINGS = 100
 """Findings of `verify` that are told one by one."""
 _TELL_EVERY = 5_000
 """Rows between two items of progress."""
-_TABLES = {Table.RECORD: "records", Table.ORIGIN: "origins", Table.META: "meta", Table.MARK: "marks"}
+_TABLES = dict(zip(Table, ("records", "origins", "meta", "marks"), strict=True))
 """What the tables are called, here and among the figures of a store."""
 
 
@@ -95,7 +87,7 @@ class _Care:
             while True:
                 found, cursor = await store.scan(table, cursor, _SLICE)
                 for digest, value in found:
-                    if problem := _problem(table, digest, value):
+                    if problem := why_unreadable(table, digest, value, marks.count):
                         unreadable += 1
                         if len(findings) < _MOST_FINDINGS:
                             findings.append({"table": name, "key": _name(table, digest), "problem": problem})
@@ -145,49 +137,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _problem(table: Table, digest: bytes, value: bytes) -> str:
-    """Why a row cannot be read; "" when it can."""
-    try:
-        if table is Table.RECORD:
-            decode_record(value)
-        elif table is Table.ORIGIN:
-            _decode_origin(value)
-        elif table is Table.MARK:
-            marks.count(value)
-        else:
-            decode = _META.get(digest.partition(b"/")[0], _anything)
-            decode(value)
-    except CodecError as error:
-        return str(error)
-    return ""
-
-
-def _decode_origin(value: bytes) -> None:
-    """Of an origin for a sender domain, or of an origin as a whole: both lie in this table."""
-    try:
-        decode_origin(value)
-    except CodecError:
-        decode_standing(value)  # its versions are the later ones
-
-
-def _anything(value: bytes) -> None:
-    """What other parts of multigrey keep there has forms of its own."""
-    del value
-
-
-_META: Mapping[bytes, Callable[[bytes], object]] = {
-    b"blocked": decode_text,
-    b"growth": decode_samples,
-    b"hits": decode_hits,
-    b"hits-since": decode_text,
-    b"names": decode_names,
-    b"override": decode_text,
-}
-"""Rows of the META table, by what their names begin with."""
-
-
 def _name(table: Table, digest: bytes) -> str:
-    if table is Table.META:
+    if _TABLES[table] == "meta":
         name, slash, rest = digest.partition(b"/")
         return name.decode("ascii", "replace") + (f"/{rest.hex()}" if slash else "")
     return digest.hex()

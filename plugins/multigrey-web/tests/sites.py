@@ -19,12 +19,12 @@ from pathlib import Path
 import trio
 
 from multigrey.api import StoreOptions
-from multigrey.background.growth import GROWTH_PREFIX
-from multigrey.codec import encode_record, encode_text
+from multigrey.codec import encode_record
 from multigrey.config.tables.history import History as HistorySettings
 from multigrey.history.recorder import HistoryRecorder
 from multigrey.model import DAY, HOUR, Action, Attempt, DecisionEvent, Entry, Reason, Record, Table, Verdict
 from multigrey.stores.lmdb.store import LmdbStore
+from multigrey.stores.meta import GROWTH
 from tests.mta.harness import free_port, until
 from tests.support.clocks import FakeClock
 from tests.support.daemon import Daemon
@@ -143,7 +143,7 @@ def growing(days):
                 age = days - (NOW - time) / DAY
                 records = int(2_000 * age + 300 * (12 - abs(hour - 12)))
                 rows.append([time, records, records // 9, records * 350, 20 + hour, 200 + 9 * hour, 0])
-        yield (Table.META, GROWTH_PREFIX + b"/%08d" % day), encode_text(str(rows))
+        yield GROWTH.key(b"%08d" % day), GROWTH.coder.encode(rows)
 
 
 def fill(state, *, records=(), events=(), growth=()):

@@ -77,7 +77,8 @@ def samples_of(daemon):
 def test_a_daemon_takes_samples_and_an_orderly_end_loses_none(short_directory):
     daemon = Daemon(short_directory, CONFIG, user="nobody")
     with daemon:
-        (sample,) = samples_of(daemon)
+        # The first one is taken beside the first answers.
+        (sample,) = next(filter(None, (samples_of(daemon) for _ in range(50))))
         assert (sample["hour"], sample["records"], sample["deferred"]) == (START - START % HOUR, 0, 0)
         asked_by(short_directory)
     with daemon:

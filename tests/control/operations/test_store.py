@@ -88,7 +88,7 @@ async def test_verify_reads_every_row_and_names_those_it_cannot():
         await _write(house.store, rows)
         (told,) = await items(collected(operations, made), "verify")
     assert told["rows"] == {"records": 3, "origins": 3, "meta": 5, "marks": 3}
-    assert told["unreadable"] == 8
+    assert told["unreadable"] == 9
     assert [(finding["table"], finding["key"]) for finding in told["findings"]] == [
         ("records", "01" * 16),
         ("records", "02" * 16),
@@ -96,12 +96,13 @@ async def test_verify_reads_every_row_and_names_those_it_cannot():
         ("meta", "growth/" + b"00011574".hex()),
         ("meta", "hits/" + "00" * 16),
         ("meta", "names/" + "00" * 16),
+        ("meta", "of-somebody-else"),
         ("marks", "01" * 16),
         ("marks", "02" * 16),
     ]
     assert "has version 99" in told["findings"][1]["problem"]
-    assert told["findings"][6]["problem"] == "stored bucket of marks has 8 octets: not 1 to 40 whole marks"
-    assert "has version 2" in told["findings"][7]["problem"]
+    assert told["findings"][7]["problem"] == "stored bucket of marks has 8 octets: not 1 to 40 whole marks"
+    assert "has version 2" in told["findings"][8]["problem"]
 
 
 async def test_verify_tells_how_far_it_is_and_stays_bounded():
