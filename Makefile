@@ -1,6 +1,8 @@
 # make serve      set everything up and run the daemon on the embedded store, no configuration needed
 # make test       set everything up and run all tests (real Exim and Postfix included)
-# make fast-test  the tests that need no mail server and no browser
+# make fast-test  the tests that need no mail server, browser or daemon: under a minute
+# make test-all   also every seed and full figure: about an hour
+# make soak       for hours, until something fails
 # make cover      branch coverage of everything pure has to be complete
 # make lint       ruff and mypy
 # make man        bring the generated parts of the manual pages up to date
@@ -12,7 +14,7 @@ BIN    := $(VENV)/bin
 STATE  ?= $(CURDIR)/.state
 SERVE_AS ?= nobody
 
-.PHONY: serve test fast-test cover lint format bench man clean
+.PHONY: serve test fast-test test-all soak cover lint format bench man clean
 
 serve: $(VENV)/installed
 	@if [ "$$(id -u)" != 0 ]; then \
@@ -29,8 +31,26 @@ serve: $(VENV)/installed
 test: $(VENV)/tools
 	$(BIN)/python -m pytest tests plugins
 
+# Two processes, because a machine has at least two processors and each test has a directory of its own.
 fast-test: $(VENV)/tools
-	$(BIN)/python -m pytest tests plugins -m "not mta and not crash"
+	@for part in 1/2 2/2; do \
+	  $(BIN)/python -m pytest -q tests plugins -m "not mta and not crash and not slow" --part $$part & \
+	  pids="$$pids $$!"; \
+	done; \
+	for pid in $$pids; do wait $$pid || failed=1; done; test -z "$$failed"
+
+# Every seed and full figure: an hour on two processors.
+test-all: lint cover test
+	$(BIN)/python -m tests.support.simulation --goals 101-120
+	$(BIN)/python -m tests.support.simulation --goals 101 --full
+	$(BIN)/python -m tests.support.simulation --weeks --goals 101-120
+
+# For hours: more examples of each property, a thousand kills, other seeds each time; ends with a failure.
+soak: $(VENV)/tools
+	@round=1; while MULTIGREY_FUZZ=1 MULTIGREY_KILL_ROUNDS=1000 $(BIN)/python -m pytest -q --timeout 7200 \
+	    tests plugins -m "not mta" && \
+	  $(BIN)/python -m tests.support.simulation --goals $$((1000 + $$round)); \
+	do echo "soak: round $$round is clean"; round=$$((round + 1)); done; exit 1
 
 # Everything pure has to be run by its own tests to the last branch.
 PURE := identity greylist protocols events analysis codec text throttle histogram
@@ -57,6 +77,7 @@ bench: $(VENV)/tools
 # Rewrites the parts of the manual pages that are made from the code.
 man: $(VENV)/tools
 	$(BIN)/python -m man.regions
+	$(BIN)/python -m tests.support.architecture
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

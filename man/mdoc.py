@@ -1,5 +1,5 @@
 """Writing mdoc(7): plain text and docstrings as lines that `mandoc -T lint` has nothing to say about."""
-# ruff: noqa: INP001  (man/ is no package; `python -m man.regions` and tests run from the checkout)
+# ruff: noqa: INP001  (man/ is not a package; `python -m man.regions` and tests run from the checkout)
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The parts of multigrey-metrics(7) that are made from the code."""
-# ruff: noqa: INP001  (man/ is no package; `python -m man.regions` and tests run from the checkout)
+# ruff: noqa: INP001  (man/ is not a package; `python -m man.regions` and tests run from the checkout)
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-r"""The parts of the manual pages that are made from the code: `python -m man.regions` writes them anew.
+r"""The parts of the manual pages that are made from the code; `python -m man.regions` rewrites them.
 
-A region stands between two comments of a page, and everything between them is replaced:
+A region stands between two comments of a page, and the program replaces everything between them:
 
     .\" generated: NAME ARGUMENTS
     .\" end: NAME ARGUMENTS
 
-NAME is a function in `REGIONS` below.  tests/test_man.py fails while a page differs from what would be
-written, so a key, option, reason or hook cannot change without its page.
+NAME is a function in `REGIONS` below.  tests/test_man.py fails while a page differs from what this program
+would write, so a key, option, reason or hook cannot change without its page.
 """
-# ruff: noqa: INP001  (man/ is no package; `python -m man.regions` and tests run from the checkout)
+# ruff: noqa: INP001  (man/ is not a package; `python -m man.regions` and tests run from the checkout)
 
 from __future__ import annotations
 
@@ -16,19 +16,16 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import click
-
 from man.api_regions import API_REGIONS
+from man.command_regions import COMMAND_REGIONS, leaf_commands
 from man.mdoc import docstring, literal, prose, quoted, tagged
 from man.metrics_regions import METRICS_REGIONS
 from man.whitelist_regions import WHITELIST_REGIONS
-from multigrey.cli import COMMANDS
-from multigrey.cli import main as multigrey
 from multigrey.config import show
 from multigrey.config.error_messages import table_model
 from multigrey.config.settings import Settings
@@ -45,9 +42,9 @@ from tests.support.sender_shapes import SHAPES
 __all__ = ["ACTIONS", "PAGES", "PLUGIN_PAGES", "REGIONS", "generate", "leaf_commands", "main", "registered"]
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = tuple(sorted(path for path in (ROOT / "man").iterdir() if path.suffix in {".5", ".7", ".8"}))
+PAGES = tuple(sorted(path for path in (ROOT / "man").iterdir() if path.suffix in {".1", ".5", ".7", ".8"}))
 PLUGIN_PAGES = tuple(sorted(ROOT.glob("plugins/*/man/*.[1-9]")))
-"""Those that plugins bring along; their own tests look after them."""
+"""The pages of plugins; the tests of each plugin check them."""
 
 ACTIONS: Mapping[str, Sequence[str]] = {
     "new": ["defer"],
@@ -69,14 +66,14 @@ ACTIONS: Mapping[str, Sequence[str]] = {
     "mode-off": ["pass"],
     "error": ["pass", "defer"],
 }
-"""Which actions each reason comes with; none: reserved.  The test looks for each of them in the code."""
+"""The actions each reason comes with; an empty list: reserved.  The tests look for each pair in the code."""
 
 _TABLE_WIDTH = 74
 _REGION = re.compile(
     r'(?ms)^(?P<begin>\.\\" generated: (?P<words>[^\n]+)\n)(?P<body>.*?)^(?P<end>\.\\" end: (?P=words))$'
 )
 
-# --- reasons, commands, signals --------------------------------------------------------------------
+# --- reasons, signals ------------------------------------------------------------------------------
 
 
 def reasons() -> list[str]:
@@ -86,84 +83,13 @@ def reasons() -> list[str]:
         actions = " or ".join(ACTIONS[reason.value])
         lines = prose(reason.meaning)
         if not actions:
-            lines.append("Reserved: this version never gives it.")
+            lines.append("Reserved: this version never returns it.")
         items.append((f"Cm {reason.value} Pq {quoted(actions or 'reserved')}", lines))
     return tagged(items)
 
 
-def leaf_commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command that can be run, by its words."""
-    context = click.Context(multigrey)
-    for name in COMMANDS:
-        command = multigrey.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {word}", below) for word, below in command.commands.items())
-        else:
-            yield name, command
-
-
-def _options(command: click.Command) -> Iterator[tuple[click.Option, str, str]]:
-    """Each option, its names, and what it takes (as mdoc)."""
-    for option in command.params:
-        if isinstance(option, click.Option):
-            names = " , ".join(f"Fl {name[1:]}" for name in sorted(option.opts, key=len, reverse=True))
-            yield option, names, "" if option.is_flag else f" {_value(option)}"
-
-
-def _value(parameter: click.Parameter) -> str:
-    """What an option takes or an argument is, as mdoc: the words it may be, or what to put in its place."""
-    if isinstance(parameter.type, click.Choice):
-        return f"Cm {' | '.join(parameter.type.choices)}"
-    if parameter.metavar:
-        return f"Ar {' | '.join(parameter.metavar.strip('[]').lower().split('|'))}"
-    return f"Ar {_kind(parameter)}"
-
-
-def _kind(parameter: click.Parameter) -> str:
-    if isinstance(parameter.type, click.Path):
-        return "directory" if "dir" in str(parameter.name) else "file"
-    if isinstance(parameter.type, type(click.FLOAT) | type(click.INT)):
-        return "number"
-    kinds = {"duration", "file", "directory", "name=warning,critical"}
-    return parameter.type.name if parameter.type.name in kinds else str(parameter.name).removesuffix("s")
-
-
-def synopsis() -> list[str]:
-    """One line for each command."""
-    lines = []
-    for name, command in leaf_commands():
-        lines += [".Nm", f".Cm {name}"]
-        lines += [f".Op {names.split(' , ')[0]}{takes}" for _, names, takes in _options(command)]
-        for one in command.params:
-            if isinstance(one, click.Argument):
-                value = f"{_value(one)}{' ...' if one.nargs < 0 else ''}"
-                lines.append(f".{value}" if one.required else f".Op {value}")
-    return lines
-
-
-def commands() -> list[str]:
-    """Every command with its help and options."""
-    items = []
-    for name, command in leaf_commands():
-        described = [
-            (f"{names}{takes}", prose(_about_option(option))) for option, names, takes in _options(command)
-        ]
-        items.append((f"Cm {name}", [*prose(inspect.cleandoc(command.help or "")), *tagged(described)]))
-    return tagged(items)
-
-
-def _about_option(option: click.Option) -> str:
-    """Its help, and what it is when it is left out."""
-    text = option.help or ""
-    if option.show_default is not True or option.default is None:
-        return text
-    usual = f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
-    return f"{text}  The default is {usual}."
-
-
 def needs_restart() -> list[str]:
-    """The keys a reload does not change."""
+    """The keys that a reload does not change."""
     names = daemon._NEEDS_RESTART  # noqa: SLF001  (the page and the code must agree on exactly this)
     return [*(f".Ic {name} ," for name in names[:-1]), f".Ic {names[-1]} :"]
 
@@ -172,7 +98,7 @@ def needs_restart() -> list[str]:
 
 
 def keys(table: str = "") -> list[str]:
-    """What a table is for, and each of its keys; without a name: the keys at the top of the file."""
+    """The purpose of a table and each of its keys; without a name: the keys at the top of the file."""
     lines = prose(_about(table)) if table else []
     found = [option for option in options() if option.table.strip("[]") == table]
     assert found, table
@@ -187,7 +113,7 @@ def keys(table: str = "") -> list[str]:
 
 
 def model(module: str, name: str) -> list[str]:
-    """The same for the settings of a plugin."""
+    """The keys of a plugin's settings."""
     found = getattr(import_module(module), name)
     items = []
     for option in show._options("", found):  # noqa: SLF001  (as for our own tables)
@@ -208,7 +134,7 @@ def _about(table: str) -> str:
 
 
 class _Recorder:
-    """A registry that only takes down what is registered."""
+    """A registry that only records what is registered."""
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, object]] = {}
@@ -218,7 +144,7 @@ class _Recorder:
 
 
 def registered() -> Mapping[str, Mapping[str, object]]:
-    """What multigrey itself registers, by the method of the registry and name."""
+    """What multigrey itself registers, by the registry's method and by name."""
     recorder: Any = _Recorder()
     BuiltIns().multigrey_register(recorder, {})
     found: dict[str, dict[str, object]] = recorder.found
@@ -234,7 +160,7 @@ def conditions() -> list[str]:
 
 
 def words(kind: str) -> list[str]:
-    """The built-in words of a kind, each with the first sentence of what stands behind it."""
+    """The built-in words of a kind, each with the first paragraph of its docstring."""
     items = []
     for name, value in registered()[kind].items():
         about = docstring(value if inspect.isclass(value) or inspect.isfunction(value) else type(value))
@@ -243,7 +169,7 @@ def words(kind: str) -> list[str]:
     return tagged(items)
 
 
-# --- who is sending -------------------------------------------------------------------------------
+# --- origins and senders ---------------------------------------------------------------------------
 
 
 def namings() -> list[str]:
@@ -252,7 +178,7 @@ def namings() -> list[str]:
 
 
 def origin_examples() -> list[str]:
-    """A row for each rule: what the mail server told, and what becomes of it."""
+    """A row for each rule: what the mail server reports, and the origin that follows from it."""
     lines = []
     for row in MAN_ROWS:
         unnamed = f"(unverified: {row.reverse})" if row.reverse else "(no name)"
@@ -264,7 +190,7 @@ def origin_examples() -> list[str]:
 
 
 def sender_shapes() -> list[str]:
-    """Envelope senders and what they are taken for."""
+    """Envelope senders and the text under which each is remembered."""
     lines = []
     for shape in SHAPES:
         if shape.shown:
@@ -283,18 +209,20 @@ def grammar(protocol: str) -> list[str]:
 
 
 def _fitted(line: str) -> list[str]:
-    """A line of a table, wrapped below its last column when it is too wide for a page."""
+    """A line of a table, wrapped below its last column if it is too wide for a page."""
     column = max((gap.end() for gap in re.finditer(r"(?<=\S) {2,}", line)), default=0)
     indent = " " * (column if column < _TABLE_WIDTH / 2 else 4)
     return textwrap.wrap(line, _TABLE_WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def postgrey_words() -> list[str]:
-    """What the log says of each reason in postgrey's form, from the table at `format_postgrey`."""
+    """The words of each reason in postgrey's form, from the table at `format_postgrey`."""
     items = []
-    for line in _block(format_postgrey, "The words,")[1:]:
-        reason, *told = re.split(r" {2,}", line)
-        by_action = dict(zip(("pass", "defer"), told, strict=False))
+    table = re.search(r"(?m)^    reason  .*\n((?:    .+\n)+)", docstring(format_postgrey))
+    assert table
+    for line in textwrap.dedent(table[1]).splitlines():
+        reason, *columns = re.split(r" {2,}", line)
+        by_action = dict(zip(("pass", "defer"), columns, strict=False))
         texts = [by_action[action] for action in ACTIONS[reason] if action in by_action]
         if texts:
             text = texts[0] if len(texts) == 1 else "{} when it passes, {} when it is deferred".format(*texts)
@@ -314,9 +242,9 @@ def _block(thing: object, heading: str) -> list[str]:
 
 REGIONS: Mapping[str, Callable[..., Sequence[str]]] = {
     **API_REGIONS,
+    **COMMAND_REGIONS,
     **METRICS_REGIONS,
     **WHITELIST_REGIONS,
-    "commands": commands,
     "conditions": conditions,
     "grammar": grammar,
     "keys": keys,
@@ -327,13 +255,12 @@ REGIONS: Mapping[str, Callable[..., Sequence[str]]] = {
     "postgrey-words": postgrey_words,
     "reasons": reasons,
     "sender-shapes": sender_shapes,
-    "synopsis": synopsis,
     "words": words,
 }
 
 
 def generate(text: str) -> str:
-    """A page with every region written anew."""
+    """A page with every region rewritten."""
     return _REGION.sub(_region, text)
 
 
@@ -344,7 +271,7 @@ def _region(found: re.Match[str]) -> str:
 
 
 def main() -> int:
-    """Write every page anew and say which ones changed."""
+    """Rewrite every page and print the names of those that changed."""
     sys.path += [str(page.parents[1]) for page in PLUGIN_PAGES]
     for page in (*PAGES, *PLUGIN_PAGES):
         before = page.read_text()

@@ -1,3 +1,3 @@
-"""multigrey: one greylisting daemon for Exim, Postfix and everything that speaks greylistd's words."""
+"""multigrey: a greylisting daemon for Exim, Postfix and every program that speaks greylistd's protocol."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""`multigrey` and `python -m multigrey`."""
+"""The entry point of `multigrey` and `python -m multigrey`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; ends the process with its exit status."""
+    """Run the command line.  Ends the process with the exit status of the command."""
     cli.main(prog_name="multigrey")
 
 

@@ -1,7 +1,8 @@
-"""All that a plugin may import of multigrey: names of other modules handed on, nothing defined here.
+"""The public interface for plugins: it re-exports names of other modules and defines nothing itself.
 
-A program or a service that asks the daemon also uses `multigrey.control.client`.  Nothing else is
-promised: other modules may move or change with any version.  multigrey-plugins(7) is made from `__all__`.
+A plugin may import only from here.  A program or service that queries the daemon may also use
+`multigrey.control.client`.  All other modules may move or change with any version.
+multigrey-plugins(7) is made from `__all__`.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The one place that reads the time, and whether it may be believed.
+"""The clocks, and the check that the wall clock is right.  The only module that reads the time.
 
-Ages of records are wall-clock seconds, because they outlive the process; the monotonic clock tells
+Times of records are wall-clock seconds, because they outlive the process.  The monotonic clock shows
 whether the wall clock was set.  Tests inject their own clock.
 
-A wrong time must not do harm that a right one cannot undo: forgetting what is due would empty the store,
-and writing a wrong time over a good one makes strangers of known senders.  So the wall clock is doubted
-(`ClockGuard`) when it was set by more than an hour, and at start when what the store has seen does not go
-together with it.  While it is doubted nothing is forgotten or overwritten, and time goes on as it did: a
-clock set back, or far ahead, is followed only when it has run steadily for an hour.
+A wrong time must not do lasting harm: expiry would empty the store, and a wrong time written over a good
+one would make known senders unknown.  So `ClockGuard` doubts the wall clock when it was set by more than
+an hour, and at start when it does not fit the times in the store.  While the wall clock is doubted,
+nothing is forgotten or overwritten, and time continues as before.  A clock that was set back, or far
+ahead, is believed only after it has run steadily for an hour.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from typing import Protocol
 __all__ = ["Clock", "ClockGuard", "GuardedClock", "Since", "SystemClock"]
 
 JUMP = 3600
-"""Seconds the wall clock may differ from the monotonic one before it is doubted."""
+"""Seconds by which the wall clock may differ from the monotonic one before it is doubted."""
 TRUST_AFTER = 3600
 """Seconds of normal running after which a clock that was set is believed."""
 
 _BEHIND = 30 * 86_400
-"""Seconds by which a clock at start lies behind what the store has seen before it is doubted: the time for
-which things are kept may have been made shorter since."""
+"""Seconds by which the clock at start may lie behind the times in the store before it is doubted.  The
+margin is needed because a shorter maximum age may have been configured since."""
 _ASLEEP = 7 * 86_400
-"""Seconds by which the wall clock may go ahead at once and be followed: machines are put to sleep."""
+"""Seconds by which the wall clock may jump ahead and still be followed: a machine may have been suspended."""
 
 _LONG_AGO = 978_307_200
-"""The second before which (2001) no clock is right: one without a battery begins in 1970 or 2000."""
+"""Start of 2001; a clock before it is wrong.  A clock without a battery begins in 1970 or 2000."""
 
 _STEADY = 2
 """Seconds by which the two clocks may differ without the wall clock having been set."""
 
 
 class Clock(Protocol):
-    """What the rest of the program knows about time."""
+    """The interface through which the rest of the program reads the time."""
 
     def now(self) -> int:
         """Wall-clock time in whole seconds since the epoch."""
@@ -59,22 +59,22 @@ class SystemClock:
 
 
 class Since:
-    """A moment of this run: how long ago it is, whatever is done to the wall clock meanwhile."""
+    """A moment in this run.  Its age is right even if the wall clock is set meanwhile."""
 
     def __init__(self, clock: Clock) -> None:
-        """The present moment."""
+        """The moment is now."""
         self._clock = clock
         self._began = clock.monotonic()
         self._time = clock.now()
 
     @property
     def seconds(self) -> int:
-        """How long ago it is."""
+        """How many seconds ago it was."""
         return int(self._clock.monotonic() - self._began)
 
     @property
     def time(self) -> int:
-        """Which wall-clock second it was, as the wall clock has it now: one that was wrong may be right."""
+        """Its wall-clock second, by the wall clock as it is now, which may have been corrected since."""
         time = self._clock.now() - self.seconds
         if abs(time - self._time) > _STEADY:
             self._time = time
@@ -83,31 +83,31 @@ class Since:
 
 @dataclass
 class ClockGuard:
-    """Whether the wall clock may be believed, and what time it is meanwhile.  Others read the clocks."""
+    """Decides whether the wall clock is believed, and which time to use.  The caller reads the clocks."""
 
     wall: int
-    """Wall-clock second it was at `monotonic`, as far as is believed."""
+    """The believed wall-clock second at `monotonic`."""
     monotonic: float
     paused_at: float | None = None
-    """Monotonic time since which the wall clock is doubted; None: it is not."""
+    """Monotonic time since which the wall clock is doubted; None: it is believed."""
     likely: range = range(0)
-    """Seconds of which one is likely to be the present, by what the store has seen; empty: any."""
+    """Wall-clock seconds in which the present probably lies, by the times in the store; empty: unknown."""
     shown: int = 0
     """What a doubted wall clock showed at `shown_at`."""
     shown_at: float = 0.0
 
     @classmethod
     def at_start(cls, wall: int, monotonic: float, newest: int, longest: int = 0) -> ClockGuard:
-        """A guard that knows what the store says (see `compare`)."""
+        """A guard that has compared the clocks with the store (see `compare`)."""
         guard = cls(wall, monotonic)
         guard.compare(wall, monotonic, newest, longest)
         return guard
 
     def compare(self, wall: int, monotonic: float, newest: int, longest: int = 0) -> None:
-        """Doubt the clocks at start if they do not go together with what the store has seen.
+        """Doubt the wall clock at start if it does not fit the times in the store.
 
-        `newest` is the latest keep_until in the store, 0 for an empty one; `longest` for how many seconds
-        anything is kept after it was seen last, 0: not known.
+        `newest` is the latest keep_until in the store, 0 for an empty one.  `longest` is for how many seconds
+        an entry is kept after it was last seen, 0 if not known.
         """
         self.wall, self.monotonic, self.paused_at, self.likely = wall, monotonic, None, range(0)
         seen = newest - longest
@@ -118,12 +118,12 @@ class ClockGuard:
             self.shown, self.shown_at = wall, monotonic
 
     def look(self, wall: int, monotonic: float) -> bool:
-        """Note the clocks; returns whether the wall clock is believed."""
+        """Note the readings of both clocks; return whether the wall clock is believed."""
         self.time(wall, monotonic)
         return self.paused_at is None
 
     def time(self, wall: int, monotonic: float) -> int:
-        """Note the clocks; returns the wall-clock second to go by."""
+        """Note the readings of both clocks; return the wall-clock second to use."""
         going = self.wall + monotonic - self.monotonic
         if self.paused_at is None and abs(wall - going) <= JUMP:
             self.wall, self.monotonic = wall, monotonic
@@ -131,11 +131,14 @@ class ClockGuard:
         return self._doubted(wall, monotonic, going)
 
     def _doubted(self, wall: int, monotonic: float, going: float) -> int:
-        """The same while the wall clock is doubted, or has just been set."""
+        """What `time` returns while the wall clock is doubted, or has just been set.
+
+        `going` is the time that continues from the last believed reading.
+        """
         ahead = wall - going
         since = monotonic if self.paused_at is None else self.paused_at
         if wall in self.likely:
-            self.paused_at = None  # it was wrong at the start, and has been set right
+            self.paused_at = None  # it was wrong at the start and has been corrected
         elif -JUMP <= ahead <= JUMP:
             self.paused_at = since if monotonic - since < TRUST_AFTER else None
         elif 0 < ahead <= _ASLEEP:
@@ -155,10 +158,10 @@ class ClockGuard:
 
 
 class GuardedClock:
-    """A clock that does not follow the wall clock where that is doubted."""
+    """A clock that does not follow the wall clock while that is doubted."""
 
     def __init__(self, clock: Clock) -> None:
-        """Doubted at once if it shows a time long gone by, else when `compare` finds a reason."""
+        """The wall clock is doubted at once if it shows a time before 2001."""
         self._clock = clock
         wall, monotonic = clock.now(), clock.monotonic()
         self.guard = ClockGuard(wall, monotonic, monotonic if wall < _LONG_AGO else None)
@@ -176,5 +179,5 @@ class GuardedClock:
         self.guard.compare(self._clock.now(), self._clock.monotonic(), newest, longest)
 
     def believed(self) -> bool:
-        """Whether the wall clock is believed at the moment."""
+        """Whether the wall clock is believed now."""
         return self.guard.paused_at is None

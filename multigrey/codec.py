@@ -1,8 +1,8 @@
-"""Stored bytes and back: the only module that packs.
+"""Converts values to stored bytes and back; the only module that uses msgpack.
 
-A value is a msgpack array that begins with its version.  An older version is read with a stated
-meaning for what it lacks; a newer one is refused (NewerFormatError); anything else is a CodecError,
-so that no record is ever guessed.  Text that was not UTF-8 on the wire keeps its bytes.
+A stored value is a msgpack array that begins with its version.  An older version is read, with a defined
+value for each field that it lacks.  A newer version is refused (NewerFormatError).  Anything else is a
+CodecError, so no record is ever guessed.  Text that was not UTF-8 on the wire keeps its bytes.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ __all__ = [
 T = TypeVar("T")
 
 RECORD_VERSION = 2
-"""Version 1 lacked `observed`; none of its records were."""
+"""Version 1 had no `observed`; for its records it is False."""
 ORIGIN_VERSION = 1
 STANDING_VERSION = 2
-"""Version 1 counted by days alone."""
+"""Version 1 had only `days`, no `hours` and `ages`."""
 TEXT_VERSION = 1
 HITS_VERSION = 1
 NAMES_VERSION = 1
@@ -91,8 +91,9 @@ def encode_record(record: Record) -> bytes:
     )
 
 
+# Shortcut of encode_record.
 def encode_first_record(now: int, delay: int, client: str, sender: str, recipient: str, origin: str) -> bytes:
-    """The stored form of the record that a first attempt at `now` makes, without making a Record."""
+    """The stored form of the record of a first attempt at `now`, without making a Record."""
     return _pack((RECORD_VERSION, now, now, delay, 1, 0, 0, 0, client, sender, recipient, origin, False))
 
 
@@ -101,6 +102,7 @@ def decode_record(value: bytes) -> Record:
     return Record(*_unpack_record(value))
 
 
+# Shortcut of decode_record.
 def record_times(value: bytes) -> Times:
     """The numbers of a stored record: first_seen, last_seen, delay, attempts, early, passed_at, passes.
 
@@ -130,7 +132,7 @@ def decode_origin(value: bytes) -> OriginRecord:
 
 
 def encode_standing(standing: Standing) -> bytes:
-    """The stored form of what is known of an origin as a whole."""
+    """The stored form of the standing of an origin."""
     return _pack(
         (
             STANDING_VERSION,
@@ -180,7 +182,7 @@ class Hits(NamedTuple):
     last: int
     source: str
     entry: str
-    """The name hits are counted under (see `whitelists.list_source.hit_name`)."""
+    """The name under which hits are counted (see `whitelists.list_source.hit_name`)."""
 
 
 def encode_hits(hits: Hits) -> bytes:
@@ -193,7 +195,7 @@ def decode_hits(value: bytes) -> Hits:
     return Hits(*_unpack(value, "hit count", HITS_VERSION, _HITS_TYPES))
 
 
-# --- what speaks against names ----------------------------------------------------------------------
+# --- evidence about host names ----------------------------------------------------------------------
 
 _CLIENT_TYPES = (bytes, int, int, int, bytes)
 _RETURN_TYPES = (str, bytes, int)
@@ -201,12 +203,12 @@ _STATE_TYPES = (str, int, bool)
 
 
 def encode_names(domain: str, evidence: Evidence) -> bytes:
-    """The stored form of what is known of the hosts below a registered domain (META)."""
+    """The stored form of the evidence about the hosts below a registered domain (META)."""
     return _pack((NAMES_VERSION, domain, evidence.clients, evidence.returns, evidence.states))
 
 
 def decode_names(value: bytes) -> tuple[str, Evidence]:
-    """A registered domain and what is known of its hosts, from their stored form.  Raises CodecError."""
+    """A registered domain and the evidence about its hosts, from their stored form.  Raises CodecError."""
     domain, bags, returns, states = _unpack(value, "evidence", NAMES_VERSION, (int, str, tuple, tuple, tuple))
     if not all(type(bag) is tuple and tuple(map(type, bag)) == (str, tuple) for bag in bags):
         raise CodecError(f"stored evidence does not have the fields of version {NAMES_VERSION}")
@@ -238,15 +240,16 @@ _EVENT_TYPES: tuple[tuple[type, ...], ...] = (
 )
 _REASONS: Mapping[str, Reason] = {reason.value: reason for reason in Reason}
 _LONGEST_EVENT = 8192
-"""Bytes; who sends longer addresses and attributes is remembered by their beginnings."""
+"""Largest size of a decision in bytes; of a larger one only the beginning of each text is stored."""
 _LONGEST_TEXT = 200
+"""Characters of a text that are kept when a decision is too large."""
 _BUFFER = 2048
-"""Bytes to begin with when something is packed."""
+"""First size of the buffer for packing, in bytes."""
 _MOST_ATTRIBUTES = 32
 
 
 def encode_event(event: DecisionEvent) -> bytes:
-    """The stored form of a decision; what is much too long is cut."""
+    """The stored form of a decision; the texts of a decision over 8192 bytes are cut."""
     packed = _pack(_event_row(event))
     return packed if len(packed) <= _LONGEST_EVENT else _pack(_event_row(_cut_event(event)))
 
@@ -260,7 +263,7 @@ def decode_event(value: bytes) -> DecisionEvent:
         raise CodecError(f"stored decision does not have the fields of version {EVENT_VERSION}")
     try:
         return _event(row)
-    except (KeyError, ValueError, TypeError) as error:  # a word or an address that is none
+    except (KeyError, ValueError, TypeError) as error:  # an unknown word, an invalid address
         raise CodecError(f"stored decision cannot be read: {error}") from error
 
 
@@ -303,7 +306,7 @@ def _event(row: tuple[Any, ...]) -> DecisionEvent:
     """Raises KeyError, ValueError, TypeError."""
     attributes: Mapping[Any, Any] = row[13]
     if not all(type(name) is str and type(text) is str for name, text in attributes.items()):
-        raise TypeError("attributes are no texts")
+        raise TypeError("an attribute is not text")
     attempt = Attempt(
         listener=row[3],
         client_address=_address(row[4]),
@@ -337,7 +340,7 @@ def _event(row: tuple[Any, ...]) -> DecisionEvent:
 
 def _match(source: str, entry: str, owner: str) -> Match:
     if not all(type(text) is str for text in (source, entry, owner)):
-        raise TypeError("a whitelist entry is no text")
+        raise TypeError("a whitelist entry is not text")
     return Match(source, entry, owner)
 
 
@@ -348,7 +351,7 @@ def _address(packed: bytes) -> Address | None:
 
 
 def _cut_event(event: DecisionEvent) -> DecisionEvent:
-    """The same with only the beginning of every text."""
+    """The decision with only the beginning of every text."""
     attempt = event.attempt
     name, attributes = attempt.client_name, list(attempt.attributes.items())[:_MOST_ATTRIBUTES]
     short = replace(
@@ -374,7 +377,7 @@ def _cut(text: str) -> str:
 
 def _pack(row: tuple[Any, ...]) -> bytes:
     try:
-        # A quarter of a megabyte of buffer is what it would take otherwise, each time.
+        # Without `buf_size` each Packer allocates a buffer of a quarter of a megabyte.
         packed: bytes = msgpack.Packer(unicode_errors="surrogateescape", buf_size=_BUFFER).pack(row)
     except (OverflowError, UnicodeEncodeError) as error:
         raise CodecError(f"cannot be stored: {error}") from error
@@ -399,7 +402,7 @@ def _unpack(value: bytes, what: str, version: int, types: tuple[type, ...]) -> t
 
 
 def _row(value: bytes, what: str, version: int) -> tuple[Any, ...]:
-    """The array, of a version that is known.  Raises CodecError."""
+    """The unpacked array; its version is not newer than `version`.  Raises CodecError."""
     try:
         row = msgpack.unpackb(value, use_list=False, unicode_errors="surrogateescape", max_ext_len=0)
     except (ValueError, RecursionError) as error:
@@ -408,6 +411,7 @@ def _row(value: bytes, what: str, version: int) -> tuple[Any, ...]:
         raise CodecError(f"stored {what} is not an array that begins with a version")
     if row[0] > version:
         raise NewerFormatError(
-            f"stored {what} has version {row[0]}, this multigrey knows up to {version}: use the newer one"
+            f"stored {what} has version {row[0]}, this multigrey reads up to {version}: "
+            "use the newer multigrey"
         )
     return row

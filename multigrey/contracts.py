@@ -1,7 +1,7 @@
-"""The contracts between parts, and between multigrey and its plugins.
+"""The interfaces between the parts of multigrey, and between multigrey and its plugins.
 
-Typing protocols only: whatever has these methods fits.  The hot path calls these objects directly;
-pluggy is only asked at start-up and reload (see `hookspecs`).
+They are typing protocols: any object with these methods fits.  multigrey calls these objects directly
+for each attempt; it calls pluggy only at start and reload (see `plugins.hookspecs`).
 """
 
 from __future__ import annotations
@@ -53,38 +53,38 @@ T = TypeVar("T")
 
 
 class Durability(Protocol):
-    """The way to the disk of something decided; many decisions may share one."""
+    """The pending write of a decision to the disk; many decisions may share one."""
 
     async def committed(self) -> None:
-        """Wait until it is on disk.  Raises StoreError when it never will be."""
+        """Wait until it is on disk.  Raises StoreError when it cannot be written any more."""
 
 
 class Submitted(NamedTuple, Generic[T]):
-    """What was decided, and what has to be waited for before anybody may be told."""
+    """A decision, and what the caller has to wait for before it may answer."""
 
     value: T
     durability: Durability | None
-    """None: nothing."""
+    """None: the caller may answer at once."""
 
 
 class Store(Protocol):
-    """Where records live: dumb, atomic per key, without codec or clock.
+    """Keeps entries (bytes) by key: atomic per key, without knowledge of their format and without a clock.
 
-    Every method raises StoreError, and nothing else, when it cannot do its work.
+    Every method raises StoreError, and no other exception, when it cannot do its work.
     """
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Open, report started, commit until cancelled, then flush what is pending."""
+        """Open the store, report that it has started, commit until cancelled, then write what is pending."""
 
     async def apply(self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]) -> T:
-        """Read `keys`, let `decide` judge, write what it asks for; all of it as one step.
+        """Read `keys`, call `decide`, write what it returns, all in one atomic step.
 
-        `decide` gets one value or None per key, in order.  It must be pure: it may be called again.
-        With `Change.durable` the call returns only when everything read and written is on disk.
+        `decide` receives one value or None per key, in order.  It must be pure: the store may call it again.
+        With `Change.durable` this returns only when everything read and written is on disk.
         """
 
     def peek(self, keys: Sequence[Key]) -> Sequence[bytes | None] | None:
-        """What `read` would give, if that takes no waiting; None: ask `read`."""
+        """What `read` would return, if that needs no waiting; None: call `read`."""
 
     def submit(
         self,
@@ -92,14 +92,14 @@ class Store(Protocol):
         decide: Callable[[Sequence[bytes | None]], Change[T]],
         seen: Sequence[bytes | None] = (),
     ) -> Submitted[T] | None:
-        """What `apply` would do up to the waiting; None: nothing was done, call `apply`.
+        """What `apply` does, without the waiting; None: nothing was done, call `apply`.
 
-        `seen`: what `peek` gave for the first of `keys` in this turn of the event loop.  A store need not
-        read again what was not submitted since.
+        `seen`: what `peek` returned for the first of `keys` in this turn of the event loop.  A store need not
+        read these again unless something was submitted since.
         """
 
     async def read(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
-        """The same view `apply` would decide on, without writing."""
+        """The values that `apply` would give to `decide`, without writing."""
 
     async def scan(
         self, table: Table, cursor: bytes, limit: int
@@ -110,38 +110,39 @@ class Store(Protocol):
         """
 
     async def load(self, items: Mapping[Key, Entry], merge: Callable[[bytes | None, bytes], bytes]) -> int:
-        """Write many entries at once, each merged with what is there; returns how many changed."""
+        """Write many entries at once, each merged with the stored one; return how many changed."""
 
     async def forget(self, before: int, limit: int) -> int:
-        """Delete up to `limit` entries whose `keep_until` lies before `before`; returns how many.
+        """Delete up to `limit` entries whose `keep_until` lies before `before`; return how many.
 
-        The store has no clock: the caller says what time it is, and asks in small slices.
+        The store has no clock: the caller gives the time, and deletes in small steps.
         """
 
     async def newest(self) -> int:
-        """The latest `keep_until` of any entry, 0 if there is none (guards against a jumped clock)."""
+        """The latest `keep_until` of all entries, 0 if there is none (used to detect a wrong clock)."""
 
     async def health(self) -> Mapping[str, int | float | str]:
         """Figures for `status` and metrics; at least `backend`, `records`, `origins`, `marks`, `pending`.
 
-        `records`, `origins` and `marks` are rows of their tables: of marks, buckets that hold any.
+        `records`, `origins` and `marks` are numbers of rows in these tables; a row of marks is a bucket that
+        holds at least one.
         """
 
 
 @runtime_checkable
 class LocalStore(Store, Protocol):
-    """A store whose file is ours."""
+    """A store that has a file of its own on this host."""
 
     async def backup(self, path: str) -> None:
-        """A consistent copy while running."""
+        """Write a consistent copy to `path` while running."""
 
     async def compact(self) -> None:
-        """Give free pages back to the file system."""
+        """Return free pages to the file system."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """What a store is made from."""
+    """The options from which a store is made."""
 
     state_dir: Path
     map_size: int
@@ -150,75 +151,75 @@ class StoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class DialogueOptions:
-    """What a dialogue is made from."""
+    """The options from which a dialogue is made."""
 
     listener: str
     request_size: int
-    """Most bytes one request may take before it is complete."""
+    """Largest size of one request, in bytes."""
     administer: bool = False
-    """Whether words that change the store are allowed (unix sockets only)."""
+    """Whether commands that change the store are allowed (unix sockets only)."""
 
 
 class Dialogue(Protocol):
-    """One connection's protocol, without I/O.
+    """The protocol of one connection, without I/O.
 
-    The caller feeds bytes, takes requests one at a time and answers each before taking the next.
-    Only ProtocolError may leave `receive` and `next_request`; after it the dialogue is closed.
+    The caller passes in bytes, takes requests one at a time and answers each before it takes the next.
+    `receive` and `next_request` may raise only ProtocolError; after it the dialogue is closed.
     """
 
     @property
     def patience(self) -> float | None:
-        """Seconds of silence after which what has arrived is the whole request; None: wait on.
+        """Seconds of silence after which the received bytes are the whole request; None: wait on.
 
-        The caller then says `receive(b"")` on the peer's behalf.
+        After that time the caller calls `receive(b"")` in place of the peer.
         """
 
     def receive(self, data: bytes) -> None:
-        """Bytes from the peer; b"" is its end of file (it may still read: half-close)."""
+        """Take bytes from the peer; b"" is its end of file (it may still read: half-close)."""
 
     def next_request(self) -> Attempt | Command | Ignored | Signal:
-        """The next thing to do; Signal.NEED_DATA or Signal.CLOSED when there is none."""
+        """The next request; Signal.NEED_DATA or Signal.CLOSED when there is none."""
 
     def answer(self, request: Attempt | Command, reply: Reply | Mapping[str, Any] | str) -> None:
         """Queue the answer: a Reply to an Attempt, a mapping or an error text to a Command."""
 
     def data_to_send(self) -> bytes:
-        """Take everything queued for the peer (may be empty)."""
+        """Return and remove everything that is queued for the peer (may be empty)."""
 
 
 class KeyComponent(Protocol):
     """One part of a key."""
 
     def text(self, attempt: Attempt) -> str | None:
-        """Its normalised text; None when the attempt has no such value (the network stands in)."""
+        """Its normalised text; None when the attempt has no such value (the client network replaces it)."""
 
 
 class WhitelistSource(Protocol):
-    """A whitelist in memory; asked for every attempt, so microseconds count."""
+    """A whitelist in memory; `match` is called for every attempt, so it must take microseconds."""
 
     def match(self, attempt: Attempt) -> Match | None:
         """The entry that lets this attempt pass, if any."""
 
 
 class Trait(Protocol):
-    """A yes/no property of an attempt that rules can ask for."""
+    """A yes/no property of an attempt that rules can test."""
 
     def holds(self, attempt: Attempt) -> bool:
         """Whether the attempt has it."""
 
 
 class SlowSource(Protocol):
-    """Somebody who must ask elsewhere (DNS, LDAP); only asked when the attempt would be deferred."""
+    """A source that must ask another service (DNS, LDAP); called only when the attempt would be deferred."""
 
     traits: frozenset[str]
-    """Names of the traits it may find; unknown until it was asked."""
+    """Names of the traits it may find; they are unknown until `ask` has returned."""
 
     async def ask(self, attempt: Attempt) -> Findings:
-        """What it found; cancelled when the budget is over."""
+        """What it found; cancelled when the time limit is over."""
 
 
 class Service(Protocol):
-    """Something a plugin runs in the background; restarted with back-off when it ends or fails."""
+    """A background task of a plugin; restarted with back-off when it ends or fails."""
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Work until cancelled."""
@@ -231,13 +232,13 @@ class SourceOptions:
     path: Path | None
     owner: str = ""
     now: Callable[[], int] = lambda: 0
-    """The wall clock in seconds, for entries that expire; without one nothing does."""
+    """The wall clock in seconds, for entries that expire; with the default no entry expires."""
     origin_of: Callable[[Attempt], Origin] = lambda _attempt: Origin("", named=False)
-    """Who is sending, for entries that name an origin; nobody by default."""
+    """The origin of an attempt, for entries that name an origin; by default no origin."""
 
 
 MakeSource = Callable[[SourceOptions], WhitelistSource]
-"""Builds a whitelist source; runs off the event loop, may read files, raises ConfigError."""
+"""Builds a whitelist source; runs outside the event loop, may read files, raises ConfigError."""
 MakeStore = Callable[[StoreOptions], Store]
 """Builds a store, which opens its files only in `run`; raises ConfigError."""
 MakeDialogue = Callable[[DialogueOptions], Dialogue]
@@ -245,7 +246,7 @@ MakeDialogue = Callable[[DialogueOptions], Dialogue]
 
 
 class Registry(Protocol):
-    """What a plugin adds things to in `multigrey_register`.
+    """The registry to which a plugin adds its objects in `multigrey_register`.
 
     Every method raises PluginError when the name is taken or the object does not fit the contract.
     """
@@ -260,7 +261,7 @@ class Registry(Protocol):
         """A word for the `traits` of a rule."""
 
     def slow_source(self, name: str, source: SlowSource) -> None:
-        """Somebody to ask before deferring."""
+        """A source to ask before an attempt is deferred."""
 
     def store(self, name: str, make: MakeStore) -> None:
         """A word for `[store] backend`."""

@@ -1,7 +1,7 @@
-"""An engine over a store, with everything that belongs to it.
+"""The core: an engine over a store, with its quota and what administrators changed at run time.
 
-The daemon, commands on a stopped daemon's store and rehearsals open it here and nowhere else, so that they
-cannot come to different answers.
+The daemon, commands that open a stopped daemon's store, and rehearsals all open it here and nowhere else.
+Therefore they give the same answers.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ __all__ = ["Assembly", "Core", "make_store", "open_core"]
 
 @dataclass(frozen=True)
 class Assembly:
-    """A configuration with everything it names."""
+    """A configuration, and everything that is made from it."""
 
     settings: Settings
     registry: BuiltRegistry
     setup: Setup
-    """What the configuration alone gives."""
+    """The setup of the configuration alone, without overrides."""
     summary: Mapping[str, int]
-    """Whitelist sources and how many entries each has, for the log."""
+    """The number of entries of each whitelist source, for the log."""
     warnings: tuple[str, ...]
 
 
 class Core:
-    """See `open_core`; `assembly` is replaced by a reload."""
+    """An open core (see `open_core`).  A reload replaces `assembly`."""
 
     def __init__(self, assembly: Assembly, engine: Engine, quota: NewRecordQuota) -> None:
         self.assembly = assembly
@@ -53,7 +53,7 @@ class Core:
         self.blocks = Blocks(engine.store, self.apply)
 
     async def load(self) -> None:
-        """Take up what earlier runs left; call once, when the store runs.  Raises StoreError, CodecError."""
+        """Read what earlier runs left.  Call once, when the store runs.  Raises StoreError, CodecError."""
         await self.engine.knowledge.begin(self.store, self.engine.clock.now())
         await self.overrides.load()
         await self.expectations.load()
@@ -61,12 +61,12 @@ class Core:
         self.apply()
 
     def apply(self) -> None:
-        """Give the engine what the configuration says, with everything that administrators changed since."""
+        """Give the engine the setup of the configuration, with the changes that administrators made since."""
         setup = overridden(self.assembly.setup, self.overrides.active)
         self.engine.setup = self.blocks.joined(self.expectations.joined(setup))
 
     def take_over(self, assembly: Assembly) -> None:
-        """The configuration was read again; an attempt in flight ends with what it began with."""
+        """Use a configuration that was read again.  An attempt in flight ends with its old setup."""
         self.assembly = assembly
         self.quota.limits = _limits(assembly.settings)
         self.apply()
@@ -84,7 +84,7 @@ def open_core(
     is_full: Callable[[], bool] = lambda: False,
     clock_believed: Callable[[], bool] = lambda: True,
 ) -> Core:
-    """An engine over a store, which need not run yet; see `Engine` for what is not said here."""
+    """Make an engine over a store, which need not run yet.  `Engine` describes the other parameters."""
     quota = NewRecordQuota(_limits(assembly.settings), key=site_key)
     engine = Engine(
         clock=clock,
@@ -104,7 +104,7 @@ def open_core(
 
 
 def make_store(assembly: Assembly, state_dir: Path | None = None) -> Store:
-    """The configured store, in a state directory (None: the configured one)."""
+    """Make the configured store.  `state_dir`: None means the configured one."""
     settings = assembly.settings
     options = StoreOptions(state_dir or settings.state_dir, settings.store.map_size)
     return assembly.registry.stores[settings.store.backend](options)

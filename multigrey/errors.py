@@ -1,7 +1,8 @@
-"""Every error multigrey raises on purpose, and who is meant to see it.
+"""The errors that multigrey raises on purpose, one family for each audience.
 
-One family per audience: whoever talks to us on a socket, whoever keeps the configuration, whoever
-keeps the disk.  Anything else that leaves a public function is a bug of ours.
+The audiences are the client on a socket, the administrator who writes the configuration, and the
+administrator who looks after the disk.  Any other exception that leaves a public function is a bug in
+multigrey.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ __all__ = [
 
 
 class MultigreyError(Exception):
-    """Base of all of them; `str()` is one line an administrator can act on."""
+    """Base of all errors; `str()` is one line that an administrator can act on."""
 
 
 class AddressError(MultigreyError, ValueError):
-    """A text that is no IP address or network where one is expected."""
+    """A text that is not an IP address or network where one is expected."""
 
 
 class ProtocolError(MultigreyError):
-    """The peer broke its protocol: send `reply` (if there is one), then close the connection.
+    """The peer broke its protocol.  The catcher sends `reply` (if there is one) and closes the connection.
 
     The only exception that may leave a dialogue.
     """
@@ -44,32 +45,32 @@ class ProtocolError(MultigreyError):
 
 
 class CommandError(MultigreyError):
-    """A command from a client that cannot be carried out; the text is the answer it gets."""
+    """A command from a client that cannot be carried out; the text is the answer to the client."""
 
 
 class StoreError(MultigreyError):
-    """The store cannot read or keep what it was asked to: the attempt is answered by `on_error`."""
+    """The store cannot read or write what it was asked to; `on_error` decides the attempt."""
 
 
 class CodecError(MultigreyError):
-    """Stored bytes that are not what this program writes."""
+    """Stored bytes that this program does not write."""
 
 
 class NewerFormatError(CodecError):
-    """Stored bytes of a later multigrey: refused, never guessed at."""
+    """Stored bytes of a later multigrey.  They are refused, never guessed."""
 
 
 class ListenerError(MultigreyError):
-    """An endpoint that cannot be opened; the text says by whom it is probably held."""
+    """An endpoint that cannot be opened; the text says which process probably holds it."""
 
 
 class PluginError(MultigreyError):
-    """A plugin that is missing, broken or breaks its contract; the text names the distribution."""
+    """A plugin that is missing, fails or breaks its contract; the text names the distribution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the configuration: where, which key, what is wrong, what is expected."""
+    """One error in the configuration: file, line, key, and what is wrong and what is expected."""
 
     file: str
     line: int | None
@@ -82,7 +83,7 @@ class Problem:
 
 
 class ConfigError(MultigreyError):
-    """Everything that is wrong with a configuration, all at once."""
+    """All errors of a configuration together."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))

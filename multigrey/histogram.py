@@ -1,4 +1,4 @@
-"""Adds up values by bounds, for a few tenths of a microsecond each."""
+"""A histogram for metrics: counts values by upper bound, in a few tenths of a microsecond each."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["Histogram"]
 
 
 class Histogram:
-    """How many of the values seen lie below each bound, how many there were, and their sum."""
+    """Counts how many observed values lie below each bound, how many there were, and their sum."""
 
     __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        """`bounds` ascend; a value equal to one lies below it, as Prometheus wants."""
+        """`bounds` ascend; a value equal to a bound counts as below it, as Prometheus requires."""
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(self.bounds) + 1)
-        """By the bound they lie below; the last is of those above all."""
+        """Number of values by the bound below which they lie; the last is of values above all bounds."""
         self.sum = 0.0
 
     def observe(self, seen: float) -> None:
@@ -32,5 +32,5 @@ class Histogram:
         return sum(self.counts)
 
     def buckets(self) -> list[tuple[float, int]]:
-        """Each bound, infinity last, and how many values do not lie above it."""
+        """Each bound, infinity last, and the number of values that do not lie above it."""
         return list(zip((*self.bounds, float("inf")), accumulate(self.counts), strict=True))

@@ -1,6 +1,6 @@
-"""The values every part of multigrey hands to the next (design words: attempt, record, verdict, …).
+"""The values that the parts of multigrey pass to each other: attempt, record, verdict and others.
 
-Plain, immutable data without behaviour beyond what follows from their own fields.
+Plain immutable data.  The only behaviour is what follows from a value's own fields.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ Address = IPv4Address | IPv6Address
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value(cls: type[T]) -> type[T]:
-    """A value: slotted, compared by its fields, never changed (`dataclasses.replace` makes another).
+    """Makes a class a value: slotted, compared by its fields, never changed.
 
-    Type checkers see to the "never".  At run time `frozen=True` would cost a call for each field, a
-    third of all the time a decision takes.
+    `dataclasses.replace` makes a changed copy.  Only type checkers enforce "never changed".
     """
+    # Not `frozen=True`: it calls a function for each field of each new object, which would take a third of
+    # the time of a decision.
     return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
@@ -65,13 +66,14 @@ NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
 class _Word(Enum):
-    """Members are singletons, so identity will do; Enum's own hash is a call into Python each time."""
+    """An enum with a fast hash."""
 
+    # Members are singletons, so hashing by identity is enough.  Enum's own hash calls a Python function.
     __hash__ = object.__hash__
 
 
 class Action(_Word):
-    """What the mail server is told to do with the recipient."""
+    """What the mail server should do with the recipient."""
 
     PASS = "pass"  # noqa: S105  (no password)
     DEFER = "defer"
@@ -79,7 +81,7 @@ class Action(_Word):
 
 
 class MeantWord(_Word):
-    """Words that stand in logs, each with a sentence for those who read them."""
+    """Words that are written to the log, each with a sentence that explains it to the administrator."""
 
     meaning: str
 
@@ -92,41 +94,44 @@ class MeantWord(_Word):
 
 
 class Reason(MeantWord):
-    """Why; the source of log words, metric labels, the header and the table in multigrey(8)."""
+    """Why a verdict was reached.
+
+    The single source of the log words, the metric labels, the header and the table in multigrey(8).
+    """
 
     NEW = (
         "new",
-        "Nothing is known under any of the attempt's keys: the sender is asked to come back.",
+        "No record exists under any of the attempt's keys; the sender is asked to try again later.",
     )
-    EARLY = "early", "A retry before the delay was over; the time of the first attempt does not move."
-    EXPIRED = "expired", "The record was too old (retry window or max age) and starts again."
-    RETRY = "retry", "The first retry after the delay: the sender came back as asked."
+    EARLY = "early", "A retry before the delay was over; the time of the first attempt does not change."
+    EXPIRED = "expired", "The record was too old (retry window or max age); greylisting starts again."
+    RETRY = "retry", "The first retry after the delay."
     KNOWN = "known", "The triplet has passed before."
-    SAME_MESSAGE = "same-message", "Another recipient of the same message passed, and carries this one."
+    SAME_MESSAGE = "same-message", "Another recipient of the same message passed, so this one passes too."
     WHITELISTED = "whitelisted", "An entry of a whitelist matched; the log names the entry and its owner."
     AUTO_WHITELISTED = (
         "auto-whitelisted",
-        "This origin has proved itself, for this sender domain or as a whole (detail: proven origin).",
+        "This origin is trusted, for this sender domain or as a whole (detail: proven origin).",
     )
-    AUTHENTICATED = "authenticated", "The client logged in or showed a verified certificate."
+    AUTHENTICATED = "authenticated", "The client logged in or presented a verified certificate."
     RULE = "rule", "A rule of the administrator decided."
     OVER_LIMIT = (
         "over-limit",
-        "Too many new records of this origin: a mark stands for the attempt, and only its own retry passes.",
+        "Too many new records of this origin: the attempt gets only a mark, and only its own retry passes.",
     )
     PROVIDER = (
         "provider",
-        "The client is a server of a provider that is known to retry; a delay would teach nothing.",
+        "The client is a server of a provider that is known to retry, so a delay would show nothing new.",
     )
     OWN_NETWORK = "own-network", "The client is this host itself, or in own_networks."
     NO_IDENTITY = (
         "no-identity",
-        "The mail server did not know the client's address, so there is nothing to remember.",
+        "The mail server did not know the client's address, so no record can be kept.",
     )
     NULL_SENDER = "null-sender", "A bounce or probe at RCPT; it is judged at DATA."
     PROBE = "probe", "Another mail server verifies an address at RCPT (double-bounce@); it is judged at DATA."
     MODE_OFF = "mode-off", "Greylisting is switched off."
-    ERROR = "error", "The store failed or did not answer in time: answered by the listener's on_error."
+    ERROR = "error", "The store failed or did not answer in time; the listener's on_error decided."
 
 
 class Stage(Enum):
@@ -138,14 +143,14 @@ class Stage(Enum):
 
 @value
 class Attempt:
-    """One recipient a mail server asks about.
+    """One recipient that a mail server asks about.
 
-    Addresses are as the server told them (case kept, undecodable bytes as surrogate escapes);
-    `keys` makes key text of them.
+    Addresses are as the mail server sent them: case kept, undecodable bytes as surrogate escapes.
+    `identity.keys` turns them into key text.
     """
 
     listener: str
-    """Name of the endpoint that was asked, for logs and rules."""
+    """Name of the endpoint that received the request, for logs and rules."""
     client_address: Address | None
     """The peer's address after un-mapping (see `identity.addresses.parse_client_address`); None: unknown."""
     client_name: str | None
@@ -156,18 +161,18 @@ class Attempt:
     recipient: str
     stage: Stage = Stage.RCPT
     message: str = ""
-    """An id all recipients of one message share (Postfix: instance); empty: not told."""
+    """An id that all recipients of one message share (Postfix: instance); empty: not given."""
     authenticated: str = ""
     """Login name or subject of a verified client certificate; empty: neither."""
     raw: str = ""
-    """A key the asker made up itself instead of addresses (greylistd's free text); else empty."""
+    """A key that the client sends instead of addresses (greylistd's free text); else empty."""
     attributes: Mapping[str, str] = field(default_factory=lambda: NO_ATTRIBUTES, compare=False)
-    """Everything else the server told, under its own names."""
+    """Everything else the mail server sent, under its own names."""
 
 
 @value
 class Command:
-    """Something to do other than judging an attempt; answered by `engine.command()`."""
+    """A request that is not an attempt; `engine.command()` answers it."""
 
     word: str
     attempt: Attempt | None = None
@@ -176,16 +181,16 @@ class Command:
 
 @value
 class Ignored:
-    """A question that was answered without judging it (the dialogue has queued the answer).
+    """A request that was answered without a verdict; the dialogue has already queued the answer.
 
-    `hint` is what an administrator should know, said once per endpoint; empty: nothing to say.
+    `hint` is a message for the administrator, logged once per endpoint; empty: no message.
     """
 
     hint: str = ""
 
 
 class Signal(Enum):
-    """What a dialogue says when it has no request to hand out."""
+    """What a dialogue returns when it has no request."""
 
     NEED_DATA = "need data"
     CLOSED = "closed"
@@ -198,12 +203,12 @@ class Origin:
     text: str
     named: bool
     claimed: bool = False
-    """A provider's name that nothing verifies: it groups records, but earns and uses no trust."""
+    """Whether it is an unverified name of a provider.  It groups records, but gains and uses no trust."""
 
 
 @value
 class Record:
-    """What is known of one key.  Times are wall-clock seconds; `passed_at` 0 means never."""
+    """What is stored about one key.  Times are wall-clock seconds; `passed_at` 0 means never."""
 
     first_seen: int
     last_seen: int
@@ -214,13 +219,15 @@ class Record:
     """How many of the attempts were early retries."""
     passed_at: int = 0
     passes: int = 0
-    """Passes on its own account, counted hourly; stays 0 if it only passed beside another recipient."""
+    """Passes by its own retry or record, at most one counted per hour; 0 if it only passed together with
+    another recipient."""
     client: str = ""
     sender: str = ""
     recipient: str = ""
     origin: str = ""
     observed: bool = False
-    """It was only watched: it passed although it would have been deferred, and never counts for trust."""
+    """Whether it was only observed: it passed although it would have been deferred.  It never counts for
+    trust."""
 
     @property
     def earned(self) -> bool:
@@ -230,67 +237,68 @@ class Record:
 
 @value
 class OriginRecord:
-    """What is known of (origin, sender domain): how often its deferred mail came back."""
+    """What is stored about (origin, sender domain): how often its deferred mail came back."""
 
     passes: int = 0
     last_counted: int = 0
     last_seen: int = 0
     first_key: bytes = b""
-    """Digest of the first key counted, to tell whether a second one ever was."""
+    """Digest of the first key counted; a pass with another digest sets `several_keys`."""
     several_keys: bool = False
 
 
 @value
 class Standing:
-    """What is known of an origin as a whole: what it was asked to send again, and what came back."""
+    """What is stored about an origin as a whole: how much of its mail was deferred, and how much returned."""
 
     days: tuple[tuple[int, int, int], ...] = ()
-    """(day since 1970, deferred on it, of these returned), in order; what is older than two days."""
+    """(day since 1970, number deferred on it, how many of these returned), in order.  Holds what is older
+    than two days."""
     domains: tuple[tuple[bytes, int], ...] = ()
     """(mark of a sender domain, last day on which mail from it returned), the latest last."""
     proven_at: int = 0
-    """Since when it is no longer delayed; 0: it is."""
+    """Wall-clock second since which it is not delayed any more; 0: it is delayed."""
     last_seen: int = 0
     hours: tuple[tuple[int, int, int], ...] = ()
-    """The same by hours since 1970, for the last two days."""
+    """As `days`, by hours since 1970, for the last two days."""
     ages: tuple[int, ...] = ()
-    """How many returns took how long, by steps of time."""
+    """Number of returns by the time they took, in steps of time."""
 
 
 @value
 class Match:
-    """A whitelist's vote: which entry of which source matched, and whose it is."""
+    """A match of a whitelist: which entry of which source matched, and who owns it."""
 
     source: str
     entry: str
     owner: str = ""
     carries: bool = False
-    """Whether it says something of the sender, so that other recipients of the message pass too."""
+    """Whether the entry is about the sender, so that other recipients of the message pass too."""
 
 
 @value
 class Findings:
-    """What a slow source found out; every part may be missing."""
+    """What a slow source found; every part may be missing."""
 
     match: Match | None = None
     origin: Origin | None = None
     traits: frozenset[str] = frozenset()
     unanswered: frozenset[str] = frozenset()
-    """Traits nobody could tell: neither they nor their absence match in a rule."""
+    """Traits that could not be determined.  In a rule neither the trait nor its absence matches."""
     own: bool = False
-    """The sender's domain authorises the client as one of its own hosts, not as somebody's service."""
+    """Whether the sender's domain authorises the client as one of its own hosts, not as a third party's."""
     listed_by: tuple[str, ...] = ()
-    """Domains whose SPF records list the client, where the sender's domain includes them."""
+    """Domains whose SPF records list the client, if the sender's domain includes them."""
 
 
 @value
 class Verdict:
-    """The outcome for one attempt, with the numbers behind it (seconds)."""
+    """The outcome for one attempt, with the numbers it is based on.  Times are in seconds."""
 
     action: Action
     reason: Reason
     retry_after: int = 0
-    """For DEFER: how long until a retry passes."""
+    """For DEFER: seconds until a retry passes."""
     delay: int = 0
     age: int = 0
     """Time since the record's first attempt."""
@@ -299,21 +307,21 @@ class Verdict:
     rule: str = ""
     """Name of the rule that decided or set the delay; empty: none."""
     text: str = ""
-    """Reply text asked for by a rule; empty: the configured one."""
+    """Reply text set by a rule; empty: the configured one."""
     code: str = ""
-    """Enhanced status code (RFC 3463) asked for by a rule; empty: the usual one."""
+    """Enhanced status code (RFC 3463) set by a rule; empty: the default."""
     detail: str = ""
-    """What else there is to say, for the log only; for `error`: what went wrong."""
+    """Further information, for the log only; for `error`: what went wrong."""
     observed: bool = False
     carries: bool = False
-    """Whether the record it passed by may let other new recipients of the message in."""
+    """Whether other new recipients of the message may pass because of this record."""
     from_home: bool = False
-    """For `retry`: it came back from the network in which it was deferred."""
+    """For `retry`: whether the retry came from the network in which the attempt was deferred."""
 
 
 @value
 class Reply:
-    """A verdict ready for the wire."""
+    """A verdict in the form in which a dialogue sends it."""
 
     action: Action
     reason: Reason
@@ -324,12 +332,12 @@ class Reply:
     """Enhanced status code (RFC 3463)."""
     retry_after: int = 0
     header: str = ""
-    """A whole header line without line end, when one is due."""
+    """A whole header line without line end; empty: no header is to be added."""
 
 
 @value
 class DecisionEvent:
-    """One decision as log, metrics and history see it."""
+    """One decision as log, metrics and history receive it."""
 
     time: int
     id: str
@@ -337,7 +345,7 @@ class DecisionEvent:
     verdict: Verdict
     origin: str = ""
     class_: str = ""
-    """Name of the administrator's class it belongs to; empty: none."""
+    """Name of the administrator's class to which it belongs; empty: none."""
 
 
 class Table(_Word):
@@ -346,9 +354,9 @@ class Table(_Word):
     RECORD = b"r"
     ORIGIN = b"o"
     META = b"m"
-    """Overrides, hit counts, and what the store knows of itself."""
+    """Overrides, hit counts, and the store's own data."""
     MARK = b"k"
-    """Marks of attempts that may have no record (see `greylist.marks`)."""
+    """Marks of attempts for which no record may be made (see `greylist.marks`)."""
 
 
 Key = tuple[Table, bytes]
@@ -360,16 +368,16 @@ class Entry(NamedTuple):
 
     value: bytes
     keep_until: int | None
-    """Wall-clock second before which it is never forgotten; None: never forgotten."""
+    """Wall-clock second before which it is never forgotten; None: it is never forgotten."""
 
 
 @value
 class Change(Generic[T]):
-    """What a decision found, and what it wants written."""
+    """The result of a decision, and what the store is to write."""
 
     value: T
     puts: Mapping[Key, Entry | None]
-    """None deletes."""
+    """What to write, by key; None deletes the entry."""
     durable: bool
     """Whether the answer has to wait until everything read and written is on disk."""
 

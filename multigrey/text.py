@@ -1,4 +1,4 @@
-"""Text that is safe to show, and the known word that is nearest to one."""
+"""Escapes text so that it is safe to show, and suggests the known word that is nearest to a wrong one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["did_you_mean", "escaped", "printable"]
 
 
 def printable(text: str) -> str:
-    """`text` with everything that is not printable, line ends included, as in quoted values."""
+    """`text` with every character that is not printable, line ends included, escaped as in quoted values."""
     return escaped(text, "")
 
 
 def escaped(text: str, special: str) -> str:
-    """`text` with everything that is not printable, and every sign of `special`, as in quoted values."""
+    """`text` with every character that is not printable or is in `special` escaped as in quoted values."""
     if text.isprintable() and not any(sign in text for sign in special):
         return text
     return "".join([sign if sign.isprintable() and sign not in special else _code(sign) for sign in text])
@@ -24,7 +24,7 @@ def _code(sign: str) -> str:
     if sign in '"\\':
         return "\\" + sign
     number = ord(sign)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8 (surrogateescape)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not valid UTF-8 (surrogateescape)
         return f"\\x{number - 0xDC00:02x}"
     if number < 0x80:
         return f"\\x{number:02x}"
@@ -32,9 +32,9 @@ def _code(sign: str) -> str:
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """The nearest known word as the end of a message: `; did you mean "delay"?`; "" if none is near.
+    """The end of a message that names the nearest known word: `; did you mean "delay"?`; "" if none is near.
 
-    `word`: whatever stands where a known word is expected; `_` and `-` are taken for each other.
+    `word` is the value that was given instead of a known word, of any type.  `_` and `-` count as equal.
     """
     if not isinstance(word, str):
         return ""

@@ -16,6 +16,67 @@ settings.register_profile("fuzz", deadline=None, max_examples=2000)
 settings.load_profile("fuzz" if os.environ.get("MULTIGREY_FUZZ") else "steady")
 
 
+SLOW = frozenset(
+    [
+        *["plugins/multigrey-spf/tests/test_trust.py", "plugins/multigrey-web/tests/test_app.py"],
+        *["plugins/multigrey-web/tests/test_daemon.py", "tests/background/test_eviction.py"],
+        *["tests/cli/test_client.py", "tests/cli/test_explain.py", "tests/cli/test_origins.py"],
+        *["tests/cli/test_records.py", "tests/cli/test_report.py", "tests/cli/test_status.py"],
+        *["tests/cli/test_whitelist_edit.py", "tests/daemon/test_daemon.py"],
+        *["tests/integrations/test_munin.py", "tests/scenarios/test_simulation.py", "tests/test_project.py"],
+        *["tests/cli/test_mode.py", "tests/cli/test_rehearse.py", "tests/cli/test_without_configuration.py"],
+        *[
+            "tests/crash/test_kill_history.py",
+            "tests/mta/test_prometheus.py",
+            "tests/history/test_recorder.py",
+        ],
+        *["plugins/multigrey-web/tests/test_main.py", "tests/control/operations/test_growth.py"],
+        "plugins/multigrey-spf/tests/test_spf.py::test_five_hundred_bots_with_one_domain_have_no_origin",
+        "tests/cli/test_watch.py::test_a_real_daemon",
+        "tests/cli/test_check.py::test_a_real_daemon",
+        "tests/test_man.py::test_the_examples_of_commands_work",
+        "tests/engine/test_explain.py::test_the_engine_says_what_was_explained",
+        "tests/engine/test_explain.py::test_the_property_meets_every_reason",
+        "tests/greylist/test_marks.py::test_a_million_and_a_half_leave_room_for_twenty",
+        "tests/stores/test_machine.py::test_like_a_dictionary",
+        "tests/test_dialogues.py::test_live",
+        "tests/test_dialogues.py::test_nothing_is_imported_while_serving",
+    ]
+)
+"""Files, and single tests, that `make fast-test` leaves out: most of them start daemons."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", metavar="N/M", help="run every Mth test file only, beginning with the Nth")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow, and leave what is another part's to it."""
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        if name in SLOW or name.partition("::")[0] in SLOW:
+            item.add_marker("slow")
+    if part := config.getoption("--part"):
+        number, _, parts = part.partition("/")
+        files = sorted({item.path for item in items})
+        mine = set(files[int(number) - 1 :: int(parts)])
+        config.hook.pytest_deselected(items=[item for item in items if item.path not in mine])
+        items[:] = [item for item in items if item.path in mine]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A skip that does not say what is missing is a failure."""
+    del item, call
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped").strip(": ")
+        if not reason or reason == "unconditional skip":
+            report.outcome, report.longrepr = "failed", "a skip without a reason"
+
+
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
     """A directory that unix sockets fit into and that another user can pass through."""

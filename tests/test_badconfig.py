@@ -1,4 +1,4 @@
-"""Every folder of badconfig/ is a configuration the daemon refuses, for the reason its `expected` tells.
+"""Every folder of badconfig/ is a configuration the daemon refuses, for the reason in its `expected`.
 
 `expected` begins with `problems: N`; each line that follows is a regular expression that must be
 found in one of the N lines that check-config prints.  `setup` (optional) does to the copy what git

@@ -188,8 +188,8 @@ REFUSED = [
     ("a map", msgpack.packb({1: 2}, strict_types=True)),
     ("a map with an array as key", b"\x81\x91\x80\x01"),
     ("no version", pack("1", *ROW[1:])),
-    ("true is no version", pack(True, *ROW[1:])),
-    ("a float is no version", pack(1.0, *ROW[1:])),
+    ("true is not a version", pack(True, *ROW[1:])),
+    ("a float is not a version", pack(1.0, *ROW[1:])),
     ("version 0", pack(0, *ROW[1:])),
     ("version -1", pack(-1, *ROW[1:])),
     ("only a version", pack(1)),
@@ -289,7 +289,7 @@ def test_one_kind_is_not_taken_for_another():
     "stored", [pack(3), pack(3, *ROW[1:]), pack(2**64 - 1), pack(3, {"any": "thing"}, None)]
 )
 def test_a_newer_version_is_told_apart(decode, stored):
-    with pytest.raises(NewerFormatError, match="use the newer one"):
+    with pytest.raises(NewerFormatError, match="use the newer multigrey"):
         decode(stored)
 
 

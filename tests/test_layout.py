@@ -138,7 +138,6 @@ MEDIAN_FUNCTION = 10
 
 TESTED_ELSEWHERE: dict[str, str] = {
     "core": "tests/daemon, tests/cli/test_explain.py and tests/cli/test_rehearse.py open it",
-    "engine.ids": "tests/log/test_decision_log.py",
     "engine.progress": "plain data of tests/engine/test_round.py and tests/engine/test_slow.py",
     "engine.shared": "tests/engine/test_engine.py",
     "overrides.blocks": "tests/listeners/test_commands.py",

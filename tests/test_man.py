@@ -6,6 +6,8 @@ import ast
 import inspect
 import itertools
 import re
+import shlex
+import socket
 import subprocess
 import tomllib
 from datetime import UTC, datetime
@@ -14,11 +16,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from click.testing import CliRunner
 
 from man import regions
+from man.command_regions import SHARED
 from multigrey import api, clock
 from multigrey.background import supervise
-from multigrey.cli import COMMANDS, serve
+from multigrey.cli import COMMANDS, main, serve
 from multigrey.cli import client as asking
 from multigrey.cli import config as cli_check
 from multigrey.config.files import LARGEST
@@ -63,6 +67,7 @@ from multigrey.stores.lmdb.state_files import StateFiles
 from multigrey.stores.lmdb.store import FLUSH_TIME, LmdbStore
 from multigrey.whitelists import postgrey_clients, postgrey_recipients
 from tests.support.clocks import START
+from tests.support.daemon import Daemon
 from tests.support.debian import library_path, unpack_or_skip
 from tests.support.engines import DELAY, MAX_AGE, SITE_KEY, WINDOW, Harness, harness
 
@@ -137,7 +142,16 @@ def test_pages_fit_a_terminal(mandoc, name):
     shown_lines = re.sub(r".\x08", "", mandoc("-T", "utf8", PAGES[name])).splitlines()
     widest = 84 if "begin integrations/" in text_of(name) else 80  # files are shown as they are
     assert [line for line in shown_lines if len(line) > widest] == []
-    assert len(shown_lines) > 100
+    assert len(shown_lines) > 80
+
+
+@pytest.mark.mta
+@pytest.mark.parametrize("name", NAMES)
+def test_a_synopsis_fits_a_screen(mandoc, name):
+    shown_page = re.sub(r".\x08", "", mandoc("-T", "utf8", PAGES[name]))
+    synopsis = re.search(r"(?ms)^SYNOPSIS\n(.*?)^\S", shown_page)
+    assert bool(synopsis) == (name[-1] in "18")
+    assert synopsis is None or len(synopsis[1].rstrip().splitlines()) <= SCREEN
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -152,8 +166,8 @@ def test_references(name):
     for title, number in re.findall(r"(?m)^\.Xr (multigrey\S*) (\d)", text_of(name)):
         assert f"{title}.{number}" in PAGES
         assert f"{title}.{number}" != name, "a page does not refer to itself"
-    for number in re.findall(r"multigrey[\w.-]*\((\d)\)", text_of(name)):
-        assert number in "578"
+    for title, number in re.findall(r"(multigrey[\w.-]*)\((\d)\)", text_of(name)):
+        assert f"{title}.{number}" in PAGES
 
 
 def test_every_page_refers_to_the_daemon_and_is_referred_to():
@@ -282,15 +296,86 @@ def pairs(h):
     return {(event.verdict.reason.value, event.verdict.action.value) for event in h.events}
 
 
-def test_every_command_and_option_is_told():
-    told = section("multigrey.8", "Commands", until=r"\.S[hs] ")
-    commands = dict(regions.leaf_commands())
-    assert [name for name in re.findall(r"(?m)^\.It Cm (.+)$", told) if name in commands] == list(commands)
-    assert {name.split()[0] for name in commands} == set(COMMANDS)
-    for command in commands.values():
-        flags = [flag for option in command.params for flag in option.opts if flag.startswith("-")]
-        assert flags or command.params
-        assert all(re.search(rf"(?m)^\.It .*Fl {flag[1:]}(?: |$)", told) for flag in flags)
+# --- commands --------------------------------------------------------------------------------------
+
+SCREEN = 24
+COMMAND_PAGES = [name for name in NAMES if name.endswith(".1") and name != "multigrey.1"]
+LEAVES = dict(regions.leaf_commands())
+
+
+def commands_of(page):
+    """The commands that a page describes, in its order; `serve` is described by all of multigrey(8)."""
+    return re.findall(r"(?m)^\.Ss (.+)$", section(page, "COMMANDS"))
+
+
+def options_in(text):
+    """The names of all options that a text describes."""
+    tags = re.findall(r"(?m)^\.It (Fl .*)$", text)
+    return {f"-{flag}" for tag in tags for flag in re.findall(r"Fl (\S+)", tag)}
+
+
+def test_every_command_is_described_on_one_page():
+    described = [name for page in COMMAND_PAGES for name in commands_of(page)]
+    assert sorted([*described, "serve"]) == sorted(LEAVES)
+    assert {name.split()[0] for name in LEAVES} == set(COMMANDS)
+
+
+def test_the_overview_names_every_command_with_its_page():
+    groups = re.split(r"(?m)^\.Ss .*\n", section("multigrey.1", "COMMANDS"))[1:]
+    listed = {}
+    for group in groups:
+        ((title, number),) = re.findall(r"(?m)^\.Xr (\S+) (\d) \.$", group)
+        listed[f"{title}.{number}"] = re.findall(r"(?m)^\.It Cm (.+)$", group)
+    assert listed == {"multigrey.8": ["serve"], **{page: commands_of(page) for page in COMMAND_PAGES}}
+
+
+@pytest.mark.parametrize("page", COMMAND_PAGES)
+def test_every_command_and_option_of_a_page_is_described(page):
+    synopsis = section(page, "SYNOPSIS")
+    assert re.findall(r"(?m)^\.Nm multigrey\n\.Cm (.+)$", synopsis)[: len(commands_of(page))] == commands_of(
+        page
+    )
+    assert re.findall(r"(?m)^\.It Cm (.+)$", section(page, "EXIT STATUS")) == commands_of(page)
+    shared = f".Sh {SHARED}\n" in text_of(page)
+    common = options_in(section("multigrey.1", "COMMON OPTIONS"))
+    for name in commands_of(page):
+        told = section(page, name, until=r"\.S[hs] ")
+        flags = {flag for option in LEAVES[name].params for flag in option.opts if flag.startswith("-")}
+        described = options_in(told)
+        if shared:
+            also = re.search(rf"(?m)^\.Sx {SHARED}\nfor\n\.Fl (.*) \.$", told)
+            named = {f"-{flag}" for flag in also[1].split(" , ")} if also else set()
+            assert named <= options_in(section(page, SHARED))
+            described |= named
+        assert {flag for flag in flags if flag.startswith("--")} - described <= common, name
+        assert described - common <= flags, name
+
+
+def test_options_of_the_daemon_are_described():
+    flags = {flag for option in LEAVES["serve"].params for flag in option.opts}
+    assert options_in(section("multigrey.8", "OPTIONS")) == flags
+
+
+@pytest.mark.parametrize("page", COMMAND_PAGES)
+def test_common_options_are_described_once(page):
+    """Only what the JSON of one command holds is described with that command."""
+    assert "Common options are in\n.Xr multigrey 1 .\n" in text_of(page)
+    told = {flag for name in commands_of(page) for flag in options_in(section(page, name, until=r"\.S[hs] "))}
+    assert not told & {"--config", "--help", "--version"}
+    for text in re.findall(r"(?m)^\.It Fl -json\n(.*)", text_of(page)):
+        assert text.startswith("Write JSON: ")
+    assert not re.search(r"Fl -(config|json)\b", section(page, "SYNOPSIS"))
+
+
+def test_common_options_are_those_that_commands_have():
+    assert options_in(section("multigrey.1", "COMMON OPTIONS")) == {
+        "--config",
+        "-c",
+        "--json",
+        "--help",
+        "-h",
+        "--version",
+    }
 
 
 def test_every_key_is_told():
@@ -337,7 +422,9 @@ def test_every_signal_is_told():
 
 def test_exit_status_is_told():
     told = re.findall(r"(?m)^\.It (\d)$", section("multigrey.8", "EXIT STATUS"))
-    codes = (0, serve.EXIT_START, serve.EXIT_CONFIG, asking.EXIT_NO_DAEMON, asking.EXIT_NOT_ALLOWED)
+    assert told == [*map(str, (0, serve.EXIT_START, serve.EXIT_CONFIG))]
+    told = re.findall(r"(?m)^\.It (\d)$", section("multigrey.1", "EXIT STATUS"))
+    codes = (0, asking.EXIT_NO, asking.EXIT_CONFIG, asking.EXIT_NO_DAEMON, asking.EXIT_NOT_ALLOWED)
     assert told == [*map(str, codes)]
     assert serve.EXIT_CONFIG == cli_check.EXIT_CONFIG
 
@@ -369,7 +456,8 @@ def test_postgrey_has_a_word_for_every_reason_that_is_given():
 
 def test_every_environment_variable_is_told():
     source = "".join(path.read_text() for path in (ROOT / "multigrey").rglob("*.py"))
-    told = " ".join(re.findall(r"(?m)^\.It Ev (.*)$", section("multigrey.8", "ENVIRONMENT")))
+    both = section("multigrey.1", "ENVIRONMENT") + section("multigrey.8", "ENVIRONMENT")
+    told = " ".join(re.findall(r"(?m)^\.It Ev (.*)$", both))
     asked = re.findall(r"""environ(?:\.get\(|, |\[)"([A-Z_]+)\"""", source)
     assert set(told.replace(",", " ").split()) == set(asked)
 
@@ -542,7 +630,7 @@ def test_there_are_config_examples():
             [
                 {"recipient": "info+shop@example.net"},
                 {"recipient": "bob+list@example.net"},
-                {"recipient": "anybody@mail.example.com"},
+                {"recipient": "anyone@mail.example.com"},
                 {"recipient": "list-owner@example.net"},
             ],
         ),
@@ -612,7 +700,7 @@ def test_plugin_files_are_found_as_told(tmp_path):
 
 @pytest.mark.mta
 async def test_the_backup_example_makes_a_backup(tmp_path):
-    ((_, script),) = examples("multigrey.8", "backup")
+    ((_, script),) = examples("multigrey-store.1", "backup")
     root = unpack_or_skip("lmdb-utils", "lmdb-utils")
     environment = {"LD_LIBRARY_PATH": library_path(root), "PATH": f"{root}/usr/bin:/usr/bin:/bin"}
     state, backup = tmp_path / "state", tmp_path / "backup"
@@ -636,6 +724,95 @@ def test_files_are_called_what_the_page_says(tmp_path):
     names |= {"history.mdb", "history.mdb-lock", "history.mdb.bad"}
     told = section("multigrey.8", "FILES")
     assert names | {"site.key", "run", "control.sock"} == set(re.findall(r"(?m)^\.It Pa ([^/\n]+)$", told))
+
+
+COMMANDS_CONFIG = """\
+state_dir = "{dir}/state"
+[[listen]]
+protocol = "postfix"
+address = "unix:{dir}/state/postfix.sock"
+[[listen]]
+protocol = "exim"
+address = "unix:{dir}/state/exim.sock"
+[[whitelist]]
+source = "list"
+path = "{dir}/whitelists"
+[[rule]]
+name = "fax gateway"
+when = { recipient = "fax@", client_address = "192.0.2.0/28" }
+action = "pass"
+"""
+
+
+@pytest.fixture
+def running(short_directory):
+    """A daemon that accepted a retry of alice@example.org and deferred carol@example.org ten minutes ago."""
+    (short_directory / "whitelists").mkdir(mode=0o755)
+    with Daemon(short_directory, COMMANDS_CONFIG, user="nobody") as started:
+        for seconds, sender in ((0, "alice"), (0, "carol"), (300, "alice"), (600, "")):
+            started.clock.set(START + seconds)
+            if sender:
+                ask(started, f"{sender}@example.org")
+        yield started
+
+
+def ask(running, sender):
+    fields = {
+        "protocol_state": "RCPT",
+        "client_address": "192.0.2.10",
+        "client_name": "mx1.example.org",
+        "helo_name": "mx1.example.org",
+        "sender": sender,
+        "recipient": "bob@example.net",
+    }
+    text = "".join(f"{name}={value}\n" for name, value in fields.items())
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(running.directory / "state/postfix.sock"))
+        sock.sendall(f"request=smtpd_access_policy\n{text}\n".encode())
+        assert sock.recv(4096)
+
+
+def command_lines(page):
+    """Each command of the examples of a page, as words, and its exit status."""
+    for expected, text in examples(page, "commands"):
+        status = int("".join(expected).removeprefix("exit=") or 0)
+        for line in re.sub(r"\\\n\s*|\n (?=\S)", " ", text).replace("  ", " ").splitlines():
+            program, *words = shlex.split(line, comments=True)
+            assert program == "multigrey"
+            yield words, status
+
+
+def test_every_page_of_commands_has_examples():
+    for page in ("multigrey.1", *COMMAND_PAGES):
+        assert any(command_lines(page)), page
+
+
+def test_the_examples_of_commands_work(running, monkeypatch):
+    """Runs them all on one daemon; multigrey-records(1) comes last, because it forgets."""
+    monkeypatch.chdir(running.directory)
+    ((_, rehearsal),) = examples("multigrey-rehearse.1", "rehearsal")
+    Path("rehearsal.toml").write_text(rehearsal)
+    here = ["--config", str(running.config)]
+    runner = CliRunner(env={"STATE_DIRECTORY": None, "RUNTIME_DIRECTORY": None, "COLUMNS": "200"})
+    past = runner.invoke(main, ["history", "bob@example.net", "--json", *here], obj=running.clock)
+    replaced = {
+        "7f3k2q": re.search(r'"id": ?"(\w+)"', past.stdout)[1],
+        "/var/lib/multigrey": str(running.directory / "state"),
+        "/etc/postfix": str(running.directory),
+    }
+    for page in sorted(["multigrey.1", *COMMAND_PAGES], key=lambda page: page == "multigrey-records.1"):
+        for words, status in command_lines(page):
+            arguments = [*itertools.takewhile(lambda word: word != ">", words)]
+            for text, ours in replaced.items():
+                arguments = [word.replace(text, ours) for word in arguments]
+            arguments += here if words[0] != "completions" else []  # the last --config counts
+            if words[0] == "watch":
+                assert main.make_context("multigrey", arguments) is not None
+                continue
+            done = runner.invoke(main, arguments, obj=running.clock, prog_name="multigrey")
+            assert done.exit_code == status, f"{page}: {' '.join(words)}: {done.output}"
+            assert done.stdout.strip() or words[0] == "export", f"{page}: {' '.join(words)}"
 
 
 PROTOCOLS = ("postfix", "exim", "greylistd")

@@ -1,4 +1,4 @@
-"""The values: words that must stay, and that nobody can change one behind another's back."""
+"""The values: words that must stay, and that values cannot be changed once they are shared."""
 
 from __future__ import annotations
 

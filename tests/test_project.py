@@ -18,6 +18,7 @@ import pytest
 
 from multigrey import api
 from multigrey.control import client
+from tests.support import architecture
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -86,7 +87,7 @@ def test_an_import_nobody_declared_is_found():
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.parent.name)
 def test_a_plugin_is_tested_with_what_it_requires(path: Path):
-    theirs = set(tomllib.loads(path.read_text())["project"]["dependencies"]) - {"multigrey"}
+    theirs = set(tomllib.loads(path.read_text())["project"]["dependencies"]) - {"multigrey>=0.2"}
     project = PROJECT["project"]
     assert theirs <= {*project["dependencies"], *project["optional-dependencies"]["test"]}
 
@@ -151,6 +152,18 @@ def test_what_plugins_need_is_used_by_those_that_come_with_it():
     used = "\n".join(file.read_text() for path in PLUGINS for file in path.parent.glob("multigrey_*/**/*.py"))
     for module in CONTRACT:
         assert f"from {module} import" in used, module
+
+
+def test_the_documents_for_newcomers_are_short_and_name_what_there_is():
+    assert architecture.generate(architecture.PAGE.read_text()) == architecture.PAGE.read_text(), (
+        "run: python -m tests.support.architecture"
+    )
+    for page, longest in (("ARCHITECTURE.md", 150), ("CONTRIBUTING.md", 100), ("SECURITY.md", 100)):
+        text = (ROOT / page).read_text()
+        assert len(text.splitlines()) <= longest
+        for path in re.findall(r"`([\w./-]+\.(?:py|md|toml|7|5|1|8))(?::[\w.]+)?`", text):
+            places = (ROOT / path, ROOT / "multigrey" / path, *(ROOT / "multigrey").glob(f"*/{path}"))
+            assert path.count("NAME") or any(map(Path.exists, places)), f"{page}: {path}"
 
 
 def test_every_man_page_is_in_the_wheel_under_its_section():

@@ -1,1 +1,1 @@
-"""What remembered decisions come to, for reports and pages: pure, with everything handed in."""
+"""Analyses decisions of the history for reports and web pages: pure functions of their arguments."""

@@ -1,4 +1,4 @@
-"""What the figures of a report suggest, in plain sentences."""
+"""Makes advice for the administrator from the figures of a report, in plain sentences."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _MANY_CLIENTS = 5
 _OFTEN = 3
 _LATE = HOUR
 _ENOUGH = 20
-"""Mails from which shares mean something."""
+"""Least number of mails for which a share is reported."""
 _MOST_OF_A_KIND = 3
 _MOST_LOOKED_AT = 50_000
 _A_SECOND = 100
-"""Decisions, in all and in a second, that are looked at for input that cannot be true."""
+"""Largest numbers of decisions, in all and in a second, that are checked for implausible client data."""
 
 
 class AdviceInput(NamedTuple):
-    """What sentences are made of."""
+    """The figures from which advice is made."""
 
     events: Sequence[DecisionEvent]
     """All decisions, the oldest first."""
     waited: Sequence[Story]
-    """Mail that was deferred."""
+    """Mails that were deferred."""
     classes: Sequence[ClassRow]
     domains: Sequence[SenderFigures]
     due: Sequence[Due]
@@ -50,7 +50,7 @@ class AdviceInput(NamedTuple):
 
 
 def advice_on(told: AdviceInput, outlook: Outlook) -> list[str]:
-    """Sentences about all of it, what makes other figures void first."""
+    """All sentences; problems that make the other figures useless come first."""
     return [
         *_of_input(told.events, outlook),
         *_of_floods(told.floods, outlook),
@@ -64,7 +64,7 @@ def advice_on(told: AdviceInput, outlook: Outlook) -> list[str]:
 
 
 def _of_input(events: Sequence[DecisionEvent], outlook: Outlook) -> Iterable[str]:
-    """Input that cannot be true at the end of the time that is looked at."""
+    """Implausible client data at the end of the report's time."""
     seen = Plausibility(outlook.untold)
     seconds: Counter[int] = Counter()
     for event in events[-_MOST_LOOKED_AT:]:
@@ -79,16 +79,16 @@ def _of_floods(floods: Sequence[FloodRow], outlook: Outlook) -> Iterable[str]:
         yield (
             f"{row.network} was over the limit of new records from {_moment(row.first, outlook)} to "
             f"{_moment(row.last, outlook)}: {row.attempts:,} attempts, up to {row.most:,} in an hour; only "
-            "their own retries pass, so nobody has to do anything, but a [[rule]] that rejects it, or a "
-            "firewall, spares this host the work if nothing wanted comes from there"
+            "their own retries pass, so no action is needed; if no wanted mail comes from there, a [[rule]] "
+            "that rejects it, or a firewall, saves this host the work"
         )
 
 
 def _of_observed(events: Sequence[DecisionEvent]) -> Iterable[str]:
     if observed := sum(map(would_have_waited, events)):
         yield (
-            f"greylisting was only observed for {observed} attempts that would have been deferred: see "
-            "multigrey mode enforce, and [greylist] mode, when the figures are to your liking"
+            f"greylisting was only observed for {observed} attempts that would have been deferred: to defer "
+            "such attempts, use multigrey mode enforce, and set [greylist] mode"
         )
 
 
@@ -102,20 +102,23 @@ def first_figures(waited: Sequence[Story], outlook: Outlook) -> int | None:
 
 
 def _is_whole(story: Story) -> bool:
-    """Whether its first attempt is told: of older mail only what came back is."""
+    """Whether its first attempt is in the history.
+
+    Of mail first deferred before that, only mail that came back is in it, so it must not count for shares.
+    """
     return story.events[0].time == story.first
 
 
 def _of_worth(waited: Sequence[Story], outlook: Outlook) -> Iterable[str]:
-    """One sentence on what greylisting gains here, as soon as that can be told.
+    """A sentence on the benefit of greylisting here, as soon as it can be judged.
 
-    Only mail of hours whose retry window is over counts: of younger mail just what came back is known.
+    Only mail of hours whose retry window is over counts; of younger mail only what came back is known.
     """
     window = outlook.retry_window
     first = first_figures(waited, outlook)
     if first is not None:
         yield (
-            "it is too early to tell whether greylisting is worth it: what never comes back shows after "
+            "it is too early to judge whether greylisting is worth it: what never comes back is known after "
             f"{_lasting(window)}; first figures on {_day(first, outlook)}"
         )
         return
@@ -125,7 +128,7 @@ def _of_worth(waited: Sequence[Story], outlook: Outlook) -> Iterable[str]:
         return
     if len(over) < _ENOUGH:
         yield (
-            f"too few mails were deferred more than {_lasting(window)} ago ({len(over)}) to tell whether "
+            f"too few mails were deferred more than {_lasting(window)} ago ({len(over)}) to judge whether "
             "greylisting is worth it"
         )
     else:
@@ -133,30 +136,30 @@ def _of_worth(waited: Sequence[Story], outlook: Outlook) -> Iterable[str]:
 
 
 def _worth(over: Sequence[Story]) -> str:
-    """The sentence on enough mails that came back or never did."""
+    """The sentence on the benefit, for enough mails that came back or never did."""
     delays = [story.delay for story in over if story.ending is Ending.ACCEPTED]
     never, share = len(over) - len(delays), 100 * (len(over) - len(delays)) // len(over)
     p50, p95 = percentile(delays, 50) or 0, percentile(delays, 95) or 0
     price = f"wanted mail waited p50 {_lasting(p50)}, p95 {_lasting(p95)}" if delays else "nothing came back"
     if share >= 90:
         return (
-            f"of {len(over)} mails that were deferred, {never} never came back ({share} %): that is what "
-            f"greylisting keeps out here; {price}"
+            f"of {len(over)} mails that were deferred, {never} never came back ({share} %): greylisting "
+            f"keeps these out; {price}"
         )
     if share >= 50:
         return (
-            f"of {len(over)} mails that were deferred, {never} never came back ({share} %); {price}: the "
-            "domains that waited longest are worth a look"
+            f"of {len(over)} mails that were deferred, {never} never came back ({share} %); {price}: check "
+            "the domains that waited longest"
         )
     return (
         f"{len(delays)} of {len(over)} mails that were deferred came back ({100 - share} %), {price}: much "
-        "of what waits here is mail; the domains that waited longest are worth an entry in a whitelist"
+        "wanted mail is delayed here; add a whitelist entry for the domains that waited longest"
     )
 
 
 def _of_errors(events: Sequence[DecisionEvent]) -> Iterable[str]:
     if failed := sum(event.verdict.reason is Reason.ERROR for event in events):
-        yield f"{failed} attempts were answered without the store: multigrey status and the log tell why"
+        yield f"{failed} attempts were answered without the store: see multigrey status and the log for why"
 
 
 def _of_classes(classes: Sequence[ClassRow]) -> Iterable[str]:
@@ -164,8 +167,8 @@ def _of_classes(classes: Sequence[ClassRow]) -> Iterable[str]:
         if row.over_target:
             yield (
                 f"class {row.name}: {_count(row.over_target, 'mail')} took longer than its target of "
-                f"{_lasting(row.target or 0)}: a [[rule]] with a shorter delay, or one that lets it pass, "
-                "spares it the wait"
+                f"{_lasting(row.target or 0)}: to avoid that, add a [[rule]] with a shorter delay, or one "
+                "that lets such mail pass"
             )
 
 
@@ -183,15 +186,15 @@ def _of_mail(waited: Sequence[Story], domains: Sequence[SenderFigures]) -> Itera
             came = "never got in"
         yield (
             f"sender {story.events[0].attempt.sender} retried from {story.clients} addresses of "
-            f"{story.origins} origins and {came}: it has a pool of servers that is not known as "
-            "one; [origin] providers_file, or an entry in a whitelist for its servers' names, makes them one"
+            f"{story.origins} origins and {came}: it sends from a pool of servers that is not known; add the "
+            "pool to [origin] providers_file, or a whitelist entry for its servers' names"
         )
     slow = [each for each in domains if each.name not in scattered and each.delays.returned >= _OFTEN]
     for each in [each for each in slow if (each.delays.p50 or 0) > _LATE][:_MOST_OF_A_KIND]:
         yield (
             f"mail from {each.name} came back late ({each.delays.returned} times, half of it after "
-            f"{_lasting(each.delays.p50 or 0)} or more): its servers retry slowly; an entry in a whitelist "
-            "spares it the wait"
+            f"{_lasting(each.delays.p50 or 0)} or more): its servers retry slowly; to avoid the delay, add a "
+            "whitelist entry"
         )
 
 
@@ -203,8 +206,8 @@ def _of_due(due: Sequence[Due]) -> Iterable[str]:
             yield f'{many} about whitelist entries of {owner}: multigrey whitelist lint --owner "{owner}"'
         else:
             yield (
-                f"{many} about whitelist entries that nobody answers for: multigrey whitelist lint shows "
-                "which; give them an owner"
+                f"{many} about whitelist entries without an owner: see multigrey whitelist lint, and give "
+                "them an owner"
             )
 
 
@@ -217,7 +220,7 @@ def _local(second: int, outlook: Outlook) -> datetime:
 
 
 def _day(second: int, outlook: Outlook) -> str:
-    """A day of local time as `2 Dec`; the one on which this second is over."""
+    """The day of this second in local time, as `2 Dec`."""
     time = _local(second, outlook)
     return f"{time.day} {time:%b}"
 
@@ -227,7 +230,7 @@ def _moment(second: int, outlook: Outlook) -> str:
 
 
 def _lasting(seconds: int) -> str:
-    """A duration in one or two units."""
+    """The text of a duration, in one or two units."""
     if seconds < 60:
         return f"{seconds}s"
     units = ((DAY, "d", HOUR, "h"), (HOUR, "h", 60, "m"), (60, "m", 1, "s"))

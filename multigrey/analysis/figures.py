@@ -1,4 +1,4 @@
-"""What a report on greylisting is made with, and what is in it.  Times in seconds."""
+"""The parameters and the content of a report on greylisting.  Times are in seconds."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ __all__ = [
 
 
 ORIGIN_CLASSES = ("named", "unnamed", "provider")
-"""Origins with a name of their own, known by their network only, of a large provider."""
+"""Origins with a name of their own, origins known only by their network, origins of a large provider."""
 DELAY_BOUNDS = (300, 600, 900, 1800, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, DAY)
-"""Upper ends, in seconds, of the delays that are counted together; a last group has what took longer."""
+"""Upper bounds, in seconds, of the groups in which delays are counted; a last group has longer delays."""
 
 _SLOTS = (HOUR, 3 * HOUR, 6 * HOUR, DAY, 7 * DAY)
 _MOST_SLOTS = 60
@@ -43,16 +43,16 @@ _MOST_SLOTS = 60
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the configuration says of a class."""
+    """The configured target of a class."""
 
     seconds: int | None = None
-    """The longest delay its mail may have; None: not said."""
+    """The longest delay that its mail should have; None: not configured."""
     owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An entry of a whitelist that somebody has to look at."""
+    """An entry of a whitelist that an administrator has to review."""
 
     owner: str
     kind: str
@@ -68,70 +68,70 @@ def _by_name(event: DecisionEvent) -> str:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a report is made with."""
+    """The parameters of a report."""
 
     now: int
     since: int
-    """Decisions before this are not looked at."""
+    """Earlier decisions are left out."""
     retry_window: int
-    """Seconds after which what was deferred never comes back."""
+    """Seconds after which deferred mail counts as never come back."""
     targets: Mapping[str, Target] = field(default_factory=lambda: MappingProxyType({}))
-    """By name of a class; all that are configured."""
+    """All configured targets, by name of the class."""
     due: Sequence[Due] = ()
     owner: str = ""
-    """Only classes, entries and hits of this owner are told; "" is everybody's."""
+    """Only classes, entries and hits of this owner are reported; "": those of all owners."""
     most: int = 20
-    """Rows of each table, at most."""
+    """Largest number of rows of each table."""
     more: bool = False
-    """Whether there were more decisions than were looked at."""
+    """Whether there are more decisions than those given."""
     recorded_since: int = 0
-    """When the oldest decision that is remembered was made; 0: not said."""
+    """Time of the oldest decision in the history; 0: unknown."""
     utc_offset: int = 0
-    """Seconds by which local time is ahead of UTC: slots begin with local hours and days."""
+    """Seconds by which local time is ahead of UTC; slots begin with local hours and days."""
     origin_class: Callable[[DecisionEvent], str] = _by_name
-    """One of `ORIGIN_CLASSES`."""
+    """Returns one of `ORIGIN_CLASSES`."""
     untold: frozenset[str] = frozenset()
-    """Listeners whose protocol tells neither names nor HELOs of clients."""
+    """Listeners whose protocol carries neither names nor HELOs of clients."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """What came of mails that were deferred, and how long those that came back had waited, in seconds."""
+    """The outcome of deferred mails, and the delays in seconds of those that came back."""
 
     deferred: int
     returned: int
     waiting: int
-    """Not come back yet; a retry still counts."""
+    """Mails that have not come back yet and may still pass."""
     never: int
-    """Not come back, and too late now."""
+    """Mails that have not come back within the retry window."""
     p50: int | None
-    """None: nothing came back."""
+    """Median delay; None: nothing came back."""
     p95: int | None
     longest: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """The same for a class of origins, or a class of the configuration against its target."""
+    """The delays of a class of origins, or of a configured class, with its target."""
 
     name: str
     owner: str
     target: int | None
     over_target: int
-    """Mail that took longer than the target, what still waits included."""
+    """Number of mails that took longer than the target, or that already wait longer."""
     delays: Delays
 
 
 @dataclass(frozen=True, slots=True)
 class SenderFigures:
-    """A domain of senders, or an origin."""
+    """The figures of a sender domain or an origin."""
 
     name: str
     kind: str
-    """The class of its origins, by most of its mail."""
+    """The class of the origins of most of its mail."""
     attempts: int
     waited: int
-    """Seconds its mail that came back had waited, in all."""
+    """Sum of the delays of its mail that came back, in seconds."""
     delays: Delays
 
 
@@ -156,38 +156,38 @@ class Lost:
     last: int
     attempts: int
     id: str
-    """Of the last decision, for `multigrey explain`."""
+    """The id of the last decision, for `multigrey explain`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FloodRow:
-    """A network, or named origin, that was over the limit of new records."""
+    """A network or named origin that was over the limit of new records."""
 
     network: str
     first: int
     last: int
     attempts: int
-    """Over the limit, as far as they are remembered."""
+    """Number of attempts over the limit, as far as the history has them."""
     most: int
-    """Of these, in one hour of the clock."""
+    """Largest number of these in one hour of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class LetIn:
-    """A provider that is known to retry, and what it was spared: attempts that would have had to wait."""
+    """A provider that is known to retry, and its attempts that would otherwise have been deferred."""
 
     provider: str
     number: int
     domains: int
-    """Different domains of their senders."""
+    """Number of different sender domains."""
     last: int
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A stretch of time: mails that were deferred at first in it, that were let in, that passed at once.
+    """A span of time: mails that were first deferred in it, that returned in it, that passed at once.
 
-    The last one is not over yet.
+    The last slot is not over yet.
     """
 
     begin: int
@@ -198,25 +198,25 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """All decisions of the time."""
+    """The numbers of all decisions."""
 
     decisions: int
     first: int | None
-    """When the first of them was made."""
+    """Time of the first decision."""
     passed_at_once: int
     """Attempts that passed without having been deferred."""
     refused: int
-    """Mails that a rule refused."""
+    """Mails that a rule rejected."""
     observed: int
-    """Attempts that would have been deferred, had greylisting not only been observed."""
+    """Attempts that passed only because greylisting was in observe mode."""
     by_reason: Mapping[str, int]
     over_limit: int
-    """Attempts deferred over the limit of new records."""
+    """Attempts that were deferred over the limit of new records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole of it."""
+    """The whole report."""
 
     time: int
     since: int
@@ -230,24 +230,24 @@ class Report:
     """Length of a slot in seconds."""
     slots: Sequence[Slot]
     histogram: Sequence[int]
-    """Mails by delay: one number for each of `DELAY_BOUNDS`, and one for what took longer."""
+    """Number of mails by delay: one for each of `DELAY_BOUNDS`, and one for longer delays."""
     domains: Sequence[SenderFigures]
-    """Senders' domains whose mail came back, those that waited longest in all first."""
+    """Sender domains whose mail came back, those with the longest delays in all first."""
     top_origins: Sequence[SenderFigures]
     lost: Sequence[Lost]
-    """Those that were deferred last first."""
+    """The latest deferrals first."""
     floods: Sequence[FloodRow]
     """Those with most attempts first."""
     let_in: Sequence[LetIn]
     """Those with most attempts first."""
     first_figures: int | None
-    """When it can first be told what never came back; None: it can, or nothing was deferred."""
+    """Time from which on it is known what never came back; None: it is known, or nothing was deferred."""
     hits: Sequence[Hit]
     due: Sequence[Due]
     advice: Sequence[str]
 
     def as_mapping(self) -> dict[str, Any]:
-        """As JSON can hold it; what is due for review by owner."""
+        """The report as JSON values; entries that are due for review are grouped by owner."""
         found = asdict(self)
         by_owner: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in found["due"]:
@@ -261,29 +261,32 @@ class Report:
 
 
 def percentile(values: Sequence[int], percent: int) -> int | None:
-    """The smallest of these that so many percent of them do not exceed (nearest rank); None of none."""
+    """The smallest value that `percent` percent of the values do not exceed (nearest rank).
+
+    None if `values` is empty.
+    """
     if not values:
         return None
     return sorted(values)[max(-(-len(values) * percent // 100), 1) - 1]
 
 
 def slot_length(seconds: int) -> int:
-    """How long the slots of a time of this length are."""
+    """Length of a slot in a report over this many seconds."""
     return next(
         (each for each in _SLOTS if seconds <= each * _MOST_SLOTS), max(seconds // _MOST_SLOTS + 1, 1)
     )
 
 
 def resolved_at(first: int, retry_window: int) -> int:
-    """When it is certain what became of all mail first deferred in the same hour as this one.
+    """The time at which the outcome is known of all mail that was first deferred in the same hour.
 
-    Told hour by hour: what comes back quickly is known at once, what never does only after the window, so
-    mail of the last window says nothing about how much comes back.
+    Mail that comes back is known at once, mail that never does only after the retry window.  So only whole
+    hours whose window is over show which share comes back.
     """
     return (first // HOUR + 1) * HOUR + retry_window
 
 
 def would_have_waited(event: DecisionEvent) -> bool:
-    """Whether an attempt passed only because greylisting is observed."""
+    """Whether an attempt passed only because greylisting was in observe mode."""
     waiting = (Reason.NEW, Reason.EARLY, Reason.EXPIRED, Reason.OVER_LIMIT)
     return event.verdict.observed and event.verdict.reason in waiting

@@ -1,13 +1,13 @@
-"""Whether what a listener is told of clients can be true.
+"""Detects mail servers whose requests carry wrong client data, for example behind a NAT or proxy.
 
-Everything greylisting does stands on the client's address, its name and its HELO.  A mail server behind
-a NAT, a proxy or a load balancer tells the same of everybody, and a verdict on that means nothing.  For
-each listener the latest attempts are looked at for what `Implausibility` lists.
+Greylisting depends on the client's address, its name and its HELO.  A mail server behind a NAT, a proxy or a
+load balancer may report the same data for every client, and then verdicts are useless.  For each listener the
+latest attempts are checked for the problems in `Implausibility`.
 
-An attempt that is made again (a retry, the probe of a monitor) counts once, attempts over the limit of
-new records (a flood) do not count, and nothing is said of fewer than 200 attempts or of those of one or
-two senders: so neither a quiet site nor a monitor, a newsletter or a flood looks like a proxy.  What is
-over is no problem any more.  Pure: times are seconds of any clock that does not go back.
+An attempt that is made again (a retry, the probe of a monitor) counts once.  Attempts over the limit of new
+records (a flood) do not count.  Fewer than 200 attempts, and attempts of only one or two senders, are never
+reported.  So a quiet site, a monitor, a newsletter or a flood is not taken for a proxy.  A problem that is
+over is not reported any more.  Pure: times are seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ from multigrey.model import HOUR, Address, DecisionEvent, Reason, value
 __all__ = ["ENOUGH", "Implausibility", "Implausible", "Plausibility"]
 
 ENOUGH = 200
-"""Different attempts from which on something can be said."""
+"""Least number of different attempts for a report."""
 
 _MOST = 1_000
-"""Different attempts that are looked at."""
+"""Number of latest different attempts that are kept."""
 _LATEST = 20
-"""What half of these contradict is over."""
+"""Number of latest attempts; a problem is over if half of them contradict it."""
 _NEARLY_ALL = 0.95
 _OWN = 0.8
 _SEVERAL = 5
-"""Different HELOs, senders or domains from which on it is not one sender's own traffic."""
+"""Least number of different HELOs, senders or domains; with fewer it may be the traffic of one sender."""
 _MANY_NETWORKS = 20
 _LONGEST = 100
 """Characters of a text that are compared."""
 _CHECK = "check@multigrey.invalid"
-"""Who asks for `multigrey check`."""
+"""The sender of the attempts that `multigrey check` makes."""
 
 _HIDING = "a NAT (the network of a container), a proxy or a load balancer stands in front of the mail server"
 _SHOWING = (
-    "let it see the real addresses: the host's network for a container; for a proxy the PROXY protocol "
-    "(Postfix: postscreen_upstream_proxy_protocol, smtpd_upstream_proxy_protocol; Exim: hosts_proxy) or "
-    "XCLIENT (Postfix: smtpd_authorized_xclient_hosts)"
+    "make the real addresses visible to the mail server: use the host's network for a container; for a proxy "
+    "use the PROXY protocol (Postfix: postscreen_upstream_proxy_protocol, smtpd_upstream_proxy_protocol; "
+    "Exim: hosts_proxy) or XCLIENT (Postfix: smtpd_authorized_xclient_hosts)"
 )
 _LOOKING_UP = (
-    "let it look them up (Postfix: smtpd_peername_lookup = yes; Exim: host_lookup = *), and see to its "
-    "resolver; until then every sender is known by its network only"
+    "enable the lookup of client names (Postfix: smtpd_peername_lookup = yes; Exim: host_lookup = *), and "
+    "check the resolver; until then every sender is known only by its network"
 )
 _HANDING_ON = (
-    "let it hand on what clients announce (Postfix: XCLIENT with HELO, smtpd_authorized_xclient_hosts), or "
-    "ask multigrey where clients connect"
+    "make the proxy pass on the HELO of clients (Postfix: XCLIENT with HELO, "
+    "smtpd_authorized_xclient_hosts), or query multigrey from the server to which clients connect"
 )
 
 
 class Implausibility(Enum):
-    """What cannot be true, with the usual cause and the remedy."""
+    """The problems that are detected, each with the usual cause and the remedy."""
 
     meaning: str
     cause: str
     remedy: str
 
     def __new__(cls, word: str, meaning: str, cause: str, remedy: str) -> Self:
-        """A member of this word."""
+        """A member with this word and these texts."""
         member = object.__new__(cls)
         member._value_ = word
         member.meaning = meaning
@@ -75,9 +75,9 @@ class Implausibility(Enum):
 
     OWN_CLIENTS = (
         "own-clients",
-        "More than 80 % of the last 200 attempts come from own clients, who always pass.",
-        f"{_HIDING}, so that everybody has an own address, or [origin] own_networks is too wide",
-        f"{_SHOWING}; and name only own networks in [origin] own_networks",
+        "More than 80 % of the last 200 attempts come from own clients, which always pass.",
+        f"{_HIDING}, so that every client has an own address, or [origin] own_networks is too wide",
+        f"{_SHOWING}; and list only your own networks in [origin] own_networks",
     )
     ONE_ADDRESS = (
         "one-address",
@@ -88,41 +88,41 @@ class Implausibility(Enum):
     NO_NAMES = (
         "no-names",
         "For an hour no client with a public address has had a name.",
-        "the mail server looks up no names, its resolver does not answer, or a proxy hands on addresses only",
+        "the mail server does not look up names, its resolver fails, or a proxy passes on only addresses",
         _LOOKING_UP,
     )
     ONE_HELO = (
         "one-helo",
         "For an hour all clients have announced the same HELO.",
-        "a proxy or a content filter speaks to the mail server in the place of all clients",
+        "a proxy or a content filter connects to the mail server instead of the clients",
         _HANDING_ON,
     )
 
 
 @value
 class Implausible:
-    """One problem of one listener."""
+    """A problem of a listener."""
 
     listener: str
     problem: Implausibility
     what: str
-    """What was seen, as a sentence without its end."""
+    """What was observed, as a sentence without a full stop."""
 
     @property
     def text(self) -> str:
-        """All of it in one line."""
+        """Observation, usual cause and remedy in one line."""
         problem = self.problem
         return f"{self.what}; usually {problem.cause}: {problem.remedy}"
 
     def as_mapping(self) -> Mapping[str, str]:
-        """As JSON can hold it."""
+        """The problem as JSON values."""
         problem = self.problem
         told = {"listener": self.listener, "problem": problem.value, "what": self.what}
         return {**told, "cause": problem.cause, "remedy": problem.remedy}
 
 
 class _Kind(NamedTuple):
-    """What makes an attempt a different one."""
+    """The parts of an attempt by which two attempts count as different."""
 
     client: str | Address
     helo: str
@@ -131,7 +131,7 @@ class _Kind(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What else is looked at."""
+    """The other properties of an attempt that are checked."""
 
     own: bool
     public: bool
@@ -139,7 +139,7 @@ class _Seen(NamedTuple):
 
 
 class _Same:
-    """A text, and for how long nothing else was seen, from one attempt to the latest."""
+    """The text of the latest attempts, and since when all attempts had the same text."""
 
     __slots__ = ("latest", "since", "text")
 
@@ -148,19 +148,19 @@ class _Same:
         self.since = self.latest = 0.0
 
     def note(self, text: str, now: float) -> None:
-        """See one more."""
+        """Note the text of an attempt."""
         if text != self.text:
             self.text, self.since = text, now
         self.latest = now
 
     @property
     def held(self) -> bool:
-        """Whether that was an hour."""
+        """Whether all attempts of an hour or more had the same text."""
         return self.latest - self.since >= HOUR
 
 
 class _Listener:
-    """What was seen at one listener."""
+    """The latest attempts of one listener."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -168,10 +168,10 @@ class _Listener:
         self._nameless, self._helo, self._public_helo = _Same(), _Same(), _Same()
 
     def note(self, event: DecisionEvent, now: float) -> None:
-        """See an attempt."""
+        """Note an attempt."""
         attempt = event.attempt
         address = attempt.client_address
-        public = address is None or _is_public(address)  # one that is hidden is taken for one
+        public = address is None or _is_public(address)  # a redacted address counts as public
         client = attempt.attributes.get(HIDDEN_CLIENT, "") if address is None else address
         kind = _Kind(client, attempt.helo[:_LONGEST], attempt.sender[:_LONGEST], attempt.recipient[:_LONGEST])
         named = attempt.client_name is not None
@@ -186,12 +186,12 @@ class _Listener:
             self._nameless.note("named" if named else "", now)
 
     def own(self) -> tuple[int, int]:
-        """Of how many latest attempts how many came from own clients."""
+        """The number of latest attempts, at most `ENOUGH`, and how many of them came from own clients."""
         latest = list(islice(reversed(self._seen.values()), ENOUGH))
         return len(latest), sum(seen.own for seen in latest)
 
-    def problems(self, *, told: bool) -> Iterator[Implausible]:
-        """What cannot be true; `told`: whether names and HELOs come along at all."""
+    def problems(self, *, has_names: bool) -> Iterator[Implausible]:
+        """The problems of this listener; `has_names`: whether its protocol carries names and HELOs."""
         looked, own = self.own()
         if looked < ENOUGH:
             return
@@ -201,11 +201,9 @@ class _Listener:
             )
         address = self._one_address()
         if address:
-            what = (
-                f"the last {len(self._seen)} attempts come from one address that is no public one, {address}"
-            )
+            what = f"the last {len(self._seen)} attempts come from one address that is not public, {address}"
             yield self._problem(Implausibility.ONE_ADDRESS, what)
-        if not told:
+        if not has_names:
             return
         if not address and self._no_names():
             what = "no client with a public address has a name, for an hour or more"
@@ -222,7 +220,7 @@ class _Listener:
         return (kind for kind, seen in latest if seen.own)
 
     def _one_address(self) -> str:
-        """The private address that nearly all come from, be it from several senders; "" if there is none."""
+        """The private address of nearly all attempts, if they have several senders; else ""."""
         counts = Counter(kind.client for kind in self._seen)
         client, number = counts.most_common(1)[0]
         if isinstance(client, str) or _is_public(client) or number < _NEARLY_ALL * len(self._seen):
@@ -240,14 +238,14 @@ class _Listener:
         return list(islice(public, ENOUGH))
 
     def _no_names(self) -> bool:
-        """Whether no public client has had a name for an hour, be they of many networks."""
+        """Whether for an hour no public client has had a name, and the clients are in many networks."""
         latest = self._public() if self._nameless.held else ()
         if len(latest) < ENOUGH or any(seen.named for _, seen in latest):
             return False
         return len({_network(kind.client) for kind, _ in latest}) >= _MANY_NETWORKS
 
     def _one_helo(self) -> str | None:
-        """The HELO that all announce, for an hour, be it to several domains' mail; None if there is none."""
+        """The HELO of all attempts for an hour, if they are of several sender domains; else None."""
         public = [kind for kind, _ in self._public()]
         enough = len(public) == ENOUGH
         same = self._public_helo if enough else self._helo
@@ -259,15 +257,15 @@ class _Listener:
 
 
 class Plausibility:
-    """Hears of decisions, listener by listener."""
+    """Collects decisions by listener and detects problems."""
 
     def __init__(self, untold: frozenset[str] = frozenset()) -> None:
-        """`untold`: listeners whose protocol tells neither names nor HELOs."""
+        """`untold`: listeners whose protocol carries neither names nor HELOs."""
         self._untold = untold
         self._listeners: dict[str, _Listener] = {}
 
     def note(self, event: DecisionEvent, now: float) -> None:
-        """See a decision.  Two microseconds or three."""
+        """Note a decision.  Takes two or three microseconds."""
         attempt = event.attempt
         if attempt.raw or attempt.sender == _CHECK:
             return
@@ -282,21 +280,21 @@ class Plausibility:
         listener.note(event, now)
 
     def problems(self) -> list[Implausible]:
-        """What cannot be true now."""
+        """The present problems of all listeners."""
         return [
             problem
             for name, listener in self._listeners.items()
-            for problem in listener.problems(told=name not in self._untold)
+            for problem in listener.problems(has_names=name not in self._untold)
         ]
 
     def own_share(self) -> Mapping[str, float]:
-        """By listener, the share of the latest attempts that came from own clients."""
+        """The share of the latest attempts that came from own clients, by listener."""
         shares = {name: listener.own() for name, listener in self._listeners.items()}
         return {name: own / looked for name, (looked, own) in shares.items() if looked}
 
 
 def _is_public(address: Address) -> bool:
-    """Whether it is neither private (RFC 1918, 4193, 6598), nor of a link (RFC 3927, 4291), nor loopback."""
+    """Whether it is neither private (RFC 1918, 4193, 6598), link-local (RFC 3927, 4291) nor loopback."""
     number = int(address)
     if address.version == 4:
         private = number >> 24 in {10, 127} or number >> 16 in {0xC0A8, 0xA9FE}
@@ -305,7 +303,7 @@ def _is_public(address: Address) -> bool:
 
 
 def _network(client: str | Address) -> object:
-    """The /24 or /64; of a hidden address itself."""
+    """The number of the /24 or /64 of a client; for a redacted address its token."""
     if isinstance(client, str):
         return client
     return int(client) >> (8 if client.version == 4 else 64)

@@ -1,8 +1,8 @@
-"""A report on greylisting: what waited, what came back and how late, and what somebody should look at.
+"""Makes a report on greylisting: what was deferred, what came back and how late, and what needs attention.
 
-Made of decisions as the history has them, put together as `timeline` does: a mail is what one sender
-sends one recipient.  Delays are real ones, from the first attempt to acceptance.  Decisions that were only
-observed delayed nobody; they are counted by themselves.
+It is made from decisions of the history, grouped by `timeline`: a mail is what one sender sends to one
+recipient.  Delays are real ones, from the first attempt to acceptance.  Decisions that were only observed did
+not delay mail; they are counted separately.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["make_report"]
 
 
 def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
-    """The report on these decisions, the oldest first."""
+    """The report on these decisions, which are given the oldest first."""
     looked_at = [event for event in events if event.time >= outlook.since]
     counted = [event for event in looked_at if not event.verdict.observed]
     told = stories(counted, outlook.now, outlook.retry_window)
@@ -75,7 +75,7 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
 
 
 def _begin(events: Sequence[DecisionEvent], outlook: Outlook) -> int:
-    """Since when there is something to tell."""
+    """The wall-clock second at which the report begins."""
     begin = max(outlook.since, outlook.recorded_since)
     if outlook.more or not begin:
         begin = events[0].time if events else outlook.now
@@ -116,13 +116,13 @@ def _delays(waited: Sequence[Story]) -> Delays:
 
 
 def _origin_rows(waited: Sequence[Story], outlook: Outlook) -> list[ClassRow]:
-    """A row for each class of origins that had mail waiting."""
+    """A row for each class of origins of which mail was deferred."""
     grouped = _grouped(waited, lambda story: outlook.origin_class(story.events[-1]))
     return [ClassRow(name, "", None, 0, _delays(grouped[name])) for name in ORIGIN_CLASSES if name in grouped]
 
 
 def _classes(waited: Sequence[Story], outlook: Outlook) -> list[ClassRow]:
-    """A row for each class that is configured, in that order, and each that only the history knows."""
+    """A row for each configured class, in that order, then for each class that only the history contains."""
     grouped = _grouped(waited, lambda story: story.events[-1].class_)
     names = [*outlook.targets, *sorted(name for name in grouped if name and name not in outlook.targets)]
     rows = []
@@ -151,7 +151,7 @@ def _grouped(told: Iterable[Story], word: Callable[[Story], str]) -> dict[str, l
 
 
 def _slots(told: Sequence[Story], begin: int, outlook: Outlook, length: int) -> list[Slot]:
-    """Stretches that begin with whole hours or days of local time."""
+    """Mail by time slots, which begin with whole hours or days of local time."""
     begin -= (begin + outlook.utc_offset) % length
     number = (outlook.now - begin) // length + 1
     counts = [[0, 0, 0] for _ in range(number)]
@@ -184,7 +184,7 @@ def _histogram(waited: Sequence[Story]) -> list[int]:
 
 
 def _domains(told: Sequence[Story], outlook: Outlook) -> list[SenderFigures]:
-    """Senders' domains, bounces left out, whose mail came back after it was deferred."""
+    """Sender domains (without bounces) whose mail came back after it was deferred, longest waits first."""
     grouped = _grouped(told, lambda story: sender_domain(story.events[0].attempt.sender))
     found = [
         _sender(name, theirs, outlook)
@@ -195,7 +195,7 @@ def _domains(told: Sequence[Story], outlook: Outlook) -> list[SenderFigures]:
 
 
 def _origins(told: Sequence[Story], outlook: Outlook) -> list[SenderFigures]:
-    """Origins by attempts."""
+    """The origins with most attempts."""
     attempts = Counter(event.origin for story in told for event in story.events if event.origin)
     top = {name for name, _ in attempts.most_common(outlook.most)}
     theirs = _grouped(
@@ -237,7 +237,7 @@ def _lost_row(story: Story) -> Lost:
 
 
 def _floods(events: Sequence[DecisionEvent]) -> list[FloodRow]:
-    """Networks that were over the limit of new records; see `greylist.flood`."""
+    """Networks and origins that were over the limit of new records; see `greylist.flood`."""
     over = [(event.time, *network_and_wider(event)) for event in events if _is_over_limit(event)]
     stands_for = widened({network: wider for _, network, wider in over})
     times: dict[str, list[int]] = defaultdict(list)
@@ -251,7 +251,7 @@ def _floods(events: Sequence[DecisionEvent]) -> list[FloodRow]:
 
 
 def _let_in(events: Sequence[DecisionEvent]) -> list[LetIn]:
-    """Providers whose mail passed at once though nothing was known of it."""
+    """Providers whose mail passed at once although it had no record."""
     theirs: dict[str, list[DecisionEvent]] = defaultdict(list)
     for event in events:
         if event.verdict.reason is Reason.PROVIDER:

@@ -1,8 +1,8 @@
-"""Decisions put in order: what became of each sender's mail to each recipient.
+"""Groups decisions into stories: what became of each sender's mail to each recipient.
 
-A story begins with the first attempt that was deferred and tells every further one, from whatever
-client, until it was let in; what passed without waiting is a story of its own.  It goes by sender and
-recipient alone, so that a sender who comes back from many addresses is seen to be one.
+A story begins with the first deferred attempt and contains every further one, from any client, until one
+passed.  Mail that passed without a deferral is a story of its own.  Stories are grouped only by sender and
+recipient, so that a sender that comes back from many addresses is recognised as one.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["Ending", "Story", "stories"]
 
 
 class Ending(Enum):
-    """What became of it."""
+    """The outcome of a story."""
 
     ACCEPTED = "accepted"
-    """Deferred at first, then let in."""
+    """It was deferred first and passed later."""
     WAITING = "waiting"
-    """Deferred, and a retry still counts."""
+    """It was deferred, and a retry may still pass."""
     NEVER = "never came back"
-    """Deferred, and too long ago for a retry to count."""
+    """It was deferred and did not come back within the retry window."""
     PASSED = "passed"
-    """Let in without waiting."""
+    """It passed without a deferral."""
     REFUSED = "refused"
     """A rule rejected it."""
 
@@ -44,40 +44,40 @@ class Story:
     events: list[DecisionEvent]
     ending: Ending
     first: int
-    """When the first attempt was seen, which may be before the first decision that is remembered."""
+    """Time of the first attempt, which may be before the first decision in the history."""
 
     @property
     def last(self) -> int:
-        """When the last attempt was seen."""
+        """Time of the last attempt."""
         return self.events[-1].time
 
     @property
     def delay(self) -> int:
-        """Seconds between the first attempt and being let in; 0 if it was not, or at once."""
+        """Seconds from the first attempt to the pass; 0 if it did not pass, or passed at once."""
         return max(self.last - self.first, 0) if self.ending is Ending.ACCEPTED else 0
 
     @property
     def clients(self) -> int:
-        """How many client addresses it came from; tokens where they are redacted."""
+        """Number of client addresses (or tokens, if redacted) from which it came."""
         return len({_client(event.attempt) for event in self.events})
 
     @property
     def origins(self) -> int:
-        """How many origins it came from."""
+        """Number of origins from which it came."""
         return len({event.origin for event in self.events})
 
 
 def stories(events: Iterable[DecisionEvent], now: int, retry_window: int) -> Sequence[Story]:
-    """Decisions, the oldest first, as stories in the order of their beginnings.
+    """Group decisions, given the oldest first, into stories in the order of their beginnings.
 
-    `retry_window` in seconds: after this long a deferral is over.
+    `retry_window`: seconds after which a deferral is over.
     """
     found: list[Story] = []
     waiting: dict[tuple[str, str], Story] = {}
     passing: dict[tuple[str, str], Story] = {}
     for event in events:
         if event.verdict.reason in _UNDECIDED:
-            continue  # nothing was decided: the same mail is judged at DATA
+            continue  # not a decision: the same mail is judged at DATA
         who = _who(event)
         old = waiting.get(who)
         if old is not None and _begins_anew(old, event, retry_window):
@@ -108,7 +108,7 @@ def _tell_passed(
     passing: dict[tuple[str, str], Story],
     found: list[Story],
 ) -> None:
-    """It passed, or was refused, and nothing that is remembered had been deferred."""
+    """Add an attempt that passed or was rejected, and whose deferral, if any, is not in the history."""
     retried = event.verdict.reason is Reason.RETRY
     ending = _end(event, Ending.ACCEPTED if retried else Ending.PASSED)
     old = passing.get(who)
@@ -139,7 +139,7 @@ def _end(event: DecisionEvent, passed: Ending) -> Ending:
 
 
 def _begins_anew(story: Story, event: DecisionEvent, retry_window: int) -> bool:
-    """Whether this attempt comes too late to belong to a story that waits."""
+    """Whether this attempt comes too late to belong to a waiting story."""
     if event.time - story.first <= retry_window:
         return False
     return event.verdict.reason in _FRESH or event.verdict.action is not Action.DEFER

@@ -1,1 +1,1 @@
-"""Work beside the answers: expiry, eviction, growth, hits, supervision."""
+"""Background work: alarms, expiry, eviction, growth, hits, supervision."""

@@ -1,11 +1,11 @@
-"""What an administrator has to know of the traffic: floods, and input that cannot be true.
+"""Alarms for the administrator: floods, and input of listeners that cannot be true.
 
-A listener of the engine, which hears of decisions after their answers are on their way.  Attempts over the
-limit of new records are all counted; of the others so many a second are looked at, which is all of them
-on most servers.  Kept in memory only: after a restart a flood that goes on is seen again as soon as it
-is over the limit again.
+The alarms are a subscriber of the engine: they are given decisions after the answers are sent.  All attempts
+over the limit of new records are counted.  Of the others a limited number per second is looked at, which is
+all of them on most servers.  Everything is kept in memory only: after a restart, a flood that goes on is
+reported again as soon as it is over the limit again.
 
-What is found is logged once, and again each day for as long as it holds.
+A finding is logged once, and again each day for as long as it holds.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ __all__ = ["AT_ONCE", "A_SECOND", "Alarms", "Over", "untold"]
 logger = logging.getLogger(__name__)
 
 A_SECOND = 100
-"""Attempts that are looked at in a second: each takes two microseconds or three."""
+"""Attempts that are looked at in a second: each takes two or three microseconds."""
 AT_ONCE = 1_000
 """Attempts that are looked at even if they come within one second."""
 _EVERY = 60
-"""Seconds between two looks at what has to be logged."""
+"""Seconds between two checks for what has to be logged."""
 _AGAIN = float(DAY)
 _MOST_LOGGED = 10
 """Networks that are logged at a time."""
@@ -43,7 +43,7 @@ _TELL_ADDRESSES_ONLY = frozenset({"greylistd"})
 
 
 def untold(listens: Iterable[Listen]) -> frozenset[str]:
-    """The listeners that are told neither names nor HELOs of clients: their protocol has none."""
+    """The listeners whose protocol has neither names nor HELOs of clients."""
     return frozenset(listen.name for listen in listens if listen.protocol in _TELL_ADDRESSES_ONLY)
 
 
@@ -59,12 +59,12 @@ class Over(NamedTuple):
     """In the last hour."""
 
     def as_mapping(self) -> Mapping[str, Any]:
-        """As JSON can hold it."""
+        """The flood as JSON values."""
         return self._asdict()
 
 
 class Alarms:
-    """One per daemon."""
+    """The alarms of one daemon."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Alarms:
         untold: frozenset[str] = frozenset(),
         redactor: Callable[[], Redactor | None] = lambda: None,
     ) -> None:
-        """`untold`: listeners that hear neither names nor HELOs; `redactor` hides networks."""
+        """`untold`: listeners that are given neither names nor HELOs; `redactor` hides networks."""
         self._clock = clock
         self._floods = Floods()
         self._plausibility = Plausibility(untold)
@@ -82,7 +82,7 @@ class Alarms:
         self._room = AT_ONCE
 
     def __call__(self, event: DecisionEvent) -> None:
-        """Hear of a decision; the hot path."""
+        """Take note of a decision; the hot path."""
         if event.verdict.reason is Reason.OVER_LIMIT:
             self._floods.note(self._clock.monotonic(), *network_and_wider(event))
         if self._room > 0:
@@ -95,7 +95,7 @@ class Alarms:
         return self._floods.attempts
 
     def floods(self) -> list[Over]:
-        """Who is over the limit, or was within the last hour; most attempts in the last hour first.
+        """Floods that are over the limit, or were in the last hour; most attempts in the last hour first.
 
         Where `[log] redact` is on, networks are tokens.
         """
@@ -109,7 +109,7 @@ class Alarms:
         return found
 
     def problems(self) -> Sequence[Implausible]:
-        """What cannot be true of what listeners are told."""
+        """Input of listeners that cannot be true."""
         return self._plausibility.problems()
 
     def own_share(self) -> Mapping[str, float]:
@@ -117,7 +117,7 @@ class Alarms:
         return self._plausibility.own_share()
 
     def status(self) -> Mapping[str, Any]:
-        """Its part of `status`."""
+        """The part of `status` about alarms."""
         return {
             "floods": [flood.as_mapping() for flood in self.floods()],
             "input": [problem.as_mapping() for problem in self.problems()],

@@ -1,22 +1,22 @@
-"""Keeping the store within `[limits] max_records`: who is forgotten when it holds too much.
+"""Eviction: keeps the store within `[limits] max_records` by forgetting records that have never passed.
 
-Only records that have never passed, and of these the ones of the network that holds most: whoever
-fills the store loses what he filled it with, and everybody else's retry still matches.  Networks are
-levelled, widest first (/16 or /32), then the ones within: one /16 spread over its /24s is as heavy as
-it is, and a small neighbour in it keeps its records.
+It forgets records of the network that holds most.  So a client that fills the store loses what it filled the
+store with, and the retries of all others still match.  Networks are levelled, widest first (/16 or /32), then
+the ones within: a /16 that spreads over its /24s counts as a whole, and a small neighbour in it keeps its
+records.
 
-Within one network go, in this order,
-  1. what was asked for once, and longer ago than nearly every mail server waits with its retry;
-  2. what was asked for once, the newest first: a flood is what came last, and who waits waits on;
-  3. what was asked for several times: somebody did come back, if too early.
-Time only chooses among the records of one network, so a clock that is wrong harms nobody else.
+Within one network, records go in this order:
+  1. one attempt, longer ago than nearly every mail server waits with its retry;
+  2. one attempt, the newest first: a flood is what came last, and earlier senders go on waiting;
+  3. several attempts: the sender did retry, though too early.
+Time only chooses among the records of one network, so a wrong clock does not harm other networks.
 
-A store may hold millions of records, and has no index by network.  But its keys are keyed digests, so
-a stretch of it is a fair sample: the sample says which networks hold too much and which of their
-records go (`Plan`), then one walk around the store forgets those.  Both in small slices, in bounded
-memory, beginning where the last walk ended.
+A store may hold millions of records, and has no index by network.  But its keys are keyed digests, so a
+stretch of it is a fair sample.  The sample shows which networks hold too much and which of their records go
+(`Plan`).  Then one walk around the store forgets those.  Both work in small slices and in bounded memory,
+and begin where the last walk ended.
 
-If the records that have passed leave no room (`full`), nothing helps but to make fewer new ones.
+If the records that have passed leave no room (`full`), the only remedy is to make fewer new ones.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 PATIENCE = 6 * 3600
 """Seconds after which hardly any mail server makes its first retry (the slowest known: 4 hours)."""
 _MARGIN = 20
-"""1/20 of max_records: how much is made free at a time, and how much pending records always keep."""
+"""1/20 of max_records: how much is freed at a time, and how much pending records always keep."""
 _FULL = 0.9
 """Share of max_records above which records that have passed are too many."""
 _SAMPLE = 10_000
@@ -53,7 +53,7 @@ _SAMPLE = 10_000
 _LOOK = 500_000
 """Records looked at for a sample, however few of them are pending."""
 _RESOLVED = 8
-"""Of a network with fewer records in a sample one can't say how many it holds."""
+"""With fewer records of a network in a sample, the sample does not show how many it holds."""
 _SLICE = 200
 """Records looked at, or forgotten, in one go: a millisecond of the event loop."""
 _BATCH = 2_000
@@ -64,7 +64,7 @@ Rank = tuple[int, int, int]
 
 
 class Candidate(NamedTuple):
-    """What is weighed of a record that has never passed."""
+    """A record that has never passed, as eviction weighs it."""
 
     path: tuple[Hashable, ...]
     """The networks it counts for, widest first."""
@@ -72,7 +72,7 @@ class Candidate(NamedTuple):
 
 
 def pending_of(value: bytes, now: int) -> Candidate | None:
-    """What is weighed of a stored record; None: it has passed, or cannot be read, and stays."""
+    """The candidate of a stored record; None: it has passed, or cannot be read, and stays."""
     record = _never_passed(value)
     return None if record is None else Candidate(_path(record), _rank(record, value, now))
 
@@ -89,7 +89,7 @@ def _path(record: Record) -> tuple[Hashable, ...]:
     try:
         address = parse_client_address(record.client)
     except AddressError:
-        address = None  # the administrator had it made unreadable
+        address = None  # the record is redacted
     if address is None:
         return (record.origin or record.client,)
     return networks_of(address)
@@ -108,10 +108,10 @@ class Plan:
     """Which pending records are to go."""
 
     last: Mapping[Hashable, Rank | None]
-    """By network, the last rank that goes (None: none); `()` stands for all networks there are."""
+    """By network, the last rank that goes (None: none goes); `()` stands for all that are not listed."""
 
     def takes(self, pending: Candidate) -> bool:
-        """Whether this one is to go: what is said of the narrowest of its networks holds."""
+        """Whether this record is to go, by the narrowest of its networks that is listed."""
         for network in reversed(pending.path):
             if network in self.last:
                 last = self.last[network]
@@ -121,10 +121,10 @@ class Plan:
 
 
 def make_plan(sample: Sequence[Candidate], remove: int, *, resolved: int = 1) -> Plan:
-    """The plan under which `remove` of the sample go.
+    """The plan under which `remove` records of the sample go.
 
-    `resolved`: networks with fewer records than this in the sample are judged together, for there
-    are others like them that are not in it.  1: the sample is all there is.
+    `resolved`: networks with fewer records than this in the sample are judged together, because the store
+    holds others like them that are not in the sample.  1: the sample holds everything.
     """
     last: dict[Hashable, Rank | None] = {}
     _divide(sample, remove, 0, (), last, resolved)
@@ -139,7 +139,7 @@ def _divide(
     last: dict[Hashable, Rank | None],
     resolved: int,
 ) -> None:
-    """Say what goes of `rows`, all those within `node`; `depth` tells which network of a path comes next."""
+    """Note in `last` what goes of `rows`, all within `node`; `depth`: which network of a path is next."""
     if remove <= 0 or len(rows[0].path) == depth:
         last[node] = _last(rows, remove)
         return
@@ -165,7 +165,7 @@ def _last(rows: Sequence[Candidate], remove: int) -> Rank | None:
 
 
 def _level(sizes: Sequence[int], keep: int) -> list[int]:
-    """What each may keep when all together may keep `keep` and the largest give first."""
+    """How many each may keep, when all together may keep `keep` and the largest give up first."""
     kept = [0] * len(sizes)
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
     for done, index in enumerate(order):
@@ -180,10 +180,10 @@ class Eviction:
     def __init__(
         self, clock: Clock, store: Store, max_records: int, *, interval: float = 10.0, breath: float = 0.002
     ) -> None:
-        """`max_records` 0: no limit.  Seconds between two looks, and between two slices."""
+        """`max_records` 0: no limit.  Seconds between two checks (`interval`), and two slices (`breath`)."""
         self.max_records = max_records
         self.full = False
-        """Whether there is no room for new records: everybody is to be treated as over the limit."""
+        """Whether new records have no room: then every origin is treated as over the limit."""
         self.forgotten = 0
         """Records forgotten since the start."""
         self._clock = clock
@@ -193,17 +193,17 @@ class Eviction:
         self._cursor = b""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look again and again, until cancelled; trouble of the store is said and waited out."""
+        """Check again and again, until cancelled.  An error of the store is logged, and tried again."""
         task_status.started()
         while True:
             try:
                 await self.bound()
             except StoreError as error:
-                logger.warning("cannot see to max_records: %s", error)
+                logger.warning("cannot keep the store within max_records: %s", error)
             await trio.sleep(self._interval)
 
     async def bound(self) -> int:
-        """Look once; returns how many records were forgotten.  Raises StoreError."""
+        """Check once; returns how many records were forgotten.  Raises StoreError."""
         most = self.max_records
         records = int((await self._store.health())["records"]) if most else 0
         if records <= most:
@@ -230,8 +230,9 @@ class Eviction:
     def _set_full(self, *, full: bool) -> None:
         if full and not self.full:
             logger.warning(
-                "max_records (%d) leaves no room beside the records that have passed: expected a larger "
-                "number; until then new senders are remembered by a mark only, and their retries still pass",
+                "[limits] max_records (%d): the records that have passed leave no room for new ones: choose "
+                "a larger number; until then new senders are remembered by a mark only, and their retries "
+                "still pass",
                 self.max_records,
             )
         elif self.full and not full:
@@ -295,7 +296,7 @@ class _Walk:
         self._store = store
         self._begin = begin
         self._second = not begin
-        """Whether it walks from the start."""
+        """Whether the walk has gone on from the start."""
 
     async def rows(self) -> Sequence[tuple[bytes, bytes]]:
         """The next digests and values; may be empty."""

@@ -1,7 +1,7 @@
-"""When to forget, and forgetting in small slices.
+"""Expiry: forgets what is due, in small slices.
 
-A store deletes what is due when it is told the time.  Telling it a wrong time would empty it, so
-forgetting pauses while the wall clock is doubted (see `clock.ClockGuard`).
+A store deletes what is due at the time it is given.  A wrong time would empty it.  So expiry pauses while the
+wall clock is in doubt (see `clock.ClockGuard`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 async def keep_forgetting(clock: GuardedClock, store: Store, longest: int) -> None:
     """Forget what is due, for ever, in slices that leave the event loop to others.
 
-    `longest`: seconds for which anything is kept after it was seen last ([greylist] max_age).
+    `longest`: most seconds for which a record is kept after it was seen last ([greylist] max_age).
     """
     clock.compare(await store.newest(), longest)
     if not clock.believed():
         logger.warning(
-            "the clock and what the store has seen do not go together: is the clock right?  "
-            "Nothing is forgotten, and nobody known is overwritten, for an hour or until it is set"
+            "the clock does not fit the times in the store: check the clock; until it is set, "
+            "or for an hour, nothing is forgotten and no known sender is overwritten"
         )
     while True:
         was_believed = clock.believed()
@@ -43,8 +43,9 @@ async def keep_forgetting(clock: GuardedClock, store: Store, longest: int) -> No
 
 
 async def _forget_due(clock: GuardedClock, store: Store) -> None:
-    """One round; the clocks are looked at before every slice, for a round can take a while."""
+    """Forget everything that is due now."""
     while True:
+        # Before every slice, not once: a round can take a while, and the clock may be set meanwhile.
         now = clock.now()
         if not clock.believed():
             return

@@ -1,9 +1,9 @@
-"""How the store grows and what is decided, hour by hour, for as long as anybody looks back.
+"""Growth: one sample an hour of the store's size and of the decisions, for 400 days.
 
-A few times an hour the store's figures, and how many attempts passed, were deferred or refused since
-the last time, are added to the hour's sample.  The samples of a day (UTC) are one row of the META table,
-so what is kept is bounded, survives a restart, and never lies on the way of an answer: the engine counts
-its decisions anyway.  A crash loses what was counted since the last writing.
+A few times an hour, two things are added to the hour's sample: the store's figures, and how many attempts
+passed, were deferred or refused since the last time.  The samples of a day (UTC) are one row of the META
+table.  So the data are bounded, survive a restart, and delay no answer: the engine counts its decisions
+anyway.  A crash loses what was counted since the last write.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["DAYS_KEPT", "Growth", "Sample", "samples_since"]
 
 DAYS_KEPT = 400
 WRITE_EVERY = 600.0
-"""Seconds between two writings."""
+"""Seconds between two writes."""
 
 _SLICE = 200
 _DAYS_AT_ONCE = 20
@@ -45,7 +45,7 @@ class Sample(NamedTuple):
     """Rows of records in the store when it was last looked at."""
     origins: int
     octets: int
-    """What the store's file has in use; 0: such a store does not tell."""
+    """Bytes in use of the store's file; 0: the store does not report them."""
     deferred: int
     """Attempts in this hour."""
     passed: int
@@ -61,22 +61,22 @@ class Growth:
         self._now = now
         self._counts = counts
         self._told: Counts = {}
-        """What `counts` said when it was last written."""
+        """What `counts` returned at the last write."""
         self._tidied = 0
 
     async def run(self) -> None:
         """Note the present state every ten minutes, for ever.  Failures are only logged."""
-        self._tidied = self._now() // DAY  # whether the clock can be believed is known later
+        self._tidied = self._now() // DAY  # not at the start: the clock may be wrong
         while True:
             try:
                 await self.note()
                 await self._tidy()
             except StoreError as error:
-                logger.warning("the store's growth is not noted: %s", error)
+                logger.warning("cannot note the growth of the store: %s", error)
             await trio.sleep(WRITE_EVERY)
 
     async def note(self) -> None:
-        """Add what is new to the sample of this hour.  Raises StoreError; then it waits for the next time."""
+        """Add what is new to the sample of this hour.  Raises StoreError; then the next call adds it."""
         health = await self._store.health()
         now, counts = self._now(), dict(self._counts())
         new = {action: counts.get(action, 0) - self._told.get(action, 0) for action in Action}
@@ -91,6 +91,7 @@ class Growth:
         )
         key = _key(now // DAY)
         await self._store.apply((key,), partial(_noted, key, sample))
+        # Not before the write: what a failed one did not add is part of the next sample.
         self._told = counts
 
     async def _tidy(self) -> None:
@@ -121,12 +122,12 @@ async def samples_since(store: Store, since: int, now: int) -> list[Sample]:
 
 
 def _key(day: int) -> Key:
-    """Days since 1970, written so that they lie in order."""
+    """The key of a day (days since 1970), written so that days sort in order."""
     return GROWTH.key(b"%08d" % day)
 
 
 def _noted(key: Key, sample: Sample, values: Sequence[bytes | None]) -> Change[None]:
-    """The samples of a day with one more, or with more in the one of this hour."""
+    """The samples of a day, with one added, or with more in the one of this hour."""
     by_hour = {each.hour: each for each in _readable(values[0])}
     old = by_hour.get(sample.hour)
     if old is not None:
@@ -142,7 +143,7 @@ def _noted(key: Key, sample: Sample, values: Sequence[bytes | None]) -> Change[N
 
 
 def _readable(value: bytes | None) -> list[Sample]:
-    """None of a day that has none, or that cannot be read: it is begun anew."""
+    """The samples of a day; none if it has no row, or one that cannot be read and is replaced."""
     if value is None:
         return []
     try:

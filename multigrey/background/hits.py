@@ -1,9 +1,9 @@
-"""How often each entry of a whitelist matched, so that those nobody needs can be found.
+"""Hits: how often each entry of a whitelist matched, so that unused entries can be found.
 
-Counted in memory from decisions, and added to the store once a minute: a crash loses at most that.
-The rows lie in the META table, one for each entry, under a digest of its source and name (see
-`whitelists.list_source.hit_name`); they outlive the entry, so that one that comes back is known.  Nothing
-here keeps mail waiting: when the store fails, the counts wait for the next minute.
+Hits are counted in memory from decisions, and added to the store once a minute: a crash loses at most that
+minute.  The META table has one row for each entry, under a digest of its source and name (see
+`whitelists.list_source.hit_name`).  A row outlives its entry, so that an entry that comes back is known.  No
+mail waits for hits: when the store fails, the counts wait for the next minute.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ logger = logging.getLogger(__name__)
 
 
 def hit_key(source: str, name: str) -> Key:
-    """Where the hits of an entry are kept."""
+    """The key under which the hits of an entry are kept."""
     text = f"{len(source)} {source}{name}".encode("utf-8", "surrogateescape")
     return HITS.key(blake2b(text, digest_size=16).digest())
 
 
 class HitCounter:
-    """Hears of decisions, and adds up which entries let them pass."""
+    """Receives decisions, and counts which entries let them pass."""
 
     def __init__(self, most: int = MOST_COUNTED) -> None:
         """`most` entries are counted, those in the store included."""
@@ -65,7 +65,7 @@ class HitCounter:
         self._writing = trio.Lock()
 
     def __call__(self, event: DecisionEvent) -> None:
-        """Count the entry that matched, if one did; a listener of the engine."""
+        """Count the entry that matched, if one did; a subscriber of the engine."""
         match = event.verdict.match
         if match is None:
             return
@@ -84,7 +84,7 @@ class HitCounter:
             await self.flush(store)
 
     async def begin(self, store: Store, now: int) -> None:
-        """See which entries have rows, and note since when hits are counted.  Failures are only logged."""
+        """Read which entries have rows, and note since when hits are counted.  Failures are only logged."""
         since = HITS_SINCE.key()
 
         def decide(values: Sequence[bytes | None]) -> Change[None]:
@@ -98,8 +98,8 @@ class HitCounter:
             logger.warning("hits of whitelist entries cannot be read: %s", error)
 
     async def flush(self, store: Store) -> None:
-        """Add what was counted to the store.  What cannot be written waits for the next time."""
-        async with self._writing:
+        """Add what was counted to the store.  What cannot be written waits for the next flush."""
+        async with self._writing:  # two flushes at a time would add the same hits twice
             self._take()
             while self._waiting:
                 piece = dict(islice(self._waiting.items(), _SLICE))
@@ -113,7 +113,7 @@ class HitCounter:
                     del self._waiting[key]
 
     def _take(self) -> None:
-        """Sort what was counted under the keys it is written to; counting begins anew."""
+        """Move what was counted to the keys it is written to; counting starts again from zero."""
         counts, self._counts = self._counts, {}
         for match, (count, first, last) in counts.items():
             name = hit_name(match)
@@ -129,12 +129,12 @@ class HitCounter:
 
 
 def _sum(old: Hits, new: Hits) -> Hits:
-    """Both together; the times of the new ones hold, should the clock have been wrong before."""
+    """Both together.  The last time is the new one, even if earlier: the clock may have been wrong."""
     return new._replace(number=old.number + new.number, first=min(old.first, new.first))
 
 
 def _added(piece: Mapping[Key, Hits], values: Sequence[bytes | None]) -> Change[None]:
-    """The counts of a piece added to what the store has; a row nobody can read stays as it is."""
+    """The hits of a piece added to those in the store; a row that cannot be read stays as it is."""
     puts: dict[Key, Entry | None] = {}
     for (key, hits), value in zip(piece.items(), values, strict=True):
         with suppress(CodecError):
@@ -154,8 +154,8 @@ async def _known_digests(store: Store) -> set[bytes]:
 def read_hits(state_dir: Path) -> HitRecords | None:
     """What the LMDB store in a state directory knows of hits; None if they were never counted.
 
-    Only reads, also beside a running daemon (whose last minutes may not be there yet), and makes no file.
-    Raises StoreError when there is no store or it cannot be read.
+    Only reads, and makes no file.  Works beside a running daemon, whose last minutes may be missing.
+    Raises StoreError when the store is missing or cannot be read.
     """
     with open_beside(state_dir) as env:
         return _read_rows(env, StateFiles(state_dir).data)

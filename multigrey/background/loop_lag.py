@@ -1,4 +1,4 @@
-"""How late the event loop is."""
+"""Measures how late the event loop is."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["LAG_BOUNDS", "LoopLag"]
 
 _LAG_EVERY = 0.25
 _LAG_REMEMBERED = 240
-"""Looks at the lag: one minute."""
+"""Measurements kept: one minute."""
 LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class LoopLag:
-    """How late the event loop is: everybody waits as long for whoever holds it."""
+    """How late the event loop is: every connection waits as long for the task that holds the loop."""
 
     def __init__(self) -> None:
-        """Nothing measured yet; a look is due four times a second."""
+        """Has no measurement until `run`, which measures four times a second."""
         self.seen = Histogram(LAG_BOUNDS)
-        """Seconds, of every look since the start."""
+        """Seconds, of every measurement since the start."""
         self._lately: deque[float] = deque(maxlen=_LAG_REMEMBERED)
 
     @property
     def latest(self) -> float:
-        """Seconds, at the last look."""
+        """Seconds, at the last measurement."""
         return self._lately[-1] if self._lately else 0.0
 
     @property
@@ -37,7 +37,7 @@ class LoopLag:
         return max(self._lately, default=0.0)
 
     async def run(self, now: Callable[[], float] = trio.current_time) -> None:
-        """Look for ever."""
+        """Measure for ever."""
         while True:
             due = now() + _LAG_EVERY
             await trio.sleep(_LAG_EVERY)

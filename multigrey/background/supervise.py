@@ -18,7 +18,7 @@ _CALM = 300.0
 
 
 async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` for ever: when it ends or fails, say so and start it again after a growing pause."""
+    """Run `work` for ever: when it ends or fails, log it and start it again after a growing pause."""
     pause = _FIRST_PAUSE
     while True:
         began = trio.current_time()

@@ -1,4 +1,4 @@
-"""The command line: the group of all commands, each imported only when it is asked for."""
+"""The command line: the group of all commands, each imported only when it is used."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Knows its commands by name and imports one when it is run (or all for --help)."""
+    """A group that imports a command only when it is run (or all of them for --help)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of the manual."""
@@ -49,7 +49,7 @@ class _LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One command; None, which click reports with the names that are near, for an unknown one."""
+        """A command by name; None if it is unknown, which click reports with similar names."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -62,8 +62,8 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="multigrey %(version)s")
 def main() -> None:
-    """Greylisting for Exim, Postfix and everything that speaks greylistd's words.
+    """Greylisting for Exim, Postfix and other programs that use the greylistd protocol.
 
-    Exit status: 0 when all went well, 2 for a wrong configuration or command line; other numbers
-    belong to single commands and are told in their help.
+    Exit status: 0 on success, 2 for a wrong configuration or command line; the help of each command lists
+    its other numbers.
     """

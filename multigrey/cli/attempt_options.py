@@ -1,4 +1,4 @@
-"""Options that tell an attempt, for commands that judge one."""
+"""The command line options that describe an attempt, for commands that judge one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["attempt_options", "told"]
+__all__ = ["attempt_in", "attempt_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
     ("client_address", "IP", "The client's address."),
-    ("client_name", "NAME", "The client's verified name; it is believed.  Without it the client has none."),
-    ("helo", "NAME", "What the client said in HELO or EHLO; by default its verified name."),
+    ("client_name", "NAME", "The client's verified name; it is not checked.  By default it has none."),
+    ("helo", "NAME", "The name the client gives in HELO or EHLO; by default its verified name."),
     ("sender", "ADDRESS", "The envelope sender; '<>' is the null sender."),
     ("recipient", "ADDRESS", "The envelope recipient."),
     ("authenticated", "LOGIN", "The login name, if the client has logged in."),
-    ("listener", "NAME", "The name of the listener that is asked."),
+    ("listener", "NAME", "The name of the listener that gets the attempt."),
     ("stage", "STAGE", "rcpt (the default) or data, where bounces are judged."),
 )
 
@@ -30,7 +30,7 @@ def attempt_options(command: F) -> F:
         "attributes",
         multiple=True,
         metavar="NAME=VALUE",
-        help="Anything else the mail server tells, under Postfix's names; may be given several times.",
+        help="Any other attribute the mail server sends, under Postfix's name; may be given several times.",
     )
     command = attribute(command)
     for name, metavar, text in reversed(_OPTIONS):
@@ -38,8 +38,8 @@ def attempt_options(command: F) -> F:
     return command
 
 
-def told(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The attempt the options of a command tell; empty if they tell nothing."""
+def attempt_in(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The attempt in the options of a command; empty if none of them is given."""
     found: dict[str, Any] = {name: options[name] for name, _, _ in _OPTIONS if options.get(name) is not None}
     attributes = _attributes(options.get("attributes") or ())
     if attributes:

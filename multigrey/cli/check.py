@@ -1,4 +1,4 @@
-"""`multigrey check`: a plugin for Nagios and whatever runs its plugins."""
+"""`multigrey check`: a plugin for Nagios and other programs that run such plugins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 
 class Limit(NamedTuple):
-    """From which value on something is worth a warning, and critical."""
+    """The values from which on a figure is a warning, and critical."""
 
     warning: float
     critical: float
@@ -37,14 +37,14 @@ LIMITS: Mapping[str, Limit] = {
     "lag": Limit(0.25, 1),
     "pending": Limit(500, 5_000),
 }
-"""What is measured: seconds an answer took; seconds since when commits fail; per cent of the store's room
-in use; seconds the event loop is late; entries that wait for the disk."""
+"""The figures and their default limits: seconds an answer took; seconds for which commits have failed; per
+cent of the store's room in use; seconds the event loop is late; entries that wait for the disk."""
 _UNITS = {"answer": "s", "failing": "s", "store": "%", "lag": "s", "pending": ""}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure and what it may be."""
+    """One figure and its limits."""
 
     name: str
     value: float
@@ -59,19 +59,19 @@ class Measure:
 
     @property
     def text(self) -> str:
-        """For people."""
+        """The figure with its unit."""
         return f"{self.name} {self.value:g}{_UNITS[self.name]}"
 
     @property
     def performance(self) -> str:
-        """As monitoring-plugins' guidelines have it: label=value[unit];warn;crit;min;max."""
+        """The figure as the monitoring-plugins' guidelines want it: label=value[unit];warn;crit;min;max."""
         most = "100" if self.name == "store" else ""
         limits = f"{self.limit.warning:g};{self.limit.critical:g};0;{most}"
         return f"{self.name}={self.value:g}{_UNITS[self.name]};{limits}"
 
 
 class _LimitType(click.ParamType[tuple[str, Limit]]):
-    """NAME=WARNING,CRITICAL."""
+    """A value NAME=WARNING,CRITICAL."""
 
     name = "name=warning,critical"
 
@@ -83,7 +83,7 @@ class _LimitType(click.ParamType[tuple[str, Limit]]):
         except ValueError:
             self.fail(f"expected NAME=WARNING,CRITICAL such as lag=0.5,2, got {value!r}", param, ctx)
         if name not in LIMITS:
-            self.fail(f"{name!r} is not measured (known: {', '.join(LIMITS)})", param, ctx)
+            self.fail(f"unknown figure {name!r} (known: {', '.join(LIMITS)})", param, ctx)
         return name, Limit(warning, critical)
 
 
@@ -98,7 +98,7 @@ class _LimitType(click.ParamType[tuple[str, Limit]]):
     type=float,
     default=LIMITS["store"].warning,
     show_default=True,
-    help="From how many per cent of the store's room in use on to warn.",
+    help="Warn when this much of the store's room is in use, in per cent.",
 )
 @click.option(
     "--critical",
@@ -106,24 +106,25 @@ class _LimitType(click.ParamType[tuple[str, Limit]]):
     type=float,
     default=LIMITS["store"].critical,
     show_default=True,
-    help="From how many per cent on it is critical.",
+    help="Critical when this much of the store's room is in use, in per cent.",
 )
 @click.option(
     "--limit",
     "limits",
     type=_LimitType(),
     multiple=True,
-    help="The same for another figure, as NAME=WARNING,CRITICAL: answer (1,3 seconds), failing (1,60 seconds "
-    "since when commits fail), lag of the event loop (0.25,1 seconds), pending (500,5000 entries).",
+    help="Limits of another figure, as NAME=WARNING,CRITICAL: answer (1,3 seconds), failing (1,60 seconds "
+    "for which commits have failed), lag of the event loop (0.25,1 seconds), pending (500,5000 entries that "
+    "wait for the disk).",
 )
-@click.option("--listener", help="The listener to ask, by name; by default the first that may be asked.")
+@click.option("--listener", help="The listener to test, by name; by default the first that the user may use.")
 @click.option(
     "--timeout",
     "-t",
     type=Duration(fractions=True),
     default="10s",
     show_default=True,
-    help="How long the daemon may take for each of the two questions.",
+    help="How long the daemon may take for each of the two requests.",
 )
 def check(
     config: Path | None,
@@ -135,18 +136,18 @@ def check(
     *,
     json_: bool,
 ) -> None:
-    """Say in one line whether the daemon does its work, as a plugin for Nagios does.
+    """Report in one line whether the daemon works, as a plugin for Nagios.
 
-    An attempt is made at a listener, from 192.0.2.1 and check@multigrey.invalid to the same, as if a mail
-    server asked: it needs the right to connect there, which the group of a unix socket has.  Then the
-    daemon is asked for its figures on the control socket.  Behind the bar stand those figures with their
-    limits.
+    The command sends one attempt to a listener, as a mail server would: from 192.0.2.1, with
+    check@multigrey.invalid as sender and recipient.  The user needs the right to connect there, which the
+    group of a unix socket has.  Then it reads the daemon's figures from the control socket, and writes them
+    with their limits after the bar.
 
-    A network that floods this host with new senders, and input that cannot be true (all clients have one
-    private address, none has a name, all announce one HELO, nearly all are own clients), are warnings.
+    Warnings are also: a network that floods this host with new senders, and input that cannot be true (all
+    clients have one private address, none has a name, all announce one HELO, nearly all are own clients).
 
-    Exit status: 0 OK, 1 a figure is over its warning limit, 2 critical (no answer, or over that limit),
-    3 unknown (wrong configuration or command line, or not allowed to ask).
+    Exit status: 0 OK, 1 a figure is over its warning limit, 2 critical (no answer, or a figure is over its
+    critical limit), 3 unknown (wrong configuration or command line, or no permission).
     """
     chosen = {**LIMITS, "store": Limit(warning, critical), **dict(limits)}
     try:
@@ -170,13 +171,13 @@ def check(
 def _checked(
     config: Path | None, limits: Mapping[str, Limit], listener: str | None, timeout: float
 ) -> tuple[int, str, list[Measure], Mapping[str, float]]:
-    """State, text, figures with and without limits.  Raises AskError."""
+    """The state, the text, and the figures with and without limits.  Raises AskError."""
     from multigrey.cli.probe import NotAllowedError, NotAnsweredError, probe
 
     listens = load_for_asking(config).settings.listen
     wanted = [each for each in listens if listener in (None, each.name)]
     if not wanted:
-        return UNKNOWN, f"there is no listener {listener}", [], {}
+        return UNKNOWN, f"unknown listener {listener}", [], {}
     try:
         answer = probe(wanted, timeout)
     except NotAnsweredError as error:
@@ -203,7 +204,7 @@ def _checked(
 
 
 def measured(told: Mapping[str, Any], seconds: float, limits: Mapping[str, Limit]) -> Iterator[Measure]:
-    """The figures there are, out of a status."""
+    """The figures with limits that a status holds; `seconds`: how long the listener took to answer."""
     store, lag = told.get("store", {}), told.get("loop_lag", {})
     found = {
         "answer": round(seconds, 4),
@@ -222,7 +223,7 @@ def _percent(used: float | None, room: float | None) -> float | None:
 
 
 def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequence[str]) -> tuple[int, str]:
-    """The worst of everything, and what is wrong ("" if nothing is); `problems` are critical."""
+    """The worst state, and what is wrong ("": nothing); each of `problems` is critical."""
     state = max((each.state for each in measures), default=OK)
     texts = [*problems, *(each.text for each in sorted(measures, key=lambda each: -each.state) if each.state)]
     if error := told.get("store", {}).get("error"):
@@ -231,22 +232,22 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
     if problems:
         state = CRITICAL
     if told.get("limits", {}).get("full"):
-        texts.append("the store has as many records as it may have")
+        texts.append("the store is full of records: raise [limits] max_records")
         state = max(state, WARNING)
     if found := [*_of_traffic(told)]:
         texts += found
         state = max(state, WARNING)
     if trouble := (told.get("history") or {}).get("trouble"):
-        texts.append(f"decisions are not remembered: {trouble}")
+        texts.append(f"decisions are not recorded in the history: {trouble}")
         state = max(state, WARNING)
     mode = told.get("mode", {})
     if mode.get("in_effect") != mode.get("configured"):
-        texts.append(f"mode {mode['in_effect']} for a while")
+        texts.append(f"mode {mode['in_effect']} by an override")
     return state, ", ".join(texts)
 
 
 def _of_traffic(told: Mapping[str, Any]) -> Iterator[str]:
-    """Input that cannot be true, and floods, the worst first."""
+    """Input that cannot be true, and networks that flood this host, the worst first."""
     for row in told.get("input", ()):
         yield f"{row['what']} (usually {row['cause']})"
     floods = told.get("floods", ())
@@ -258,7 +259,7 @@ def _of_traffic(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _extra(told: Mapping[str, Any]) -> Mapping[str, float]:
-    """Figures without limits."""
+    """The figures without limits."""
     found = {
         "records": told.get("store", {}).get("records"),
         "commit_failures": told.get("store", {}).get("commit_failures"),

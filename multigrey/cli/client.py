@@ -1,6 +1,6 @@
-"""How commands ask: a running daemon over its control socket, else the store of a stopped one.
+"""The client of all commands: asks a running daemon over its control socket, else the store of a stopped one.
 
-Exit codes of every command that asks: 0 done, or yes; 1 no, nothing found, or refused; 2 wrong
+Exit codes of every command that uses it: 0 done, or yes; 1 no, nothing found, or refused; 2 wrong
 configuration or command line; 3 no daemon answers; 4 not allowed.
 """
 
@@ -48,11 +48,11 @@ EXIT_NO_DAEMON = 3
 EXIT_NOT_ALLOWED = 4
 
 _EXIT_CODES = {"not-allowed": EXIT_NOT_ALLOWED, "no-daemon": EXIT_NO_DAEMON, "config": EXIT_CONFIG}
-"""By the code of an error; others are EXIT_NO."""
+"""Exit codes by the code of an error; for all others it is EXIT_NO."""
 _PATIENCE = 5.0
-"""Seconds for connecting: the daemon accepts at once, or does not run."""
+"""Seconds for connecting: a daemon that runs accepts at once."""
 _WIDE = 4_000
-"""Characters on a line that is not shown on a terminal: programs and grep want a row to be one line."""
+"""Characters on a line that is not shown on a terminal: for programs and grep, each row is one line."""
 _READ_SIZE = 65_536
 _OFFLINE = "import sys; sys.path.insert(0, sys.argv[1]); from multigrey.cli.offline import main; main()"
 
@@ -61,19 +61,19 @@ Render = Callable[["Console", Mapping[str, Any]], None]
 
 
 class AskError(click.ClickException):
-    """What was asked cannot be had; shown on standard error, and ends a command with its exit code."""
+    """A request failed: ends the command with a message on standard error and an exit code."""
 
     def __init__(self, message: str, exit_code: int = EXIT_NO) -> None:
         super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # (click tells it to be of the class)
+        self.exit_code = exit_code  # type: ignore[misc]  # (click declares it for the class)
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Say it as every other trouble is said: multigrey: text."""
+        """Write the message in the form of every error: multigrey: text."""
         click.echo(f"multigrey: {_printable_lines(self.message)}", file=file, err=file is None)
 
 
-class _NobodyThereError(AskError):
-    """No daemon answers: the store of a stopped one may do."""
+class _NoDaemonError(AskError):
+    """No daemon answers: the command may use the store of a stopped one."""
 
 
 def refuse(message: str, exit_code: int = EXIT_NO) -> NoReturn:
@@ -96,7 +96,7 @@ def common_options(command: F) -> F:
 def ask(
     config: Path | None, name: str, options: Mapping[str, Any], *, timeout: float | None = None
 ) -> Mapping[str, Any]:
-    """The answer to one question.  `timeout`: seconds the daemon may take (None: as long as it likes).
+    """The answer to one request.  `timeout`: seconds the daemon may take (None: without limit).
 
     Raises AskError, which ends a command with its text and exit code.
     """
@@ -109,39 +109,42 @@ def ask(
 def stream(
     config: Path | None, name: str, options: Mapping[str, Any], *, timeout: float | None = None
 ) -> Iterator[Mapping[str, Any]]:
-    """What a streaming operation tells, one mapping after the other.  Raises AskError."""
+    """The items of a streaming operation, one mapping after the other.  Raises AskError."""
     place = _Place(config)
     from multigrey.control.protocol import question
 
     try:
         sock = _connected(place, timeout)
-    except _NobodyThereError as nobody:
+    except _NoDaemonError as nobody:
         yield from _results(_offline_lines(place, name, options, nobody))
         return
     with sock:
         try:
-            with suppress(BrokenPipeError):  # whoever may not ask is told so before the question is read
+            # A daemon that refuses a client answers without reading its request, and closes: the error
+            # that says why can still be received.
+            with suppress(BrokenPipeError):
                 sock.sendall(question(name, options))
             yield from _results(_lines(sock))
         except TimeoutError:
             raise AskError(f"the daemon did not answer within {timeout:g} s", EXIT_NO_DAEMON) from None
         except OSError as error:
-            raise AskError(f"the daemon broke off: {error.strerror or error}", EXIT_NO_DAEMON) from error
+            text = f"the connection to the daemon failed: {error.strerror or error}"
+            raise AskError(text, EXIT_NO_DAEMON) from error
 
 
 class _Place:
-    """Where the daemon of a configuration can be asked, as far as can be told.
+    """The control socket of the daemon with this configuration.
 
-    A configuration that is wrong, or that we may not read, must not keep anybody from asking a daemon
-    that runs: what matters is read from it all the same, and the usual places are taken for the rest.
+    A configuration that is wrong, or that the user may not read, must not prevent a request to a daemon
+    that runs.  Then the keys that matter are read as far as possible, with the defaults for the rest.
     """
 
     def __init__(self, config: Path | None) -> None:
         self.config = config
         self.problem = ""
-        """Why the configuration could not be read; empty when it could."""
+        """Why the configuration could not be read; empty if it could."""
         self.path: Path | None
-        """Of the socket; None: it is switched off."""
+        """The path of the socket; None: it is switched off."""
         try:
             loaded = load_for_asking(config)
         except AskError as error:
@@ -157,7 +160,7 @@ class _Place:
 
 
 def load_for_asking(config: Path | None) -> Loaded:
-    """As the daemon does; for the system's configuration, with the system's places for what it leaves out."""
+    """The configuration as the daemon reads it (see `load_as_daemon`).  Raises AskError."""
     from multigrey.control.endpoint import load_as_daemon
     from multigrey.errors import ConfigError
 
@@ -168,7 +171,7 @@ def load_for_asking(config: Path | None) -> Loaded:
 
 
 def _guessed(config: Path | None) -> Path | None:
-    """The socket according to whatever can be read of a configuration that is wrong."""
+    """The path of the socket, from the parts of a wrong configuration that can be read."""
     from multigrey.config.defaults import SYSTEM_CONFIG, find_config, state_dir_default
     from multigrey.control.endpoint import SOCKET_NAME, system_state_dir
 
@@ -189,16 +192,16 @@ def _guessed(config: Path | None) -> Path | None:
 
 
 def _connected(place: _Place, timeout: float | None) -> socket.socket:
-    """Raises AskError, _NobodyThereError."""
+    """A connection to the control socket.  Raises AskError, _NoDaemonError."""
     if place.path is None:
-        raise _NobodyThereError('[control] address is "off": the daemon cannot be asked', EXIT_NO_DAEMON)
+        raise _NoDaemonError('[control] address is "off": the daemon has no control socket', EXIT_NO_DAEMON)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _connect(sock, place.path)
         sock.settimeout(timeout)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         sock.close()
-        raise _NobodyThereError(_nobody(place), EXIT_NO_DAEMON) from None
+        raise _NoDaemonError(_no_daemon(place), EXIT_NO_DAEMON) from None
     except PermissionError:
         sock.close()
         raise AskError(
@@ -214,8 +217,9 @@ def _connected(place: _Place, timeout: float | None) -> socket.socket:
 
 
 def _connect(sock: socket.socket, path: Path) -> None:
-    """Wait in the queue when there is one; Python's own time limit gives up at once.  Raises OSError."""
-    for seconds in (_PATIENCE, 0.0):  # 0: as long as it takes
+    """Connect, waiting for a place in the queue if it is full.  Raises OSError."""
+    # Not sock.settimeout(): with it connect(2) fails at once when the queue is full.
+    for seconds in (_PATIENCE, 0.0):  # 0: no limit for what is sent later
         whole, rest = divmod(seconds, 1)
         limit = struct.pack("@ll", int(whole), int(rest * 1e6))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
@@ -223,10 +227,10 @@ def _connect(sock: socket.socket, path: Path) -> None:
             sock.connect(str(path))
 
 
-def _nobody(place: _Place) -> str:
+def _no_daemon(place: _Place) -> str:
     text = (
         f"no daemon answers at {place} (asked as {_who()}): start it, as with systemctl start multigrey, or "
-        "name the configuration of the one that runs with --config"
+        "give the configuration file of the running one with --config"
     )
     return f"{text}\n{place.problem}" if place.problem else text
 
@@ -246,25 +250,28 @@ def _lines(sock: socket.socket) -> Iterator[bytes]:
 
 
 def _results(lines: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
-    """What comes in answer to one question."""
-    from multigrey.control.protocol import ControlError, read_told
+    """The items of the answer to one request, from its lines.  Raises AskError."""
+    from multigrey.control.protocol import ControlError, read_answer_line
 
     for line in lines:
         try:
-            told = read_told(line)
+            told = read_answer_line(line)
         except ControlError as error:
             raise AskError(str(error), _EXIT_CODES.get(error.code.value, EXIT_NO)) from error
         if told.value is not None:
             yield told.value
         if told.is_last:
             return
-    raise AskError("the daemon broke off: its log says why", EXIT_NO_DAEMON)
+    raise AskError("the daemon closed the connection too early: see its log", EXIT_NO_DAEMON)
 
 
 def _offline_lines(
-    place: _Place, name: str, options: Mapping[str, Any], nobody: _NobodyThereError
+    place: _Place, name: str, options: Mapping[str, Any], nobody: _NoDaemonError
 ) -> Iterator[bytes]:
-    """The same from the store of a stopped daemon, which a process of its own opens: as its user."""
+    """The lines of the answer, from the store of a stopped daemon.
+
+    A process of its own opens the store (see `offline`).  `nobody`: the error if the store does not exist.
+    """
     request = {
         "config": None if place.config is None else str(place.config),
         "ask": name,
@@ -272,13 +279,14 @@ def _offline_lines(
         "nobody": nobody.message,
         "by": _who(),
     }
-    # Nothing that lies in the current directory is ever run: -P, and the very same multigrey as here.
+    # -P: Python must not import from the current directory.  The path makes it import this very package.
     package = str(Path(__file__).resolve().parents[2])
     command = [sys.executable, "-P", "-c", _OFFLINE, package]
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (ourselves)
     except OSError as error:
-        raise AskError(f"{nobody.message}\nNor can its store be used: {error}", EXIT_NO_DAEMON) from error
+        text = f"{nobody.message}\nits store cannot be used either: {error}"
+        raise AskError(text, EXIT_NO_DAEMON) from error
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -292,7 +300,7 @@ def _offline_lines(
 
 
 def console() -> Console:
-    """Where commands write: as wide as the terminal, plain and wide without one, no markup."""
+    """The output of commands, without markup: as wide as the terminal, or wide and plain without one."""
     from rich.console import Console
 
     if sys.stdout.isatty():
@@ -303,7 +311,7 @@ def console() -> Console:
 
 
 def show(result: Mapping[str, Any], json_: bool, render: Render) -> None:
-    """Write an answer: as JSON, or as `render` puts it."""
+    """Write an answer: as JSON, or as text by `render`."""
     if json_:
         click.echo(json.dumps(result, indent=2))
     else:
@@ -311,7 +319,7 @@ def show(result: Mapping[str, Any], json_: bool, render: Render) -> None:
 
 
 def show_item(item: Mapping[str, Any], json_: bool, render: Render) -> None:
-    """The same for one of many: JSON on one line each."""
+    """Write one item of a stream: as JSON on one line, or as text by `render`."""
     if json_:
         click.echo(json.dumps(item))
     else:

@@ -1,4 +1,4 @@
-"""What the commands on records, origins and history have in common."""
+"""Types, formats and messages that several commands use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Duration(click.ParamType[float]):
     name = "duration"
 
     def __init__(self, *, least: int = 0, fractions: bool = False) -> None:
-        """`least`: seconds; `fractions`: whether 0.5s is one, too, and the value a float."""
+        """`least`: the shortest duration in seconds; `fractions`: allow 0.5s, and return a float."""
         self._least = least
         self._fractions = fractions
 
@@ -52,33 +52,33 @@ class Duration(click.ParamType[float]):
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given on the command line."""
+    """The options that were given on the command line: without None and False."""
     return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def moment(seconds: int | None) -> str:
-    """A second since 1970 in local time; nothing for none."""
+    """A time (seconds since 1970) as local time; "" for None and 0."""
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}" if seconds else ""
 
 
 def lasting(seconds: int) -> str:
-    """How long something took or takes; days without minutes, hours without seconds."""
+    """A duration in seconds as text; days are shown without minutes, hours without seconds."""
     unit = 3600 if seconds >= DAY else 60 if seconds >= 3600 else 1
     return format_duration(max(seconds, 0) // unit * unit)
 
 
 def counted(number: int, word: str, words: str = "") -> str:
-    """So many of something; `words`: how several are called, by default with an s."""
+    """A number with its noun; `words`: the plural, by default with an s."""
     return f"{number} {word}" if number == 1 else f"{number} {words or word + 's'}"
 
 
 def say_what_is_hidden(config: Path | None, *words: str | None) -> None:
-    """Tell, after nothing was found, that a network cannot be found where addresses are redacted."""
+    """After a search without results: explain that redacted addresses cannot be found by a network."""
     if not any("/" in word for word in words if word):
         return
     with suppress(AskError):
         if load_for_asking(config).settings.log.redact:
-            text = "client addresses are redacted here, so no network can be looked for: only one address"
+            text = "client addresses are redacted here: look for a single address, not for a network"
             click.echo(text, err=True)
 
 
@@ -88,7 +88,7 @@ def shown_address(address: str) -> str:
 
 
 def trust_lines(trust: Mapping[str, Any]) -> list[str]:
-    """What an origin is trusted for, in words."""
+    """What an origin is trusted for, one line for each kind of trust."""
     lines = [_standing_line(trust["standing"])] if trust["standing"] else []
     lines += [_domain_line(row) for row in trust["domains"]]
     lines += [f"name: {name_text(row)}" for row in trust.get("names", ())]
@@ -108,14 +108,14 @@ def _standing_line(standing: Mapping[str, Any]) -> str:
         since = standing["proven_at"]
         return f"as a whole: proven{f' since {moment(since)}' if since else ''} ({figures})"
     recent = sum(row[1] for row in (*standing["hours"], *standing["days"])) - standing["resolved"]
-    young = f"; {recent} more are too young or too old to count" if recent > 0 else ""
+    young = f"; {recent} more are too recent or too old to count" if recent > 0 else ""
     return f"as a whole: not proven ({figures}{young})"
 
 
 def _domain_line(row: Mapping[str, Any]) -> str:
     needed = row["needed"]
     passes = f"{row['passes']} of {needed} counted passes" if needed else f"{row['passes']} counted passes"
-    keys = "of several keys" if row["several_keys"] else "of one key only (two are needed)"
+    keys = "under several keys" if row["several_keys"] else "under one key only (two are needed)"
     state = "trusted" if row["trusted"] else "not trusted" if needed else "trust is switched off"
     seen = moment(row["last_seen"])
     return f"for mail from {row['domain'] or '?'}: {state} ({passes}, {keys}; last seen {seen})"

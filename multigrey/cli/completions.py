@@ -8,14 +8,14 @@ from click.shell_completion import get_completion_class
 __all__ = ["VARIABLE", "completions"]
 
 VARIABLE = "_MULTIGREY_COMPLETE"
-"""By this the script asks the program what could follow."""
+"""The environment variable through which the script asks the program for possible words."""
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completions(ctx: click.Context, shell: str) -> None:
-    """Print what lets a shell complete multigrey's commands and options.
+    """Print a script that lets a shell complete multigrey's commands and options.
 
     bash: multigrey completions bash > /etc/bash_completion.d/multigrey (bash 4.4 or later);
     zsh: multigrey completions zsh > a file _multigrey in a directory of $fpath;

@@ -1,4 +1,4 @@
-"""`multigrey check-config` and `multigrey show-config`: what the daemon would start with."""
+"""`multigrey check-config` and `multigrey show-config`: the configuration the daemon would start with."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ _config_option = click.option(
 @click.option("--json", "json_", is_flag=True, help="Write JSON: path, ok, problems and warnings.")
 @click.pass_obj
 def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) -> None:
-    """Say everything that is wrong with the configuration, plugins and lists included.
+    """Report everything that is wrong with the configuration, including plugins and lists.
 
     Problems and warnings go to standard error, one a line, as FILE:LINE: KEY: what is wrong and what is
-    expected; with --json they are in what is written.  Nothing is opened or changed.
+    expected.  With --json they are part of the JSON on standard output.  The command opens no sockets or
+    stores and changes nothing.
 
-    Exit status: 0 when the daemon would start with it (perhaps with warnings), 2 when it would not.
+    Exit status: 0 when the daemon would start with this configuration (perhaps with warnings), 2 when it
+    would not.
     """
     from multigrey.config.origin_lists import outdated
     from multigrey.daemon.assembly import check
@@ -73,9 +75,9 @@ def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) ->
 @_config_option
 @click.option("--json", "json_", is_flag=True, help="Write JSON: path, settings, and the origin of each key.")
 def show_config(config: Path | None, *, json_: bool) -> None:
-    """Print the configuration in effect, each value with where it comes from.
+    """Print the configuration in effect, and where each value comes from.
 
-    The output is TOML that can be used as a configuration itself.
+    The output is TOML and can itself be used as a configuration.
 
     Exit status: 0, or 2 when the configuration is wrong (the problems go to standard error).
     """

@@ -1,4 +1,4 @@
-"""`multigrey expect`: mail that somebody waits for passes for a while."""
+"""`multigrey expect`: lets the mail that a user is waiting for pass for a while."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ __all__ = ["expect"]
     type=Duration(),
     default="15m",
     show_default=True,
-    help="How long, up to 7 days.  For longer there is multigrey whitelist add.",
+    help="How long, up to 7 days.  For longer, use multigrey whitelist add.",
 )
-@click.option("--reason", help="Why, for the log and for whoever looks at the list.")
-@click.option("--list", "list_", is_flag=True, help="Show what is expected at the moment.")
-@click.option("--cancel", is_flag=True, help="Expect mail to RECIPIENT no longer (with --from: only that).")
+@click.option("--reason", help="Why, for the log and for --list.")
+@click.option("--list", "list_", is_flag=True, help="List the mail that is expected now.")
+@click.option(
+    "--cancel", is_flag=True, help="Stop expecting mail to RECIPIENT (with --from: only from that domain)."
+)
 @common_options
 def expect(
     recipient: str | None,
@@ -46,17 +48,18 @@ def expect(
     cancel: bool,
     json_: bool,
 ) -> None:
-    """Let mail to RECIPIENT pass for a while, because somebody waits for it now.
+    """Let mail to RECIPIENT pass for a while, because a user is waiting for it.
 
-    It is asked before every whitelist and rule, ends by itself, survives a restart, and is logged with who
-    asked for it; the decision log shows source=expect.  Nothing else is remembered of such mail.
+    The daemon checks expected mail before every whitelist and rule.  An expectation ends by itself and
+    survives a restart.  It is logged with the user who set it; the decision log shows source=expect.  Such
+    mail makes no records.
 
-    Exit status: 0 when done, 1 when it is refused or there was nothing to cancel, 2 for a wrong command
-    line or configuration, 3 without a daemon (--list reads its store), 4 when not allowed.
+    Exit status: 0 when done, 1 when it was refused or there was nothing to cancel, 2 for a wrong command
+    line or configuration, 3 when no daemon answers (but --list reads its store), 4 when not allowed.
     """
     if list_:
         if recipient or cancel:
-            raise click.UsageError("--list stands alone")
+            raise click.UsageError("--list takes neither a RECIPIENT nor --cancel")
         show(ask(config, "expect-list", {}), json_, _render_list)
         return
     if not recipient:
@@ -78,7 +81,7 @@ def _text(row: Mapping[str, Any]) -> str:
     sender = f" from {row['from']}" if row["from"] else ""
     why = f" ({row['reason']})" if row["reason"] else ""
     return printable(
-        f"{row['recipient']}{sender} until {moment(row['until'])}, asked by {row['asked_by']}{why}"
+        f"{row['recipient']}{sender} until {moment(row['until'])}, set by {row['asked_by']}{why}"
     )
 
 
@@ -90,11 +93,11 @@ def _render_list(console: Console, result: Mapping[str, Any]) -> None:
     for row in result["expected"]:
         console.print(_text(row), soft_wrap=True)
     if not result["expected"]:
-        console.print("nothing is expected")
+        console.print("no mail is expected")
 
 
 def _render_cancelled(console: Console, result: Mapping[str, Any]) -> None:
     for row in result["cancelled"]:
         console.print(f"no longer expected: {_text(row)}", soft_wrap=True)
     if not result["cancelled"]:
-        console.print("nothing like this was expected")
+        console.print("no such mail was expected")

@@ -1,4 +1,4 @@
-"""`multigrey explain`: why an attempt is judged as it is, and what would let it pass."""
+"""`multigrey explain`: shows why an attempt is judged as it is, and what would let it pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.attempt_options import attempt_options, told
+from multigrey.cli.attempt_options import attempt_in, attempt_options
 from multigrey.cli.client import ask, common_options, show
 from multigrey.config.values.units import format_duration
 from multigrey.text import printable
@@ -36,7 +36,7 @@ _MOST_READ = 16_384
     "--ask",
     "ask_",
     is_flag=True,
-    help="Ask slow sources (DNS and the like) too, where a real attempt would make the daemon ask them.",
+    help="Also ask slow sources (DNS and others), if the daemon would ask them for a real attempt.",
 )
 @common_options
 def explain(
@@ -48,24 +48,24 @@ def explain(
     json_: bool,
     **options: Any,
 ) -> None:
-    """Say how an attempt would be judged now, step by step, and what would let it pass.
+    """Explain how an attempt would be judged now, step by step, and what would let it pass.
 
-    The attempt is told by the ID of a decision (from the log, the header or a bounce), by a pasted LINE
-    of a mail log in quotes (- reads it from standard input), or by options.  Nothing is changed and
-    nothing counted: the verdict is the one a real attempt would get at this moment.  Steps behind the
-    one that decides are told too, because they say what would happen without it.
+    Give the attempt by the ID of a decision (from the log, the header or a bounce), by a pasted LINE of a
+    mail log in quotes (- reads it from standard input), or by options.  The command changes and counts
+    nothing; the verdict is the one that a real attempt would get at this moment.  The steps after the
+    deciding one are shown too, because they show what would happen without it.
 
-    Without the daemon the store of the stopped one is read.
+    If no daemon runs, the command reads the store of the stopped one.
 
-    Exit status: 0 when there is an explanation, whatever the verdict; 1 when the ID is not known, or no
-    attempt can be made out; 2 for a wrong command line or configuration; 3 without a daemon or its
-    store; 4 when not allowed.
+    Exit status: 0 when there is an explanation, with any verdict; 1 when the ID is not known, or no attempt
+    was found in the line; 2 for a wrong command line or configuration; 3 without a daemon or its store; 4
+    when not allowed.
     """
     show(ask(config, "explain", {**_wanted(decision_id, line, options), "ask": ask_}), json_, _render)
 
 
 def _wanted(decision_id: str | None, line: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    attempt = told(options)
+    attempt = attempt_in(options)
     if decision_id and not line and (decision_id == "-" or len(decision_id.split()) > 1):
         decision_id, line = None, decision_id
     given = sum(map(bool, (decision_id, line, attempt)))
@@ -85,14 +85,14 @@ def _wanted(decision_id: str | None, line: str | None, options: Mapping[str, Any
 
 
 def moment(seconds: int | None) -> str:
-    """A second since 1970 in local time."""
+    """A time (seconds since 1970) as local time; "never" for None and 0."""
     if not seconds:
         return "never"
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def mail_text(attempt: Mapping[str, Any]) -> str:
-    """Who from where to whom."""
+    """An attempt in one line: client, sender and recipient."""
     if attempt.get("raw"):
         return f"key {attempt['raw']}"
     client = attempt.get("client_address") or "unknown client"
@@ -137,11 +137,11 @@ def _verdict(result: Mapping[str, Any]) -> str:
     if verdict["detail"]:
         text += f" ({verdict['detail']})"
     if verdict["observed"]:
-        text += " Only observed: it would have been deferred or refused."
+        text += " Only observed: without observe mode it would have been deferred or refused."
     if verdict["retry_after"]:
         text += f" A retry passes in {format_duration(verdict['retry_after'])}."
     if not result["certain"]:
-        text += " Unless slow sources find something: they were not asked (--ask)."
+        text += " Slow sources were not asked and may change this: see --ask."
     return text
 
 
@@ -165,16 +165,16 @@ def _source(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: no"
         return
     owner = f", owner {row['owner']}" if row["owner"] else ""
-    yield f"{name}: {row['entry']}{owner}{'' if row['decides'] else ' (hidden: a source before it decides)'}"
+    yield f"{name}: {row['entry']}{owner}{'' if row['decides'] else ' (hidden: an earlier source decides)'}"
     if row["why"]:
         yield f"  because: {row['why']}"
     yield from (f"  hides {entry}" for entry in row["hidden"])
 
 
 def _rule(row: Mapping[str, Any]) -> Iterator[str]:
-    truth = {True: "holds", False: "does not hold", None: "nobody can tell yet"}[row["truth"]]
+    truth = {True: "holds", False: "does not hold", None: "not known yet"}[row["truth"]]
     because = "; ".join(row["because"]) or "it is for every attempt"
-    late = "" if row["decides"] or not row["truth"] else " (a rule before it decides)"
+    late = "" if row["decides"] or not row["truth"] else " (an earlier rule decides)"
     yield f"{row['rule']}: {truth}: {because}{late}"
 
 

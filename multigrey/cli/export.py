@@ -1,4 +1,4 @@
-"""`multigrey export`: proven addresses in the forms other programs read."""
+"""`multigrey export`: the addresses of clients that retry, in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _ON_ONE_LINE = 8
 
 
 class Exported(NamedTuple):
-    """What is written.  Times are seconds since 1970."""
+    """The addresses to write.  Times are seconds since 1970."""
 
     rows: Sequence[tuple[str, int, int]]
-    """Address, first retry, last seen; the one seen last first."""
+    """Address, first retry and last seen, the latest last seen first."""
     time: int
     since: int
-    """Seconds: how long ago an address may have been seen last."""
+    """How long ago an address may have been seen last, in seconds."""
     more: int
-    """How many were left out."""
+    """How many addresses were left out."""
 
 
 @click.command()
@@ -53,28 +53,30 @@ class Exported(NamedTuple):
     type=click.IntRange(1, 100_000),
     default=10_000,
     show_default=True,
-    help="At most so many addresses: those seen last.",
+    help="How many addresses at most; the latest seen are taken.",
 )
 @click.option(
     "--output",
     "-o",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file, which is replaced when it is complete (its mode becomes 0644).",
+    help="Write to this file instead of standard output.  It is replaced in one step, with mode 0644.",
 )
 def export(
     form: str, config: Path | None, since: int, most: int, output: Path | None, *, json_: bool
 ) -> None:
-    """Write the addresses of clients that brought mail again after a real deferral, for other programs.
+    """Write the addresses of clients that retried after a real deferral, for use by other programs.
 
-    postscreen is a table for postscreen_access_list = cidr:FILE, exim-hostlist a file that a host list may
-    name, nft a script for nft -f that fills the sets multigrey4 and multigrey6 of the table inet multigrey,
-    for rules of your own.  Only exact addresses are written, never networks or whole origins, each below
-    the day it was seen last.  They come from the history of decisions, so from no longer ago than that
-    goes back; see [history] in multigrey.toml(5).  Such an address has shown patience, not innocence: skip
-    delays for it, not checks of content.  Write the file anew daily, so that old addresses go.
+    postscreen writes a table for postscreen_access_list = cidr:FILE.  exim-hostlist writes a file for a host
+    list.  nft writes a script for nft -f that fills the sets multigrey4 and multigrey6 of the table inet
+    multigrey, for rules of your own.
 
-    Exit status: 0, 1 when there is not one such address (the file is written all the same), 2 when the file
-    cannot be written, 3 without a daemon or a store, 4 when not allowed.
+    Only exact addresses are written, never networks or whole origins.  They are grouped by the day they were
+    seen last.  They come from the history of decisions, so they reach back only as far as the history; see
+    [history] in multigrey.toml(5).  Such an address has shown that it retries, not that it sends no spam:
+    skip delays for it, but not checks of content.  Write the file daily, so that old addresses disappear.
+
+    Exit status: 0 on success, 1 without any such address (the file is written all the same), 2 when the file
+    cannot be written, 3 without a daemon or its store, 4 when not allowed.
     """
     found = _asked(config, since, most)
     text = _as_json(found) if json_ else written(form, found)
@@ -95,16 +97,16 @@ def _asked(config: Path | None, since: int, most: int) -> Exported:
         if "addresses" not in item:
             if item["hidden"]:
                 click.echo(
-                    f"multigrey: {item['hidden']} retries hold no address in clear and were left out",
+                    f"multigrey: {item['hidden']} retries are left out: their client addresses are redacted",
                     err=True,
                 )
             return Exported(rows, item["time"], since, item["more"])
         rows += [(str(ip_address(address)), first, last) for address, first, last in item["addresses"]]
-    return refuse("the daemon broke off in the middle")
+    return refuse("the daemon ended its answer too early: see its log")
 
 
 def written(form: str, found: Exported) -> str:
-    """The file of one form."""
+    """The text of the file in one of `FORMS`."""
     return "".join(f"{line}\n" for line in (*_heading(form, found), *FORMS[form](found.rows)))
 
 
@@ -130,7 +132,7 @@ def _exim(rows: Iterable[tuple[str, int, int]]) -> Iterator[str]:
 
 
 def _nft(rows: Iterable[tuple[str, int, int]]) -> Iterator[str]:
-    """A transaction: either the sets are filled anew or stay as they were (nft(8))."""
+    """A script that nft runs as one transaction: on an error both sets stay as they were (nft(8))."""
     yield "add table inet multigrey"
     for version in (4, 6):
         yield f"add set inet multigrey multigrey{version} {{ type ipv{version}_addr; }}"
@@ -145,7 +147,7 @@ def _nft(rows: Iterable[tuple[str, int, int]]) -> Iterator[str]:
 
 
 FORMS = {"postscreen": _postscreen, "exim-hostlist": _exim, "nft": _nft}
-"""Lines of a file from its rows."""
+"""By format: a function from rows to the lines of the file."""
 
 
 def _by_day(rows: Iterable[tuple[str, int, int]]) -> Iterator[tuple[str, list[str]]]:
@@ -171,14 +173,14 @@ def _as_json(found: Exported) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file that appears when it is complete.  Raises OSError."""
+    """Write a file and put it in place in one step, when it is complete.  Raises OSError."""
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
             os.fchmod(file.fileno(), 0o644)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename: after a crash PATH must never be an incomplete file
         Path(draft).rename(path)
     except BaseException:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""`multigrey history`: what became of mail."""
+"""`multigrey history`: shows what became of mail."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["history"]
 
 _FEW = 3
-"""As many decisions about mail that passed at once are shown one by one."""
+"""Most decisions about mail that passed at once that are shown one by one."""
 
 
 @click.command()
 @click.argument("about", metavar="ADDRESS|DOMAIN|CLIENT", required=False)
-@click.option("--sender", metavar="ADDRESS", help="Only mail from this address, or domain and below.")
-@click.option("--recipient", metavar="ADDRESS", help="Only mail to this address, or domain and below.")
-@click.option("--client", metavar="IP", help="Only mail from this client, or network.")
+@click.option("--sender", metavar="ADDRESS", help="Only mail from this address, or from a domain and below.")
+@click.option("--recipient", metavar="ADDRESS", help="Only mail to this address, or to a domain and below.")
+@click.option("--client", metavar="IP", help="Only mail from this client address or network.")
 @click.option(
     "--since", type=Duration(), default="7d", show_default=True, help="How far to look back from now."
 )
@@ -37,7 +37,7 @@ _FEW = 3
     type=click.IntRange(1, 1_000_000),
     default=1000,
     show_default=True,
-    help="How many decisions to look at, at most; the latest are taken.",
+    help="How many decisions to read at most; the latest are taken.",
 )
 @common_options
 @click.pass_obj
@@ -52,23 +52,23 @@ def history(
     json_: bool,
     **only: Any,
 ) -> None:
-    """Tell what became of mail: each first attempt, every retry, from where, and how long it took.
+    """Show what became of mail: each first attempt, every retry, from where, and how long it took.
 
-    About an envelope address (sender or recipient), a domain (of addresses or client names) with all
-    below it, or a client's address or network.  Attempts are put together by sender and recipient,
-    whatever client they came from: accepted after some time, still waiting, never came back, passed at
-    once, or refused.  Looked at is what this host remembers (see [history] in multigrey.toml(5)).
+    The argument is an envelope address (sender or recipient), a domain (of addresses or client names) with
+    all below it, or a client's address or network.  Attempts are grouped by sender and recipient, from any
+    client.  The outcome is: accepted after some time, still waiting, never came back, passed at once, or
+    refused.  The command reads the history of this host only (see [history] in multigrey.toml(5)).
 
     With --json each line is an object: the first about the search, then one for each sender and
     recipient with every decision.
 
-    Exit status: 0 when there is something to tell, 1 when nothing is known, 2 for a wrong command line or
-    configuration, 3 without a daemon or its history, 4 when not allowed.
+    Exit status: 0 when decisions were found, 1 when none was, 2 for a wrong command line or configuration,
+    3 without a daemon or its history, 4 when not allowed.
     """
     words = {"about": about, **only}
     options: dict[str, Any] = {name: text for name, text in words.items() if text}
     if not options:
-        raise click.UsageError("whose history?  An address, a domain or a client is expected")
+        raise click.UsageError("expected an address, a domain or a client to look for")
     options |= {"since": max((clock or SystemClock()).now() - since, 0), "limit": limit}
     head: Mapping[str, Any] = {}
     for item in stream(config, "history", options):
@@ -94,11 +94,11 @@ def _end(head: Mapping[str, Any]) -> None:
     if not head.get("decisions"):
         since = head.get("recorded_since")
         known = (
-            f"the oldest decision there is is of {moment(since)}" if since else "no decision is remembered"
+            f"the oldest decision in the history is of {moment(since)}" if since else "the history is empty"
         )
-        click.echo(f"nothing is known of that; {known}", err=True)
+        click.echo(f"no decision found; {known}", err=True)
     elif head["more"]:
-        click.echo(f"only the latest {head['decisions']} decisions were looked at; see --limit", err=True)
+        click.echo(f"only the latest {head['decisions']} decisions were read; see --limit", err=True)
 
 
 def _render(where: Console, story: Mapping[str, Any], now: int) -> None:
@@ -111,7 +111,7 @@ def _story(story: Mapping[str, Any], now: int) -> Iterator[str]:
     yield f"  {_outcome(story, now)}"
     decisions: Sequence[Mapping[str, Any]] = story["decisions"]
     if story["first"] < decisions[0]["time"] and story["ending"] != "passed":
-        yield f"  {moment(story['first'])}  first attempt (not remembered)"
+        yield f"  {moment(story['first'])}  first attempt (not in the history)"
     if story["ending"] == "passed" and len(decisions) > _FEW:
         yield _line(decisions[0])
         yield f"  ... and {len(decisions) - 2} more ..."
@@ -146,7 +146,7 @@ def _line(row: Mapping[str, Any]) -> str:
     if row["client_name"]:
         client = f"{row['client_name']} [{client}]"
     parts = [f"  {moment(row['time'])}  {row['action']:6}  {row['reason']:16}  {client}"]
-    parts.append(f"asked by {row['listener']}")
+    parts.append(f"listener {row['listener']}")
     if row["retry_after"]:
         parts.append(f"retry after {lasting(row['retry_after'])}")
     if row["source"]:

@@ -1,4 +1,4 @@
-"""Commands that change the daemon as a whole, and that look after its store."""
+"""`multigrey reload`, `mode`, `tighten` and `relax`: commands that change the daemon as a whole."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _CONFIGURED = "configured"
 @click.command()
 @common_options
 def reload(config: Path | None, json_: bool) -> None:
-    """Read the configuration, lists and plugins again, and say what changed.
+    """Make the daemon read its configuration, lists and plugins again, and show what changed.
 
-    When something is wrong the daemon goes on with what it has, and every problem is told.  The same
-    happens at SIGHUP, only that the problems are in the log.
+    If anything in them is wrong, the command shows every problem, and the daemon keeps what it has.  SIGHUP
+    does the same, but writes the problems to the log.
 
-    Exit status: 0 when the daemon works with what it read, 1 when it refused it, 3 when no daemon
-    answers, 4 when you may not.
+    Exit status: 0 when the daemon uses what it read, 1 when it refused it, 3 when no daemon answers, 4 when
+    not allowed.
     """
     try:
         result = ask(config, "reload", {})
     except AskError as error:
         if error.exit_code != EXIT_NO:
             raise
-        raise AskError(f"{error.message}\nrefused: the daemon goes on with what it had") from error
+        raise AskError(f"{error.message}\nreload refused: the daemon keeps its old configuration") from error
     show(result, json_, _show_reload)
 
 
@@ -58,7 +58,7 @@ def _show_reload(out: Console, result: Mapping[str, Any]) -> None:
     if not (result["changed"] or result["lists"] or result["lists_gone"]):
         out.print("  nothing changed")
     for name in result["needs_restart"]:
-        out.print(f"  {name}: takes effect after a restart only")
+        out.print(f"  {name}: takes effect only after a restart of the daemon")
     for warning in result["warnings"]:
         out.print(printable(f"  warning: {warning}"), soft_wrap=True)
 
@@ -79,13 +79,13 @@ def _show_override(out: Console, result: Mapping[str, Any]) -> None:
         until = datetime.fromtimestamp(override["until"]).astimezone()
         out.print(
             f"{override['slot']}: {override['word']} until {until:%Y-%m-%d %H:%M:%S}, "
-            f"asked by {override['by']}",
+            f"set by {override['by']}",
             soft_wrap=True,
         )
     elif (ended := result["ended"]) is not None:
-        out.print(f"{ended['slot']}: no longer {ended['word']}; the configuration holds again")
+        out.print(f"{ended['slot']}: {ended['word']} has ended; the configuration is in effect again")
     else:
-        out.print("there was nothing to end; the configuration holds")
+        out.print("no override to end; the configuration is in effect")
 
 
 _for_a_day = click.option(
@@ -102,14 +102,15 @@ _end = click.option("--end", is_flag=True, help="End it now.")
 @_for_a_day
 @common_options
 def mode(config: Path | None, json_: bool, word: str | None, duration: int) -> None:
-    """Let another mode hold for a while, instead of the one in the configuration.
+    """Override the configured mode for a while, or show which mode is in effect.
 
-    enforce defers, observe lets everybody pass and logs what would have been, off does nothing at all;
-    configured goes back to the configuration at once.  It survives a restart of the daemon, shows in
-    status and in the log, and ends by itself.  Without a word: say which mode is in effect.
+    enforce defers mail.  observe lets all mail pass and logs what would have been deferred.  off lets all
+    mail pass and checks nothing.  configured ends the override at once.  Without a word the command shows
+    the mode in effect.  An override survives a restart of the daemon, is shown by multigrey status and in
+    the log, and ends by itself.
 
-    Exit status: 0 when it holds, 1 when it was refused, 3 when no daemon answers (without a word it is
-    told what would be in effect), 4 when you may not.
+    Exit status: 0 when the override is set, 1 when it was refused, 3 when no daemon answers (without a word
+    the mode that would be in effect is shown), 4 when not allowed.
     """
     if word is None:
         told = ask(config, "status", {})
@@ -135,14 +136,15 @@ def _show_mode(out: Console, told: Mapping[str, Any]) -> None:
 @_end
 @common_options
 def tighten(config: Path | None, json_: bool, duration: int, *, end: bool) -> None:
-    """Make it harder for new senders, during a spike of abuse.
+    """Delay new senders longer for a while, during a spike of abuse.
 
-    Delays double, clients without a trustworthy name wait a quarter of an hour at least, and providers
-    that are known to retry are delayed like others.  Records that exist keep their delay, rules keep
-    theirs, and whoever is known or proven goes on passing.  It takes the place of relax, survives a
-    restart, shows in status, and ends by itself.
+    Delays double, clients without a trustworthy name wait at least a quarter of an hour, and providers that
+    are known to retry are delayed like others.  Existing records keep their delay, rules keep theirs, and
+    known senders and proven origins still pass.  The override replaces relax, survives a restart, is shown
+    by multigrey status, and ends by itself.
 
-    Exit status: 0 when it holds, 1 when it was refused, 3 when no daemon answers, 4 when you may not.
+    Exit status: 0 when the override is set, 1 when it was refused, 3 when no daemon answers, 4 when not
+    allowed.
     """
     _override(config, json_, "pressure", None if end else "tighten", duration)
 
@@ -152,12 +154,13 @@ def tighten(config: Path | None, json_: bool, duration: int, *, end: bool) -> No
 @_end
 @common_options
 def relax(config: Path | None, json_: bool, duration: int, *, end: bool) -> None:
-    """Make it easier for new senders, when too much wanted mail waits.
+    """Delay new senders less for a while, when too much wanted mail waits.
 
-    Clients without a trustworthy name wait no longer than others do (delay of the configuration instead
-    of unnamed_delay), and impatient ones are not made to wait longer.  It takes the place of tighten,
-    survives a restart, shows in status, and ends by itself.
+    Clients without a trustworthy name wait only as long as others (delay of the configuration instead of
+    unnamed_delay), and the delay of clients that retry too early does not grow.  The override replaces
+    tighten, survives a restart, is shown by multigrey status, and ends by itself.
 
-    Exit status: 0 when it holds, 1 when it was refused, 3 when no daemon answers, 4 when you may not.
+    Exit status: 0 when the override is set, 1 when it was refused, 3 when no daemon answers, 4 when not
+    allowed.
     """
     _override(config, json_, "pressure", None if end else "relax", duration)

@@ -1,8 +1,9 @@
-"""Operations on the store of a stopped daemon: a process that becomes the daemon's user first.
+"""A process that runs one operation on the store of a stopped daemon, as the daemon's user.
 
-`asking` starts it, writes one JSON object to its standard input, and reads what a daemon would answer
-(see `control.protocol`) from its standard output.  Being that user, it leaves no file that the daemon
-could not open later, and what plugins and lists bring has no rights it would not have there.
+`cli.client` starts it, writes one JSON object to its standard input, and reads from its standard output what
+a daemon would answer (see `control.protocol`).  Because the process becomes the daemon's user, it makes no
+file that the daemon could not open later, and plugins and lists get no rights that the daemon would not give
+them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import Any, cast
 import trio
 
 from multigrey.cli.client import AskError, load_for_asking
-from multigrey.cli.serve import import_late_comers
+from multigrey.cli.serve import import_before_dropping_root
 from multigrey.clock import SystemClock
 from multigrey.config.load import Loaded
 from multigrey.config.origin_lists import read_shipped
 from multigrey.control.operations.all import all_operations
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Operation, OperationError
 from multigrey.control.protocol import Code, ControlDialogue
 from multigrey.control.protocol import encoded as encode
@@ -42,7 +43,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Answer the one question on standard input."""
+    """Answer the one request on standard input."""
     request = json.load(sys.stdin)
     dialogue = ControlDialogue()
     try:
@@ -56,7 +57,8 @@ def main() -> None:
     except OperationError as error:
         dialogue.error(1, str(error), Code.REFUSED)
     except MultigreyError as error:
-        dialogue.error(1, f"{request['nobody']}\nNor can its store be used: {error}", Code.NO_DAEMON)
+        text = f"{request['nobody']}\nits store cannot be used either: {error}"
+        dialogue.error(1, text, Code.NO_DAEMON)
     _write(dialogue)
 
 
@@ -68,14 +70,15 @@ def _answer(request: Mapping[str, Any], dialogue: ControlDialogue) -> None:
     if owner is None:
         dialogue.error(1, request["nobody"], Code.NO_DAEMON)
         return
-    import_late_comers()
+    # Before root is given up: the daemon's user may not be able to read these files.
+    import_before_dropping_root()
     read_shipped()
     _become_owner(state_dir, owner)
     trio.run(_run, loaded, request, dialogue)
 
 
 def _owner(state_dir: Path) -> os.stat_result | None:
-    """Of a state directory that has been used; None: there is none."""
+    """The owner of a state directory that holds a store; None: it holds none."""
     try:
         StateFiles(state_dir).data.lstat()
         return state_dir.stat()
@@ -106,7 +109,7 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
     site_key = load_site_key(settings.state_dir)
     assembly = assemble(loaded, site_key, clock)
     core = open_core(assembly, make_store(assembly), site_key=site_key, clock=clock, ids=make_ids())
-    parts = Parts(
+    parts = OperationContext(
         engine=core.engine,
         clock=clock,
         settings=lambda: settings,

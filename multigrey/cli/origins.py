@@ -1,4 +1,4 @@
-"""`multigrey origins`: who sends, and what they are trusted for."""
+"""`multigrey origins`: shows and forgets what origins are trusted for."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ _HEADS = ("PROVIDER", "DATE", "REASON AND SOURCE")
 
 @click.group()
 def origins() -> None:
-    """Look at who sends, and what they are trusted for.
+    """Show and forget what origins are trusted for.
 
     An origin is trusted for mail from one sender domain (auto_whitelist_after), or, with a name, as a
     whole (prove_origins); see multigrey.toml(5).
 
-    Exit status: 0 when all went well; other numbers are told in the help of each command.
+    Exit status: 0 on success; the help of each command lists its other numbers.
     """
 
 
 @origins.command("list")
 @click.option("--origin", metavar="NAME", help="Only this origin: a domain and all below it, or a network.")
-@click.option("--domain", metavar="NAME", help="Only with this sender domain, and all below it.")
-@click.option("--trusted", is_flag=True, help="Only those that are trusted now.")
+@click.option("--domain", metavar="NAME", help="Only this sender domain, and all below it.")
+@click.option("--trusted", is_flag=True, help="Only origins that are trusted now.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="How many at most."
 )
 @common_options
 def list_command(config: Path | None, limit: int, *, json_: bool, **options: Any) -> None:
-    """Show origins of which more is known than their records, with the figures their trust is made of.
+    """List the origins that have a reputation or trust, with the figures behind it.
 
-    The store knows origins by digests; their names are taken from records, so an origin without any
-    record is only counted.  With --json each origin is one line.
+    The store knows origins by digests and takes their names from records.  So origins without any record are
+    only counted.  With --json each origin is one line.
 
     Exit status: 0 when there are some, 1 when there is none, 2 for a wrong command line or configuration,
     3 without a daemon or its store, 4 when not allowed.
@@ -67,16 +67,16 @@ def list_command(config: Path | None, limit: int, *, json_: bool, **options: Any
 
 def _end(end: Mapping[str, Any], *, json_: bool) -> None:
     if not end.get("number"):
-        click.echo("nothing is known of any such origin", err=True)
+        click.echo("no such origin found", err=True)
     if end.get("nameless"):
         click.echo(f"{end['nameless']} entries belong to origins that no record names any more", err=True)
     if end.get("more") and not json_:
-        click.echo("there are more; see --limit, --origin and --domain", err=True)
+        click.echo("more origins were found than are shown; see --limit, --origin and --domain", err=True)
 
 
 @origins.command("show")
 @click.argument("origin")
-@click.option("--domain", metavar="NAME", help="With this sender domain; by default all that records name.")
+@click.option("--domain", metavar="NAME", help="Only this sender domain; by default all that records name.")
 @common_options
 def show_command(origin: str, config: Path | None, domain: str | None, *, json_: bool) -> None:
     """Show what ORIGIN is trusted for: a registered domain, or the address or network of a client.
@@ -92,15 +92,15 @@ def show_command(origin: str, config: Path | None, domain: str | None, *, json_:
 
 @origins.command("forget")
 @click.argument("origin")
-@click.option("--domain", metavar="NAME", help="Only what it is trusted for with this sender domain.")
+@click.option("--domain", metavar="NAME", help="Only the trust for this sender domain.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be forgotten.")
 @common_options
 def forget_command(
     origin: str, config: Path | None, domain: str | None, *, dry_run: bool, json_: bool
 ) -> None:
-    """Forget what ORIGIN is trusted for, as a whole and with each sender domain that records name.
+    """Forget what ORIGIN is trusted for, as a whole and for each sender domain that records name.
 
-    Its records stay: senders that are known go on passing (see multigrey records forget).
+    Its records stay: known senders still pass (see multigrey records forget).
 
     Exit status: 0 when something was forgotten, 1 when nothing was known, 2 for a wrong command line or
     configuration, 3 without a daemon or its store, 4 when not allowed.
@@ -113,15 +113,15 @@ def forget_command(
 
 
 @origins.command("providers")
-@click.option("--passing", is_flag=True, help="Only those whose mail passes at once.")
+@click.option("--passing", is_flag=True, help="Only providers whose mail passes at once.")
 @common_options
 def providers_command(config: Path | None, *, passing: bool, json_: bool) -> None:
-    """Show the providers that count as one origin each, and whose mail passes at once.
+    """List the providers that count as one origin each, and show whose mail passes at once.
 
-    What the list that comes with multigrey and the file of [origin] providers_file say now; a running
-    daemon goes by what they said when it was last reloaded.  The date is that of the source.  A provider
-    passes if it is known to retry (retries = true), unless [origin] providers is greylist; the others
-    are only grouped.  With --json each provider is one line.
+    The command reads the list that comes with multigrey, and the file of [origin] providers_file, as they
+    are now; a running daemon uses them as they were at its last reload.  The date is that of the source.
+    Mail of a provider passes at once if it is known to retry (retries = true), unless [origin] providers is
+    greylist.  The other providers are only grouped.  With --json each provider is one line.
 
     Exit status: 0 when there are some, 1 when there is none, 2 for a wrong command line or configuration,
     3 without a daemon or its store, 4 when not allowed.

@@ -1,7 +1,7 @@
-"""Asking a listener about one attempt, as a mail server would: what `multigrey check` does.
+"""Sends one attempt to a listener, as a mail server would, for `multigrey check`.
 
-The attempt is always the same: 192.0.2.1 (an address of documentation, RFC 5737) with the sender and
-recipient check@multigrey.invalid.  So it leaves one record, and is known after the first few times.
+The attempt is always the same: from 192.0.2.1 (an address for documentation, RFC 5737), with the sender and
+recipient check@multigrey.invalid.  So it makes one record only, and passes as known after the first times.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["Answer", "NotAllowedError", "NotAnsweredError", "probe"]
 _CLIENT = "192.0.2.1"
 _MOST = 64 * 1024
 _ORDER = ("exim", "postfix", "greylistd")
-"""Protocols that can be asked; the first says most about its answer."""
+"""The protocols that can be used, in order of preference: the first gives most details in its answer."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a listener said."""
+    """The answer of a listener."""
 
     listener: str
     seconds: float
     text: str
-    """What was answered, for people."""
+    """The answer as text."""
     trouble: bool
-    """Whether the daemon could not decide, and said so."""
+    """Whether the daemon answered that it could not decide, or did not answer."""
 
 
 class NotAnsweredError(Exception):
@@ -42,11 +42,14 @@ class NotAnsweredError(Exception):
 
 
 class NotAllowedError(Exception):
-    """We may not ask any listener."""
+    """This user may not connect to any listener."""
 
 
 def probe(listens: Iterable[Listen], timeout: float) -> Answer:
-    """The answer of the first listener that we may ask.  Raises NotAnsweredError, NotAllowedError."""
+    """The answer of the first listener that this user may use.
+
+    `timeout`: seconds for each step.  Raises NotAnsweredError, NotAllowedError.
+    """
     known = [each for each in listens if each.protocol in _ORDER]
     refused = []
     for listen in sorted(known, key=lambda each: _ORDER.index(each.protocol)):
@@ -59,13 +62,13 @@ def probe(listens: Iterable[Listen], timeout: float) -> Answer:
         except OSError as error:
             raise NotAnsweredError(f"{listen.name} does not answer: {error.strerror or error}") from error
     if not known:
-        raise NotAllowedError(f"there is no listener for {', '.join(_ORDER)}")
+        raise NotAllowedError(f"none of the listeners speaks {', '.join(_ORDER)}")
     groups = ", ".join(f"{each.name} (group {each.group or 'of the daemon'})" for each in refused)
-    raise NotAllowedError(f"no permission to ask {groups}: put the monitoring user into such a group")
+    raise NotAllowedError(f"no permission to use {groups}: put the monitoring user into one of these groups")
 
 
 def _ask(listen: Listen, timeout: float) -> Answer:
-    """Raises OSError."""
+    """Send the attempt and read the answer.  Raises OSError."""
     question, judge = _DIALOGUES[listen.protocol]
     began = perf_counter()
     with _connected(listen, timeout) as sock:
@@ -87,14 +90,14 @@ def _connected(listen: Listen, timeout: float) -> socket.socket:
     if isinstance(address, SystemdEndpoint):
         unit = systemd_socket(address.name, [Path(each) for each in UNITS])
         if unit is None:
-            raise OSError(f"no systemd unit here has FileDescriptorName={address.name}")
+            raise OSError(f"no systemd unit found with FileDescriptorName={address.name}")
         host, _, port = unit[1].rpartition(":")
         if unit[1].startswith("/"):
             address = UnixEndpoint(Path(unit[1]))
         elif port.isdigit():
             address = TcpEndpoint(host.strip("[]") or "127.0.0.1", int(port))
         else:
-            raise OSError(f"{unit[0]}: ListenStream={unit[1]} is not known here")
+            raise OSError(f"{unit[0]}: ListenStream={unit[1]} is not supported")
     if isinstance(address, TcpEndpoint):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104  (a key)
         return socket.create_connection((host, address.port), timeout)
@@ -125,4 +128,4 @@ _DIALOGUES: dict[str, tuple[bytes, Callable[[str], bool]]] = {
         lambda text: text.startswith("error"),
     ),
 }
-"""By protocol: what is sent, and whether an answer tells of trouble."""
+"""By protocol: the request, and whether an answer reports that the daemon could not decide."""

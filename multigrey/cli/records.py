@@ -1,4 +1,4 @@
-"""`multigrey records`: what is known of senders, looked at and changed."""
+"""`multigrey records`: lists, shows, forgets and lets in the senders that records remember."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _TEXTS = ("SENDER", "RECIPIENT")
 _SPARE = ("LAST SEEN", "ORIGIN", "FIRST SEEN", "TRIES")
-"""Columns of the list that are left out where there is no room for them, the first one first."""
+"""Columns of the list that are left out if the line is too short for them, in this order."""
 _STATES = ("waiting", "known", "observed", "expired")
 _CHOICES = (
     click.option(
         "--sender", metavar="ADDRESS", help="Envelope sender: an address, <>, or a domain and all below it."
     ),
-    click.option("--recipient", metavar="ADDRESS", help="Envelope recipient, likewise."),
+    click.option("--recipient", metavar="ADDRESS", help="Envelope recipient: an address, or a domain."),
     click.option("--client", metavar="IP", help="The client's address, or a network."),
-    click.option("--origin", metavar="NAME", help="The origin, as list shows it."),
+    click.option("--origin", metavar="NAME", help="The origin, as multigrey records list shows it."),
     click.option(
         "--state",
         type=click.Choice(_STATES),
-        help="waiting: was deferred, and its retry is awaited; known: has passed; observed: was only "
-        "watched; expired: too old to count.",
+        help="waiting: was deferred and waits for a retry; known: has passed; observed: was only observed, "
+        "not deferred; expired: is too old to count.",
     ),
     click.option("--older", type=Duration(), help="The first attempt was at least this long ago."),
     click.option("--younger", type=Duration(), help="The first attempt was less than this long ago."),
-    click.option("--key", metavar="DIGITS", help="How the key begins, in 6 to 32 hexadecimal digits."),
+    click.option("--key", metavar="DIGITS", help="The beginning of the key: 6 to 32 hexadecimal digits."),
 )
 
 
 def _choices(command: F) -> F:
-    """Give a command the options by which records are chosen."""
+    """Give a command the options that choose records."""
     for option in reversed(_CHOICES):
         command = option(command)
     return command
@@ -61,12 +61,12 @@ def _choices(command: F) -> F:
 
 @click.group()
 def records() -> None:
-    """Look at what is known of senders, forget it, or let somebody in.
+    """List, show or forget the records of senders, or let waiting senders in.
 
-    A record is what multigrey remembers of one triplet: who sends (origin or client network), envelope
-    sender and envelope recipient.  Options that choose records must all fit.
+    A record is what multigrey remembers of one triplet: origin (or client network), envelope sender and
+    envelope recipient.  A record is chosen if it matches all options given.
 
-    Exit status: 0 when all went well; other numbers are told in the help of each command.
+    Exit status: 0 on success; the help of each command lists its other numbers.
     """
 
 
@@ -78,15 +78,15 @@ def records() -> None:
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="How many at most."
 )
-@click.option("--every-key", is_flag=True, help="Show a record once for each key it is kept under.")
+@click.option("--every-key", is_flag=True, help="List a record once for each key it is stored under.")
 @common_options
 def list_command(config: Path | None, limit: int, *, every_key: bool, json_: bool, **choice: Any) -> None:
-    """Show records, in no particular order.
+    """List records, in no particular order.
 
     With --json each record is one line.
 
-    Exit status: 0 when there are some, 1 when none fits, 2 for a wrong command line or configuration, 3
-    without a daemon or its store, 4 when not allowed.
+    Exit status: 0 when records were found, 1 when none matches, 2 for a wrong command line or configuration,
+    3 without a daemon or its store, 4 when not allowed.
     """
     options = {**given(**choice), "limit": limit, "every_key": every_key}
     end: Mapping[str, Any] = {}
@@ -116,7 +116,7 @@ def list_command(config: Path | None, limit: int, *, every_key: bool, json_: boo
         cells = [_cells(row, now) for row in rows]
         where.print(table(heads, cells, where.width, texts=_TEXTS, spare=_SPARE))
     if not end.get("found"):
-        click.echo("no record fits", err=True)
+        click.echo("no record matches", err=True)
         say_what_is_hidden(config, choice["client"])
         sys.exit(EXIT_NO)
     _end_list(end, json_=json_)
@@ -142,7 +142,7 @@ def _cells(row: Mapping[str, Any], now: int) -> tuple[str, ...]:
 
 
 def _left(row: Mapping[str, Any], now: int) -> str:
-    """How long a sender who waits has to go on waiting."""
+    """How long a waiting sender still has to wait; "" for any other record."""
     if row["ready"] is None:
         return ""
     return lasting(row["ready"] - now) if row["ready"] > now else "may pass"
@@ -156,25 +156,25 @@ def _nothing(where: Console, item: Mapping[str, Any]) -> None:
 
 
 @records.command("show")
-@click.option("--key", metavar="DIGITS", help="How the record's key begins, as list --json tells it.")
+@click.option("--key", metavar="DIGITS", help="The beginning of the record's key, as in list --json.")
 @click.option("--client-address", metavar="IP", help="The client's address.")
 @click.option("--client-name", metavar="NAME", help="The client's verified name, if it has one.")
-@click.option("--helo", metavar="NAME", help="What the client said in HELO or EHLO.")
+@click.option("--helo", metavar="NAME", help="The name the client gives in HELO or EHLO.")
 @click.option("--sender", metavar="ADDRESS", help="The envelope sender; '<>' is the null sender.")
 @click.option("--recipient", metavar="ADDRESS", help="The envelope recipient.")
 @common_options
 def show_command(config: Path | None, *, json_: bool, **options: Any) -> None:
-    """Show everything that is known under the keys of one record, or of one attempt.
+    """Show everything that is stored under the keys of one record, or of one attempt.
 
-    Tell the record by --key, or an attempt by the other options.  Shown are the record that speaks for
-    all of the keys, each key, and what the origin is trusted for.
+    Choose a record by --key, or give an attempt by the other options.  The command shows the record that
+    decides for all of the keys, each key, and what the origin is trusted for.
 
     Exit status: 0 when there is a record, 1 when there is none, 2 for a wrong command line or
     configuration, 3 without a daemon or its store, 4 when not allowed.
     """
     asked = given(**options)
     if "key" in asked and len(asked) > 1:
-        raise click.UsageError("either --key or the options of an attempt")
+        raise click.UsageError("--key cannot be combined with the options of an attempt")
     result = ask(config, "records.show", asked)
     show(result, json_, _render)
     if result["record"] is None:
@@ -191,11 +191,11 @@ def _render(where: Console, result: Mapping[str, Any]) -> None:
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     record, now = result["record"], result["time"]
     if record is None:
-        yield "nothing is known under these keys"
+        yield "nothing is stored under these keys"
     else:
         yield from _record_lines(record, now)
         if result.get("marked"):
-            yield "remembered  by a mark: too many new records of this origin (see over-limit)"
+            yield "stored as   a mark only: the origin made too many new records (see over-limit)"
     yield ""
     for key in result["keys"]:
         row = key["record"]
@@ -218,7 +218,7 @@ def _record_lines(record: Mapping[str, Any], now: int) -> Iterator[str]:
         left = lasting(record["ready"] - now)
         yield f"passes      {f'in {left}' if record['ready'] > now else 'at the next attempt'}"
     if record["passed_at"]:
-        earned = f"{record['passes']} passes of its own" if record["passes"] else "not by a retry of its own"
+        earned = f"{record['passes']} passes of its own" if record["passes"] else "let in without a retry"
         yield f"passed      {moment(record['passed_at'])} ({earned})"
     yield f"kept until  {moment(record['until'])}"
 
@@ -233,23 +233,23 @@ def _record_lines(record: Mapping[str, Any], now: int) -> Iterator[str]:
 @click.option(
     "--scrub",
     is_flag=True,
-    help="Compact the files afterwards, so that nothing of it is left in them; takes a while.",
+    help="Compact the files afterwards, so that no forgotten data is left in them; takes a while.",
 )
 @common_options
 def forget_command(
     config: Path | None, *, all_: bool, dry_run: bool, scrub: bool, json_: bool, **choice: Any
 ) -> None:
-    """Forget records, under every key that holds them, as if those senders had never been seen.
+    """Forget records, under every key that holds them, as if their senders had never been seen.
 
-    Chosen by nothing but --sender, --recipient, --client and --origin, decisions in the history go as
-    well.  Where the sender, client or origin is chosen, so does what the origins of these records are
-    trusted for with that sender domain; what an origin is trusted for as a whole stays (see multigrey
-    origins forget).  Log files and backups are outside, and other hosts.
+    Decisions in the history are forgotten too, if only --sender, --recipient, --client and --origin are
+    given.  If --sender, --client or --origin is given, the trust of the records' origins for these sender
+    domains is forgotten too.  The trust in an origin as a whole stays (see multigrey origins forget).  Log
+    files, backups and other hosts are not changed.
 
-    A mark (see over-limit) shows nobody: it is forgotten where --client, --sender and --recipient name the
-    whole attempt, with --origin too if that has a name, or with --all.
+    A mark (see over-limit) does not show whose it is.  It is forgotten only if --client, --sender and
+    --recipient give the whole attempt, with --origin if the origin has a name, or with --all.
 
-    Exit status: 0 when something was forgotten, 1 when nothing fits, 2 for a wrong command line or
+    Exit status: 0 when something was forgotten, 1 when nothing matches, 2 for a wrong command line or
     configuration, 3 without a daemon or its store, 4 when not allowed.
     """
     chosen = given(**choice)
@@ -270,20 +270,20 @@ def _forgotten(told: Mapping[str, Any]) -> str:
     if told["decisions"] is not None:
         parts.append(counted(told["decisions"], "decision"))
     elif not told["dry_run"]:
-        return f"{', '.join(parts)} {verb}; the history stays"
+        return f"{', '.join(parts)} {verb}; the history is unchanged"
     return f"{', '.join(parts)} {verb}"
 
 
 @records.command("pass")
 @_choices
-@click.option("--dry-run", is_flag=True, help="Only count who would be let in.")
+@click.option("--dry-run", is_flag=True, help="Only count the records that would be let in.")
 @common_options
 def pass_command(config: Path | None, *, dry_run: bool, json_: bool, **choice: Any) -> None:
-    """Let senders in who wait: their next attempt passes at once, and they are known from then on.
+    """Let waiting senders in: their next attempt passes at once, and they are known from then on.
 
-    Nobody earns trust by it.  Who has not tried yet has no record: see multigrey expect.
+    Their origins gain no trust by this.  A sender that has not tried yet has no record: use multigrey expect.
 
-    Exit status: 0 when somebody was let in, 1 when nobody who waits fits, 2 for a wrong command line or
+    Exit status: 0 when a record was let in, 1 when no waiting record matches, 2 for a wrong command line or
     configuration, 3 without a daemon or its store, 4 when not allowed.
     """
     chosen = given(**choice)
@@ -305,8 +305,8 @@ def _records(told: Mapping[str, Any]) -> str:
 
 
 def _check(chosen: Mapping[str, Any], *, all_: bool) -> None:
-    """Nobody changes every record by leaving something out."""
+    """All records are changed only with --all, never because options are missing."""
     if not chosen and not all_:
-        raise click.UsageError("which records?  Choose by --sender, --recipient, --client ...")
+        raise click.UsageError("no records are chosen: choose by --sender, --recipient, --client ...")
     if chosen and all_:
-        raise click.UsageError("either --all, or options that choose")
+        raise click.UsageError("--all cannot be combined with options that choose records")

@@ -1,4 +1,4 @@
-"""`multigrey rehearse`: what the configuration would do with a list of attempts, without a daemon."""
+"""`multigrey rehearse`: plays a list of attempts through the configuration, without a daemon."""
 
 from __future__ import annotations
 
@@ -48,28 +48,29 @@ __all__ = ["rehearse"]
     "with_store",
     is_flag=True,
     help="Begin with a copy of the daemon's store (lmdb), which only its owner and root can read; by default "
-    "nobody is known.  The daemon may be running, and notices nothing.",
+    "the store is empty.  The daemon may run; it is not disturbed.",
 )
 @click.option(
     "--ask",
     "ask_slow",
     is_flag=True,
-    help="Ask sources that ask elsewhere (DNS, directories) too; by default they have no vote.",
+    help="Also ask slow sources (DNS, directories); by default they have no influence.",
 )
 def rehearse(file: Path, config: Path | None, *, json_: bool, with_store: bool, ask_slow: bool) -> None:
-    """Play a list of attempts through a copy of the configuration, and say what becomes of each.
+    """Play a list of attempts through a copy of the configuration, and show what becomes of each.
 
-    FILE (- is standard input) holds TOML or JSON lines; which one, its first character tells.  Each
-    [[attempt]], or each JSON object, takes: at (a duration since the start such as "5m", one since the
-    attempt before such as "+5m", or a time), listener, client_address, client_name, helo, sender, recipient,
-    stage (rcpt, data), message, authenticated, raw, attributes (a table of what else a mail server tells),
-    note, and expect: an action or a reason, or a list of which all must come true.  What is left out is as
-    in the attempt before it, except for note and expect; at is then the same time.  A TOML file may begin
-    with start, a time; by default it is now.  Time passes as the file says, so days take no time.
+    FILE (- is standard input) holds TOML or JSON lines; a file that begins with { is JSON.  Each [[attempt]],
+    or each JSON object, takes: at (a duration since the start such as "5m", one since the previous attempt
+    such as "+5m", or a time), listener, client_address, client_name, helo, sender, recipient, stage (rcpt,
+    data), message, authenticated, raw, attributes (a table of other attributes that a mail server sends),
+    note, and expect: an action or a reason, or a list of which all must be met.  A key that is left out keeps
+    its value from the previous attempt, except for message, authenticated, raw, note and expect; without at
+    the time is the same.  A TOML file may begin with start, a time; by default it is now.  The clock follows
+    the file, so days take no time.
 
-    Nothing is logged, counted or written but to a temporary copy.
+    The command logs and counts nothing, and writes only to a temporary copy.
 
-    Exit status: 0 when everything came as expected, 1 when not, 2 when the configuration, FILE or the store
+    Exit status: 0 when every expectation is met, 1 when not, 2 when the configuration, FILE or the store
     cannot be used, 4 when the store may not be read.
     """
     try:
@@ -104,26 +105,25 @@ def _refuse_all(error: ConfigError) -> NoReturn:
 
 @contextmanager
 def _copied(loaded: Loaded, *, with_store: bool) -> Iterator[tuple[bytes, Path | None]]:
-    """The site key, and a directory with a copy of the store; None: begin with nothing."""
+    """The site key, and a directory with a copy of the store; None: begin with an empty store."""
     if not with_store:
         yield bytes(32), None
         return
     settings = loaded.settings
     if settings.store.backend != "lmdb":
-        raise StoreError(f"--store: a store of kind {settings.store.backend} cannot be copied from here")
+        raise StoreError(f"--store: only a store of kind lmdb can be copied, not {settings.store.backend}")
     with tempfile.TemporaryDirectory(prefix="multigrey-rehearse-") as name:
         try:
             site_key = copy_state(settings.state_dir, Path(name))
         except PermissionError as error:
-            who = f"only its owner and root may: try sudo -u {settings.user or 'multigrey'}"
-            refuse(f"{error.filename}: the store may not be read from here; {who}", EXIT_NOT_ALLOWED)
+            hint = f"only its owner and root may: try sudo -u {settings.user or 'multigrey'}"
+            refuse(f"{error.filename}: you may not read the store: {hint}", EXIT_NOT_ALLOWED)
         yield site_key, Path(name)
 
 
 def copy_state(source: Path, target: Path) -> bytes:
     """Copy the store of a state directory, also of a running daemon; returns the site key.
 
-    The journal first: what goes from it to the store meanwhile is in both then, which harms nothing.
     Raises OSError and StoreError.
     """
     from multigrey.stores.lmdb.offline import open_beside
@@ -132,8 +132,10 @@ def copy_state(source: Path, target: Path) -> bytes:
 
     shutil.copyfile(source / "site.key", target / "site.key")
     files = StateFiles(source)
+    # The journal first: what moves from it to the store meanwhile is then in both copies, which harms
+    # nothing.  In the other order it would be in neither.
     for path in files.journals():
-        with suppress(FileNotFoundError):  # the store has all of it by now
+        with suppress(FileNotFoundError):  # the daemon removed it: the store holds all of it now
             shutil.copyfile(path, target / path.name)
     with open_beside(source) as env:
         # LMDB's own copy would make the file readable for others.
@@ -150,7 +152,7 @@ def copy_state(source: Path, target: Path) -> bytes:
 
 
 class _StepClock:
-    """Stands at the time of the step that is played."""
+    """A clock that always shows the time of the current step."""
 
     def __init__(self, now: int) -> None:
         self._start = now
@@ -166,8 +168,8 @@ class _StepClock:
 
 
 @dataclass
-class _House:
-    """Everything a rehearsal needs of a daemon."""
+class _Rehearsal:
+    """The parts of a daemon that a rehearsal needs."""
 
     core: Core
     clock: _StepClock
@@ -212,14 +214,14 @@ async def _play(
     *,
     ask_slow: bool,
 ) -> list[dict[str, Any]]:
-    async with _house(assembly, clock, site_key, directory, services=ask_slow) as house:
+    async with _rehearsal(assembly, clock, site_key, directory, services=ask_slow) as house:
         return [await _played(house, step, steps[0].time) for step in steps]
 
 
 @asynccontextmanager
-async def _house(
+async def _rehearsal(
     assembly: Assembly, clock: _StepClock, site_key: bytes, directory: Path | None, *, services: bool
-) -> AsyncIterator[_House]:
+) -> AsyncIterator[_Rehearsal]:
     import trio
 
     from multigrey.background.supervise import supervise
@@ -251,12 +253,12 @@ async def _house(
         for name, service in assembly.registry.services.items() if services else ():
             run = partial(service.run, task_status=trio.TASK_STATUS_IGNORED)
             nursery.start_soon(supervise, f"service {name}", run)
-        yield _House(core, clock, on_error, events)
+        yield _Rehearsal(core, clock, on_error, events)
         nursery.cancel_scope.cancel()
 
 
-async def _played(house: _House, step: RehearsedAttempt, start: int) -> dict[str, Any]:
-    """One step, and what became of it."""
+async def _played(house: _Rehearsal, step: RehearsedAttempt, start: int) -> dict[str, Any]:
+    """Play one step; returns the step with its verdict."""
     house.clock.time = step.time
     engine = house.core.engine
     engine.knowledge.go_on(step.time)
@@ -288,7 +290,7 @@ async def _played(house: _House, step: RehearsedAttempt, start: int) -> dict[str
 
 
 def _detail(event: DecisionEvent) -> str:
-    """What decided, besides the reason."""
+    """What decided, in addition to the reason: detail, rule and whitelist entry."""
     verdict = event.verdict
     match = verdict.match
     parts = [verdict.detail, f"rule {verdict.rule}" if verdict.rule else ""]
@@ -297,7 +299,7 @@ def _detail(event: DecisionEvent) -> str:
     return ", ".join(part for part in parts if part)
 
 
-# --- telling ---------------------------------------------------------------------------------------
+# --- as text ---------------------------------------------------------------------------------------
 
 
 def _print(console: Console, result: Mapping[str, Any]) -> None:
@@ -314,7 +316,7 @@ def _print(console: Console, result: Mapping[str, Any]) -> None:
             f"{row['action']} {row['reason']}" + (" (observed)" if row["observed"] else ""),
             format_duration(row["retry_after"]) if row["retry_after"] else "",
             ", ".join(text for text in (row["detail"], row["note"]) if text),
-            " ".join(row["expect"]) + ("" if row["as_expected"] else "  <- NOT SO"),
+            " ".join(row["expect"]) + ("" if row["as_expected"] else "  <- NOT MET"),
         )
         for row in result["steps"]
     ]

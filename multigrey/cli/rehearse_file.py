@@ -1,4 +1,4 @@
-"""The files `multigrey rehearse` plays: lists of attempts with their times and what is expected of each."""
+"""Reads the files of `multigrey rehearse`: lists of attempts with times and expected verdicts."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ __all__ = ["RehearsalError", "RehearsedAttempt", "read_rehearsal"]
 
 _TEXTS = ("client_name", "helo", "sender", "recipient", "message", "authenticated", "raw")
 _KEPT = ("listener", "client_address", "client_name", "helo", "sender", "recipient", "stage", "attributes")
-"""What an attempt has from the one before it when it does not say otherwise."""
+"""The keys whose values an attempt takes from the previous one if it does not set them."""
 _KEYS = frozenset({*_TEXTS, *_KEPT, "at", "note", "expect"})
 _EXPECTED = frozenset([*(action.value for action in Action), *(reason.value for reason in Reason)])
 _LAST_SECOND = 253_402_214_400
 
 
 class RehearsalError(MultigreyError):
-    """A file that cannot be played; the text begins with the line, if there is one."""
+    """The file cannot be played; the text begins with the line, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RehearsedAttempt:
-    """One attempt, when it comes, and what has to become of it."""
+    """One attempt with its time and its expected verdict."""
 
     number: int
     line: int
     time: int
     attempt: Attempt
     expect: tuple[str, ...] = ()
-    """Actions and reasons, all of which must come true; none: anything will do."""
+    """Actions and reasons that the verdict must all have; none: any verdict is accepted."""
     note: str = ""
 
 
@@ -52,14 +52,14 @@ class _Row(NamedTuple):
 def read_rehearsal(text: str, now: int, listeners: Sequence[str]) -> list[RehearsedAttempt]:
     """The steps of a file, in TOML or JSON lines.
 
-    `now`: when it begins unless it says so; `listeners`: the names there are, the first is asked by
-    default.  Raises RehearsalError for the first thing that is wrong.
+    `now`: the start, if the file does not set it.  `listeners`: the known names; the first is the default.
+    Raises RehearsalError for the first thing that is wrong.
     """
     start, rows = _toml(text, now) if not text.lstrip("\ufeff \t\r\n").startswith("{") else (now, _json(text))
     reader = _Reader(start, listeners)
     steps = [reader.step(number, row) for number, row in enumerate(rows, 1)]
     if not steps:
-        raise RehearsalError("there is no attempt in it; expected [[attempt]] tables or JSON lines")
+        raise RehearsalError("no attempts found: expected [[attempt]] tables or JSON lines")
     return steps
 
 
@@ -67,7 +67,7 @@ def _toml(text: str, now: int) -> tuple[int, Iterator[_Row]]:
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RehearsalError(f"this is no TOML: {error}") from error
+        raise RehearsalError(f"not valid TOML: {error}") from error
     lines = locate(text)
     start = data.pop("start", None)
     attempts = data.pop("attempt", [])
@@ -87,14 +87,14 @@ def _json(text: str) -> Iterator[_Row]:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise RehearsalError(f"line {number}: this is no JSON: {error}") from error
+            raise RehearsalError(f"line {number}: not valid JSON: {error}") from error
         if not isinstance(found, dict):
             raise RehearsalError(f"line {number}: expected a JSON object")
         yield _Row(number, found)
 
 
 def _moment(value: object, where: str) -> int:
-    """A second since 1970 from a time; without a zone it is local time."""
+    """A time as seconds since 1970; without a zone it is local time."""
     found: object = value
     if isinstance(value, str):
         try:
@@ -111,7 +111,7 @@ def _moment(value: object, where: str) -> int:
 
 
 class _Reader:
-    """Reads one attempt after the other; each begins with what the last one had."""
+    """Reads one attempt after the other; each starts with the values of the previous one."""
 
     def __init__(self, start: int, listeners: Sequence[str]) -> None:
         self._start = start
@@ -120,7 +120,7 @@ class _Reader:
         self._kept: dict[str, Any] = {"listener": listeners[0]}
 
     def step(self, number: int, row: _Row) -> RehearsedAttempt:
-        """Raises RehearsalError."""
+        """The next step.  Raises RehearsalError."""
         where = f"line {row.line}"
         for key in row.values:
             if key not in _KEYS:
@@ -150,14 +150,14 @@ class _Reader:
         else:
             found = _moment(at, where)
         if found < self._time:
-            raise RehearsalError(f"{where}: lies before the attempt above it")
+            raise RehearsalError(f"{where}: is earlier than the previous attempt: order attempts by time")
         return found
 
     def _attempt(self, told: Mapping[str, Any], where: str) -> Attempt:
         listener = _text(told, "listener", where)
         if listener not in self._listeners:
             raise RehearsalError(
-                f"{where}: listener: there is no {listener!r} ({', '.join(self._listeners)})"
+                f"{where}: listener: unknown {listener!r} (known: {', '.join(self._listeners)})"
             )
         stages = [stage.value for stage in Stage]
         stage = _text(told, "stage", where) or Stage.RCPT.value
@@ -168,7 +168,7 @@ class _Reader:
             raise RehearsalError(f"{where}: attributes: expected a table of texts")
         texts = {key: _text(told, key, where) for key in _TEXTS}
         if not texts["recipient"] and not texts["raw"]:
-            raise RehearsalError(f"{where}: there is no recipient")
+            raise RehearsalError(f"{where}: the recipient is missing")
         sender = texts.pop("sender")
         return Attempt(
             listener=listener,
@@ -189,7 +189,7 @@ def _text(told: Mapping[str, Any], key: str, where: str) -> str:
 
 
 def _address(text: str, where: str) -> Any:
-    """None when there is none: a mail server that does not know it."""
+    """A client address; None: the mail server does not know it.  Raises RehearsalError."""
     if text in {"", "unknown"}:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`multigrey report`: what greylisting did lately, in the terminal or on a page to mail."""
+"""`multigrey report`: shows what greylisting did lately, in the terminal or as a page to mail."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ __all__ = ["report", "write_page"]
     "page",
     metavar="FILE",
     type=click.Path(dir_okay=False, allow_dash=True),
-    help="Write one page that needs nothing else, to mail or to look at; - is standard output.",
+    help="Write one self-contained page, to mail or to view; - is standard output.",
 )
-@click.option("--owner", metavar="NAME", help="Tell only of the classes and whitelist entries of this owner.")
+@click.option("--owner", metavar="NAME", help="Only the classes and whitelist entries of this owner.")
 @click.option(
     "--rows", type=click.IntRange(1, 1000), default=20, show_default=True, help="Rows of each table, at most."
 )
@@ -62,7 +62,7 @@ __all__ = ["report", "write_page"]
     type=click.IntRange(1, 300_000),
     default=100_000,
     show_default=True,
-    help="How many decisions to look at, at most; the latest are taken.",
+    help="How many decisions to read at most; the latest are taken.",
 )
 @common_options
 @click.pass_obj
@@ -78,27 +78,27 @@ def report(
     *,
     json_: bool,
 ) -> None:
-    """Tell what greylisting did lately, and what somebody should look at.
+    """Show what greylisting did lately, and what needs attention.
 
-    How much mail was deferred, came back, still waits and never came back; the real delay of what came
-    back (half of it waited at most p50, 95 of 100 mails at most p95), by kind of origin and for each
-    [[class]] against its target; networks that flooded this host; how often providers that are known to
-    retry passed at once; the senders' domains that waited longest; which whitelist entries let mail pass
-    and which are due for review, by owner; the origins that ask most often; and advice.
+    The report shows how much mail was deferred, came back, still waits and never came back.  It shows the
+    real delay of mail that came back (half of it waited at most p50, 95 of 100 mails at most p95), by kind of
+    origin and for each [[class]] against its target.  It also lists: networks that flooded this host; how
+    often providers that are known to retry passed at once; the sender domains that waited longest; whitelist
+    entries that let mail pass, and those due for review, by owner; the origins with most attempts; and
+    advice.
 
-    Whether greylisting is worth it is told as soon as it can be: of mail whose retry window is over, by the
-    hour of its first attempt.  Of younger mail only what came back is known.
+    What never came back is known only of mail whose retry window is over, by the hour of its first attempt.
+    Of later mail only what came back is known.
 
-    A mail is what one sender sends one recipient, from whatever client.  Looked at is what this host
-    remembers (see [history] in multigrey.toml(5)).  The page of --html has everything in it, pictures
-    included; it is put in place at one stroke, and only you can read a new file: it names senders.
+    A mail is what one sender sends to one recipient, from any client.  The command reads the history of this
+    host only (see [history] in multigrey.toml(5)).  The page of --html is one file that includes its
+    pictures.  It is put in place in one step.  A new file can be read only by you, because it names senders.
 
-    Exit status: 0 when there is something to tell, 1 when no decision is remembered or the page cannot be
-    written, 2 for a wrong command line or configuration, 3 without a daemon or its history, 4 when not
-    allowed.
+    Exit status: 0 when decisions were found, 1 when none was or the page cannot be written, 2 for a wrong
+    command line or configuration, 3 without a daemon or its history, 4 when not allowed.
     """
     if page and json_:
-        raise click.UsageError("either --html or --json")
+        raise click.UsageError("--html and --json exclude each other")
     now = (clock or SystemClock()).now()
     options: dict[str, Any] = {"since": max(now - since, 0), "limit": limit, "rows": rows}
     if owner:
@@ -112,7 +112,7 @@ def report(
         show(found, json_, render)
     if not found["traffic"]["decisions"]:
         if page or json_:
-            click.echo("multigrey: no decision is remembered of this time", err=True)
+            click.echo("multigrey: the history holds no decision of this time", err=True)
         sys.exit(EXIT_NO)
 
 
@@ -128,9 +128,9 @@ def _write(page: str, text: str) -> None:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Put a file in place at one stroke; one that is there keeps its mode.  Raises OSError.
+    """Write a file and put it in place in one step.  Raises OSError; then an old file is unchanged.
 
-    A symbolic link stays, and so does what was there when something fails.
+    An existing file keeps its mode, and a symbolic link stays a link.
     """
     path = Path(os.path.realpath(path))
     mode = None
@@ -143,7 +143,7 @@ def write_page(path: Path, text: str) -> None:
             file.flush()
             if mode is not None:
                 os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            os.fsync(descriptor)  # before the rename: after a crash the path must never be an incomplete file
         Path(name).replace(path)
     except BaseException:
         with suppress(OSError):
@@ -164,8 +164,8 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
     )
     _print(where, "Delay by kind of origin", DELAY_HEADS, [delay_cells(row) for row in found["origins"]])
     _print(where, "Classes", CLASS_HEADS, [class_cells(row) for row in found["classes"]])
-    _print(where, "Senders' domains that waited longest", SENDER_HEADS, map(sender_cells, found["domains"]))
-    _print(where, "Origins that asked most often", SENDER_HEADS, map(sender_cells, found["top_origins"]))
+    _print(where, "Sender domains that waited longest", SENDER_HEADS, map(sender_cells, found["domains"]))
+    _print(where, "Origins with most attempts", SENDER_HEADS, map(sender_cells, found["top_origins"]))
     _print(
         where, "Whitelist entries that let mail pass", HIT_HEADS, [hit_cells(row) for row in found["hits"]]
     )
@@ -180,8 +180,8 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
 
 
 _TEXTS = ("class", "name", "where", "entry", "what")
-_SPARE = ("origin", "attempts", "never", "waiting", "longest", "deferred", "waited in all")
-"""Columns that are left out on a terminal without room for them, the first one first."""
+_SPARE = ("origin", "attempts", "never", "waiting", "longest", "deferred", "total wait")
+"""Columns that are left out if the terminal is too narrow, in this order."""
 
 
 def _print(where: Console, title: str, heads: Sequence[str], rows: Any) -> None:

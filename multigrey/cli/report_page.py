@@ -1,7 +1,8 @@
-"""The report as one page that needs nothing else: no script, nothing fetched, pictures drawn inline.
+"""The report as one self-contained HTML page: it has no script and loads nothing; pictures are inline SVG.
 
-Everything a picture shows stands in a table as well.  Every text is escaped, for senders choose some of it.
-No line is longer than a mail may have (998 octets, RFC 5321 section 4.5.3.1.6), so it can be one as it is.
+Everything a picture shows is in a table as well.  Every text is escaped, because senders choose some of it.
+No line is longer than the 998 octets of a mail (RFC 5321 section 4.5.3.1.6), so the page can be mailed as it
+is.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ __all__ = ["report_page"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _WORDS = frozenset({"origins", "origin", "source", "why", "from", "to", "delay", "network"})
-"""Columns with a word or two, which stay on one line."""
+"""Columns with one or two words, which are not wrapped."""
 _TEXTS = frozenset({"class", "owner", "name", "entry", "where", "what"})
-"""Columns with longer texts, which may be broken anywhere; all others hold numbers."""
+"""Columns with longer texts, which may be wrapped anywhere; all other columns hold numbers."""
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1c2126; --soft: #59636e; --line: #d0d7de;
@@ -86,12 +87,12 @@ summary { cursor: pointer; color: var(--soft); } footer { margin-top: 3rem; font
 """
 
 _PIECE = 100
-"""Characters of a text on one line of the source; each may become six or, in UTF-8, four octets."""
+"""Characters of a text on one line of the source; each may become six octets escaped, or four in UTF-8."""
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 960, 240, 56, 28, 12
 
 
 def report_page(found: Mapping[str, Any]) -> str:
-    """The page for what the operation `report` answers."""
+    """The page for an answer of the operation `report`."""
     title = f"Greylisting, {_day(found['since'])} to {_day(found['time'])}"
     body = "\n".join(_body(title, found))
     return (
@@ -118,31 +119,31 @@ def _body(title: str, found: Mapping[str, Any]) -> Iterator[str]:
         yield _delays(found)
     yield _section(
         "Over the limit of new records",
-        "Networks whose new senders are remembered by a mark only; their own retries still pass.",
+        "New senders of these networks get only a mark instead of a record; their own retries still pass.",
         FLOOD_HEADS,
         map(flood_cells, found["floods"]),
     )
     yield _section(
         "Providers that passed at once",
-        "Mail of which nothing was known; what is known passes as such.",
+        "Only mail without a record; known mail passes as known.",
         LET_IN_HEADS,
         map(let_in_cells, found["let_in"]),
     )
     yield _section("Delay by kind of origin", "", DELAY_HEADS, map(delay_cells, found["origins"]))
     yield _section(
         "Classes against their targets",
-        "“Over it”: mail that took longer than the target, or waits longer already.",
+        "“Over target”: mail that took longer than the target, or already waits longer.",
         CLASS_HEADS,
         map(class_cells, found["classes"]),
-        "over it",
+        "over target",
     )
     yield _section(
-        "Senders' domains that waited longest",
-        "Only domains whose mail came back; servers that send spam seldom do.",
+        "Sender domains that waited longest",
+        "Only domains whose mail came back; servers that send spam rarely come back.",
         SENDER_HEADS,
         map(sender_cells, found["domains"]),
     )
-    yield _section("Origins that asked most often", "", SENDER_HEADS, map(sender_cells, found["top_origins"]))
+    yield _section("Origins with most attempts", "", SENDER_HEADS, map(sender_cells, found["top_origins"]))
     yield _section("Whitelist entries that let mail pass", "", HIT_HEADS, map(hit_cells, found["hits"]))
     yield from _due(found)
     yield f"</main>\n<footer>multigrey {_text(__version__)}</footer>"
@@ -167,7 +168,7 @@ def _due(found: Mapping[str, Any]) -> Iterator[str]:
         yield "<section><h2>Whitelist entries due for review</h2>"
     for group in found["due"]:
         rows = [due_cells(group["owner"], row)[1:] for row in group["entries"]]
-        yield _table(group["owner"] or "(nobody)", DUE_HEADS[1:], rows)
+        yield _table(group["owner"] or "(no owner)", DUE_HEADS[1:], rows)
     if found["due"]:
         yield "</section>"
     if found["unreadable"]:
@@ -181,7 +182,7 @@ def _due(found: Mapping[str, Any]) -> Iterator[str]:
 def _section(
     title: str, note: str, heads: Sequence[str], rows: Iterable[Sequence[str]], marked: str = ""
 ) -> str:
-    """A heading and a table; nothing without rows."""
+    """A heading and a table; "" without rows."""
     rows = list(rows)
     if not rows:
         return ""
@@ -197,9 +198,10 @@ def _table(
     *,
     again: bool = False,
 ) -> str:
-    """`marked`: the column in which everything but 0 is a warning; `again`: the caption stands above already.
+    """A table with a caption.
 
-    Then it is only read aloud.
+    `marked`: the column in which every value but 0 is shown as a warning.  `again`: the heading above already
+    shows the caption, so it is there only for screen readers.
     """
     style = ' class="again"' if again else ""
     head = "\n".join(f'<th scope="col"{_column(name)}>{_text(name)}</th>' for name in heads)
@@ -266,7 +268,7 @@ def _delays(found: Mapping[str, Any]) -> str:
 
 
 def _bars(what: str, groups: Sequence[tuple[str, Sequence[int]]], styles: Sequence[str]) -> str:
-    """Bars side by side for each group, with a scale at the left and names below, as many as have room."""
+    """A bar chart: the bars of a group side by side, a scale at the left, and about ten names below."""
     most = _round_up(max((value for _, values in groups for value in values), default=0))
     height, step = _HEIGHT - _BOTTOM - _TOP, (_WIDTH - _LEFT) / max(len(groups), 1)
     wide = step * 0.8 / len(styles)
@@ -294,12 +296,12 @@ def _bars(what: str, groups: Sequence[tuple[str, Sequence[int]]], styles: Sequen
     drawn = "\n".join(parts)
     return (
         f'<div class="scroll" tabindex="0"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{_text(what)}; the numbers stand in the table below">{drawn}</svg></div>'
+        f'aria-label="{_text(what)}; the numbers are in the table below">{drawn}</svg></div>'
     )
 
 
 def _round_up(number: int) -> int:
-    """The end of a scale of four parts, each a round number: 4, 8, 12, 16, 20, 24, 28, 40 and so on."""
+    """The end of a scale of four parts that are round numbers: 4, 8, 12, 16, 20, 24, 28, 40 and so on."""
     tens = 1
     while True:
         for part in (tens, *(tens * tenths // 10 for tenths in (15, 20, 25, 30, 40, 50, 60, 75))):
@@ -322,12 +324,15 @@ def _lasting(seconds: int | None) -> str:
 
 
 def _long_text(value: object) -> str:
-    """Any text, in an element; a break of the line inside a tag is none on the page."""
+    """Any text, escaped for an element.
+
+    Lines of the source are broken inside a `<wbr>` tag, where a line end is not shown on the page.
+    """
     text = printable(str(value))
     pieces = [text[begin : begin + _PIECE] for begin in range(0, len(text), _PIECE)]
     return "<wbr\n>".join(map(escape, pieces))
 
 
 def _text(value: object) -> str:
-    """Any text, harmless in an element and in an attribute."""
+    """Any text, escaped for an element or an attribute."""
     return escape(printable(str(value)))

@@ -1,4 +1,4 @@
-"""The tables of a report, for the terminal and for the page: their heads, cells and summary."""
+"""The tables of a report for the terminal and the page: their heads and cells, and the summary above them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = [
 ]
 
 FLOOD_HEADS = ("network", "from", "to", "attempts", "most an hour")
-LET_IN_HEADS = ("provider", "attempts", "senders' domains", "last")
+LET_IN_HEADS = ("provider", "attempts", "sender domains", "last")
 DELAY_HEADS = ("origins", "deferred", "came back", "waiting", "never", "p50", "p95", "longest")
-CLASS_HEADS = ("class", "owner", "target", "over it", *DELAY_HEADS[1:])
-SENDER_HEADS = ("name", "origin", "attempts", "waited in all", *DELAY_HEADS[1:])
+CLASS_HEADS = ("class", "owner", "target", "over target", *DELAY_HEADS[1:])
+SENDER_HEADS = ("name", "origin", "attempts", "total wait", *DELAY_HEADS[1:])
 HIT_HEADS = ("times", "source", "entry", "owner")
 DUE_HEADS = ("owner", "why", "where", "entry", "what")
 
@@ -39,8 +39,8 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
     """The figures in sentences."""
     traffic, delays, since = found["traffic"], found["delays"], found["recorded_since"]
     if not traffic["decisions"]:
-        known = f"the oldest there is is of {moment(since)}" if since else "there is none at all"
-        yield f"No decision is remembered of this time: {known}."
+        known = f"the oldest decision is of {moment(since)}" if since else "it is empty"
+        yield f"The history holds no decision of this time: {known}."
         return
     at_once = counted(traffic["passed_at_once"], "attempt")
     yield f"{counted(traffic['decisions'], 'decision')}; {at_once} passed at once."
@@ -63,15 +63,15 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
     if traffic["refused"]:
         yield f"{counted(traffic['refused'], 'mail was', 'mails were')} refused by a rule."
     if traffic["observed"]:
-        yield f"{counted(traffic['observed'], 'attempt')} would have been deferred, and only observed."
+        yield f"{counted(traffic['observed'], 'attempt')} would have been deferred, but only observed."
     if found["more"]:
-        yield f"There are more decisions; only the latest {traffic['decisions']} were looked at (--limit)."
+        yield f"There are more decisions; only the latest {traffic['decisions']} were read (--limit)."
     elif since and since > found["since"]:
-        yield f"Nothing is remembered before {moment(since)}."
+        yield f"The history begins at {moment(since)}."
 
 
 def never_unknown(found: Mapping[str, Any]) -> bool:
-    """Whether it is too early to say what never came back."""
+    """Whether it is too early to know which mail never came back."""
     return bool(found["first_figures"]) and not found["delays"]["never"]
 
 
@@ -116,7 +116,7 @@ def hit_cells(row: Mapping[str, Any]) -> list[str]:
 
 def due_cells(owner: str, row: Mapping[str, Any]) -> list[str]:
     """A row about an entry that is due for review, as `DUE_HEADS`."""
-    return [owner or "(nobody)", row["kind"], row["place"], row["entry"], row["message"]]
+    return [owner or "(no owner)", row["kind"], row["place"], row["entry"], row["message"]]
 
 
 def _figures(delays: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`multigrey rule`: which rules there are, and which one an attempt meets."""
+"""`multigrey rule`: lists the rules, and tests which of them an attempt matches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.attempt_options import attempt_options, told
+from multigrey.cli.attempt_options import attempt_in, attempt_options
 from multigrey.cli.client import EXIT_NO, ask, common_options, show
 from multigrey.cli.explain import mail_text
 from multigrey.text import printable
@@ -22,16 +22,16 @@ __all__ = ["rule"]
 
 @click.group()
 def rule() -> None:
-    """Look at rules.
+    """List and test rules.
 
-    Exit status: 0 when all went well; other numbers are told in the help of each command.
+    Exit status: 0 on success; the help of each command lists its other numbers.
     """
 
 
 @rule.command("list")
 @common_options
 def list_command(config: Path | None, *, json_: bool) -> None:
-    """Show the rules the daemon has loaded, in the order in which they are asked.
+    """List the rules the daemon has loaded, in the order in which they apply.
 
     Exit status: 0; 2 for a wrong configuration or command line; 3 without a daemon; 4 when not allowed.
     """
@@ -42,15 +42,15 @@ def list_command(config: Path | None, *, json_: bool) -> None:
 @attempt_options
 @common_options
 def test_command(config: Path | None, *, json_: bool, **options: Any) -> None:
-    """Say which rules an attempt meets, and which condition decided.
+    """Show which rules an attempt matches, and which condition decided.
 
-    Only rules are looked at: whitelists come before them and memory after them (multigrey explain tells
-    everything).  What slow sources would find is not known here, and such a rule does not match yet.
+    Only rules are tested.  A real attempt meets whitelists before them and the records after them: multigrey
+    explain shows everything.  Slow sources are not asked, so a rule that depends on them does not match yet.
 
     Exit status: 0 when a rule matches, 1 when none does, 2 for a wrong configuration or command line, 3
     without a daemon, 4 when not allowed.
     """
-    attempt = told(options)
+    attempt = attempt_in(options)
     if not attempt:
         raise click.UsageError("expected the options of an attempt, such as --client-address and --recipient")
     result = ask(config, "rule-test", {"attempt": attempt})
@@ -64,7 +64,7 @@ def test_command(config: Path | None, *, json_: bool, **options: Any) -> None:
 
 def _render_list(console: Console, result: Mapping[str, Any]) -> None:
     if not result["rules"]:
-        console.print("there are no rules")
+        console.print("no rules are configured")
     for number, row in enumerate(result["rules"], 1):
         for line in _listed(number, row):
             console.print(printable(line), soft_wrap=True)
@@ -85,7 +85,7 @@ def _shown(value: Any) -> str:
 def _render_test(console: Console, result: Mapping[str, Any]) -> None:
     console.print(printable(mail_text(result["attempt"])), soft_wrap=True)
     for row in result["rules"]:
-        truth = {True: "holds", False: "does not hold", None: "nobody can tell yet"}[row["truth"]]
+        truth = {True: "holds", False: "does not hold", None: "not known yet"}[row["truth"]]
         because = "; ".join(row["because"]) or "it is for every attempt"
         mark = "*" if row["decides"] else " "
         line = f"{mark} {row['rule']} ({row['action']}): {truth}: {because}"

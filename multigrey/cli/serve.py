@@ -1,4 +1,4 @@
-"""`multigrey serve`: from the command line to a running daemon."""
+"""`multigrey serve`: starts the daemon from the command line."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ __all__ = ["prepare_and_run", "serve"]
 EXIT_CONFIG = 2
 EXIT_START = 1
 _COLLECT_AFTER = 10_000
-"""Objects made and not gone again until the collector looks at them."""
+"""New objects that may exist before the garbage collector looks at them."""
 _TURN = 0.0002
-"""Seconds after which a thread that computes lets the event loop go on.  With Python's usual 5 ms answers
-wait for the thread that writes a checkpoint: measured, p95 under new load was a fifth longer."""
+"""Seconds after which a computing thread gives way to the event loop.  With Python's default of 5 ms answers
+wait for the thread that writes a checkpoint: measured, p95 under a load of new senders was a fifth longer."""
 _KEPT = 1 << 20
 _MALLOPT = {-1: _KEPT, -3: _KEPT}
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h, in bytes."""
@@ -48,9 +48,9 @@ _LATE_COMERS = ("lmdb._envid", "encodings.unicode_escape")
 @click.command()
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="The configuration file.")
 @click.option(
-    "--state-dir", type=click.Path(path_type=Path), help="Where state is kept (overrides the file)."
+    "--state-dir", type=click.Path(path_type=Path), help="The state directory (overrides the file)."
 )
-@click.option("--user", help="Whom to become when started as root (overrides the file).")
+@click.option("--user", help="The user to become when started as root (overrides the file).")
 def serve(config: Path | None, state_dir: Path | None, user: str | None) -> None:
     """Run the daemon in the foreground until SIGTERM or SIGINT.
 
@@ -67,10 +67,10 @@ def serve(config: Path | None, state_dir: Path | None, user: str | None) -> None
 def prepare_and_run(
     load_config: Callable[[], Loaded], clock: Clock, when_ready: Callable[[], None] = lambda: None
 ) -> int:
-    """Load, bind, give up root, serve.  Returns the exit status.
+    """Load the configuration, bind the sockets, give up root, and serve.  Returns the exit status.
 
-    What needs root (binding, the state directory) comes first; what others wrote (plugins, lists) is
-    only touched after root was given up.
+    What needs root (sockets, the state directory) comes first.  Files that other users may have written
+    (plugins, lists) are read only after root is given up.
     """
     _keep_little()
     with diagnostics(os.environ):
@@ -87,12 +87,13 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
         endpoints = open_all(settings, inherited_sockets(os.environ, os.getpid()), owner)
         control = None if settings.control.address is None else open_control(settings, owner)
         if identity is not None:
-            # The folder of sockets that may just have been made there: whoever owns it can remove them.
+            # Again, because opening the sockets may just have made their folder there as root: the daemon's
+            # user has to own it to be able to remove them.
             prepare_state_dir(settings.state_dir, identity)
-            import_late_comers()
+            import_before_dropping_root()
             read_shipped()
             become(identity)
-        if settings.control.address is None:  # in the state directory, which is no place for root
+        if settings.control.address is None:  # it is in the state directory, where root should write nothing
             control = open_control(settings)
         site_key = load_site_key(settings.state_dir)
         daemon = Daemon(
@@ -115,10 +116,11 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
         return EXIT_START
 
 
-def import_late_comers() -> None:
-    """Import what would be imported at its first use: later we may not be able to read it any more.
+def import_before_dropping_root() -> None:
+    """Import modules that are otherwise imported at their first use.
 
-    Among it what tells of plugins that cannot be imported for that reason.
+    After root is given up the process may not be able to read them any more.  One of them is needed to
+    report plugins that cannot be imported for that very reason.
     """
     for name in _LATE_COMERS:
         if find_spec(name) is not None:
@@ -126,9 +128,9 @@ def import_late_comers() -> None:
 
 
 def prepare_state_dir(path: Path, identity: Identity | None) -> None:
-    """Make the state directory, for the user to be.
+    """Make the state directory, owned by the user that the daemon will become.
 
-    Others may pass through it to the sockets below, but see nothing.  Raises StoreError.
+    Other users may pass through it to the sockets below, but cannot list it.  Raises StoreError.
     """
     try:
         path.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -139,8 +141,8 @@ def prepare_state_dir(path: Path, identity: Identity | None) -> None:
 
 
 def _run(daemon: Daemon, when_ready: Callable[[], None]) -> int:
-    # What start-up made stays for good: the collector need not look at it again.  Hardly anything made
-    # later hangs together in circles: it may look seldom.
+    # Objects made at start-up stay until the end, so the collector need not look at them again.  Later
+    # objects hardly ever form cycles, so it may run rarely.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
@@ -148,7 +150,7 @@ def _run(daemon: Daemon, when_ready: Callable[[], None]) -> int:
     _give_back()
     status = 0
     try:
-        trio.run(_serve_and_tell, daemon, when_ready)
+        trio.run(_serve, daemon, when_ready)
     except* MultigreyError as group:
         for error in _leaves(group):
             click.echo(f"multigrey: {error}", err=True)
@@ -157,9 +159,9 @@ def _run(daemon: Daemon, when_ready: Callable[[], None]) -> int:
 
 
 def _keep_little() -> None:
-    """Have the C library keep little of what is freed (mallopt(3)): it saves 3 MB of 50.
+    """Make the C library keep little of the memory that is freed (mallopt(3)): this saves 3 MB of 50.
 
-    By default it keeps more and more of it once large blocks come and go, as they do at start-up.
+    By default it keeps more and more once large blocks are allocated and freed, as at start-up.
     """
     with suppress(OSError, AttributeError):  # glibc only
         mallopt = ctypes.CDLL(None).mallopt
@@ -168,12 +170,13 @@ def _keep_little() -> None:
 
 
 def _give_back() -> None:
-    """Have the C library give the system what start-up used and freed: some megabytes (mallopt(3))."""
+    """Make the C library return memory that start-up has freed to the system: some megabytes."""
     with suppress(OSError, AttributeError):  # glibc only
         ctypes.CDLL(None).malloc_trim(0)
 
 
-async def _serve_and_tell(daemon: Daemon, when_ready: Callable[[], None]) -> None:
+async def _serve(daemon: Daemon, when_ready: Callable[[], None]) -> None:
+    """Run the daemon until it ends; call `when_ready` once it serves."""
     async with trio.open_nursery() as nursery:
         await nursery.start(daemon.run)
         when_ready()

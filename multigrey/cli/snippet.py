@@ -1,4 +1,4 @@
-"""`multigrey snippet`: what a mail server's configuration needs, for the sockets of this daemon."""
+"""`multigrey snippet`: prints the configuration of a mail server for the sockets of this daemon."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ UNITS = (
     "/usr/lib/systemd/system",
 )
 _GREYLISTD = "/var/run/greylistd/socket"
-"""What greylistd-setup-exim4 writes into ACLs (Debian)."""
+"""The socket that greylistd-setup-exim4 writes into ACLs (Debian)."""
 
 
 @dataclass
 class Snippet:
-    """What to put where, what to do then, and what to know."""
+    """Text for configuration files, commands to run afterwards, and notes."""
 
     listener: str
     files: dict[str, str] = field(default_factory=dict)
-    """Text to add, by the file it belongs into."""
+    """The text to add, by file."""
     then: list[str] = field(default_factory=list)
-    """Commands, in order."""
+    """Commands to run, in order."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -54,24 +54,25 @@ class Snippet:
     "--integrations",
     "directory",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Where the files to copy lie; by default those that came with this multigrey.",
+    help="The directory of the files to copy; by default those that came with this multigrey.",
 )
 def snippet(
     server: str, config: Path | None, listener: str | None, directory: Path | None, *, json_: bool
 ) -> None:
-    """Print the lines a mail server needs to ask this daemon, and what else is to be done.
+    """Print the configuration that a mail server needs to ask this daemon, and the commands to run then.
 
-    postfix prints what belongs into main.cf, exim what belongs into Debian's exim4.conf.localmacros or the
-    main section, greylistd how an ACL that asks greylistd comes to ask this daemon.  Sockets and groups
-    are those of the configuration; no daemon is asked and nothing is changed.
+    postfix prints lines for main.cf.  exim prints lines for Debian's exim4.conf.localmacros or the main
+    section.  greylistd prints how to change an ACL for greylistd so that it asks this daemon.  Sockets and
+    groups are those of the configuration.  The command does not need a running daemon and changes nothing.
 
-    Exit status: 0, 1 when no [[listen]] speaks that protocol (what to add is told), 2 when the configuration
-    is wrong or the files cannot be found.
+    Exit status: 0 on success, 1 when no [[listen]] speaks that protocol (the command prints one to add), 2
+    when the configuration is wrong or the files cannot be found.
     """
     settings = load_for_asking(config).settings
     found = directory or integrations()
     if found is None:
-        refuse("the integrations that come with multigrey are not installed; see --integrations", EXIT_CONFIG)
+        text = "the integration files that come with multigrey are not installed: give --integrations"
+        refuse(text, EXIT_CONFIG)
     listens = [each for each in settings.listen if each.protocol == server]
     chosen = [each for each in listens if listener in (None, each.name)]
     if not chosen:
@@ -88,7 +89,7 @@ def snippet(
 def _say_none(server: str, found: Path, listener: str | None, listens: Sequence[Listen]) -> None:
     if listens:
         names = ", ".join(each.name for each in listens)
-        refuse(f"no listener for {server} is called {listener} (there is {names})", EXIT_NO)
+        refuse(f"unknown listener for {server}: {listener} (known: {names})", EXIT_NO)
     folder = Path("exim/greylistd") if server == "greylistd" else Path(server)
     table = (found / folder / "multigrey.toml").read_text()
     click.echo(
@@ -98,9 +99,9 @@ def _say_none(server: str, found: Path, listener: str | None, listens: Sequence[
 
 
 def integrations(package: Path | None = None, files: Iterable[Any] | None = None) -> Path | None:
-    """The directory of files to copy, of a checkout or of what is installed; None: not found.
+    """The directory of files to copy, in a checkout or installed; None: not found.
 
-    `package` and `files` stand in for where this package lies and what its distribution installed.
+    For tests: `package` replaces the directory of this package, `files` the list of installed files.
     """
     package = Path(__file__).parents[1] if package is None else package
     if (package.parent / "integrations/exim/multigrey.rcpt.acl").is_file():
@@ -126,14 +127,14 @@ def _installed() -> Iterable[Any]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a mail server finds a listener."""
+    """The endpoint at which a mail server reaches a listener."""
 
     path: str = ""
-    """Of a unix socket; empty: TCP."""
+    """The path of a unix socket; empty: TCP."""
     host: str = ""
     port: int = 0
     group: str | None = None
-    """Whose members may connect to the unix socket; None: only the daemon's own group."""
+    """The group whose members may connect to the unix socket; None: the daemon's own group."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -143,10 +144,11 @@ class _Place:
 
 
 def _place(listen: Listen, found: Path) -> _Place:
-    """Raises OSError."""
+    """The endpoint of a listener.  Raises OSError."""
     address = listen.address
     if isinstance(address, UnixEndpoint):
-        notes = () if listen.mode & 0o020 else (f"mode of {listen.name} does not let a group write: 0660",)
+        hint = f'The mode of {listen.name} does not let its group write: set mode = "0660".'
+        notes = () if listen.mode & 0o020 else (hint,)
         return _Place(path=str(address.path), group=listen.group, notes=notes)
     if isinstance(address, TcpEndpoint):
         return _tcp(address)
@@ -160,36 +162,36 @@ def _tcp(address: TcpEndpoint) -> _Place:
     if host in {"0.0.0.0", "::"}:  # noqa: S104  (a comparison)
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104  (a comparison)
         notes.append(
-            "The daemon listens on every address: a mail server elsewhere names this host's instead."
+            "The daemon listens on every address: on another host, give the mail server this host's address."
         )
     if address.loopback or notes:
         notes.append(
-            "Whoever reaches this port can claim any client name; with a unix socket only a group can."
+            "A program that reaches this port can claim any client name; with a unix socket only a group can."
         )
     return _Place(host=host, port=address.port, notes=tuple(notes))
 
 
 def _of_systemd(name: str, found: Path) -> _Place:
-    """What the socket unit says; the one that comes with multigrey, if none is installed here."""
+    """The endpoint in the installed socket unit; without one, in the unit that comes with multigrey."""
     unit = systemd_socket(name, [Path(each) for each in UNITS])
     notes = []
     if unit is None:
         unit = systemd_socket(name, [found / "systemd"])
         notes.append(f"No unit with FileDescriptorName={name} is installed; this is the one to copy.")
     if unit is None:
-        refuse(f"no systemd unit here has FileDescriptorName={name}", EXIT_NO)
+        refuse(f"no systemd unit found with FileDescriptorName={name}", EXIT_NO)
     file, stream, group = unit
-    notes.append(f"The socket is made by {file}.")
+    notes.append(f"{file} makes the socket.")
     if stream.startswith("/"):
         return _Place(path=stream, group=group or None, notes=tuple(notes))
     host, _, port = stream.rpartition(":")
     if not port.isdigit():
-        refuse(f"{file}: ListenStream={stream} is not known here", EXIT_NO)
+        refuse(f"{file}: ListenStream={stream} is not supported", EXIT_NO)
     return _Place(host=host.strip("[]") or "127.0.0.1", port=int(port), notes=tuple(notes))
 
 
 def systemd_socket(name: str, directories: Iterable[Path]) -> tuple[Path, str, str] | None:
-    """File, ListenStream= and SocketGroup= of the unit that hands over a socket under this name."""
+    """File, ListenStream= and SocketGroup= of the unit that passes a socket of this name; None: no unit."""
     for directory in directories:
         for path in sorted(directory.glob("*.socket")):
             told = dict(_options(path.read_text(errors="replace")))
@@ -206,15 +208,14 @@ def _options(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _membership(place: _Place, group: str, user: str) -> list[str]:
-    """What lets the mail server reach a unix socket."""
+    """Notes on how the mail server gets the right to connect to a unix socket."""
     if not place.path or place.group == group:
         return []
     if place.group is None:
         text = f'The socket has the group of the daemon\'s user: set group = "{group}" in its [[listen]]'
         return [f"{text}, or make {user} a member of that group and restart that server."]
-    return [
-        f"{user} has to be in the group {place.group}: usermod -aG {place.group} {user}, then restart it."
-    ]
+    hint = f"usermod -aG {place.group} {user}, then restart that server"
+    return [f"{user} has to be in the group {place.group}: {hint}."]
 
 
 # --- mail servers ----------------------------------------------------------------------------------
@@ -230,8 +231,8 @@ def _postfix(listen: Listen, found: Path) -> Snippet:
     else:
         service = f"unix:{place.path}"
         notes.append(
-            f"A smtpd that runs in a chroot (Debian's master.cf: y in that column) cannot see {place.path}: "
-            f"listen below {_QUEUE}, or on TCP."
+            f"A smtpd in a chroot (y in that column of Debian's master.cf) cannot see {place.path}: "
+            f"set an address below {_QUEUE}, or TCP, in [[listen]]."
         )
     notes += _membership(place, "postfix", "postfix")
     text = (found / "postfix/main.cf.multigrey").read_text().replace("unix:multigrey/policy.sock", service)
@@ -241,7 +242,7 @@ def _postfix(listen: Listen, found: Path) -> Snippet:
         listen.name,
         {"/etc/postfix/main.cf": text},
         ["postfix check", "postfix reload"],
-        ["Merge these with the restrictions that are there: main.cf has each parameter once.", *notes],
+        ["Merge these lines with existing restrictions: main.cf holds each parameter only once.", *notes],
     )
 
 
@@ -256,7 +257,7 @@ def _exim(listen: Listen, found: Path) -> Snippet:
         {"/etc/exim4/exim4.conf.localmacros": text},
         [f"cp {' '.join(map(str, files))} /etc/exim4/", "update-exim4.conf", "systemctl reload exim4"],
         [
-            "An Exim that is not Debian's defines MULTIGREY_SOCKET and includes the two ACL files itself.",
+            "If your Exim is not Debian's, define MULTIGREY_SOCKET and include the two ACL files yourself.",
             *place.notes,
             *_membership(place, "Debian-exim", "Debian-exim"),
         ],
@@ -264,10 +265,11 @@ def _exim(listen: Listen, found: Path) -> Snippet:
 
 
 def greylistd_edit(path: str) -> str:
-    """The command (its files are to follow) that makes ACLs for greylistd ask at `path`, and twice.
+    """The command that makes ACLs for greylistd ask at `path`, and ask a second time; append the files to it.
 
-    Exim 4.94 and later must not be left alone with a unix socket it could not connect to, and an answer
-    that is neither true nor false would make it refuse mail.  A second time the command changes nothing.
+    Exim 4.94 and later has to ask again at once after it could not connect to a unix socket, or it breaks
+    (multigrey-exim(7), CAVEATS).  The ACL compares the answer with true, because Exim would refuse mail for
+    an answer that is neither true nor false.  If the command is run again, it changes nothing.
     """
     asked = rf"\${{readsocket{{{path}${{1}}"
     return (
@@ -279,10 +281,9 @@ def greylistd_edit(path: str) -> str:
 def _greylistd(listen: Listen, found: Path) -> Snippet:
     place = _place(listen, found)
     if not place.path:
-        refuse(f"{listen.name} listens on TCP; ACLs made for greylistd ask on a unix socket", EXIT_NO)
-    notes = [
-        "The ACL gets the daemon's path, and asks again when nobody answers: multigrey-exim(7), CAVEATS."
-    ]
+        text = f"{listen.name} listens on TCP, but ACLs for greylistd need a unix socket: see --listener"
+        refuse(text, EXIT_NO)
+    notes = ["The ACL gets the daemon's path, and asks again if no answer comes: multigrey-exim(7), CAVEATS."]
     return Snippet(
         listen.name,
         {},
@@ -300,7 +301,7 @@ _MAKERS = {"postfix": _postfix, "exim": _exim, "greylistd": _greylistd}
 
 
 def _print(console: Console, result: Any) -> None:
-    """Comments around text that can be pasted as a whole."""
+    """Write the text for the files; everything else is written as comments, so all of it can be pasted."""
     import textwrap
 
     for name, text in result["files"].items():

@@ -1,4 +1,4 @@
-"""`multigrey status`: how the daemon is, on one page."""
+"""`multigrey status`: shows the state of the daemon on one page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["status"]
 LONGEST = 366 * DAY
 """Seconds an override lasts at most (`overrides.mode.LONGEST`, whose module a command need not load)."""
 _SLOW_LOOP = 0.25
-"""Seconds of lag in the event loop that mail servers begin to feel."""
+"""Seconds of lag in the event loop from which on it delays mail servers noticeably."""
 _NEARLY_FULL = 0.9
 _MOST_FLOODS = 5
 
@@ -32,20 +32,21 @@ _MOST_FLOODS = 5
 @click.command()
 @common_options
 def status(config: Path | None, json_: bool) -> None:
-    """Say how the daemon is, and what it works with.
+    """Show the state of the daemon and what needs attention.
 
-    Since when it runs, in which mode and with which overrides; who is connected (of a unix socket: which
-    users); the records by state, how much room the store has, and how many decisions the history
-    remembers; the plugins; and the whitelists in the order they are asked, with how many entries each
-    has, when its file changed last, and whether that has been read.  What needs attention is at the top,
-    after an exclamation mark: also a network that floods this host with new senders, and input that
-    cannot be true, as behind a NAT or a proxy that hides the clients.
+    The command shows: since when the daemon runs, its mode and overrides; the listeners with the clients
+    connected (on a unix socket: which users); the whitelists in the order in which they are asked, with the
+    number of entries, when the file changed last, and whether the daemon has read that change; the records by
+    state; how full the store is; how many decisions the history holds; and the plugins.
 
-    When the daemon is stopped, as much as its store can tell.  Of a store with very many records some
-    are counted, and the numbers are estimates (about).
+    What needs attention is at the top, after an exclamation mark.  This includes networks that flood this
+    host with new senders, and input that cannot be true, as behind a NAT or a proxy that hides the clients.
 
-    Exit status: 0 when a daemon answers, 3 when none does (what its store tells is shown all the same),
-    4 when you may not ask.
+    If the daemon is stopped, the command shows what its store holds.  In a store with very many records only
+    a part is counted, and the numbers are estimates (about).
+
+    Exit status: 0 when a daemon answers, 3 when none does (the contents of its store are shown all the same),
+    4 when not allowed.
     """
     result = ask(config, "status", {})
     show(result, json_, _show)
@@ -91,9 +92,9 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"mode: {mode['in_effect']}{aside}; new senders wait {named}, without a name {unnamed}"
     for each in told["overrides"]:
         left = each["until"] - now
-        # A wall clock that was set meanwhile makes no sense of the difference.
+        # If the wall clock was set meanwhile, the difference is meaningless: leave it out.
         more = f"for {_span(left)} more, " if 0 <= left <= LONGEST else ""
-        yield f"{each['slot']}: {each['word']} {more}until {_time(each['until'])} (asked by {each['by']})"
+        yield f"{each['slot']}: {each['word']} {more}until {_time(each['until'])} (set by {each['by']})"
     if told["running"]:
         yield _loads(told)
 
@@ -110,14 +111,14 @@ def _loads(told: Mapping[str, Any]) -> str:
 
 
 def _attention(told: Mapping[str, Any]) -> Iterator[str]:
-    """What somebody should see to."""
+    """What needs the attention of an administrator, one line each."""
     if told["mode"]["in_effect"] != "enforce":
-        yield f"nobody is deferred: the mode is {told['mode']['in_effect']}"
+        yield f"no mail is deferred: the mode is {told['mode']['in_effect']}"
     for row in told["lists"]:
         if row["missing"]:
-            yield f"whitelist {row['path']} is gone or cannot be read; what was read from it still holds"
+            yield f"whitelist {row['path']} is missing or cannot be read; its old entries are still in use"
         elif row["newer_on_disk"]:
-            yield f"whitelist {row['path']} has changed since it was read: multigrey reload"
+            yield f"whitelist {row['path']} has changed since it was read: run multigrey reload"
         elif row["path"] and not row["entries"]:
             yield f"whitelist {row['path']} is empty"
     yield from _attention_to_store(told["store"])
@@ -139,39 +140,39 @@ def _attention_to_store(store: Mapping[str, Any]) -> Iterator[str]:
 
 def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
     if not told["clock_believed"]:
-        yield "the clock was set by more than an hour, or is wrong: nothing is forgotten until it is believed"
+        yield "the clock was set by more than an hour, or is wrong: no record expires until it is trusted"
     yield from _attention_to_traffic(told)
     limits = told["limits"]
     if limits["full"]:
         yield (
-            "records that have passed leave no room for new ones, and new senders are remembered by a mark "
-            "only: raise [limits] max_records"
+            "records that have passed leave no room for new ones, and new senders get only a mark: raise "
+            "[limits] max_records"
         )
     elif limits["forgotten"]:
-        yield f"{limits['forgotten']} waiting records were forgotten early: more came than max_records"
+        yield f"{limits['forgotten']} waiting records were evicted early: raise [limits] max_records"
     if told["loop_lag"]["worst"] > _SLOW_LOOP:
-        yield "the event loop is late: answers are slow"
+        yield "the event loop is late, so answers are slow"
     if told["connections"]["open"] >= told["connections"]["most"]:
         yield "no more connections are accepted: raise [limits] connections"
     if told["history"] and told["history"]["trouble"]:
-        yield f"decisions are made as ever, but not remembered: {told['history']['trouble']}"
+        yield f"decisions are made, but not recorded in the history: {told['history']['trouble']}"
     if told["internal_errors"]:
         yield f"{told['internal_errors']} connections ended by a bug: see the log"
     if told["log_lines_lost"]:
-        yield f"{told['log_lines_lost']} decision lines could not be written"
+        yield f"{told['log_lines_lost']} decision lines could not be written to the log"
     for name in told["needs_restart"]:
-        yield f"{name} has changed in the configuration, and takes effect after a restart only"
+        yield f"{name} has changed in the configuration: restart the daemon to apply it"
     yield from told["warnings"]
 
 
 def _attention_to_traffic(told: Mapping[str, Any]) -> Iterator[str]:
-    """Input that cannot be true, and floods, the worst first."""
+    """Input that cannot be true, and networks that flood this host, the worst first."""
     for row in told["input"]:
         yield f"{row['what']}; usually {row['cause']}: {row['remedy']}"
     for row in told["floods"][:_MOST_FLOODS]:
         yield (
             f"{row['network']} is over the limit of new records since {_clock(row['since'], told['now'])}: "
-            f"{row['attempts']:,} attempts in the last hour; their retries still pass"
+            f"{row['attempts']:,} attempts in the last hour; its retries still pass"
         )
     if (more := len(told["floods"]) - _MOST_FLOODS) > 0:
         yield f"{more} more {'is' if more == 1 else 'are'} over the limit of new records"
@@ -179,7 +180,7 @@ def _attention_to_traffic(told: Mapping[str, Any]) -> Iterator[str]:
 
 _TEXTS = ("address", "owner", "file", "meaning", "from")
 _SPARE = ("protocol", "owner", "changed")
-"""Columns that are left out on a terminal without room for them, the first one first."""
+"""Columns that are left out if the terminal is too narrow, in this order."""
 
 
 def _table(out: Console, title: str, columns: tuple[str, ...], rows: Iterator[tuple[object, ...]]) -> None:
@@ -198,7 +199,7 @@ def _listeners(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
 
 
 def _peer(row: Mapping[str, Any]) -> str:
-    """A client of ours, by name if it is a user of this host."""
+    """A connected client; a uid of this host is shown by name."""
     peer = row["peer"]
     if peer.startswith("uid "):
         with suppress(KeyError, ValueError):
@@ -210,7 +211,7 @@ def _lists(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     for row in told["lists"]:
         state = "loaded"
         if row["missing"] or row["newer_on_disk"]:
-            state = "gone" if row["missing"] else "changed, not read yet"
+            state = "missing" if row["missing"] else "changed, not read yet"
         changed = "" if row["changed"] is None else _time(row["changed"])
         place = row["position"] + 1
         yield place, row["source"], row["entries"], row["owner"], row["path"] or "", changed, state
@@ -218,10 +219,10 @@ def _lists(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
 
 _MEANINGS = {
     "known": "have passed, and pass at once",
-    "waiting": "were deferred, and their retry is waited for",
-    "observed": "were let in while only watching",
-    "expired": "never came back in time; soon forgotten",
-    "unreadable": "cannot be understood: multigrey verify",
+    "waiting": "were deferred, and wait for a retry",
+    "observed": "were only observed, not deferred",
+    "expired": "never came back in time; are removed soon",
+    "unreadable": "cannot be decoded: run multigrey verify",
 }
 
 
@@ -250,11 +251,11 @@ def _store(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
 
 def _history(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     if (history := told.get("history")) is not None:
-        yield "decisions remembered", history["decisions"]
+        yield "decisions recorded", history["decisions"]
         if history["lost"]:
-            yield "not remembered", f"{history['lost']} since the start"
+            yield "not recorded", f"{history['lost']} since the start"
     elif told["running"]:
-        yield "decisions remembered", "none: [history] enabled is false"
+        yield "decisions recorded", "none: [history] enabled is false"
 
 
 def _plugins(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
@@ -268,13 +269,13 @@ def _time(seconds: int) -> str:
 
 
 def _clock(seconds: int, now: int) -> str:
-    """A time of today as hours and minutes, any other one with its day."""
+    """A time in hours and minutes, with the date if it is not today."""
     time, today = datetime.fromtimestamp(seconds).astimezone(), datetime.fromtimestamp(now).astimezone()
     return f"{time:%H:%M}" if time.date() == today.date() else f"{time:%Y-%m-%d %H:%M}"
 
 
 def _span(seconds: int) -> str:
-    """A duration in its two largest units."""
+    """A duration in seconds as text; days are shown without minutes, hours without seconds."""
     from multigrey.config.values.units import format_duration
 
     coarse = seconds - seconds % (3600 if seconds >= DAY else 60 if seconds >= 3600 else 1)

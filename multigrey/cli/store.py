@@ -1,4 +1,4 @@
-"""Commands that look after the store: `backup`, `compact` and `verify`."""
+"""`multigrey backup`, `compact` and `verify`: maintenance of the store."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["backup", "compact", "octets", "verify"]
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--replace", is_flag=True, help="Take the place of a file that is there.")
+@click.option("--replace", is_flag=True, help="Replace PATH if it is an existing file.")
 @common_options
 def backup(config: Path | None, json_: bool, path: Path, *, replace: bool) -> None:
-    """Write a consistent copy of the store to PATH while the daemon goes on.
+    """Write a consistent copy of the store to PATH; a running daemon keeps working meanwhile.
 
-    The daemon's user writes it, so that user has to be allowed to (with the systemd unit that comes with
-    multigrey: only below the state directory).  It is of no use without the site key beside the store:
-    back that up too, once.  To restore, stop the daemon and put both in place as store.mdb and site.key,
-    with no store.journal.* beside them.
+    The daemon's user writes the copy and needs the right to do so (with the systemd unit that comes with
+    multigrey: only below the state directory).  The copy cannot be used without the site key beside the
+    store: back that up too, once.  To restore, stop the daemon and put both in place as store.mdb and
+    site.key, with no store.journal.* beside them.
 
-    Exit status: 0 when it is complete, 1 when it could not be written, 3 when there is neither a daemon
-    nor a store, 4 when you may not.
+    Exit status: 0 when the copy is complete, 1 when it could not be written, 3 when there is neither a daemon
+    nor a store, 4 when not allowed.
     """
     options = {"path": str(path.absolute()), "replace": replace}
     show(ask(config, "backup", options), json_, _show_backup)
@@ -38,18 +38,19 @@ def backup(config: Path | None, json_: bool, path: Path, *, replace: bool) -> No
 
 def _show_backup(out: Console, result: Mapping[str, Any]) -> None:
     out.print(f"{result['path']}: {octets(result['size'])}", soft_wrap=True)
-    out.print(f"it can only be read with the site key: keep a copy of {result['site_key']}", soft_wrap=True)
+    text = f"the copy can be read only with the site key: back up {result['site_key']} too"
+    out.print(text, soft_wrap=True)
 
 
 @click.command()
 @common_options
 def compact(config: Path | None, json_: bool) -> None:
-    """Give the free room inside the store's file back to the file system.
+    """Return the free room inside the store's file to the file system.
 
-    The daemon goes on answering meanwhile.  Needs room for a copy of what is in use.
+    The daemon keeps answering meanwhile.  The file system needs room for a copy of the part in use.
 
-    Exit status: 0 when it is done, 1 when it could not be, 3 when there is neither a daemon nor a store,
-    4 when you may not.
+    Exit status: 0 when done, 1 when it failed, 3 when there is neither a daemon nor a store, 4 when not
+    allowed.
     """
     show(ask(config, "compact", {}), json_, _show_compact)
 
@@ -61,13 +62,13 @@ def _show_compact(out: Console, result: Mapping[str, Any]) -> None:
 @click.command()
 @common_options
 def verify(config: Path | None, json_: bool) -> None:
-    """Read every row of the store, and say which of them cannot be understood.
+    """Read every row of the store, and show which of them cannot be decoded.
 
-    Such rows harm nobody: they count as unknown senders.  Rows of a newer multigrey are among them after
-    a step back to an older one.
+    Such rows do no harm: their senders count as unknown.  After a downgrade, rows that the newer multigrey
+    wrote are among them.
 
-    Exit status: 0 when everything can be read, 1 when something cannot, 3 when there is neither a daemon
-    nor a store, 4 when you may not.
+    Exit status: 0 when every row can be read, 1 when a row cannot, 3 when there is neither a daemon nor a
+    store, 4 when not allowed.
     """
     result: Mapping[str, Any] = {}
     for item in stream(config, "verify", {}):
@@ -96,7 +97,7 @@ def _show_verify(out: Console, result: Mapping[str, Any]) -> None:
 
 
 def octets(number: float) -> str:
-    """A size for people."""
+    """A size in octets as text, in the largest fitting unit."""
     value, unit = float(number), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if value < 1024:

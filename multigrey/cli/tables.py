@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: what has no room is left out and named, never cut into pieces."""
+"""Tables that fit the terminal: a column without room is left out and named, its cells are never cut."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["table"]
 
 _GAP = 2
 _LEAST_TEXT = 20
-"""Characters on a line to which a text is folded before a column is left out."""
+"""The width in characters down to which a text is folded before a column is left out."""
 
 
 def table(
@@ -26,10 +26,11 @@ def table(
     spare: Sequence[str] = (),
     title: str = "",
 ) -> Table:
-    """A plain table for `room` characters on a line; everything in it may have come from the wire.
+    """A plain table for `room` characters on a line.
 
-    `texts`: heads of columns that may be folded.  `spare`: heads that are left out for want of room,
-    the first one first; a line below says which.
+    Cells may hold any text from the network; they are made printable.  `texts`: heads of columns that may
+    be folded.  `spare`: heads of columns that are left out for lack of room, in this order; a line below the
+    table names them.
     """
     from rich.table import Table
     from rich.text import Text
@@ -47,7 +48,7 @@ def table(
         title=title or None,
         title_justify="left",
         title_style="bold",
-        caption=f"left out for want of room: {', '.join(left_out)}" if left_out else None,
+        caption=f"columns left out for lack of room: {', '.join(left_out)}" if left_out else None,
         caption_justify="left",
         caption_style="",
     )
@@ -59,7 +60,7 @@ def table(
 
 
 def _least(head: str, cells: Sequence[str], texts: Collection[str]) -> int:
-    """The least room a column is readable in."""
+    """The least width in which a column is readable."""
     from rich.cells import cell_len
 
     longest = max(map(cell_len, cells), default=0)

@@ -1,4 +1,4 @@
-"""`multigrey top`: the busiest origins."""
+"""`multigrey top`: shows the busiest origins."""
 
 from __future__ import annotations
 
@@ -23,42 +23,43 @@ __all__ = ["picture", "top"]
 
 _SPANS = {"1m": 60, "5m": 300, "15m": 900}
 _ALL_SPANS = 120
-"""Characters on a line from which on there is room for three times."""
+"""The width in characters from which on all three spans are shown."""
 _FRAME = 6
-"""Lines of the table that are not rows: heading, rule, sum, title, floods, and one to spare."""
+"""Lines of the picture that are not origins: heading, rule, sum, title, floods, and one to spare."""
 _MOST_FLOODS = 2
-"""Networks over their limit that have room on one line."""
+"""Most networks over the limit that are shown: they have to fit on one line."""
 
 
 @click.command()
 @common_options
-@click.option("--once", is_flag=True, help="Show one picture and end; so it does when it writes to a file.")
+@click.option("--once", is_flag=True, help="Show one picture and end; the default without a terminal.")
 @click.option(
     "--span",
     type=click.Choice(list(_SPANS)),
     default="1m",
     show_default=True,
-    help="Over how long origins are compared.",
+    help="The span over which origins are ordered.",
 )
 @click.option(
     "--by",
     type=click.Choice(["attempts", "deferred", "passed"]),
     default="attempts",
     show_default=True,
-    help="By which number.",
+    help="The number by which origins are ordered.",
 )
 @click.option(
     "--rows",
     type=click.IntRange(1, 500),
-    help="How many origins to show; by default as many as fit on the screen, else 20.",
+    help="How many origins to show; by default as many as fit on the screen, or 20 without a terminal.",
 )
 def top(config: Path | None, *, json_: bool, once: bool, span: str, by: str, rows: int | None) -> None:
     """Show the busiest origins: attempts, deferred and passed in the last 1, 5 and 15 minutes.
 
-    Networks that are over the limit of new records stand above them, after an exclamation mark, with
-    since when they are and how many attempts they made in the last hour.
+    Networks over the limit of new records are shown above the table, after an exclamation mark, with the time
+    since when, and their attempts in the last hour.
 
-    The picture is drawn again each second until interrupted.  With --json each picture is one line.
+    The picture is drawn again each second until the command is interrupted.  With --json each picture is one
+    line.
 
     Exit status: 0 when interrupted or done, 1 when the daemon refuses, 3 without a daemon, 4 when not
     allowed.
@@ -89,7 +90,10 @@ def _show(pictures: Iterator[Mapping[str, Any]], *, json_: bool, live: bool, onc
 
 
 def picture(found: Mapping[str, Any], room: int) -> Group | Table:
-    """One picture as a table, floods above it; in little room without the times in the middle."""
+    """One picture as a table, with floods above it.
+
+    `room`: characters on a line; if there are few, only the first and the last span are shown.
+    """
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -119,7 +123,7 @@ def picture(found: Mapping[str, Any], room: int) -> Group | Table:
 
 
 def _floods(found: Mapping[str, Any]) -> str:
-    """Networks over the limit, in one line."""
+    """The networks over the limit, as one line."""
     floods = found["floods"]
     told = [
         f"{printable(each['network'])} since {datetime.fromtimestamp(each['since']).astimezone():%H:%M} "

@@ -1,4 +1,4 @@
-"""`multigrey watch`: decisions as they are made."""
+"""`multigrey watch`: shows decisions as they are made."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _SELDOM = ("rule", "entry", "owner", "class", "detail")
 
 @click.command()
 @common_options
-@click.option("--action", multiple=True, help="Only what was answered like this: pass, defer or reject.")
-@click.option("--reason", multiple=True, help="Only decisions for this reason.")
-@click.option("--listener", multiple=True, help="Only what this listener was asked.")
+@click.option("--action", multiple=True, help="Only decisions with this action: pass, defer or reject.")
+@click.option("--reason", multiple=True, help="Only decisions with this reason.")
+@click.option("--listener", multiple=True, help="Only decisions of this listener.")
 @click.option("--sender", multiple=True, help="Only this envelope sender, domain, or <> for the null sender.")
 @click.option("--recipient", multiple=True, help="Only this envelope recipient or domain.")
 @click.option("--client", multiple=True, help="Only clients of this address, network or verified name.")
-@click.option("--origin", multiple=True, help="Only this origin, as the log tells it.")
+@click.option("--origin", multiple=True, help="Only this origin, as the log shows it.")
 def watch(config: Path | None, *, json_: bool, **filters: tuple[str, ...]) -> None:
-    """Show decisions as they are made, one a line, until interrupted.
+    """Show decisions as they are made, one on each line, until interrupted.
 
-    Each option may be given several times: one of its values has to match, and so has each option.  Values
-    are written as in rules, see multigrey-rules(5): example.org, .example.org for its sub-domains, or
-    /regex/.  When there are more than 1000 in a second, or more than are read here, the oldest are left
-    out and counted.
+    Each option may be given several times.  A decision is shown if it matches every option given, by one of
+    its values.  Values are written as in rules, see multigrey-rules(5): example.org, .example.org for its
+    sub-domains, or /regex/.  If there are more than 1000 decisions in a second, or more than the terminal can
+    take, the oldest are left out and counted.
 
     Exit status: 0 when interrupted, 1 when the daemon refuses, 3 without a daemon, 4 when not allowed.
     """
@@ -52,7 +52,7 @@ def watch(config: Path | None, *, json_: bool, **filters: tuple[str, ...]) -> No
 
 
 def decision_line(row: Mapping[str, Any]) -> str:
-    """A decision for people: when, what and why, who from where to whom, how long still."""
+    """A decision as a line of text: time, action, reason, id, client, mail and the rest."""
     client = row["client_address"]
     if row.get("client_name"):
         client = f"{row['client_name']}[{client}]"
@@ -71,7 +71,7 @@ def decision_line(row: Mapping[str, Any]) -> str:
     if row.get("observed"):
         parts.append("(observed)")
     if row.get("retry_after"):
-        parts.append(f"again in {format_duration(row['retry_after'])}")
+        parts.append(f"retry after {format_duration(row['retry_after'])}")
     elif row["reason"] == "retry":
         parts.append(f"after {format_duration(row['age'])}")
     return printable(" ".join(parts))
@@ -82,5 +82,5 @@ def _print(console: Console, row: Mapping[str, Any]) -> None:
 
 
 def _print_lost(console: Console, row: Mapping[str, Any]) -> None:
-    text = f"... {row['lost']} decisions left out: there were more than could be shown"
+    text = f"... {row['lost']} decisions left out: too many to show"
     console.print(text, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`multigrey whitelist`: what administrators do with whitelists; `lint` here, the rest beside it."""
+"""`multigrey whitelist`: the group of its commands, and `lint`, which finds entries that need attention."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ class _Table(NamedTuple):
 
 
 class _Gathered(NamedTuple):
-    """What there is to look at."""
+    """The lists to check."""
 
     lists: Sequence[LintedList]
     skipped: Sequence[str]
-    """Sources that cannot be looked into."""
+    """Sources of plugins, whose entries cannot be read."""
 
 
 @click.group(commands=[list_command, test_command, add, remove, review])
 def whitelist() -> None:
-    """Look after whitelists.
+    """Show, check and change whitelists.
 
-    Exit status: 0 when all went well; other numbers are told in the help of each command.
+    Exit status: 0 on success; the help of each command lists its other numbers.
     """
 
 
@@ -60,23 +60,23 @@ def whitelist() -> None:
     "--config",
     "-c",
     type=click.Path(path_type=Path),
-    help="The configuration file whose lists are looked at; by default the one check-config takes.",
+    help="The configuration file whose lists are checked; by default the one that check-config takes.",
 )
 @click.option(
     "--within",
     type=Duration(),
     default="30d",
     show_default=True,
-    help="How long beforehand to tell that an entry expires or is due for review.",
+    help="How long in advance to report that an entry expires or is due for review.",
 )
 @click.option(
     "--unused",
     type=Duration(),
     default="180d",
     show_default=True,
-    help="After how long without a match an entry counts as unused.",
+    help="How long an entry has to be without a match to be reported as unused.",
 )
-@click.option("--owner", help="Tell only what concerns this owner.")
+@click.option("--owner", help="Only findings about entries of this owner.")
 @click.option("--json", "json_", is_flag=True, help="Write JSON: time, hits, lists and findings.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.pass_obj
@@ -90,14 +90,14 @@ def lint_command(
     *,
     json_: bool,
 ) -> None:
-    """Say which entries of the whitelists somebody has to look at, grouped by owner.
+    """Find whitelist entries that need attention, grouped by owner.
 
-    Looks at the lists of the configuration, or at PATHS: TOML lists or directories of them that need not
-    be in use.  Nothing is changed.  Findings are warnings or notes; multigrey-whitelists(5) explains each.
-    How often entries matched is read from the store, which only its owner and root can.
+    The command checks the lists of the configuration, or PATHS: TOML lists, or directories of them, that need
+    not be in use.  It changes nothing.  Findings are warnings or notes; multigrey-whitelists(5) explains
+    each.  How often entries matched is read from the store; only its owner and root can read it.
 
-    Exit status: 0 when there is nothing to do (perhaps notes), 1 when there are warnings, 2 when the
-    configuration or a list is wrong or cannot be read.
+    Exit status: 0 without warnings (perhaps with notes), 1 with warnings, 2 when the configuration or a list
+    is wrong or cannot be read.
     """
     try:
         settings = load(config, os.environ).settings
@@ -123,11 +123,11 @@ def _refuse(problems: Sequence[Problem]) -> NoReturn:
     sys.exit(EXIT_CONFIG)
 
 
-# --- what is looked at -----------------------------------------------------------------------------
+# --- lists -----------------------------------------------------------------------------------------
 
 
 def _given(paths: Iterable[Path]) -> _Gathered:
-    """Lists in TOML, whatever the configuration says of them.  Raises ConfigError."""
+    """The TOML lists at these paths; the configuration need not name them.  Raises ConfigError."""
     return _gather(_Table(SOURCE, path.absolute()) for path in paths)
 
 
@@ -158,7 +158,7 @@ _POSTGREY = ("postgrey-clients", "postgrey-recipients")
 
 
 def _read(table: _Table) -> Iterator[LintedList]:
-    """The lists behind a `[[whitelist]]` table; none if it is a plugin's.  Raises ConfigError."""
+    """The lists of a `[[whitelist]]` table; none if its source belongs to a plugin.  Raises ConfigError."""
     from multigrey.whitelists.postgrey import postgrey_entries
     from multigrey.whitelists.toml_file import ignored_files, read_lists
 
@@ -180,7 +180,7 @@ def _read(table: _Table) -> Iterator[LintedList]:
 
 
 def _outlook(settings: Settings, now: int, within: int, unused: int) -> tuple[LintOutlook, str]:
-    """What the lists are judged by, and why hits are not known ("" if they are)."""
+    """The values that `lint` compares entries with, and why hits are not known ("" if they are)."""
     from multigrey.config.origin_lists import load_origins, registered_domain
     from multigrey.identity.origin import Naming
     from multigrey.model import Attempt
@@ -202,7 +202,7 @@ def _hits(settings: Settings) -> tuple[HitRecords | None, str]:
     from multigrey.background.hits import read_hits
 
     if settings.store.backend != "lmdb":
-        return None, f"a store of kind {settings.store.backend} cannot be looked into from here"
+        return None, f"only a store of kind lmdb can be read, not {settings.store.backend}"
     try:
         hits = read_hits(settings.state_dir)
     except StoreError as error:
@@ -210,15 +210,15 @@ def _hits(settings: Settings) -> tuple[HitRecords | None, str]:
     return hits, "" if hits else "none were counted yet"
 
 
-# --- what is told ----------------------------------------------------------------------------------
+# --- output ----------------------------------------------------------------------------------------
 
 
 def _as_text(
     gathered: _Gathered, findings: Sequence[Finding], outlook: LintOutlook, unknown: str
 ) -> Iterator[str]:
-    """Findings by owner, those of nobody last; then the lists."""
+    """The findings by owner, those without an owner last; then the lists."""
     for owner in sorted({finding.owner for finding in findings}, key=lambda owner: (not owner, owner)):
-        yield owner or "(nobody)"
+        yield owner or "(no owner)"
         theirs = [finding for finding in findings if finding.owner == owner]
         width = max(len(finding.kind) for finding in theirs)
         for finding in theirs:
@@ -230,9 +230,9 @@ def _as_text(
         used = sum(entry.enabled and outlook.now < entry.until for entry in each.entries)
         yield f"{each.path} ({each.source}): {used} of {len(each.entries)} entries in use{newest}"
     for source in gathered.skipped:
-        yield f"source {source} belongs to a plugin and is not looked into"
+        yield f"source {source} belongs to a plugin and is not checked"
     if not gathered.lists and not gathered.skipped:
-        yield "there are no whitelists"
+        yield "no whitelists are configured"
     since = "not known" if outlook.hits is None else f"counted since {_moment(outlook.hits.since)}"
     yield f"hits: {since}{f': {unknown}' if unknown else ''}"
     warnings = sum(finding.severity == "warning" for finding in findings)

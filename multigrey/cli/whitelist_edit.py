@@ -1,7 +1,7 @@
-"""`multigrey whitelist add`, `remove`, `review`: changes to list files, at one stroke, comments kept.
+"""`multigrey whitelist add`, `remove`, `review`: change list files, each in one step, and keep comments.
 
-Files are changed here, with the rights of whoever asks: the daemon can't write its configuration.  Then
-it is asked to read its lists again.
+The command itself changes the files, with the rights of its user, because the daemon cannot write its
+configuration.  Then it asks the daemon to read its lists again.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from multigrey.whitelists.toml_file import list_files, read_text, understood
 __all__ = ["add", "remove", "review"]
 
 _OWN_FILE = "local.toml"
-"""Where additions go when the configured list is a directory."""
+"""The file for new entries if the configured list is a directory."""
 
 
 class Day(click.ParamType[date]):
-    """A day, as lists hold it."""
+    """A day in the form of list files."""
 
     name = "date"
 
@@ -44,11 +44,11 @@ class Day(click.ParamType[date]):
         try:
             return value if isinstance(value, date) else date.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no date such as 2027-01-31", param, ctx)
+            self.fail(f"{value!r}: expected a date such as 2027-01-31", param, ctx)
 
 
 class Moment(click.ParamType[date]):
-    """A day, or a moment with its offset from UTC, as lists hold them."""
+    """A day, or a time with its offset from UTC, in the form of list files."""
 
     name = "date or time"
 
@@ -64,7 +64,7 @@ class Moment(click.ParamType[date]):
             )
         except ValueError:
             self.fail(
-                f"{value!r} is no date such as 2027-01-31 or time such as 2027-01-31T18:00Z", param, ctx
+                f"{value!r}: expected a date such as 2027-01-31 or time such as 2027-01-31T18:00Z", param, ctx
             )
 
 
@@ -77,17 +77,17 @@ def _match_options(command: Any) -> Any:
 
 
 def _first(text: str) -> str:
-    """The first sentence."""
+    """The first sentence of a description."""
     return text.partition(".  ")[0].rstrip(".") + "."
 
 
 _file_option = click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The list file; by default the one of the configuration (local.toml, where that is a directory).",
+    help="The list file; by default the one of the configuration (local.toml in it, if it is a directory).",
 )
 _reload_option = click.option(
-    "--no-reload", is_flag=True, help="Do not ask the daemon to read its lists again."
+    "--no-reload", is_flag=True, help="Do not make the daemon read its lists again."
 )
 
 
@@ -96,18 +96,18 @@ _reload_option = click.option(
 
 @click.command("add")
 @_match_options
-@click.option("--owner", help="Who answers for the entry; by default the owner of the list.")
+@click.option("--owner", help="Who is responsible for the entry; by default the owner of the list.")
 @click.option("--reason", help="Why this mail must not be delayed.")
-@click.option("--ticket", help="Where it was asked for.")
-@click.option("--review-by", type=Day(), metavar="DATE", help="The day by which somebody looks at it again.")
+@click.option("--ticket", help="The ticket in which the entry was requested.")
+@click.option("--review-by", type=Day(), metavar="DATE", help="The day by which the entry is to be reviewed.")
 @click.option(
-    "--for", "seconds", type=Duration(), help="How long it holds, such as 2h; then it ends by itself."
+    "--for", "seconds", type=Duration(), help="How long the entry is valid, such as 2h; then it expires."
 )
 @click.option(
     "--until",
     type=Moment(),
     metavar="DATE|TIME",
-    help="The last day it holds (in UTC), or the moment it ends.",
+    help="The last day on which the entry is valid (in UTC), or the time at which it expires.",
 )
 @_file_option
 @_reload_option
@@ -125,13 +125,13 @@ def add(
     json_: bool,
     **options: Any,
 ) -> None:
-    """Add an entry to a whitelist: what has all of the given properties is not delayed.
+    """Add an entry to a whitelist: mail that has all of the given properties is not delayed.
 
-    The file is checked as a whole before it is replaced; its comments, mode and owner stay.  What is added
-    stands at its end, with the day of today.  Then the daemon reads its lists again.
+    The command checks the whole file before it replaces it; comments, mode and owner of the file stay.  The
+    entry goes to the end of the file, with today's date.  Then the daemon reads its lists again.
 
     Exit status: 0 when done, 1 when the daemon refuses what it read, 2 when the entry or the list is wrong
-    or cannot be changed, 4 when the daemon may not be asked.
+    or cannot be changed, 4 when the daemon does not allow the reload.
     """
     values: dict[str, Value] = {key: value for key, value in options.items() if value is not None}
     if not values.keys() & {*MATCH_KEYS}:
@@ -159,7 +159,7 @@ def _option(key: str) -> str:
 
 
 def _covered_by(path: Path, edited: Edited) -> str | None:
-    """Where an entry of the same file stands that lets all this mail pass anyway."""
+    """FILE:LINE of an entry in the same file that already lets all of this mail pass; None: there is none."""
     entries = [entry for entry in understood(path, edited.text).entries if entry.enabled]
     for found in covered(entries):
         if found.entry.line == edited.entry.line:
@@ -168,15 +168,15 @@ def _covered_by(path: Path, edited: Edited) -> str | None:
 
 
 def _target(config: Path | None, file: Path | None) -> tuple[Path, str]:
-    """The file that additions go to, and who answers for it.  Raises ConfigError."""
+    """The file for new entries, and the owner of its list.  Raises ConfigError."""
     tables = [table for table in load(config, os.environ).settings.whitelist if table.source == SOURCE]
     if file is not None:
         path = file.absolute()
         owners = [table.owner for table in tables if table.path in {path, path.parent}]
         return path, (owners[0] if owners else None) or ""
     if len(tables) != 1 or tables[0].path is None:
-        what = "there is no [[whitelist]] of source list" if not tables else "there are several lists"
-        raise ConfigError([Problem("", None, "whitelist", f"{what}; say which --file is meant")])
+        what = "several lists are configured" if tables else 'no [[whitelist]] has source = "list"'
+        raise ConfigError([Problem("", None, "whitelist", f"{what}: choose one with --file")])
     path = tables[0].path
     return (path / _OWN_FILE if path.is_dir() else path), tables[0].owner or ""
 
@@ -201,17 +201,17 @@ def remove(
     json_: bool,
     **options: Any,
 ) -> None:
-    """Remove an entry from a whitelist: the one at FILE:LINE, or the one that asks for exactly this.
+    """Remove an entry from a whitelist: the one at FILE:LINE, or the one with exactly these conditions.
 
-    FILE:LINE is what the log and every other command show; FILE may be the name of a configured list
-    alone.  Comments directly above stay unless --comments is given.
+    The log and every other command show entries as FILE:LINE.  FILE may also be only the name of a configured
+    list, without its directory.  Comments directly above the entry stay unless --comments is given.
 
-    Exit status: 0 when done, 1 when there is no such entry or the daemon refuses what it read, 2 when the
-    list is wrong or cannot be changed, 4 when the daemon may not be asked.
+    Exit status: 0 when done, 1 when the entry was not found or the daemon refuses what it read, 2 when the
+    list is wrong or cannot be changed, 4 when the daemon does not allow the reload.
     """
     wanted = {key: value for key, value in options.items() if value is not None}
     if bool(place) is bool(wanted):
-        raise click.UsageError("expected either FILE:LINE, or what the entry asks for (--client ...)")
+        raise click.UsageError("expected either FILE:LINE, or the conditions of the entry (--client ...)")
     try:
         if place:
             path, line = _place(config, place)
@@ -230,15 +230,15 @@ def remove(
 @click.command("review")
 @click.argument("place", metavar="FILE:LINE")
 @click.option(
-    "--until", type=Day(), metavar="DATE", required=True, help="The day by which somebody looks again."
+    "--until", type=Day(), metavar="DATE", required=True, help="The day by which the next review is due."
 )
 @_reload_option
 @common_options
 def review(place: str, until: date, config: Path | None, *, no_reload: bool, json_: bool) -> None:
-    """Note that the entry at FILE:LINE was looked at and is needed: review_by becomes DATE.
+    """Note that the entry at FILE:LINE was reviewed and is still needed: review_by becomes DATE.
 
-    Exit status: 0 when done, 1 when there is no such entry or the daemon refuses what it read, 2 when the
-    list is wrong or cannot be changed, 4 when the daemon may not be asked.
+    Exit status: 0 when done, 1 when the entry was not found or the daemon refuses what it read, 2 when the
+    list is wrong or cannot be changed, 4 when the daemon does not allow the reload.
     """
     try:
         path, line = _place(config, place)
@@ -263,7 +263,7 @@ def _files(config: Path | None, file: Path | None) -> list[Path]:
 
 
 def _place(config: Path | None, place: str) -> tuple[Path, int]:
-    """A file and a line.  Raises ConfigError, also when no entry stands there."""
+    """The file and line in FILE:LINE; ends the command when no entry is there.  Raises ConfigError."""
     name, _, number = place.rpartition(":")
     if not name or not number.isascii() or not number.isdigit():
         raise click.UsageError(f"{place!r}: expected FILE:LINE")
@@ -287,7 +287,7 @@ def _place(config: Path | None, place: str) -> tuple[Path, int]:
 
 
 def _find(files: Sequence[Path], wanted: Mapping[str, Any]) -> tuple[Path, int]:
-    """The one entry that asks for exactly this.  Raises ConfigError."""
+    """File and line of the one entry with exactly these conditions.  Raises ConfigError."""
     probe = ListEntry.model_validate({**wanted, "reason": "-"}) if _is_valid(wanted) else None
     found = [
         (path, entry.line or 0)
@@ -296,10 +296,11 @@ def _find(files: Sequence[Path], wanted: Mapping[str, Any]) -> tuple[Path, int]:
         if probe is not None and {*entry.conditions} == {*conditions_of(probe)}
     ]
     if not found:
-        _refuse([Problem("", None, "whitelist", "no entry asks for exactly this")], EXIT_NO)
+        _refuse([Problem("", None, "whitelist", "no entry has exactly these conditions")], EXIT_NO)
     if len(found) > 1:
         places = ", ".join(f"{path}:{line}" for path, line in found)
-        _refuse([Problem("", None, "whitelist", f"several entries do: {places}; say which")], EXIT_NO)
+        text = f"several entries have these conditions: {places}: choose one by FILE:LINE"
+        _refuse([Problem("", None, "whitelist", text)], EXIT_NO)
     return found[0]
 
 
@@ -309,7 +310,7 @@ def _is_valid(wanted: Mapping[str, Any]) -> bool:
     return True
 
 
-# --- the end ---------------------------------------------------------------------------------------
+# --- reload and output -----------------------------------------------------------------------------
 
 
 def _entry_row(entry: ListedEntry) -> dict[str, Any]:
@@ -324,7 +325,7 @@ def _entry_row(entry: ListedEntry) -> dict[str, Any]:
 
 
 def _finish(told: dict[str, Any], config: Path | None, *, no_reload: bool, json_: bool) -> None:
-    """Have the daemon read its lists, and say what was done."""
+    """Make the daemon read its lists again (unless `no_reload`), and show what was done."""
     code = 0
     told["reloaded"], told["trouble"] = False, None
     if not no_reload:
@@ -345,12 +346,12 @@ def _render(console: Any, result: Mapping[str, Any], *, is_running: bool) -> Non
     more = f" ({', '.join(extra)})" if extra else ""
     console.print(printable(f"{result['changed']} {place}: {result['entry']}{more}"), soft_wrap=True)
     if result.get("covered_by"):
-        line = f"note: {result['covered_by']} lets all of this pass anyway"
+        line = f"note: {result['covered_by']} already lets all of this mail pass"
         console.print(printable(line), soft_wrap=True)
     if result["reloaded"]:
         console.print("the daemon has read its lists again")
     elif result["trouble"]:
-        before = "the daemon did not take it over: " if is_running else "not in use yet: "
+        before = "the daemon did not accept the change: " if is_running else "not in use yet: "
         console.print(printable(before + result["trouble"]), soft_wrap=True)
 
 

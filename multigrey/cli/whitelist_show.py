@@ -1,4 +1,4 @@
-"""`multigrey whitelist list` and `test`: which entries there are, and which one an attempt meets."""
+"""`multigrey whitelist list` and `test`: lists the entries, and tests which one an attempt matches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.attempt_options import attempt_options, told
+from multigrey.cli.attempt_options import attempt_in, attempt_options
 from multigrey.cli.client import EXIT_CONFIG, EXIT_NO, ask, common_options, show
 from multigrey.cli.explain import mail_text
 from multigrey.clock import Clock, SystemClock
@@ -32,17 +32,17 @@ __all__ = ["list_command", "test_command"]
 
 _POSTGREY = ("postgrey-clients", "postgrey-recipients")
 _NOBODY = {"sender": "nobody@sender.invalid", "recipient": "nobody@recipient.invalid"}
-"""Stand in for what is not told: no list names them (RFC 2606)."""
+"""Addresses for those that are not given: no list names them (RFC 2606)."""
 
 
 @click.command("list")
-@click.option("--owner", help="Show only entries of this owner.")
+@click.option("--owner", help="Only entries of this owner.")
 @common_options
 @click.pass_obj
 def list_command(clock: Clock | None, /, owner: str | None, config: Path | None, *, json_: bool) -> None:
-    """Show the entries of the configured lists, as they stand in the files.
+    """List the entries of the configured lists, as they are in the files now.
 
-    Whether the daemon has read them since is told by multigrey status and by multigrey whitelist test.
+    To see whether the daemon has read them, use multigrey status or multigrey whitelist test.
 
     Exit status: 0 when there are entries, 1 when there is none, 2 when the configuration or a list is wrong.
     """
@@ -107,7 +107,7 @@ def _date(day: Any) -> str | None:
 
 def _render_list(console: Console, result: Mapping[str, Any]) -> None:
     if not result["entries"]:
-        console.print("there are no entries")
+        console.print("no entries found")
     for row in result["entries"]:
         place = f"{row['file']}:{row['line']}" if row["line"] else row["file"]
         extra = [
@@ -128,14 +128,14 @@ def _render_list(console: Console, result: Mapping[str, Any]) -> None:
 @attempt_options
 @common_options
 def test_command(config: Path | None, *, json_: bool, **options: Any) -> None:
-    """Say which entry an attempt meets in the lists the daemon has loaded, and which are hidden behind it.
+    """Show which entry an attempt matches in the lists the daemon has loaded, and which it hides.
 
-    What is not told meets no entry: without --sender or --recipient an address that nobody has stands in.
+    Options that are left out match no entry: without --sender or --recipient an invalid address is used.
 
     Exit status: 0 when an entry matches, 1 when none does, 2 for a wrong configuration or command line, 3
     without a daemon, 4 when not allowed.
     """
-    attempt = told(options)
+    attempt = attempt_in(options)
     if not attempt:
         raise click.UsageError("expected the options of an attempt, such as --client-address or --recipient")
     result = ask(config, "whitelist-test", {"attempt": {**_NOBODY, **attempt}})
@@ -161,7 +161,7 @@ def _tested(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {name}: no"
         return
     owner = f", owner {row['owner']}" if row["owner"] else ""
-    hidden = "" if row["decides"] else " (hidden: a source before it decides)"
+    hidden = "" if row["decides"] else " (hidden: an earlier source decides)"
     yield f"{'*' if row['decides'] else ' '} {name}: {row['entry']}{owner}{hidden}"
     if row["why"]:
         yield f"    because: {row['why']}"

@@ -1,6 +1,6 @@
-"""Configuration: TOML into checked, immutable settings, and back into text with origins.
+"""Configuration: reads TOML into checked, immutable settings, and writes settings back as text.
 
-`types` reads single values, `settings` says which keys there are, `locate` finds the line of a key,
-`defaults` knows where things lie when nobody says, `load` puts them together and collects every
-problem, `show` writes settings down again.
+`values.types` reads single values.  `settings` and `tables` define the keys.  `locate` finds the line
+of a key.  `defaults` holds the default paths and sockets.  `load` combines these and collects every
+problem.  `show` writes settings as TOML or JSON, each value with where it came from.
 """

@@ -1,6 +1,6 @@
-"""Where things lie when nobody says: configuration file, state, sockets.
+"""Default locations of the configuration file, the state directory and the listeners.
 
-Everything is a function of the environment and the user id, given as arguments.
+Every function depends only on its arguments: the environment variables and the user id.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ SYSTEM_CONFIG = Path("/etc/multigrey/multigrey.toml")
 
 _SYSTEM_STATE = Path("/var/lib/multigrey")
 _BESIDE_POSTGREY = (("postfix", 10_023), ("exim", 10_024))
-"""Protocols and the loopback ports they get; postgrey's port first, so that its users change nothing."""
+"""Protocols and their loopback ports.  10023 is postgrey's port, so that its users change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """A value as it could stand in the file, and where it comes from."""
+    """A default value in the form it has in the file, and where it comes from."""
 
     value: Any
     origin: str
@@ -31,10 +31,10 @@ class Default:
 def find_config(
     environ: Mapping[str, str], exists: Callable[[Path], bool], system: Path = SYSTEM_CONFIG
 ) -> Path | None:
-    """The configuration file when none is named: the system's, else the user's own, else none.
+    """Return the configuration file to use when none is named: the system's, else the user's, else None.
 
-    One that is there counts even if it cannot be read: going on without it would run another
-    configuration than the one somebody wrote.
+    A file that exists is returned even if it cannot be read: to continue without it would run a
+    different configuration from the one the administrator wrote.
     """
     own = _home_directory(environ, "XDG_CONFIG_HOME", ".config")
     candidates = [system] if own is None else [system, own / "multigrey" / "multigrey.toml"]
@@ -42,7 +42,7 @@ def find_config(
 
 
 def state_dir_default(environ: Mapping[str, str], uid: int) -> Default | None:
-    """The state directory for a process started by `uid`; None: nothing tells where it could be."""
+    """The state directory for a process started by `uid`; None if the environment does not name one."""
     if given := _first_directory(environ, "STATE_DIRECTORY"):
         return Default(str(given), "environment")
     if uid == 0:
@@ -52,7 +52,7 @@ def state_dir_default(environ: Mapping[str, str], uid: int) -> Default | None:
 
 
 def listen_default(environ: Mapping[str, str], state_dir: Path) -> Default:
-    """The listeners when the configuration names none: both protocols, on loopback and on sockets."""
+    """The listeners when the configuration has none: both protocols, on loopback TCP and unix sockets."""
     runtime = _first_directory(environ, "RUNTIME_DIRECTORY")
     sockets = runtime or state_dir / "run"
     tables = [
@@ -72,7 +72,7 @@ def _first_directory(environ: Mapping[str, str], name: str) -> Path | None:
 
 
 def _home_directory(environ: Mapping[str, str], name: str, below_home: str) -> Path | None:
-    """A base directory of the XDG specification, which says that relative ones are to be ignored."""
+    """A base directory of the XDG specification, which says that relative paths must be ignored."""
     given = environ.get(name, "")
     if given.startswith("/"):
         return Path(given)

@@ -1,4 +1,4 @@
-"""Pydantic's errors in the words of somebody who edits multigrey.toml."""
+"""Pydantic's validation errors, reworded for an administrator who edits multigrey.toml."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
 }
 _SILENT = {"default_factory_not_called"}
-"""Only says that another key is wrong, which is reported itself."""
+"""Errors that are left out: they only follow from an error in another key, which is reported."""
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[KeyPath, str]]:
-    """Every key that is wrong in what was validated as `model`, and what to say about it."""
+    """Yield each wrong key of what was validated as `model`, with the message for it."""
     for detail in error.errors(include_url=False):
         path: KeyPath = detail["loc"]
         context = detail.get("ctx", {})
@@ -100,19 +100,19 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The fields of a table by the names they have in the file ("class" is no name for an attribute)."""
+    """The fields of a table, by their names in the file ("class" cannot be a Python attribute name)."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _tables(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The tables below a model, each as its header is written."""
+    """Yield the tables below a model, each with its header as it is written in the file."""
     for name, field in fields(model).items():
         if (table := table_model(field)) is not None:
             yield (f"[[{name}]]" if repeats(field) else f"[{name}]"), table
 
 
 def table_model(field: FieldInfo | None) -> type[BaseModel] | None:
-    """The model of a field that is a table or an array of tables; None: a plain value."""
+    """The model of a field that is a table or an array of tables; None for a plain value."""
     if field is None:
         return None
     annotation: Any = field.annotation
@@ -126,14 +126,14 @@ def repeats(field: FieldInfo) -> bool:
 
 
 def _field(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
-    """The field a path ends at; None when it ends inside a value."""
+    """The field at the end of a path; None when the path ends inside a value."""
     if not path or not isinstance(path[-1], str):
         return None
     return fields(_model_at(model, path[:-1])).get(path[-1])
 
 
 def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
-    """The model of the innermost table on the way along `path`."""
+    """The model of the innermost table along `path`."""
     for part in path:
         if isinstance(part, str):
             model = table_model(fields(model).get(part)) or model

@@ -1,10 +1,11 @@
-"""Files the configuration comes from or points at: whether they can be read, and whether they are safe.
+"""Reads configuration files, and checks the permissions of the files and directories they name.
 
-Whoever can write the configuration decides whose mail is let in, and whoever can write the plugin
-directory runs code with our rights.  So, as sshd and sudo do with theirs: neither may be writable
-by group or others, and both must belong to root or to the user we run as.  Whitelist files and
-their directories are data; they may belong to anybody, but not be open to everybody either.  A
-sticky directory like /tmp is good enough for a list: others cannot replace what is not theirs.
+A user who can write the configuration decides whose mail is let in.  A user who can write the plugin
+directory runs code with the rights of the daemon.  So, as sshd and sudo require for their files,
+neither may be writable by group or others, and both must belong to root or to the user that the
+daemon runs as.  Whitelist files and their directories are data: they may belong to any user, but
+must not be writable by group or others either.  A sticky directory like /tmp is allowed for a list,
+because other users cannot replace files there that are not their own.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from pathlib import Path
 __all__ = ["LARGEST", "UnreadableError", "code_dangers", "list_dangers", "read_config"]
 
 LARGEST = 1024 * 1024
-"""Octets; a configuration is a few kilobytes, so a larger file is something else."""
+"""The largest size in octets.  A configuration has a few kilobytes; a larger file is something else."""
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class UnreadableError(Exception):
-    """A configuration file nothing can be read from; becomes a Problem."""
+    """A configuration file that cannot be read or decoded; the caller makes a Problem of it."""
 
     def __init__(self, line: int | None, message: str) -> None:
         super().__init__(message)
@@ -32,12 +33,12 @@ class UnreadableError(Exception):
 
 
 def read_config(path: Path, uid: int) -> tuple[str, list[str]]:
-    """The text of a configuration file, and what is dangerous about the file.  Raises UnreadableError.
+    """Return the text of a configuration file, and a message for each danger in its owner and mode.
 
-    `uid`: the user the program was started as.
+    `uid`: the user that the program was started as.  Raises UnreadableError.
     """
     try:
-        # A FIFO must not make us wait for somebody to write to it.
+        # O_NONBLOCK: without it, opening a FIFO would wait until a process writes to it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
@@ -50,7 +51,7 @@ def read_config(path: Path, uid: int) -> tuple[str, list[str]]:
     except OSError as error:
         raise UnreadableError(None, f"cannot be read: {error.strerror or error}") from error
     if len(raw) > LARGEST:
-        raise UnreadableError(None, "is larger than 1 MiB; is this a configuration?")
+        raise UnreadableError(None, "is larger than 1 MiB, which is too large for a configuration")
     return _decode(raw), [*_dangers(path, status, uid)]
 
 
@@ -85,18 +86,18 @@ def _dangers(path: Path, status: os.stat_result, uid: int) -> Iterable[str]:
 
 
 def code_dangers(directory: Path, uids: Iterable[int]) -> Iterable[str]:
-    """What is wrong with a plugin directory; `uids` may own it beside root."""
+    """Yield what is wrong with a plugin directory.  Its owner must be root or one of `uids`."""
     try:
         status = directory.stat()
     except OSError as error:
         yield f"{directory} cannot be used: {error.strerror or error}"
         return
     if not stat.S_ISDIR(status.st_mode):
-        yield f"{directory} is no directory"
+        yield f"{directory} is not a directory"
     if status.st_mode & _OTHERS_WRITE:
         yield (
             f"{directory} is writable by group or others (mode {status.st_mode & 0o7777:04o}), who could "
-            f"make multigrey run their code; run chmod go-w {directory}"
+            f"make multigrey run their code: run chmod go-w {directory}"
         )
     if status.st_uid not in {0, *uids}:
         yield (
@@ -106,15 +107,18 @@ def code_dangers(directory: Path, uids: Iterable[int]) -> Iterable[str]:
 
 
 def list_dangers(path: Path) -> Iterable[str]:
-    """What is wrong with a whitelist file, its .local companion or its directory; [] if not there (yet)."""
+    """Yield what is wrong with the mode of a whitelist file, its .local companion and its directory.
+
+    Files that do not exist (yet) are skipped.
+    """
     for place in (path, path.with_name(f"{path.name}.local"), path.parent):
         try:
             mode = place.stat().st_mode
         except OSError:
-            continue  # whoever reads the list reports this, with its own words
+            continue  # the whitelist source reports this itself when it reads the list
         sticky = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
         if mode & _OTHERS_WRITE and not sticky:
             yield (
                 f"{place} is writable by group or others (mode {mode & 0o7777:04o}), who could whitelist "
-                f"anybody; run chmod go-w {place}"
+                f"any sender: run chmod go-w {place}"
             )

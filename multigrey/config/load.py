@@ -1,6 +1,6 @@
-"""From files, environment and command line to `Settings`, with every problem at once.
+"""Reads `Settings` from the file, the environment and the command line, and reports all problems at once.
 
-The order of precedence: command line, file, environment, built-in default.
+The order of precedence is: command line, file, environment, built-in default.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _UNQUOTED = re.compile(r"\s*([\w.-]+)\s*=\s*([^\s\"'\[{#][^#\n]*?)\s*(?:#.*)?")
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the values of one configuration come from."""
+    """The places that the values of one configuration come from."""
 
     path: Path | None
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
     given: dict[KeyPath, str] = field(default_factory=dict)
-    """Values that do not stand in the file: what gave them."""
+    """For each value that is not in the file: where it comes from ("command line", "environment", …)."""
 
     def problem(self, path: KeyPath, message: str) -> Problem:
-        """A Problem with the place of the key, or of the nearest table around it."""
+        """A Problem at the place of the key, or of the nearest table around it."""
         if origin := self._given(path):
             return Problem(origin, None, key_text(path), message)
         return Problem(str(self.path or "default"), line_of(self.lines, path), key_text(path), message)
@@ -71,11 +71,11 @@ class _Source:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration that is valid as far as can be told without plugins."""
+    """A configuration that is valid as far as can be checked without plugins."""
 
     settings: Settings
     path: Path | None
-    """The file, None when there is none."""
+    """The configuration file; None if it is missing and defaults are used."""
     warnings: tuple[Problem, ...]
     _source: _Source = field(repr=False)
 
@@ -87,14 +87,14 @@ class Loaded:
         return self._source.origin_of(_key_path(key) if isinstance(key, str) else key)
 
     def problem(self, key_path: KeyPath, message: str) -> Problem:
-        """A Problem (for whoever knows more, like which words plugins registered) with its place."""
+        """A Problem at the place of a key, for later checks (such as of words that plugins registered)."""
         return self._source.problem(key_path, message)
 
     def plugin_tables(self, models: Mapping[str, type[BaseModel]]) -> dict[str, BaseModel]:
-        """The settings of each plugin, from its table [plugins.NAME] or its defaults.
+        """Return the settings of each plugin, from its table [plugins.NAME] or its defaults.
 
-        A plugin that has no table and cannot do without one is left out.  Raises ConfigError with
-        every problem, a table without plugin among them.
+        `models`: the settings model of each plugin, by its name.  A plugin that needs a table but has
+        none is left out.  Raises ConfigError with every problem; a table without a plugin is one.
         """
         problems: list[Problem] = []
         checked: dict[str, BaseModel] = {}
@@ -126,12 +126,12 @@ def load(
     *,
     uid: int | None = None,
 ) -> Loaded:
-    """Read and check a configuration.  Raises ConfigError with everything that is wrong.
+    """Read and check a configuration.  Raises ConfigError with every problem.
 
-    `path`: the file; None looks in the usual places, and none there means defaults.  `overrides`:
-    values from the command line by dotted key, as in {"greylist.delay": "5m"}.  `uid`: the user the
-    program was *started* as (by default the effective user now), so that a reload after giving up
-    root finds the same defaults.
+    `path`: the file; None looks in the usual places, and uses defaults if no file is found there.
+    `overrides`: values from the command line by dotted key, as in {"greylist.delay": "5m"}.  `uid`: the
+    user that the program was *started* as (by default the current effective user), so that a reload
+    after giving up root finds the same defaults.
     """
     uid = os.geteuid() if uid is None else uid
     if path is None:
@@ -154,7 +154,7 @@ def load(
 
 
 def _context(path: Path | None) -> dict[str, Path | None]:
-    """What readers of values may ask for (see `types.FilePath`)."""
+    """The validation context for readers of values (see `types.FilePath`)."""
     return {"directory": None if path is None else path.absolute().parent}
 
 
@@ -163,7 +163,7 @@ def _place(problem: Problem) -> tuple[int, str]:
 
 
 def _read(path: Path | None, uid: int) -> tuple[dict[str, Any], _Source, list[Problem]]:
-    """The file as TOML.  Raises ConfigError when nothing more can be said about its keys."""
+    """Read the file as TOML.  Raises ConfigError if it cannot be read, so that no key can be checked."""
     if path is None:
         return {}, _Source(None), []
     problem = partial(Problem, str(path))
@@ -181,7 +181,7 @@ def _read(path: Path | None, uid: int) -> tuple[dict[str, Any], _Source, list[Pr
 
 
 def _syntax_problem(problem: Callable[[int, str, str], Problem], text: str, message: str) -> Problem:
-    """What tomllib said with line, column and what may have been meant."""
+    """A Problem from tomllib's message, with line and column, and a hint if quotes are missing."""
     lines = text.splitlines() or [""]
     matched = _SYNTAX.fullmatch(message)
     if matched is None:
@@ -193,7 +193,7 @@ def _syntax_problem(problem: Callable[[int, str, str], Problem], text: str, mess
     where = f"syntax error in column {column}: {what}"
     if unquoted := _UNQUOTED.fullmatch(lines[number - 1]):
         key, value = unquoted.groups()
-        where += f'; text stands in quotes, as in {key} = "{value}"'
+        where += f'; write text in quotes, as in {key} = "{value}"'
     return problem(number, "", where)
 
 
@@ -210,12 +210,12 @@ def _override(data: dict[str, Any], source: _Source, key: str, text: str) -> Non
 
 
 def _fill_in(data: dict[str, Any], source: _Source, environ: Mapping[str, str], uid: int) -> list[Problem]:
-    """Add the defaults that depend on where and as whom we run; returns what is wrong with them."""
+    """Add the defaults that depend on environment and user to `data`; return what is wrong with them."""
     problems = []
     if "state_dir" not in data:
         state_dir = state_dir_default(environ, uid)
         if state_dir is None:
-            message = "no default: neither $STATE_DIRECTORY nor $HOME says where; expected a directory"
+            message = "has no default, because neither $STATE_DIRECTORY nor $HOME is set: name a directory"
             problems.append(source.problem(("state_dir",), message))
             state_dir = Default("/", "default")
         data["state_dir"] = state_dir.value
@@ -238,7 +238,10 @@ def _uid_of(user: object) -> Iterable[int]:
 def _dangerous_paths(
     data: Mapping[str, Any], path: Path | None, owners: Iterable[int]
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Directories and lists that others could write; looks at what is valid even if other keys are not."""
+    """Yield the plugin directory and whitelists that other users could write.
+
+    Each table is validated alone, so that these dangers are reported even if other keys are wrong.
+    """
     plugins = _valid(Plugins, data.get("plugins", {}), path)
     if plugins is not None and plugins.dir is not None:
         yield from ((("plugins", "dir"), danger) for danger in code_dangers(plugins.dir, owners))
@@ -258,7 +261,7 @@ def _valid(model: type[T], raw: object, path: Path | None) -> T | None:
 
 
 def _key_path(text: str) -> KeyPath:
-    """The path that `key_text` wrote as this text."""
+    """The path of a text that `key_text` wrote."""
     parts: list[str | int] = []
     for quoted, bare, position in _KEY_PARTS.findall(text):
         parts.append(int(position) - 1 if position else bare or tomllib.loads(f"key = {quoted}")["key"])

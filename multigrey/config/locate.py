@@ -1,10 +1,10 @@
-"""Which line a key of a TOML file stands on.
+"""Finds the line of each key of a TOML file.
 
-tomllib reads values and forgets where they were, so this walks over the same text once more and
-notes a line for every key, table and list element.  It relies on tomllib having accepted the text:
-it tells things apart, but checks nothing.  Grammar: TOML 1.0.
+tomllib returns values without their positions.  So this module scans the same text again and notes
+the line of every key, table and list element.  The text must be valid: tomllib has accepted it, and
+this scanner checks nothing.  Grammar: TOML 1.0.
 
-Key paths are tuples of keys and (counted from 0) list positions, as in ("listen", 0, "address").
+Key paths are tuples of keys and list positions (counted from 0), as in ("listen", 0, "address").
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _STRING = re.compile(
     re.DOTALL,
 )
 _SCALAR = re.compile(r"[^,\]}#\n]*")
-"""A number, truth value or date: a date may hold a space, but none of these."""
+"""A number, truth value or date.  A date may contain a space, so only these characters end it."""
 
 
 def locate(text: str) -> dict[KeyPath, int]:
-    """The line, counted from 1, of every key path in a valid TOML document."""
+    """Return the line, counted from 1, of every key path in a valid TOML document."""
     return _Walk(text).lines
 
 
 def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int | None:
-    """The line of `path`, or of the nearest table around it that has one; None: not in the file."""
+    """The line of `path`, or of the nearest table around it that has one; None if neither is in the file."""
     while path:
         if path in lines:
             return lines[path]
@@ -46,7 +46,7 @@ def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int | None:
 
 
 def key_text(path: KeyPath) -> str:
-    """A key path as people read it: `listen[2].address` is in the second [[listen]]."""
+    """A key path as text: `listen[2].address` is in the second [[listen]] (positions counted from 1)."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -71,7 +71,7 @@ def _printable(char: str) -> str:
 
 
 class _Walk:
-    """One pass over the text; `_at` is the position, `_line` the line it is on."""
+    """One pass over the text.  `_at` is the position, `_line` the line of that position."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[KeyPath, int] = {}
@@ -79,7 +79,7 @@ class _Walk:
         self._at = 0
         self._line = 1
         self._arrays: dict[KeyPath, int] = {}
-        """How many tables each array of tables has so far."""
+        """The number of tables found so far in each array of tables."""
         table: KeyPath = ()
         self._skip(_BLANK)
         while self._at < len(text):
@@ -92,7 +92,7 @@ class _Walk:
             self._skip(_BLANK)
 
     def _skip(self, pattern: re.Pattern[str]) -> str:
-        """Go over what matches here (perhaps nothing) and return it."""
+        """Move past what `pattern` matches at the position (perhaps nothing), and return the matched text."""
         matched = pattern.match(self._text, self._at)
         found = matched[0] if matched else ""
         self._at += len(found)
@@ -115,7 +115,7 @@ class _Walk:
             self._at += 1
 
     def _inside(self, table: KeyPath, parts: list[str]) -> KeyPath:
-        """The path of `parts` below `table`; an array of tables on the way means its newest table."""
+        """The path of `parts` below `table`; an array of tables on the way stands for its newest table."""
         path = table
         for part in parts:
             path = (*path, part)

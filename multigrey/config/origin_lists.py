@@ -1,9 +1,9 @@
-"""The tables behind origins: providers and shared hosts, shipped and the administrator's own.
+"""Reads the tables that define origins: providers and shared hosts, shipped and the administrator's.
 
-Both kinds of files are TOML; multigrey/data/ holds the shipped ones, which say themselves what they
-mean.  An administrator's entry for a suffix (or pattern) takes the place of the shipped entry for it, in
-both tables: a provider can be made a shared host, and the reverse.  `identity.host_names.host_table` says
-what suffixes and patterns stand for, and which one counts where several match.
+Both kinds of files are TOML.  multigrey/data/ holds the shipped files, whose comments explain the
+format.  An administrator's entry for a suffix (or pattern) replaces the shipped entry for it in both
+tables, so a provider can be made a shared host, and the reverse.  `identity.host_names.host_table`
+defines what suffixes and patterns match, and which entry counts where several match.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _YEAR = 366
-"""Days after which a table should have been looked over again."""
+"""Days after which a table should be reviewed again."""
 _PATTERN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_*#-]{1,63}(?:\.[a-z0-9_*#-]{1,63})+")
 _SUFFIX = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})+")
 _WORD = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -54,7 +54,7 @@ _TOML_PLACE = re.compile(r"(?s)(.*) \(at line (\d+), column \d+\)")
 
 
 def _read_suffix(value: object) -> str:
-    """A domain with at least two labels, in the form `identity.addresses.host_name` gives."""
+    """A domain with at least two labels, in the form that `identity.addresses.host_name` returns."""
     if not isinstance(value, str):
         raise ValueError(f"expected a domain in quotes, got {shown(value)}")  # noqa: TRY004  (pydantic's)
     if value.startswith((".", "*.")):
@@ -66,7 +66,7 @@ def _read_suffix(value: object) -> str:
 
 
 def _read_pattern(value: object) -> str:
-    """A host name with `*` or `#` in it, but for its last labels."""
+    """A host name with `*` or `#` in it, but not in its last labels."""
     if not isinstance(value, str):
         raise ValueError(f"expected a name in quotes, got {shown(value)}")  # noqa: TRY004  (pydantic's)
     name = value.lower().rstrip(".") if is_pattern(value) else host_name(value)
@@ -75,7 +75,7 @@ def _read_pattern(value: object) -> str:
     if not is_pattern(name):
         raise ValueError(f"{shown(value)} has neither * nor #: write it under suffixes")
     if re.search("#[#0-9]", name):
-        raise ValueError(f"{shown(value)}: # stands for all digits there are; none may follow it")
+        raise ValueError(f"{shown(value)}: # stands for all digits in its place; no digit may follow it")
     return name
 
 
@@ -102,18 +102,20 @@ class ProviderTable(ConfigTable):
         description="Patterns of whole verified names, for servers whose domain holds other hosts too: * is "
         "any part of a label, # one digit or more.",
     )
-    reason: Label = Field(description="Why they stand here.")
-    source: Label | None = Field(default=None, description="Where that is known from.")
-    date: Date | None = Field(default=None, description="When the source was looked at.")
+    reason: Label = Field(description="Why they are listed.")
+    source: Label | None = Field(default=None, description="Where this information comes from.")
+    date: Date | None = Field(default=None, description="When the source was last read.")
     retries: bool = Field(
         default=False,
         description="Whether the provider is known to retry for hours or days, so that its mail need not be "
         "delayed.",
     )
-    schedule: Label | None = Field(default=None, description="How it retries, and where that is known from.")
+    schedule: Label | None = Field(
+        default=None, description="How it retries, and where this information comes from."
+    )
     spf: tuple[_Suffix, ...] = Field(
         default=(),
-        description="Domains whose SPF records list this provider's own addresses and nobody else's.",
+        description="Domains whose SPF records list only addresses of this provider.",
     )
 
     @model_validator(mode="after")
@@ -123,7 +125,7 @@ class ProviderTable(ConfigTable):
         return self
 
     def places(self) -> Iterator[tuple[str, int, str]]:
-        """Every suffix and pattern, with the key of the file and the place in its list."""
+        """Yield the key in the file, the position in its list, and the text of every suffix and pattern."""
         for key, values in (("suffixes", self.suffixes), ("names", self.names)):
             for number, value in enumerate(values):
                 yield key, number, value
@@ -134,10 +136,10 @@ class HostEntries(ConfigTable):
 
     suffixes: tuple[_Suffix, ...] = Field(default=(), description="Domains that hold the hosts' names.")
     exempt: tuple[_Suffix, ...] = Field(
-        default=(), description="Domains for which the ordinary rules hold after all."
+        default=(), description="Domains below the suffixes for which the ordinary rules hold nevertheless."
     )
-    reason: Label = Field(description="Why they stand here.")
-    source: Label | None = Field(default=None, description="Where that is known from.")
+    reason: Label = Field(description="Why they are listed.")
+    source: Label | None = Field(default=None, description="Where this information comes from.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -149,11 +151,11 @@ class HostEntries(ConfigTable):
 class ProvidersFile(ConfigTable):
     """A file of providers."""
 
-    updated: Date | None = Field(default=None, description="When the file was looked over last.")
+    updated: Date | None = Field(default=None, description="When the file was last reviewed.")
     provider: tuple[ProviderTable, ...] = ()
 
     def entries(self) -> Iterator[tuple[KeyPath, str, Provider]]:
-        """Every suffix and pattern with the place it stands in and what it means."""
+        """Yield the key path and the text of every suffix and pattern, and the entry it stands for."""
         for index, table in enumerate(self.provider):
             entry = Provider(table.origin, table.reason, table.source or "", table.retries, table.spf)
             for key, number, value in table.places():
@@ -163,11 +165,11 @@ class ProvidersFile(ConfigTable):
 class HostsFile(ConfigTable):
     """A file of shared hosts."""
 
-    updated: Date | None = Field(default=None, description="When the file was looked over last.")
+    updated: Date | None = Field(default=None, description="When the file was last reviewed.")
     host: tuple[HostEntries, ...] = ()
 
     def entries(self) -> Iterator[tuple[KeyPath, str, SharedHost]]:
-        """Every suffix with the place it stands in and what it means."""
+        """Yield the key path and the text of every suffix, and the entry it stands for."""
         for index, table in enumerate(self.host):
             for key, suffixes in (("suffixes", table.suffixes), ("exempt", table.exempt)):
                 entry = SharedHost(table.reason, table.source or "", exempt=key == "exempt")
@@ -180,10 +182,11 @@ _AnyFile = TypeVar("_AnyFile", ProvidersFile, HostsFile)
 
 
 def load_origins(settings: OriginSettings | None = None, uid: int | None = None) -> Origins:
-    """The origins of a configuration: the shipped tables and the administrator's own.
+    """Return the origins of a configuration: the shipped tables with the administrator's own.
 
-    `uid`: the user the program was started as (by default the effective user now), who may own the
-    files beside root.  Reads files; raises ConfigError with everything that is wrong in them.
+    `uid`: the user that the program was started as (by default the current effective user).  The
+    administrator's files must belong to this user or root.  Reads files.  Raises ConfigError with
+    every problem in them.
     """
     tables: dict[str, Provider | SharedHost] = {}
     for file in _files(settings, uid):
@@ -198,9 +201,10 @@ def load_origins(settings: OriginSettings | None = None, uid: int | None = None)
 def effective_providers(
     settings: OriginSettings | None = None, uid: int | None = None
 ) -> Iterator[tuple[ProviderTable, tuple[str, ...]]]:
-    """The entries of providers that `load_origins` takes, each with its suffixes and patterns that count.
+    """Yield the provider entries that `load_origins` uses, each with its suffixes and patterns that count.
 
-    One whose place an administrator's entry has taken is left out.  Reads files; raises ConfigError.
+    A suffix or pattern that an administrator's entry replaces is left out, and so is an entry with none
+    left.  Reads files.  Raises ConfigError.
     """
     files = _files(settings, uid)
     last = {key: file for file in files for _, key, _ in file.entries()}
@@ -212,9 +216,9 @@ def effective_providers(
 
 
 def outdated(settings: OriginSettings | None, today: Date, uid: int | None = None) -> Iterator[str]:
-    """A warning for each table that nobody has looked over for more than a year.
+    """Yield a warning for each table that was last reviewed more than a year ago.
 
-    An administrator's file without a date is not judged.  Reads files; raises ConfigError.
+    An administrator's file without a date is skipped.  Reads files.  Raises ConfigError.
     """
     settings = settings or OriginSettings()
     own = [path for path in (settings.providers_file, settings.shared_hosts_file) if path is not None]
@@ -222,13 +226,13 @@ def outdated(settings: OriginSettings | None, today: Date, uid: int | None = Non
     for name, file in zip([*names, *map(str, own)], _files(settings, uid), strict=True):
         if file.updated is not None and (today - file.updated).days > _YEAR:
             yield (
-                f"{name} was looked over on {file.updated} last, more than a year ago: names and habits of "
-                "providers change; update multigrey, or look over the list"
+                f"{name} was last reviewed on {file.updated}, more than a year ago, and names and retry "
+                "habits of providers change: update multigrey, or review the list"
             )
 
 
 def _files(settings: OriginSettings | None, uid: int | None) -> tuple[File, ...]:
-    """The shipped files and then the administrator's own.  Raises ConfigError."""
+    """The shipped files, followed by the administrator's own.  Raises ConfigError."""
     settings = settings or OriginSettings()
     own = _Own(os.geteuid() if uid is None else uid)
     own.take(settings.providers_file, ProvidersFile)
@@ -239,28 +243,29 @@ def _files(settings: OriginSettings | None, uid: int | None) -> tuple[File, ...]
 
 
 def registered_domain(name: str) -> str | None:
-    """The registered domain of a name by the public suffix list, both sections; None if it has none.
+    """Return the registered domain of a name by both sections of the public suffix list; None if none.
 
-    `name` as `identity.addresses.host_name` gives it.  Below no suffix of the list it is the last two labels.
+    `name` is in the form that `identity.addresses.host_name` returns.  For a name below no suffix of the
+    list, the registered domain is the last two labels.
     """
     return _registered_domains()(name)
 
 
 @cache
 def _registered_domains() -> RegisteredDomains:
-    """The list inside the package publicsuffixlist, read once: it takes 60 ms and 2 MB."""
+    """The list inside the package publicsuffixlist.  Read once, because it takes 60 ms and 2 MB."""
     return RegisteredDomains(read_list())
 
 
 def read_shipped() -> None:
-    """Read now what comes with multigrey, while its files can be read (root may be given up later)."""
+    """Read the shipped files into the caches, before the daemon gives up root and may not reach them."""
     shipped()
     _registered_domains()
 
 
 @cache
 def shipped() -> tuple[ProvidersFile, HostsFile]:
-    """The tables that come with multigrey, read once: after root was given up they may be out of reach."""
+    """The shipped tables.  Read once: after root is given up, the files may be unreadable."""
     data = files("multigrey") / "data"
     return (
         ProvidersFile.model_validate(tomllib.loads((data / "providers.toml").read_text("utf-8"))),
@@ -270,16 +275,16 @@ def shipped() -> tuple[ProvidersFile, HostsFile]:
 
 @dataclass
 class _Own:
-    """The administrator's files and what is wrong with them."""
+    """The administrator's files, and the problems found in them."""
 
     uid: int
     files: list[File] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)
-    """Where each suffix stood first."""
+    """The place (`FILE:LINE`) where each suffix was found first."""
 
     def take(self, path: Path | None, model: type[_AnyFile]) -> None:
-        """Read a file, if there is one."""
+        """Read and check the file at `path`; None: the configuration names no file."""
         if path is None:
             return
         try:
@@ -317,12 +322,12 @@ class _Own:
     def _conflicts(self, file: File, place: Callable[[KeyPath], str]) -> Iterator[tuple[KeyPath, str]]:
         for key, suffix, entry in file.entries():
             if suffix in self._seen:
-                yield key, f'"{suffix}" stands in {self._seen[suffix]} already'
+                yield key, f'"{suffix}" is already listed in {self._seen[suffix]}: remove one of the two'
             self._seen.setdefault(suffix, place(key))
             domain = tail_of(suffix) if is_pattern(suffix) else suffix
             if isinstance(entry, Provider) and registered_domain(domain) is None:
                 what = "ends in" if domain != suffix else "is"
-                yield key, f'"{suffix}" {what} a public suffix: others can obtain names in it'
+                yield key, f'"{suffix}" {what} a public suffix, so others can obtain names in it: remove it'
 
 
 def _syntax_problem(path: Path, message: str) -> Problem:

@@ -1,8 +1,8 @@
-"""Every key of multigrey.toml: its type, default, bounds and what it is for, said once.
+"""The whole of multigrey.toml: every key with its type, default, bounds and description.
 
-The tables of multigrey.toml(5) are made from the descriptions below, and `load` from the types, so
-a key cannot be missing from either.  Each table stands in a file of `config.tables`.
-Everything is immutable: a reload builds a new Settings.
+The descriptions become the tables of multigrey.toml(5), and `load` validates with the types, so a key
+cannot be missing from either.  Each table has its own file in `config.tables`.  Settings are
+immutable: a reload builds a new Settings.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ class Settings(ConfigTable):
     """A whole configuration, with every default filled in."""
 
     state_dir: FilePath = Field(
-        description="The directory of everything that must survive a restart.  By default $STATE_DIRECTORY "
-        "(systemd's StateDirectory=), else /var/lib/multigrey for root and "
-        "$XDG_STATE_HOME/multigrey (~/.local/state/multigrey) for others.  Changes need a restart."
+        description="The directory for everything that must survive a restart.  The default is "
+        "$STATE_DIRECTORY (systemd's StateDirectory=), else /var/lib/multigrey for root and "
+        "$XDG_STATE_HOME/multigrey (~/.local/state/multigrey) for other users.  A change needs a restart."
     )
     user: Label | None = Field(
         default=None,
-        description="The user to become after start-up when started as root; needed then, because the "
-        "daemon never serves as root.  Leave it out when systemd's User= does the same.",
+        description="The user that the daemon switches to after start-up when it is started as root.  It is "
+        "required then, because the daemon never serves as root.  Leave it out when systemd's User= sets "
+        "the user.",
     )
     time_zone: TimeZone | None = Field(
         default=None,
-        description="The time zone in which rules and classes tell times of day and days of the week, such "
-        "as Europe/Vienna; by default the system's.",
+        description="The time zone for times of day and days of the week in rules and classes, such as "
+        "Europe/Vienna.  The default is the system's time zone.",
     )
     listen: tuple[Listen, ...] = Field(description=" ".join((Listen.__doc__ or "").split()))
     greylist: Greylist = Field(default_factory=Greylist)
@@ -68,7 +69,10 @@ class Settings(ConfigTable):
     @classmethod
     def _check_listen(cls, listen: tuple[Listen, ...]) -> tuple[Listen, ...]:
         if not listen:
-            raise ValueError("there is no [[listen]]: nobody could ask; leave the key out for the defaults")
+            raise ValueError(
+                "is empty, so no mail server could connect: add a [[listen]], or leave the key out for the "
+                "defaults"
+            )
         conflicts(repeated(listen, "address"))
         conflicts(repeated(listen, "name"))
         return listen

@@ -1,6 +1,6 @@
-"""Settings written down again: as TOML with the origin of each value, and as rows for the manual.
+"""Writes settings as TOML or JSON with the origin of each value, and lists all keys for the manual.
 
-What `as_toml` writes, `load` reads back to equal settings.
+`load` reads what `as_toml` writes back to equal settings.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _UNIX_ONLY = frozenset({"mode", "owner", "group"})
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One key for the table in multigrey.toml(5)."""
+    """One key of multigrey.toml, as a row of the tables in multigrey.toml(5)."""
 
     table: str
-    """As its header is written, like "[greylist]" or "[[listen]]"; "" at the top of the file."""
+    """The header of its table, like "[greylist]" or "[[listen]]"; "" at the top of the file."""
     key: str
     kind: str
-    """What its value is, like "duration", "list of words" or "one of data, rcpt"."""
+    """The kind of its value, like "duration", "list of words" or "one of data, rcpt"."""
     default: str
-    """As TOML; "" for a key that must be given, has a default told in the description, or has none."""
+    """As TOML; "" if the key is required, has no default, or has one that the description explains."""
     required: bool
     description: str
 
 
 def options() -> Iterator[Option]:
-    """Every key there is, in the order of the manual.  [plugins.NAME] is the plugins' own."""
+    """Yield every key, in the order of the manual.  Plugins define the keys of [plugins.NAME] themselves."""
     yield from _options("", Settings)
     for name, field in fields(Settings).items():
         if (table := table_model(field)) is not None:
@@ -51,7 +51,7 @@ def options() -> Iterator[Option]:
 
 
 def tables() -> Iterator[tuple[str, str]]:
-    """Each table's header, and what it is for, in paragraphs."""
+    """Yield the header of each table and its description, with an empty line between paragraphs."""
     for name, field in fields(Settings).items():
         if (table := table_model(field)) is not None:
             header = f"[[{name}]]" if repeats(field) else f"[{name}]"
@@ -90,14 +90,14 @@ def _kind_name(field: FieldInfo) -> str:
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """Everything inside the brackets of a type, at any depth."""
+    """Yield every part inside the brackets of a type, at any depth."""
     for part in get_args(annotation):
         yield part
         yield from _parts(part)
 
 
 def _kind(field: FieldInfo) -> Kind | None:
-    """The Kind in the type of a field, which may be inside `| None` or `tuple[…]`."""
+    """The Kind in the type of a field, also inside `| None` or `tuple[…]`; None if it has none."""
     candidates = (*field.metadata, *_parts(field.annotation))
     return next((part for part in candidates if isinstance(part, Kind)), None)
 
@@ -130,14 +130,14 @@ def _line(key: str, text: str | None, origin: str) -> str:
 
 
 def _values(table: BaseModel) -> Iterator[tuple[str, FieldInfo, Any]]:
-    """The plain values of a table that have a meaning for it, in order."""
+    """Yield the plain values of a table, in order, without keys that have no meaning for it."""
     for key, field in type(table).model_fields.items():
         if not field.exclude and table_model(field) is None and not _is_idle(table, key):
             yield key, field, getattr(table, key)
 
 
 def _is_idle(table: BaseModel, key: str) -> bool:
-    """Whether a key of a listener has no meaning for its kind of endpoint (and would be refused)."""
+    """Whether a key has no meaning for the kind of endpoint of a listener (`load` would refuse it)."""
     if not isinstance(table, Listen):
         return False
     return key == "allow_from" if isinstance(table.address, UnixEndpoint) else key in _UNIX_ONLY
@@ -153,14 +153,14 @@ def _value(value: Any, field: FieldInfo) -> str:
 
 
 def _texts(value: Any, kind: Kind | None) -> Any:
-    """A checked value as it could have stood in the file."""
+    """A checked value in the form it has in the file."""
     if isinstance(value, tuple):
         return [_texts(part, kind) for part in value]
     return value if kind is None or value is None else kind.write(value)
 
 
 def _raw(value: Any) -> str:
-    """Anything tomllib gives, as TOML on one line."""
+    """Any value that tomllib returns, as TOML on one line."""
     match value:
         case str():
             return quoted(value)
@@ -177,7 +177,7 @@ def _raw(value: Any) -> str:
 
 
 def _key(key: str) -> str:
-    """A key, quoted if it has to be."""
+    """A key as TOML, quoted if necessary."""
     return key if key_text((key,)) == key else _raw(key)
 
 

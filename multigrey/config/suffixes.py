@@ -1,13 +1,13 @@
-"""Registered domains by the public suffix list, without a walk through it for the usual ones.
+"""Registered domains of host names, by the public suffix list, with a fast path for common names.
 
-Most names lie below a suffix of one label (`com`, `de`), and no longer rule is about the domain they
-are in.  Two look-ups show that; every other name is left to the library, which takes several times as
-long, and every stranger brings a name that nobody asked for before.
+Most names are below a suffix of one label (`com`, `de`), and no rule of more labels concerns their
+domain.  Two set look-ups show that.  The library handles every other name, which takes several times
+as long.  A cache would not help: each new client brings a name that was not looked up before.
 
-For a name below no suffix of the list the list's algorithm says that the prevailing rule is `*`
-(publicsuffix.org/list): its top-level domain is a suffix, the domain below it is registered.  So
-top-level domains that are newer than the list, and private ones, work like any other.  Only a name
-that ends in a number is no name of a host but an address (RFC 3696 section 2).
+For a name below no suffix of the list, the list's algorithm applies the prevailing rule `*`
+(publicsuffix.org/list): the top-level domain is a suffix, and the domain below it is registered.  So
+private top-level domains, and those newer than the list, work like any other.  A name that ends in a
+number is an address rather than a host name (RFC 3696 section 2), and has no registered domain.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ __all__ = ["RegisteredDomains", "read_list"]
 
 
 def read_list() -> Iterator[str]:
-    """The lines of the list inside the package publicsuffixlist.  Raises OSError."""
+    """Yield the lines of the list inside the package publicsuffixlist.  Raises OSError."""
     with Path(PSLFILE).open(encoding="utf-8") as file:
         yield from file
 
 
 class RegisteredDomains:
-    """A list, ready to be asked; both its sections count."""
+    """A public suffix list (both its sections), as a function from a name to its registered domain."""
 
     __slots__ = ("_below", "_ends", "_list", "_tops")
 
     def __init__(self, lines: Iterable[str]) -> None:
-        """`lines` in the form of publicsuffix.org's list."""
+        """`lines`: a list in the format of publicsuffix.org."""
         self._tops: set[str] = set()
         self._ends: set[str] = set()
         self._below: set[str] = set()
-        """The last two labels of every longer rule, wildcards and exceptions too."""
+        """The last two labels of every rule of two or more labels, wildcards and exceptions included."""
         self._list = PublicSuffixList(map(self._noted, lines), accept_unknown=True)
 
+    # Shortcut of PublicSuffixList.privatesuffix.
     def __call__(self, name: str) -> str | None:
-        """The registered domain of a name, None if it has none.
+        """Return the registered domain of a name; None if it has none.
 
-        `name` as `identity.addresses.host_name` gives it.  None have: suffixes, names of one label, names
-        that end in a number, and texts with an empty label.
+        `name` is in the form that `identity.addresses.host_name` returns.  Suffixes, names of one label,
+        names that end in a number, and texts with an empty label have no registered domain.
         """
         rest, _, top = name.rpartition(".")
         if not rest or top.isdecimal():
@@ -66,7 +67,7 @@ class RegisteredDomains:
 
 
 def _rules(line: str) -> Iterator[str]:
-    """The rule of a line, if it has one, also with its labels as A-labels."""
+    """Yield the rule of a line, if the line has one, and the same rule with its labels as A-labels."""
     rule = line.partition(" ")[0].strip().lower()
     if not rule or rule.startswith("//"):
         return

@@ -1,4 +1,4 @@
-"""What is allowed and yet probably not what the administrator wants: warnings, not errors."""
+"""Warnings about settings that are valid but probably not what the administrator wants."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _FAIL2BAN = re.compile(
     r"|(?:host|domain) not found|need fully-qualified hostname|match\b|user unknown|undeliverable address",
     re.IGNORECASE,
 )
-"""Beginnings of a rejection that fail2ban's stock filter for Postfix counts (fail2ban 1.0,
-filter.d/postfix.conf); five such lines and the sender is banned for having been greylisted."""
+"""How a reply text begins that fail2ban's stock filter for Postfix counts as an attack (fail2ban 1.0,
+filter.d/postfix.conf).  After five such lines fail2ban bans the sender, only for being greylisted."""
 _POSTFIX_MAX_IDLE = 300
 _EXIM_PATIENCE = 5
 
 
 def advice(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
-    """A warning for each key whose value is likely to be regretted."""
+    """Yield the path of each key with a doubtful value, and the warning about it."""
     yield from _texts(settings)
     yield from _limits(settings)
     for index, listen in enumerate(settings.listen):
         if isinstance(listen.address, UnixEndpoint) and listen.mode & 0o002:
             message = (
-                "lets every user of this machine ask, and claim any client name; "
+                "lets every user of this machine connect and claim any client name: "
                 'give the mail server the group instead, as in mode = "0660", group = "postfix"'
             )
             yield ("listen", index, "mode"), message
@@ -45,19 +45,20 @@ def _texts(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
             continue
         if counted := _counted(text):
             message = (
-                f'begins with "{counted[0]}", which fail2ban\'s stock Postfix filter counts as an attack: '
-                "greylisted senders would be banned; expected other words"
+                f'begins with "{counted[0]}", which fail2ban\'s stock Postfix filter counts as an attack, so '
+                "that it would ban greylisted senders: choose other words"
             )
             yield path, message
         if not text.isascii():
             message = (
-                "is not ASCII, as SMTP replies have to be (RFC 5321 section 4.2); some senders log noise"
+                "is not ASCII, which SMTP replies must be (RFC 5321 section 4.2), and some senders log it "
+                "garbled: use ASCII only"
             )
             yield path, message
 
 
 def _counted(text: str) -> re.Match[str] | None:
-    """How a text, or what a template makes of it, begins, if fail2ban counts that."""
+    """Return the match of a beginning that fail2ban counts, in any text the template can produce; or None."""
     matches = (_FAIL2BAN.match(sample) for sample in samples(Template.parse(text)))
     return next((match for match in matches if match is not None), None)
 
@@ -66,13 +67,14 @@ def _limits(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     limits = settings.limits
     if limits.idle <= _POSTFIX_MAX_IDLE:
         message = (
-            f"{format_duration(limits.idle)} is not longer than the 300s Postfix keeps an idle connection: a "
-            "request that meets the closing waits a second for its second try; expected more"
+            f"{format_duration(limits.idle)} is not longer than the 300s for which Postfix keeps an idle "
+            "connection, and Postfix waits a second before it repeats a request that met a closed one: "
+            "choose a longer time"
         )
         yield ("limits", "idle"), message
     if limits.answer_within >= _EXIM_PATIENCE:
         message = (
-            f"{format_duration(limits.answer_within)} is not shorter than the 5s Exim waits by default: it "
-            "would give up before on_error decides"
+            f"{format_duration(limits.answer_within)} is not shorter than the 5s that Exim waits by default, "
+            "so Exim would give up before on_error decides: choose a shorter time"
         )
         yield ("limits", "answer_within"), message

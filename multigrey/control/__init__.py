@@ -1,1 +1,1 @@
-"""What an administrator asks of a running daemon: operations, and the socket they are asked through."""
+"""The control socket of a running daemon, and the operations that administrators run through it."""

@@ -1,4 +1,4 @@
-"""An attempt as options tell it, for everything that judges one without a mail server."""
+"""Reads an attempt from options or a log line, for operations that judge one without a mail server."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ PARTS = (
     *("client_address", "client_name", "helo", "sender", "recipient"),
     *("listener", "message", "authenticated", "raw", "stage"),
 )
-"""The names of what options tell of an attempt; all texts.  And `attributes`, a mapping of texts."""
+"""The options that describe an attempt; all are texts.  There is also `attributes`, a mapping of texts."""
 MOST_ATTRIBUTES = 100
 _LONGEST = 4_096
 
 
 def attempt_of(told: Mapping[str, Any]) -> Attempt:
-    """The attempt these options tell.  Raises OperationError.
+    """The attempt that these options describe.  Raises OperationError.
 
-    Without a HELO the client is taken to have said its verified name; `sender` "<>" is the null sender.
-    A client name is taken as verified, because nobody is asked.
+    Without a HELO the client is assumed to have announced its verified name.  `sender` "<>" is the null
+    sender.  A client name is taken as verified: no DNS is asked.
     """
     parts = {name: _text(told, name) for name in PARTS}
     unknown = sorted(told.keys() - {*PARTS, "attributes"})
     if unknown:
-        raise OperationError(f"an attempt has no {unknown[0]!r}; it has {', '.join(PARTS)} and attributes")
+        raise OperationError(f"unknown key {unknown[0]!r}: an attempt has {', '.join(PARTS)} and attributes")
     raw = parts["raw"] or ""
     if not raw:
         for needed in ("sender", "recipient"):
@@ -56,7 +56,7 @@ def attempt_of(told: Mapping[str, Any]) -> Attempt:
 
 
 def attempt_as_json(attempt: Attempt) -> dict[str, Any]:
-    """What `attempt_of` would make the same attempt of; what is not known is null."""
+    """The options of which `attempt_of` would make the same attempt; what is not known is null."""
     address = attempt.client_address
     return {
         "client_address": None if address is None else str(address),
@@ -74,15 +74,15 @@ def attempt_as_json(attempt: Attempt) -> dict[str, Any]:
 
 
 def pasted(text: Any) -> PastedLine:
-    """What a pasted line of a mail log tells.  Raises OperationError."""
+    """The attempt in a pasted line of a mail log.  Raises OperationError."""
     if not isinstance(text, str):
         raise OperationError("a log line is text")
     if len(text) > LONGEST:
-        raise OperationError(f"that is more than {LONGEST} characters; paste the lines of one message")
+        raise OperationError(f"more than {LONGEST} characters: paste only the lines of one message")
     found = find_attempt(text)
     if found is None:
         raise OperationError(
-            "no attempt can be made out in this; expected a line of Postfix (reject: RCPT from ..., or the "
+            "no attempt found in this text: expected a line of Postfix (reject: RCPT from ..., or the "
             "client=, from= and to= lines of one message), of Exim (H=... F=<...> rejected RCPT, or <= with "
             "log_selector +received_recipients), or of multigrey itself"
         )

@@ -1,4 +1,4 @@
-"""Asks a daemon over its control socket, from a trio program such as a plugin's service."""
+"""A client of the control socket, for a trio program such as a plugin's service."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Any
 import trio
 
 from multigrey.control.endpoint import load_as_daemon, socket_of
-from multigrey.control.protocol import Code, ControlError, question, read_told
+from multigrey.control.protocol import Code, ControlError, question, read_answer_line
 
 __all__ = ["ControlError", "ask", "items", "load_as_daemon", "socket_of"]
 
 _READ_SIZE = 65_536
 _MOST_OCTETS = 64 * 1024 * 1024
-"""Of everything that is told in answer to one question."""
+"""Most octets of the whole answer to one request."""
 
 
 async def ask(path: Path, name: str, options: Mapping[str, Any], *, patience: float) -> Mapping[str, Any]:
-    """The answer of the daemon at a socket; `patience` in seconds.  Raises ControlError."""
+    """The answer of the daemon at a socket to one request.
+
+    `patience`: seconds to wait for it.  Raises ControlError.
+    """
     async with aclosing(items(path, name, options, patience=patience)) as told:
         async for value in told:
             return value
@@ -30,7 +33,10 @@ async def ask(path: Path, name: str, options: Mapping[str, Any], *, patience: fl
 async def items(
     path: Path, name: str, options: Mapping[str, Any], *, patience: float
 ) -> AsyncGenerator[Mapping[str, Any], None]:
-    """What a streaming operation tells; `patience`: seconds for each item.  Raises ControlError."""
+    """The items of a streaming operation.
+
+    `patience`: seconds to wait for each item.  Raises ControlError.
+    """
     try:
         with trio.fail_after(patience):
             stream = await trio.open_unix_socket(path)
@@ -45,7 +51,7 @@ async def items(
         lines = _Lines(stream, patience)
         await lines.send(question(name, options))
         while True:
-            told = read_told(await lines.next())
+            told = read_answer_line(await lines.next())
             if told.value is not None:
                 yield told.value
             if told.is_last:
@@ -53,7 +59,7 @@ async def items(
 
 
 class _Lines:
-    """What comes over a connection, line by line."""
+    """The lines that a connection receives."""
 
     def __init__(self, stream: trio.SocketStream, patience: float) -> None:
         self._stream = stream
@@ -62,17 +68,19 @@ class _Lines:
         self._read = 0
 
     async def send(self, data: bytes) -> None:
-        """Whoever is not let in is told so, and not read: that answer is there to be read all the same."""
+        """Send a request.  Raises ControlError when the daemon does not read it in time."""
         try:
             with trio.fail_after(self._patience):
                 await self._stream.send_all(data)
         except trio.BrokenResourceError:
+            # A daemon that refuses a client answers without reading its request, and closes: the error
+            # that says why can still be received.
             return
         except trio.TooSlowError:
             raise self._too_slow() from None
 
     async def next(self) -> bytes:
-        """Raises ControlError."""
+        """The next line, without its line end.  Raises ControlError."""
         try:
             with trio.fail_after(self._patience):
                 while (end := self._buffer.find(b"\n")) < 0:
@@ -90,9 +98,10 @@ class _Lines:
             data = b""
         self._read += len(data)
         if not data:
-            raise ControlError("the daemon broke off: its log says why", Code.NO_DAEMON)
+            raise ControlError("the daemon closed the connection too early: see its log", Code.NO_DAEMON)
         if self._read > _MOST_OCTETS:
-            raise ControlError("the daemon tells more than anybody can use", Code.NO_DAEMON)
+            most = f"{_MOST_OCTETS} octets"
+            raise ControlError(f"the daemon sent more than {most}: request less", Code.NO_DAEMON)
         self._buffer += data
 
     def _too_slow(self) -> ControlError:

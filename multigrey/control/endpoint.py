@@ -1,4 +1,4 @@
-"""Where the control socket is, and opening it."""
+"""Finds and opens the control socket."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ SOCKET_NAME = "control.sock"
 
 
 def control_path(control: Control, state_dir: Path) -> Path | None:
-    """Where the control socket is; None: there is none."""
+    """The path of the control socket; None: it is switched off."""
     if isinstance(control.address, NoEndpoint):
         return None
     return state_dir / SOCKET_NAME if control.address is None else control.address.path
 
 
 def open_control(settings: Settings, default_owner: tuple[int, int] = (-1, -1)) -> OpenSocket | None:
-    """The listening control socket; None: there is to be none, or it cannot be at its usual place.
+    """The listening control socket; None: it is switched off, or cannot be opened at its default path.
 
-    With groups everybody may connect, and is let in or sent away by what the kernel says of them: a
-    file has one group only, and the daemon could not give it one that it is not in.  Raises ListenerError
-    for an address that somebody chose.
+    Raises ListenerError if the configuration sets an address that cannot be opened.
     """
     control = settings.control
     path = control_path(control, settings.state_dir)
     if path is None:
         return None
+    # With groups every user may connect: the server decides by the uid that the kernel reports.  The file's
+    # own group cannot do that: a file has only one, and the daemon could not give it a group it is not in.
     mode = 0o666 if control.read_group or control.admin_group else 0o600
     try:
         return _opened(path, mode, default_owner)
     except ListenerError as error:
         if control.address is not None:
             raise
-        logger.warning("no control socket: %s; expected [control] address", error)
+        logger.warning("no control socket: %s: choose another [control] address", error)
         return None
 
 
@@ -60,10 +60,10 @@ def _opened(path: Path, mode: int, default_owner: tuple[int, int]) -> OpenSocket
 
 
 def load_as_daemon(config: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """A configuration (None: the one in use on this machine) as the daemon reads it.
+    """A configuration (None: the one in use on this host) as the daemon reads it.
 
-    For the system's one, the system's places stand for what it leaves out, whoever asks.  Raises
-    ConfigError.
+    For the system's configuration, paths that it leaves out are the system's, whichever user calls this.
+    Raises ConfigError.
     """
     path = find_config(environ, os.path.exists) if config is None else config
     loaded = load(path, environ)
@@ -73,12 +73,12 @@ def load_as_daemon(config: Path | None, environ: Mapping[str, str]) -> Loaded:
 
 
 def system_state_dir() -> Path:
-    """Where the daemon keeps its state when it is started for the whole machine."""
+    """The state directory of a daemon that is started for the whole host."""
     found = state_dir_default({}, 0)
     assert found is not None
     return Path(found.value)
 
 
 def socket_of(settings: Settings) -> Path | None:
-    """The control socket; None: it is switched off."""
+    """The path of the control socket; None: it is switched off."""
     return control_path(settings.control, settings.state_dir)

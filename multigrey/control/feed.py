@@ -1,8 +1,8 @@
-"""Decisions as they are made, for whoever watches; and how many each origin had lately.
+"""The feed of decisions for `watch`, and the counts of decisions by origin for `top`.
 
-Both are listeners of the engine, called for every decision: without a follower `Followers` costs one
-look at an empty tuple, with one an append.  Nobody can hold up the daemon: a follower who reads too
-slowly loses the oldest decisions, and is told how many.
+Both are subscribers of the engine, which calls them for every decision.  Without a follower `Followers`
+only looks at an empty tuple; with one it appends to a queue.  A follower cannot delay the daemon: if it
+reads too slowly, the oldest decisions are dropped, and the follower learns how many.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from multigrey.model import Action, DecisionEvent
 __all__ = ["OTHERS", "SPANS", "Follower", "Followers", "OriginCounts", "Rates", "Slots", "totals"]
 
 CAPACITY = 1_000
-"""Decisions kept for one follower who is slow; an attempt takes a kilobyte, at worst some dozen."""
+"""Most decisions kept for one slow follower.  An attempt takes about a kilobyte, at worst some dozen."""
 
 SPANS = (60, 300, 900)
-"""Seconds that rates are told for."""
+"""The spans that counts are given for, in seconds."""
 OTHERS = ""
-"""Stands for the origins that were too many to be counted one by one."""
+"""The name under which all origins are counted together that were too many to be counted one by one."""
 
 _SLOT = 10
 _MOST_ORIGINS = 200
-"""Origins counted one by one in each ten seconds: that many new ones need a busy server."""
+"""Most origins counted one by one in each slot of ten seconds: only a busy server has as many."""
 
 
 class Follower(AsyncIterator[DecisionEvent]):
-    """Every decision from the moment it was made, until `aclose`."""
+    """Every decision from the moment the follower was made, until `aclose`."""
 
     def __init__(self, capacity: int, leave: Callable[[Follower], None]) -> None:
-        """`leave` is called with this follower when it wants no more."""
+        """`aclose` calls `leave` with this follower."""
         self._waiting: deque[DecisionEvent] = deque(maxlen=capacity)
         self._leave = leave
         self._arrived = trio.Event()
         self._lost = 0
 
     def tell(self, event: DecisionEvent) -> None:
-        """Keep a decision for it; the oldest one goes when there are too many."""
+        """Queue a decision; when the queue is full, the oldest decision is dropped."""
         waiting = self._waiting
         if len(waiting) == waiting.maxlen:
             self._lost += 1
@@ -51,19 +51,19 @@ class Follower(AsyncIterator[DecisionEvent]):
         waiting.append(event)
 
     def taken(self) -> tuple[list[DecisionEvent], int]:
-        """Everything that waits now, oldest first, and how many were lost before that."""
+        """All queued decisions, oldest first, and how many were lost before them; empties the queue."""
         found, lost = list(self._waiting), self._lost
         self._waiting.clear()
         self._lost = 0
         return found, lost
 
     def lost(self) -> int:
-        """How many decisions were lost since this was last asked."""
+        """How many decisions were lost since the last call."""
         lost, self._lost = self._lost, 0
         return lost
 
     async def arrived(self) -> None:
-        """Wait until there is something to take."""
+        """Wait until a decision is queued."""
         while not self._waiting:
             self._arrived = trio.Event()
             await self._arrived.wait()
@@ -76,15 +76,15 @@ class Follower(AsyncIterator[DecisionEvent]):
         return self._waiting.popleft()
 
     async def aclose(self) -> None:
-        """Want no more."""
+        """End the subscription."""
         self._leave(self)
 
 
 class Followers:
-    """A listener of the engine that hands every decision on to whoever follows."""
+    """A subscriber of the engine that passes every decision on to all followers."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        """`capacity`: decisions kept for each follower at most."""
+        """`capacity`: most decisions kept for each follower."""
         self._capacity = capacity
         self._followers: tuple[Follower, ...] = ()
 
@@ -92,12 +92,12 @@ class Followers:
         return len(self._followers)
 
     def __call__(self, event: DecisionEvent) -> None:
-        """Hand a decision on: never waits."""
+        """Pass a decision on; never waits."""
         for follower in self._followers:
             follower.tell(event)
 
     def follow(self) -> Follower:
-        """Every decision from now on; to be closed when nobody reads it any more."""
+        """Start following: every decision from now on.  The caller has to close the follower."""
         follower = Follower(self._capacity, self._forget)
         self._followers = (*self._followers, follower)
         return follower
@@ -107,22 +107,22 @@ class Followers:
 
 
 class OriginCounts(NamedTuple):
-    """Decisions about one origin: for each of `SPANS` how many attempts, deferred, passed."""
+    """The decisions about one origin: attempts, deferred and passed for each of `SPANS`."""
 
     origin: str
-    """`OTHERS`: all those that were not counted one by one."""
+    """`OTHERS`: all origins that were not counted one by one."""
     counts: tuple[tuple[int, int, int], ...]
 
 
 _Slot = dict[str, list[int]]
 Slots = list[tuple[int, _Slot]]
-"""Age in seconds, and by origin: attempts, deferred, passed."""
+"""For each slot its age in seconds, and by origin: attempts, deferred, passed."""
 
 
 class Rates:
-    """A listener of the engine that counts decisions by origin over the last quarter of an hour.
+    """A subscriber of the engine that counts decisions by origin over the last quarter of an hour.
 
-    Its memory is bounded: in ten seconds it counts `most` origins, everything else goes to `OTHERS`.
+    Its memory is bounded: each ten seconds it counts `most` origins one by one, and the rest as `OTHERS`.
     """
 
     def __init__(self, clock: Clock, most: int = _MOST_ORIGINS) -> None:
@@ -131,7 +131,7 @@ class Rates:
         self._most = most
         self._slots: deque[tuple[int, _Slot]] = deque(maxlen=SPANS[-1] // _SLOT)
         self.since = Since(clock)
-        """Since when there are counts."""
+        """When counting began."""
 
     def __call__(self, event: DecisionEvent) -> None:
         """Count a decision."""
@@ -152,7 +152,10 @@ class Rates:
             counts[2] += 1
 
     def now(self) -> Slots:
-        """What was counted by now; quick, and what is counted later changes it hardly."""
+        """The counts until now.
+
+        This is quick.  The lists in it are shared, so a count may still grow while the caller reads it.
+        """
         now = int(self._clock.monotonic()) // _SLOT
         return [((now - number) * _SLOT, slot.copy()) for number, slot in self._slots]
 
@@ -160,8 +163,7 @@ class Rates:
 def totals(slots: Slots) -> list[OriginCounts]:
     """Every origin with its counts, in no particular order.  Takes a while: may run in a thread.
 
-    A span ends now and begins where one of the slots of ten seconds does, so it may be up to ten seconds
-    short.
+    A span ends now and begins at the start of a slot of ten seconds, so it may be up to ten seconds short.
     """
     bands: list[_Slot] = [{} for _ in SPANS]
     for age, slot in slots:
@@ -180,7 +182,7 @@ def totals(slots: Slots) -> list[OriginCounts]:
 
 
 def _summed(origin: str, bands: Sequence[_Slot]) -> OriginCounts:
-    """Each span holds what the shorter ones hold."""
+    """The counts of one origin; each span includes the shorter ones."""
     attempts = deferred = passed = 0
     counts = []
     for band in bands:

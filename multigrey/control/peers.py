@@ -1,8 +1,8 @@
-"""Who is at the other end of the control socket, and what they may do there.
+"""The user at the other end of the control socket, and what that user may do.
 
-The kernel says which user the process that connected runs as (unix(7), SO_PEERCRED); nobody can claim
-to be another one.  Root and the daemon's own user may do everything; for others the groups of
-`[control]` count, looked up when they connect, so that somebody who was just added to a group need not
+The kernel reports the user of the process that connected (unix(7), SO_PEERCRED); a process cannot claim
+another one.  Root and the daemon's own user may do everything.  For other users the groups of `[control]`
+decide.  Their members are looked up at each connection, so a user who was just added to a group need not
 log in again.
 """
 
@@ -25,23 +25,23 @@ _CREDENTIALS = struct.Struct("=iII")
 
 
 class _HasOptions(Protocol):
-    """A socket, of Python's or of trio's."""
+    """A socket of Python or of trio."""
 
     def getsockopt(self, level: int, name: int, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Names of groups whose members may read, and do everything; None: there is no such group."""
+    """The groups whose members may read (`read`) or do everything (`admin`); None: not configured."""
 
     read: str | None = None
     admin: str | None = None
 
     def words(self) -> str:
-        """What they let in, for whoever is refused."""
+        """The groups in words, for the message to a client that is refused."""
         parts = [f"group {self.admin} (admin)"] if self.admin else []
         parts += [f"group {self.read} (read)"] if self.read else []
-        return " and ".join(parts) or "nobody else; [control] read_group and admin_group are not set"
+        return " and ".join(parts) or "no group ([control] read_group and admin_group are not set)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,17 @@ class Peer:
     uid: int
     gid: int
     name: str = ""
-    """The user's name; empty for a number that has none."""
+    """The user's name; empty for a uid without a name."""
 
     def __str__(self) -> str:
         return f"{self.name} (uid {self.uid})" if self.name else f"uid {self.uid}"
 
 
 def peer_of(sock: socket.socket) -> Peer:
-    """Who connected; asks the system's user data base, which may take a while.  Raises OSError."""
+    """The process that connected.  Asks the system's user data base, which may take a while.
+
+    Raises OSError.
+    """
     pid, uid, gid = _credentials(sock)
     try:
         name = pwd.getpwuid(uid).pw_name
@@ -69,7 +72,7 @@ def peer_of(sock: socket.socket) -> Peer:
 
 
 def uid_of(sock: _HasOptions) -> int:
-    """The number of the user who connected; asks only the kernel.  Raises OSError."""
+    """The uid of the process that connected; asks only the kernel.  Raises OSError."""
     return _credentials(sock)[1]
 
 
@@ -81,7 +84,7 @@ def _credentials(sock: _HasOptions) -> tuple[int, int, int]:
 
 
 def level_of(peer: Peer, groups: Groups, own_uid: int) -> Level | None:
-    """What the peer may do; None: nothing.  Asks the user data base."""
+    """What the peer may do; None: nothing.  Asks the system's user data base."""
     if peer.uid in (0, own_uid):
         return Level.ADMIN
     member = {peer.gid, *(os.getgrouplist(peer.name, peer.gid) if peer.name else ())}
@@ -91,13 +94,13 @@ def level_of(peer: Peer, groups: Groups, own_uid: int) -> Level | None:
 
 
 def unknown_groups(groups: Groups) -> list[str]:
-    """Names that let nobody in, because the system knows no such group."""
+    """The configured groups that the system does not know: they let no user in."""
     names = (groups.read, groups.admin)
     return [name for name in names if name is not None and _number(name) is None]
 
 
 def _number(group: str | None) -> int | None:
-    """The number of a group; None for one that is not known."""
+    """The gid of a group; None: the system does not know it."""
     if group is None:
         return None
     try:

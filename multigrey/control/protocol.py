@@ -2,26 +2,26 @@
 
 Grammar, in bytes:
 
-    question = {"multigrey": 1, "id": ID, "ask": NAME, "with": {...}} LF
+    request  = {"multigrey": 1, "id": ID, "ask": NAME, "with": {...}} LF
     answer   = {"id": ID, "answer": {...}} LF
              / *({"id": ID, "item": {...}} LF) {"id": ID, "end": true} LF
              / {"id": ID, "error": TEXT, "code": CODE} LF
 
     ID           a whole number, or a text of at most 64 characters
-    NAME         of an operation
-    "with"       what the operation is to know; may be left out
-    refused      (CODE) it cannot be done as asked; TEXT says why
-    wrong        the line is no question of a version that is known
-    not-allowed  to whoever asks
-    busy         too many questions at a time, or connections
+    NAME         the name of an operation
+    "with"       the options of the operation; may be left out
+    refused      (CODE) the operation cannot be done as requested; TEXT says why
+    wrong        the line is not a request of a known version
+    not-allowed  the client lacks the right
+    busy         too many requests at a time, or too many connections
     internal     a bug; the daemon's log has more
 
-ID is whatever the asker chooses; several questions may wait for their answers at a time, which come in
-any order.  An error about a line whose id is not known has the id null.
+The client chooses the ID.  It may send several requests before the first answer; answers come in any
+order.  An error about a line whose id is not known has the id null.
 
-Whatever bytes come in, what comes out of `next_question` is a question or nothing.  A line that is no
-question is answered by an error and otherwise ignored; after one that is too long nothing can be
-understood any more, and the dialogue is over.
+`next_question` returns a request or None, for any input bytes.  A line that is not a request is answered
+by an error and otherwise ignored.  A line that is too long ends the dialogue, because the start of the
+next line is not known.
 """
 
 from __future__ import annotations
@@ -45,43 +45,43 @@ __all__ = [
     "Request",
     "encoded",
     "question",
-    "read_told",
+    "read_answer_line",
 ]
 
 VERSION = 1
 LINE_SIZE = 256 * 1024
-"""Most octets of a question."""
+"""Most octets of a request."""
 MOST_AT_A_TIME = 16
-"""Most questions of one connection that are being answered."""
+"""Most requests of one connection that are being answered."""
 _ID_LENGTH = 64
 _LARGEST_ID = 2**53
-"""What every JSON reader gives back unchanged (RFC 8259 section 6)."""
+"""Every JSON reader returns whole numbers up to this one unchanged (RFC 8259 section 6)."""
 _QUESTION_KEYS = frozenset(["multigrey", "id", "ask", "with"])
 
 QuestionId = int | str | None
 
 
 class Code(Enum):
-    """What kind of error it is."""
+    """The kind of an error."""
 
     REFUSED = "refused"
-    """It cannot be done as asked; the text says why."""
+    """The operation cannot be done as requested; the text says why."""
     WRONG = "wrong"
-    """The line is no question of a version that is known."""
+    """The line is not a request of a known version."""
     NOT_ALLOWED = "not-allowed"
     NO_DAEMON = "no-daemon"
-    """Nobody answers; said by the commands themselves."""
+    """No daemon answers.  Only commands and the control client use it, never a daemon."""
     CONFIG = "config"
-    """The configuration is wrong; said when the one of a stopped daemon is."""
+    """The configuration of a stopped daemon is wrong."""
     BUSY = "busy"
-    """Too many questions or connections."""
+    """Too many requests or connections."""
     INTERNAL = "internal"
     """A bug; the daemon's log has more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Something asked."""
+    """One request of a client."""
 
     id: QuestionId
     name: str
@@ -89,7 +89,7 @@ class Request:
 
 
 class _WrongLineError(Exception):
-    """Not a question; says why."""
+    """The line is not a request; the text says why."""
 
     def __init__(self, why: str, question_id: QuestionId = None, code: Code = Code.WRONG) -> None:
         super().__init__(why)
@@ -98,27 +98,27 @@ class _WrongLineError(Exception):
 
 
 class ControlDialogue:
-    """One connection: bytes in, questions out; answers in, bytes out."""
+    """One connection: bytes in, requests out; answers in, bytes out."""
 
     def __init__(self, line_size: int = LINE_SIZE, most_at_a_time: int = MOST_AT_A_TIME) -> None:
         self._line_size = line_size
         self._most = most_at_a_time
         self._buffer = bytearray()
         self._looked = 0
-        """How much of the buffer is known to hold no line end."""
+        """Octets at the start of the buffer that are known to hold no line end."""
         self._out = bytearray()
         self._open: set[QuestionId] = set()
         self._ended = False
         self.over = False
-        """Nothing more will be asked; what is under way may still be answered."""
+        """No further request will come; those under way may still be answered."""
 
     @property
     def under_way(self) -> int:
-        """How many questions wait for their answer or end."""
+        """How many requests wait for their answer or end."""
         return len(self._open)
 
     def receive(self, data: bytes) -> None:
-        """Bytes from the asker; b"" is its end of file, and a last line needs no line end."""
+        """Take bytes from the client; b"" is its end of file.  The last line needs no line end."""
         if self.over:
             return
         if not data:
@@ -129,7 +129,7 @@ class ControlDialogue:
             self._buffer += data
 
     def next_question(self) -> Request | None:
-        """The next question; None: there is none as yet."""
+        """The next request; None: more bytes are needed, or the dialogue is over."""
         while not self.over:
             line = self._next_line()
             if line is None:
@@ -149,7 +149,7 @@ class ControlDialogue:
         self._out += _line(question_id, "answer", answer)
 
     def item(self, question_id: QuestionId, item: bytes) -> None:
-        """Queue one of the items, as `encoded` made it."""
+        """Queue one item, as `encoded` made it."""
         self._out += _line(question_id, "item", item)
 
     def end(self, question_id: QuestionId) -> None:
@@ -158,12 +158,12 @@ class ControlDialogue:
         self._say({"id": question_id, "end": True})
 
     def error(self, question_id: QuestionId, text: str, code: Code) -> None:
-        """Queue an error instead of an answer or end."""
+        """Queue an error in place of an answer or end."""
         self._open.discard(question_id)
         self._say({"id": question_id, "error": text, "code": code.value})
 
     def data_to_send(self) -> bytes:
-        """Take everything queued."""
+        """Everything queued; the queue is empty afterwards."""
         data = bytes(self._out)
         self._out.clear()
         return data
@@ -197,25 +197,28 @@ class ControlDialogue:
                 f'version {_shown(version)} is not known here; known is "multigrey": {VERSION}', question_id
             )
         if unknown := message.keys() - _QUESTION_KEYS:
-            raise _WrongLineError(f"{_shown(min(unknown))} is no key of a question", question_id)
+            known = '"multigrey", "id", "ask" and "with"'
+            raise _WrongLineError(f"unknown key {_shown(min(unknown))}: a request has {known}", question_id)
         name, options = message.get("ask"), message.get("with", {})
         if not isinstance(name, str) or not isinstance(options, dict):
             raise _WrongLineError('expected "ask" with a name and "with" with an object', question_id)
         if question_id is None:
             raise _WrongLineError('expected "id": a whole number or a text of at most 64 characters')
         if question_id in self._open:
-            raise _WrongLineError(f"a question with the id {_shown(question_id)} is still being answered")
+            # (with the id null: an error under this id would end the request that is still being answered)
+            raise _WrongLineError(f"a request with the id {_shown(question_id)} is still being answered")
         if len(self._open) >= self._most:
-            why = f"more than {self._most} questions at a time: wait for an answer"
+            why = f"more than {self._most} requests at a time: wait for an answer"
             raise _WrongLineError(why, question_id, Code.BUSY)
         self._open.add(question_id)
         return Request(question_id, name, options)
 
 
 def encoded(value: Mapping[str, Any]) -> bytes:
-    """JSON in ASCII; a byte that was no UTF-8 stays the lone surrogate it is in Python, escaped.
+    """The value as JSON in ASCII.
 
-    Raises TypeError or ValueError for what JSON cannot hold: a bug of whoever made it.
+    A byte that was not UTF-8 is a lone surrogate in Python and stays one, escaped.  Raises TypeError or
+    ValueError for a value that JSON cannot hold: that is a bug of the caller.
     """
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
 
@@ -257,7 +260,7 @@ def _shown(value: object) -> str:
 
 
 class ControlError(MultigreyError):
-    """What was asked cannot be had; `code` says what kind of trouble it is."""
+    """A request failed; `code` is the kind of error."""
 
     def __init__(self, message: str, code: Code = Code.REFUSED) -> None:
         super().__init__(message)
@@ -265,20 +268,23 @@ class ControlError(MultigreyError):
 
 
 class AnswerLine(NamedTuple):
-    """One line of what is told in answer to a question."""
+    """One line of the answer to a request."""
 
     value: Mapping[str, Any] | None
-    """None: it only says that this was all."""
+    """None: the line only marks the end."""
     is_last: bool
 
 
 def question(name: str, options: Mapping[str, Any]) -> bytes:
-    """The line that asks for an operation."""
+    """The line that requests an operation."""
     return json.dumps({"multigrey": VERSION, "id": 1, "ask": name, "with": dict(options)}).encode() + b"\n"
 
 
-def read_told(line: bytes) -> AnswerLine:
-    """What a line tells.  Raises ControlError, also for a line that no daemon of this version sends."""
+def read_answer_line(line: bytes) -> AnswerLine:
+    """Read one line of an answer.
+
+    Raises ControlError for an error, and for a line that no daemon of this version sends.
+    """
     try:
         message = json.loads(line)
         if "error" in message:
@@ -291,7 +297,7 @@ def read_told(line: bytes) -> AnswerLine:
         value = None
         is_answer = False
     if not isinstance(value, Mapping):
-        raise ControlError("what answers there is no multigrey of this version", Code.NO_DAEMON)
+        raise ControlError("the program at the socket is not a multigrey of this version", Code.NO_DAEMON)
     return AnswerLine(value, is_last=is_answer)
 
 

@@ -1,7 +1,7 @@
-"""Stored records as an administrator chooses and sees them.
+"""Stored records as administrators choose and see them.
 
-The store knows digests; who a record belongs to stands in the record itself.  From that its keys can be
-made again, as far as they are made of what it shows.
+The store knows only digests.  A record itself shows its client, sender, recipient and origin.  Its keys are
+computed from these again, as far as they are made of what the record shows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import OperationError, Options
 from multigrey.errors import AddressError
 from multigrey.events.query import Network, client_network, matches_address
@@ -24,7 +24,7 @@ __all__ = [
     "CHOICES",
     "HISTORY_WORDS",
     "STATES",
-    "Choice",
+    "RecordFilter",
     "attempt_of",
     "keys_of",
     "origin_of",
@@ -35,22 +35,22 @@ __all__ = [
 
 STATES = ("waiting", "known", "observed", "expired")
 CHOICES = ("sender", "recipient", "client", "origin", "state", "older", "younger", "key")
-"""What records can be chosen by; all that are given have to fit."""
+"""The options that choose records; a record has to match every option given."""
 HISTORY_WORDS = frozenset({"sender", "recipient", "client", "origin"})
-"""Those by which decisions can be found as well."""
+"""The options that find decisions as well."""
 
 _MOST = 1_000_000
 _LEAST_KEY = 6
 
 
 def origin_of(record: Record) -> Origin:
-    """Who a record belongs to; a network is no name, nor is the token for one."""
+    """The origin of a record.  It is unnamed if the text is a network, or the token of a redacted one."""
     text = record.origin
     return Origin(text, named=bool(text) and "/" not in text and not TOKEN.fullmatch(text))
 
 
 def attempt_of(record: Record) -> Attempt | None:
-    """An attempt that has this record's keys; None when it does not show enough (it is redacted)."""
+    """An attempt that has this record's keys; None: the record is redacted and does not show enough."""
     if not record.client and not record.sender:
         return Attempt("", None, None, "", "", "", raw=record.recipient)
     try:
@@ -60,8 +60,8 @@ def attempt_of(record: Record) -> Attempt | None:
     return Attempt("", address, None, "", record.sender, record.recipient)
 
 
-def keys_of(parts: Parts, record: Record) -> tuple[Key, ...]:
-    """The keys of the attempt that made a record, as far as can be told; none: nothing can be told."""
+def keys_of(parts: OperationContext, record: Record) -> tuple[Key, ...]:
+    """The keys of the attempt that made a record, as far as the record shows it; (): it does not."""
     attempt = attempt_of(record)
     if attempt is None:
         return ()
@@ -69,7 +69,7 @@ def keys_of(parts: Parts, record: Record) -> tuple[Key, ...]:
     return setup.scheme.record_keys(attempt, origin, setup.network(attempt))
 
 
-def state_of(parts: Parts, record: Record) -> str:
+def state_of(parts: OperationContext, record: Record) -> str:
     """One of `STATES`."""
     policy = parts.engine.setup.policy_for(origin_of(record), None)
     if keep_until(policy, record) < parts.clock.now():
@@ -79,8 +79,8 @@ def state_of(parts: Parts, record: Record) -> str:
     return "known" if record.passed_at else "waiting"
 
 
-def shown(parts: Parts, digest: bytes, record: Record) -> dict[str, Any]:
-    """A record as JSON can hold it; `until`: when it is forgotten, `ready`: when a retry passes (or null)."""
+def shown(parts: OperationContext, digest: bytes, record: Record) -> dict[str, Any]:
+    """A record as JSON can hold it; `until`: when it expires, `ready`: when a retry passes (or null)."""
     origin, state = origin_of(record), state_of(parts, record)
     policy = parts.engine.setup.policy_for(origin, None)
     return {
@@ -105,12 +105,12 @@ def shown(parts: Parts, digest: bytes, record: Record) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which records are meant."""
+class RecordFilter:
+    """The conditions that choose records."""
 
-    parts: Parts
+    parts: OperationContext
     sender: tuple[str, ...] = ()
-    """How it may be shown: in clear, and as a token."""
+    """The texts under which a record may show it: in clear, and as the token of redaction."""
     recipient: tuple[str, ...] = ()
     client: tuple[Network | str, ...] = ()
     origin: tuple[str, ...] = ()
@@ -118,18 +118,21 @@ class Choice:
     older: int | None = None
     """Seconds since the first attempt, at least."""
     younger: int | None = None
-    """Less than this."""
+    """Seconds since the first attempt, fewer than this."""
     key: str = ""
-    """How the digest begins, in hexadecimal digits."""
+    """The beginning of the digest, in hexadecimal digits."""
     unpassed: bool = False
-    """Only those that have never passed."""
+    """Only records that have never passed."""
 
     @classmethod
-    def of(cls, parts: Parts, options: Options) -> Choice:
-        """From options under the names of `CHOICES`.  Raises OperationError, CommandError."""
+    def of(cls, parts: OperationContext, options: Options) -> RecordFilter:
+        """The conditions given as options under the names of `CHOICES`.
+
+        Raises OperationError and CommandError.
+        """
         unknown = options.keys() - set(CHOICES)
         if unknown:
-            raise OperationError(f"there is no option {min(unknown)!r}")
+            raise OperationError(f"unknown option {min(unknown)!r}")
         values: dict[str, Any] = {name: _READ[name](name, value) for name, value in options.items()}
         redactor = parts.engine.setup.redactor
         for name in HISTORY_WORDS & values.keys():
@@ -138,7 +141,7 @@ class Choice:
         return cls(parts, **values)
 
     def fits(self, digest: bytes, record: Record) -> bool:
-        """Whether it is one of those."""
+        """Whether a record matches every condition."""
         if self.unpassed and record.passed_at:
             return False
         if self.sender and not any(matches_address(text, record.sender) for text in self.sender):
@@ -169,7 +172,7 @@ def _is_in(client: str, network: Network | str) -> bool:
 
 
 def read_limit(options: Options, usual: int) -> int:
-    """How many are wanted at most.  Raises OperationError."""
+    """The option `limit`, or `usual` without it.  Raises OperationError."""
     limit = options.get("limit")
     if limit is None:
         return usual

@@ -1,10 +1,10 @@
-"""The control socket: who connects, what they ask, and how much of it at a time.
+"""The server of the control socket: admits clients and answers their requests within limits.
 
-Nothing here may hold up the daemon.  Every question has a task of its own, whatever it is about; a
-connection has an error boundary, and so has each question, so that a bug in an operation costs an
-answer and nothing else.  Bounded are the connections (those who may only read can't take them all), the
-questions of each, the length of a line, and the time somebody may take to read an answer: a stream
-waits for its reader, and one that does not read at all is dropped.
+Nothing here may delay the daemon.  Every request has a task of its own.  Each connection and each request
+has an error boundary, so a bug in an operation makes only that request fail.  Limited are: the connections
+(clients that may only read cannot take them all), the requests of each connection, the length of a line,
+and the time a client may take to read an answer.  A stream waits for its reader; a client that does not
+read at all is dropped.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ logger = logging.getLogger(__name__)
 
 _READ_SIZE = 65_536
 _PAUSE = 1.0
-"""Seconds to wait when nobody can be accepted, and between two looks whether an asker is still there."""
+"""Seconds to wait after a failed accept, and between two checks whether a client is still connected."""
 _PATIENCE = 5.0
-"""Seconds for finding out who somebody is."""
+"""Seconds for looking up a client's user, for sending a refusal, and for closing a stream."""
 _MOST_STRANGERS = 1_000
 _SHOWN = 300
-"""Characters of options that the log shows."""
+"""Most characters of a request that the log shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class ControlLimits:
-    """How much, and for how long (seconds)."""
+    """Limits of the control socket; times are in seconds."""
 
     connections: int = 64
     readers: int = 48
-    """Connections of those who may only read."""
+    """Most connections of clients that may only read."""
     arriving: int = 16
-    """Connections of whom it is not known yet who they are; more wait to be accepted."""
+    """Most connections whose user is not looked up yet; more wait to be accepted."""
     strangers: float = 1.0
-    """How long whoever may not ask is sent away without looking again."""
+    """How long a user who may not use the socket is refused without another look-up."""
     idle: float = 600.0
-    """How long a connection without a question stays open."""
+    """How long a connection without a request under way stays open."""
     reading: float = 120.0
-    """How long somebody may take to read what waits for them."""
+    """How long a client may take to read the answers that wait for it."""
 
 
 class ControlServer:
-    """Answers whoever may ask on one listening unix socket."""
+    """Answers the clients of one listening unix socket, as far as they have the right."""
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class ControlServer:
         self._open: dict[_Connection, Level] = {}
         self._arriving = trio.Semaphore(limits.arriving)
         self._strangers: dict[int, tuple[float, str]] = {}
-        """By number of the user: until when nobody looks again, and why they may not ask."""
+        """By uid: until when the user is refused without another look-up, and the error to send."""
         self._said = Throttle()
         self._lookups = trio.CapacityLimiter(4)
         self._own_uid = os.geteuid()
         self.counts = {"questions": 0, "errors": 0, "refused": 0, "dropped": 0}
-        """Since the start: asked, answered by an error, not let in, and too slow in reading."""
+        """Since the start: requests, errors sent as answers, clients refused, clients dropped as too slow."""
 
     def figures(self) -> Mapping[str, int]:
         """Figures for `status`."""
@@ -118,7 +118,7 @@ class ControlServer:
             sock.close()
 
     async def _admitted(self, stream: trio.SocketStream) -> _Connection | None:
-        """Whoever connected, if they may ask; None: they were told why not."""
+        """The connection, if its user may use the socket; None: it was refused with an error."""
         try:
             if (known := self._known_stranger(stream)) is not None:
                 self.counts["refused"] += 1
@@ -143,7 +143,7 @@ class ControlServer:
             del self._open[connection]
 
     def _known_stranger(self, stream: trio.SocketStream) -> str | None:
-        """Why they may not ask; None: that has to be looked up."""
+        """The error for a user who was refused a moment ago; None: the rights have to be looked up."""
         try:
             until, text = self._strangers[uid_of(stream.socket)]
         except (OSError, KeyError):
@@ -154,11 +154,11 @@ class ControlServer:
         self.counts["refused"] += 1
         now = trio.current_time()
         if peer is not None and code is Code.NOT_ALLOWED:
-            if len(self._strangers) >= _MOST_STRANGERS:
+            if len(self._strangers) >= _MOST_STRANGERS:  # bounds the memory; forgetting only means a look-up
                 self._strangers.clear()
             self._strangers[peer.uid] = (now + self.limits.strangers, text)
         if self._said.due((str(peer), code), now):
-            logger.warning("control socket: %s is not let in: %s", peer or "somebody", text)
+            logger.warning("control socket: %s is refused: %s", peer or "an unknown user", text)
         await _say_error(stream, text, code)
 
     async def _look_up(self, stream: trio.SocketStream) -> tuple[Peer | None, Level | None]:
@@ -168,16 +168,17 @@ class ControlServer:
 
         plain = socket.socket(fileno=os.dup(stream.socket.fileno()))
         with trio.move_on_after(_PATIENCE), suppress(OSError):
-            # (in a thread that may outlive us, with a descriptor of its own)
+            # The thread may go on after the time limit, when the connection is closed: it needs a
+            # descriptor of its own.
             return await trio.to_thread.run_sync(
                 _closing(plain, look_up), abandon_on_cancel=True, limiter=self._lookups
             )
         return None, None
 
     def _refusal(self, peer: Peer | None, level: Level | None) -> tuple[str, Code] | None:
-        """Why somebody is not let in."""
+        """The error for a client that is refused; None: it is admitted."""
         if peer is None:
-            return "the system does not say who asks", Code.NOT_ALLOWED
+            return "the system does not report the client's user", Code.NOT_ALLOWED
         if level is None:
             allowed = f"root, the daemon's user, and {self.groups.words()}"
             return f"{peer} may not use the control socket; allowed are {allowed}", Code.NOT_ALLOWED
@@ -198,7 +199,7 @@ def _closing(sock: socket.socket, work: Any) -> Any:
 
 
 class _Connection:
-    """Somebody who was let in."""
+    """The connection of a client that was admitted."""
 
     def __init__(self, stream: trio.SocketStream, peer: Peer, level: Level, server: ControlServer) -> None:
         self._stream = stream
@@ -210,20 +211,22 @@ class _Connection:
         self._scope = trio.CancelScope()
 
     async def run(self) -> None:
-        """Until the asker has gone, or will ask no more and has every answer."""
+        """Serve until the client has gone, or has every answer and sends no more requests."""
         with self._scope:
             async with trio.open_nursery() as watching:
                 async with trio.open_nursery() as answering:
                     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         await self._hear(answering)
+                    # After the client's end of file nothing is received any more: only `_watch` sees that the
+                    # client has gone altogether, and ends the answers that are still being made.
                     watching.start_soon(self._watch)
                 watching.cancel_scope.cancel()
 
     async def _watch(self) -> None:
-        """Give up when the asker closes altogether, and not only its own direction."""
+        """Cancel the connection when the client has closed both directions, not only its sending one."""
         poll = select.poll()
         poll.register(self._stream.socket.fileno(), 0)
-        while not poll.poll(0):  # noqa: ASYNC110  (the kernel tells of it in no other way)
+        while not poll.poll(0):  # noqa: ASYNC110  (the kernel reports it in no other way)
             await trio.sleep(_PAUSE)
         self._scope.cancel()
 
@@ -239,7 +242,7 @@ class _Connection:
             await self._send()
 
     async def _receive(self) -> bytes | None:
-        """What the asker sends; None: nothing for too long, with nothing under way."""
+        """Bytes from the client; None: it was idle for too long, with no request under way."""
         while True:
             with trio.move_on_after(self._server.limits.idle):
                 return bytes(await self._stream.receive_some(_READ_SIZE))
@@ -247,7 +250,7 @@ class _Connection:
                 return None
 
     async def _answer(self, question: Request) -> None:
-        """One question; its error boundary."""
+        """One request; its error boundary."""
         try:
             await self._carry_out(question)
         except MultigreyError as error:
@@ -263,9 +266,9 @@ class _Connection:
         if operation.level is Level.ADMIN:
             if self._level is not Level.ADMIN:
                 group = self._server.groups.admin
-                who = f"members of {group}" if group else "nobody else ([control] admin_group is not set)"
+                who = f"members of {group}" if group else "no group ([control] admin_group is not set)"
                 allowed = f"root, the daemon's user, and {who}"
-                text = f"{self._peer} may read, but not ask for {question.name}; allowed are {allowed}"
+                text = f"{self._peer} may read, but not use {question.name}; allowed are {allowed}"
                 await self._fail(question, text, Code.NOT_ALLOWED)
                 return
             self._log(question)
@@ -296,7 +299,7 @@ class _Connection:
             await self._send()
 
     async def _send(self) -> None:
-        """Send what the dialogue has; whoever does not read it is dropped."""
+        """Send what the dialogue has queued; drop a client that does not read it in time."""
         async with self._sending:
             data = self._dialogue.data_to_send()
             if not data:

@@ -1,4 +1,4 @@
-"""Everything a running daemon has for its administrator, wired up around the engine."""
+"""The administration part of a running daemon: control socket, status, overrides, alarms, reload."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from multigrey.config.show import as_json
 from multigrey.config.tables.control import Control
 from multigrey.control.feed import Followers, Rates
 from multigrey.control.operations.all import all_operations
-from multigrey.control.operations.context import Decisions, Parts
-from multigrey.control.operations.mode import Helm, changed_keys, differences
+from multigrey.control.operations.context import Decisions, OperationContext
+from multigrey.control.operations.mode import OverrideControl, changed_keys, differences
 from multigrey.control.operations.status import newest_change
 from multigrey.control.peers import Groups, unknown_groups
 from multigrey.control.server import ControlServer
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class Admin:
-    """One per daemon."""
+    """The administration part of one daemon."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Admin:
         needs_restart: Collection[str],
         decisions: Decisions | None = None,
     ) -> None:
-        """`needs_restart`: the keys (dotted) and tables a reload does not change."""
+        """`needs_restart`: the keys (dotted) and tables that a reload does not change."""
         engine, clock = core.engine, core.engine.clock
         self._core = core
         self._engine = engine
@@ -65,15 +65,15 @@ class Admin:
         self._loaded_at = Since(clock)
         self._began_with = running.loaded()
         self.lag = LoopLag()
-        """Measured here for everybody who tells of it."""
+        """The delay of the event loop, for status and metrics."""
         self.growth = Growth(engine.store, clock.now, self._decided)
-        self._helm = Helm(core.overrides, self.reload, core.apply)
+        self._helm = OverrideControl(core.overrides, self.reload, core.apply)
         followers, rates = Followers(), Rates(clock)
         self.alarms = Alarms(clock, untold(running.listens), lambda: engine.setup.redactor)
-        """For everybody who tells of them."""
+        """Floods and implausible input, for status, reports and metrics."""
         self.subscribers: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates, self.alarms)
-        """To be given every decision."""
-        self.parts = Parts(
+        """Functions that the engine must call with every decision."""
+        self.parts = OperationContext(
             engine=engine,
             clock=clock,
             settings=lambda: running.loaded().settings,
@@ -90,7 +90,7 @@ class Admin:
         self._server: ControlServer | None = None
 
     def status(self) -> Mapping[str, Any]:
-        """What only the daemon knows."""
+        """The daemon's own part of `status`."""
         return {
             **self._running.status(),
             **self.alarms.status(),
@@ -103,33 +103,33 @@ class Admin:
         }
 
     def _waiting_for_restart(self) -> list[str]:
-        """What reloads have changed without effect on the daemon that runs."""
+        """The keys and tables that reloads have changed without effect until a restart."""
         return changed_keys(self._needs_restart, self._began_with.settings, self._running.loaded().settings)
 
     def _decided(self) -> Mapping[Action, int]:
-        """Decisions since the start, by action."""
+        """The number of decisions since the start, by action."""
         counts = Counter[Action]()
         for (action, _), number in self._engine.counts.items():
             counts[action] += number
         return counts
 
     async def finish(self) -> None:
-        """Write at the end what may also be lost."""
+        """Write, at the end, what may also be lost."""
         with suppress(StoreError):
             await self.growth.note()
 
     async def start(self) -> None:
-        """Go on with what earlier runs left; call once, when the core is loaded.  Raises StoreError."""
+        """Restore the overrides of earlier runs.  Call once, when the core is loaded.  Raises StoreError."""
         await self._helm.start()
         await self.take_over()
 
     async def take_over(self) -> None:
-        """The configuration was read (again)."""
+        """Note the time and the list files of the configuration, after it was read (again)."""
         self._files = await trio.to_thread.run_sync(list_changes, self._running.loaded().settings)
         self._loaded_at = Since(self._clock)
 
     async def reload(self) -> Mapping[str, Any]:
-        """See `parts.Steering.reload`."""
+        """See `parts.DaemonControl.reload`."""
         before, lists = self._running.loaded(), _entries(self._engine.setup)
         await self._reload()
         after, now = self._running.loaded(), _entries(self._engine.setup)
@@ -148,7 +148,7 @@ class Admin:
         }
 
     def start_work(self, nursery: trio.Nursery, control: Control, endpoint: OpenSocket | None) -> None:
-        """Begin to answer whoever asks at `endpoint` (None: nobody can), and what goes on beside."""
+        """Start the background tasks, and the control server at `endpoint` (None: no control socket)."""
         nursery.start_soon(supervise, "overrides", self._helm.run)
         nursery.start_soon(supervise, "loop lag", self.lag.run)
         nursery.start_soon(supervise, "growth", self.growth.run)
@@ -160,7 +160,7 @@ class Admin:
 
     async def _serve(self, endpoint: OpenSocket, groups: Groups, server: ControlServer) -> None:
         for group in await trio.to_thread.run_sync(unknown_groups, groups, abandon_on_cancel=True):
-            logger.warning("[control] %s: there is no such group", group)
+            logger.warning("[control] %s: this group does not exist", group)
         try:
             await supervise("control socket", partial(server.run, task_status=trio.TASK_STATUS_IGNORED))
         finally:
@@ -173,12 +173,15 @@ def _values(loaded: Loaded) -> Mapping[str, Any]:
 
 
 def _entries(setup: Setup) -> Mapping[str, int]:
-    """How many entries each list has."""
+    """The number of entries of each list."""
     return {f"{source.name} {source.path}".rstrip(): source.entries for source in setup.about_sources}
 
 
 def list_changes(settings: Settings) -> Mapping[str, float]:
-    """When each list that is a file or directory changed last, by path; those that can be seen."""
+    """Return when each list file or directory was last changed, by path; without unreadable ones.
+
+    Times are in wall-clock seconds.
+    """
     paths: set[Path] = {entry.path for entry in settings.whitelist if entry.path is not None}
     seen = {str(path): newest_change(path) for path in paths}
     return {path: changed for path, changed in seen.items() if changed is not None}

@@ -1,7 +1,7 @@
-"""From a configuration to the objects the engine works with.
+"""Builds the objects that the engine works with from a configuration.
 
-The one place where words of the configuration meet what plugins registered under them.  Runs off
-the event loop (it reads list files and imports plugins), at start and at every reload.
+This is the one place where names in the configuration are resolved to what plugins registered.  It
+reads list files and imports plugins, so it runs outside the event loop, at start and at every reload.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = ["assemble", "check"]
 
 
 def check(loaded: Loaded) -> tuple[list[Problem], tuple[str, ...]]:
-    """What is wrong, and what is only odd, that shows once plugins and lists are loaded."""
+    """Return the problems and the warnings that are found only when plugins and lists are loaded."""
     try:
         return [], assemble(loaded, bytes(32)).warnings
     except ConfigError as error:
@@ -57,7 +57,7 @@ def check(loaded: Loaded) -> tuple[list[Problem], tuple[str, ...]]:
 
 
 def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Assembly:
-    """Load plugins and lists and make a Setup.  Raises ConfigError and PluginError."""
+    """Load plugins and lists, and make an Assembly.  Raises ConfigError and PluginError."""
     settings = loaded.settings
     clock = SystemClock() if clock is None else clock
     origins = load_origins(settings.origin)
@@ -97,7 +97,7 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
 
 
 def _control(settings: Settings) -> Control:
-    """`[control]` with the address that is used."""
+    """`[control]`, with the address that is in use instead of the configured one."""
     path = control_path(settings.control, settings.state_dir)
     address = NoEndpoint() if path is None else UnixEndpoint(path)
     return settings.control.model_copy(update={"address": address})
@@ -166,7 +166,7 @@ def _setup(
 
 
 def _own_networks(networks: Iterable[IPv4Network | IPv6Network]) -> Networks:
-    """Loopback and these, as `Setup.is_own` compares them."""
+    """Loopback and these networks, in the form in which `Setup.is_own` compares them."""
     found = {version: list(rows) for version, rows in LOOPBACK.items()}
     for network in networks:
         spare = network.max_prefixlen - network.prefixlen
@@ -175,7 +175,7 @@ def _own_networks(networks: Iterable[IPv4Network | IPv6Network]) -> Networks:
 
 
 def _policy(greylist: Greylist) -> Policy:
-    """For named origins."""
+    """The policy for named origins."""
     proof = Proof(
         resolved=greylist.prove_after,
         domains=greylist.prove_domains,
@@ -196,7 +196,7 @@ def _unnamed_policy(greylist: Greylist) -> Policy:
 
 
 def _unknown_tables(loaded: Loaded, plugins: LoadedPlugins) -> list[Problem]:
-    """Tables of plugins that are not there or could not be loaded, with the reason."""
+    """Tables of plugins that are not installed or could not be loaded, with the reason."""
     models = plugins.settings_models()
     return [
         loaded.problem(("plugins", name), plugins.why_missing(name))
@@ -208,15 +208,15 @@ def _unknown_tables(loaded: Loaded, plugins: LoadedPlugins) -> list[Problem]:
 def _late_budgets(
     loaded: Loaded, tables: Mapping[str, BaseModel], registry: BuiltRegistry
 ) -> Iterable[Problem]:
-    """Times (fields `budget`, in seconds) that slow sources give themselves and nobody gives them."""
+    """Warn of the own time limits of slow sources (`budget`, in seconds) that [limits] slow cuts short."""
     slow = loaded.settings.limits.slow
     owners = {owner.name for (kind, _), owner in registry.owners.items() if kind == PluginKind.SLOW_SOURCE}
     for name in sorted(owners & tables.keys()):
         budget = getattr(tables[name], "budget", None)
         if isinstance(budget, int | float) and budget >= slow:
             message = (
-                f"{format_duration(budget)} is not shorter than slow in [limits], {format_duration(slow)}: "
-                "whatever was found by then is lost; expected less"
+                f"{format_duration(budget)} is not shorter than slow in [limits] ({format_duration(slow)}), "
+                "so a late source loses everything it has found: choose a smaller value"
             )
             yield loaded.problem(("plugins", name, "budget"), message)
 
@@ -228,7 +228,7 @@ def _wrong_rules(loaded: Loaded, registry: BuiltRegistry) -> Iterable[Problem]:
 
 
 def _unknown_words(loaded: Loaded, registry: BuiltRegistry) -> Iterable[Problem]:
-    """Words nothing was registered under, each with its place and the nearest word there is."""
+    """Names in the configuration that are not registered, each with its place and the nearest known name."""
     settings = loaded.settings
     for word in settings.greylist.key:
         yield from _unknown(loaded, ("greylist", "key"), word, registry.key_components, "key component")
@@ -249,4 +249,4 @@ def _unknown(
     if word in known:
         return
     hint = did_you_mean(word, known)
-    yield loaded.problem(path, f"{word!r} is no {what}{hint} (known: {', '.join(sorted(known))})")
+    yield loaded.problem(path, f"{word!r} is not a {what}{hint} (known: {', '.join(sorted(known))})")

@@ -1,13 +1,13 @@
-"""The daemon: what runs, in which nursery, and in which order it ends.
+"""The daemon: starts all tasks in their nurseries, reloads, and stops in a fixed order.
 
     daemon
-     +- background: decision log, store, forgetting, plugin services, watchdog   (restarted, never fatal)
+     +- background: decision log, store, expiry, plugin services, watchdog       (restarted, never fatal)
      +- connections: one task each                                              (drained with a deadline)
      +- accept: one task per endpoint                                           (cancelled first)
-     +- signals: HUP reload, TERM/INT drain and stop, USR1 log file reopened, figures
+     +- signals: HUP reload, TERM/INT drain and stop, USR1 log file reopened, figures logged
 
-The end goes from the outside in: no new connections, answers under way, the store's last batch, the
-log's last line.
+It stops from the outside in: it accepts no new connections, finishes the answers under way, writes
+the store's last batch, and last the end of the log.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ __all__ = ["Daemon"]
 
 logger = logging.getLogger(__name__)
 
-_LAST_WORDS = 2.0
-"""Seconds for writing at the end what may also be lost."""
+_FINAL_WRITES = 2.0
+"""Seconds for writing, at the end, what may also be lost."""
 _NEEDS_RESTART = (
     *("listen", "state_dir", "user", "store", "control"),
     *("history.enabled", "history.map_size", "metrics.address"),
@@ -66,7 +66,7 @@ _NEEDS_RESTART = (
 
 
 class Daemon:
-    """One running multigrey."""
+    """One running multigrey daemon."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Daemon:
         host: str,
         control: OpenSocket | None = None,
     ) -> None:
-        """`load` reads the configuration again, for a reload; `control`: where administrators ask."""
+        """`load` reads the configuration again, for a reload; `control` is the control socket."""
         settings = loaded.settings
         self._loaded = loaded
         self._endpoints = endpoints
@@ -123,9 +123,9 @@ class Daemon:
         self._services = trio.CancelScope()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until `stop` or a signal; reports started when every endpoint answers.
+        """Serve until `stop` or a signal; reports "started" when every endpoint answers.
 
-        Raises StoreError when the store cannot be opened.
+        Raises StoreError if the store cannot be opened.
         """
         async with trio.open_nursery() as background:
             self._background = background
@@ -137,7 +137,7 @@ class Daemon:
             await background.start(self._watch_signals)
             self._start_background(background)
             await self._serve(task_status)
-            with trio.move_on_after(_LAST_WORDS):
+            with trio.move_on_after(_FINAL_WRITES):
                 await self.hits.flush(self.store)
                 await self.engine.knowledge.flush(self.store)
                 await self.admin.finish()
@@ -148,11 +148,11 @@ class Daemon:
             background.cancel_scope.cancel()
 
     def stop(self) -> None:
-        """Begin the orderly end."""
+        """Begin to stop in an orderly way; `run` returns when everything has ended."""
         self._stopping.set()
 
     async def reload(self) -> None:
-        """Read configuration, lists and plugins again and use them from the next attempt on.
+        """Read configuration, lists and plugins again, and use them from the next attempt on.
 
         Raises ConfigError or PluginError; then everything stays as it was.
         """
@@ -167,10 +167,10 @@ class Daemon:
             finally:
                 self._notifier.ready("serving")
             await self._take_over(loaded, assembly)
-            self._say_loaded("reloaded")
+            self._log_loaded("reloaded")
 
     async def _take_over(self, loaded: Loaded, assembly: Assembly) -> None:
-        """Everything a reload changes; an attempt in flight ends with what it began with."""
+        """Apply everything that a reload changes; an attempt in progress ends with the old settings."""
         old, self._loaded = self._loaded.settings, loaded
         settings = loaded.settings
         self._report_restart(old, settings)
@@ -194,8 +194,9 @@ class Daemon:
         try:
             await self._background.start(self._run_log, log, scope)
         except MultigreyError as error:
-            logger.error("%s; the decision log stays where it was", error)  # noqa: TRY400  (the administrator's fault: no traceback)
+            logger.error("%s; the decision log is still written to the old place", error)  # noqa: TRY400  (the administrator's fault: no traceback)
             return
+        # Only now, when the new log is open, does the old one end: no decision is lost in between.
         self.engine.subscribers = (log.write, *self.engine.subscribers[1:])
         self._logging.cancel()
         self.log, self._logging = log, scope
@@ -211,7 +212,7 @@ class Daemon:
             await log.run(task_status=task_status)
 
     def _start_services(self) -> None:
-        """Run the services of the present plugins, and no others."""
+        """Run the services of the current plugins, and stop those of the previous ones."""
         assert self._background is not None
         self._services.cancel()
         self._services = trio.CancelScope()
@@ -250,7 +251,7 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.server.run)
                 nursery.start_soon(self._accept_all, accepting)
-                self._say_loaded("ready")
+                self._log_loaded("ready")
                 self._notifier.ready("serving")
                 self._serving = True
                 task_status.started()
@@ -309,7 +310,7 @@ class Daemon:
         )
 
     def _make_metrics(self, settings: Settings) -> MetricsService | None:
-        """What counts and can be fetched from; None: it is not configured.  Raises ListenerError."""
+        """The metrics service; None if it is not configured.  Raises ListenerError."""
         address = settings.metrics.address
         if address is None:
             return None
@@ -351,7 +352,7 @@ class Daemon:
             tuple(listen.allow_from),
         )
 
-    def _say_loaded(self, what: str) -> None:
+    def _log_loaded(self, what: str) -> None:
         for warning in (*self._loaded.warnings, *self.core.assembly.warnings):
             logger.warning("%s", warning)
         for name, count in self.core.assembly.summary.items():
@@ -373,7 +374,7 @@ class Daemon:
                     await self._reload_by_signal()
                 elif number == signal.SIGUSR1:
                     await self.log.reopen()
-                    await self._say_figures()
+                    await self._log_figures()
                 elif self._stopping.is_set():
                     logger.warning("second signal: ending at once")
                     await self.server.drain(0)
@@ -384,11 +385,11 @@ class Daemon:
         try:
             await self.reload()
         except (ConfigError, PluginError):
-            return  # told already
+            return  # `reload` has logged it
         except Exception:
-            logger.exception("reload failed by a bug; the old configuration stays")
+            logger.exception("reload failed because of a bug; the old configuration stays")
 
-    async def _say_figures(self) -> None:
+    async def _log_figures(self) -> None:
         try:
             health = await self.store.health()
         except StoreError as error:

@@ -1,7 +1,7 @@
-"""Giving up root.
+"""Gives up root: the daemon changes to an unprivileged user before it serves.
 
-The daemon never serves as root: started as root it binds its sockets, hands its state directory to
-`user` and becomes that user for good.
+Started as root, it binds its sockets, gives its state directory to `user` and becomes that user
+permanently.  It never serves as root.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Identity", "PrivilegeError", "become", "hand_over", "identity_for"]
 
 
 class PrivilegeError(MultigreyError):
-    """The process runs as a user it must not run as, or cannot become the one it should."""
+    """The process runs as a user that is not allowed, or cannot become the configured one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +32,33 @@ class Identity:
 
 
 def identity_for(user: str | None, uid: int) -> Identity | None:
-    """Whom to become; None: stay who we are.  Raises PrivilegeError.
+    """Return the user to become; None: keep the current user.  Raises PrivilegeError.
 
-    `uid` is the effective user the process runs as.
+    `uid` is the effective user of the process.
     """
     if uid != 0:
         if user is not None and _name_of(uid) != user:
             raise PrivilegeError(
-                f"user = {user!r}: only root can become another user; "
-                f"start as {user} or leave `user` out (running as uid {uid})"
+                f"user = {user!r}: only root can become another user, and this process runs as uid {uid}: "
+                f"start it as {user}, or leave `user` out"
             )
         return None
     if user is None:
         raise PrivilegeError(
             'started as root, and multigrey never serves as root: set user = "multigrey" '
-            "(or --user NAME) to a user of its own"
+            "(or --user NAME) to a separate user"
         )
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise PrivilegeError(f"user = {user!r}: there is no such user") from None
+        raise PrivilegeError(f"user = {user!r}: this user does not exist") from None
     if entry.pw_uid == 0:
-        raise PrivilegeError(f"user = {user!r} is root under another name")
+        raise PrivilegeError(f"user = {user!r} is root (user id 0): name a separate user")
     return Identity(user, entry.pw_uid, entry.pw_gid)
 
 
 def _name_of(uid: int) -> str:
-    """The user's name; empty for a number without one (containers)."""
+    """The user's name; "" for a number without a name, as in containers."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -66,10 +66,10 @@ def _name_of(uid: int) -> str:
 
 
 def hand_over(path: Path, identity: Identity) -> None:
-    """Give a directory of ours, and what lies directly in it, to the user to be.
+    """Give the daemon's directory, and what is directly in it, to the user that the daemon becomes.
 
-    Symbolic links are not followed, and nothing is touched that belongs to a third user or that has
-    another name elsewhere (hard links).
+    Symbolic links are not followed.  Entries of a third user, and files with other names elsewhere
+    (hard links), are left alone: they may not be the daemon's own.  Raises OSError.
     """
     for entry in (path, *path.iterdir()):
         status = entry.lstat()
@@ -78,9 +78,10 @@ def hand_over(path: Path, identity: Identity) -> None:
 
 
 def become(identity: Identity) -> None:
-    """Drop root for good.  Raises PrivilegeError if the kernel refuses."""
+    """Become this user permanently.  Raises PrivilegeError if the kernel refuses."""
     groups = [entry.gr_gid for entry in grp.getgrall() if identity.name in entry.gr_mem]
     try:
+        # The order matters: after setuid the process may not change its groups any more.
         os.setgroups([identity.gid, *groups])
         os.setgid(identity.gid)
         os.setuid(identity.uid)

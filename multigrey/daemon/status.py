@@ -1,4 +1,4 @@
-"""What only the running daemon can tell of itself."""
+"""The part of `status` that only the running daemon knows."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from multigrey.listeners.server import Server
 __all__ = ["Running"]
 
 _MOST_PEERS = 20
-"""Peers of a listener that are told one by one: those with most connections."""
+"""Most peers that are listed for a listener: those with the most connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A view of the daemon; whatever may change with a reload is a function."""
+    """A view of the running daemon; values that a reload may change are functions."""
 
     engine: Engine
     server: Server
     eviction: Eviction
     listens: Sequence[Listen]
-    """The endpoints that are open; a reload changes none."""
+    """The open endpoints; a reload does not change them."""
     loaded: Callable[[], Loaded]
     warnings: Callable[[], Sequence[object]]
-    """What was odd about the configuration, its lists and plugins."""
+    """The warnings about the configuration, its lists and plugins."""
     log_lines_lost: Callable[[], int]
     history: Callable[[], Mapping[str, int | str]] | None
-    """What the history of decisions says of itself; None: there is none."""
+    """The health of the history of decisions; None: it is disabled."""
     since: Since
-    """When it started."""
+    """When the daemon started."""
 
     def status(self) -> Mapping[str, Any]:
-        """Its part of `status`."""
+        """Return this part of `status`, in the form of its JSON."""
         loaded = self.loaded()
         open_at = Counter(connection.listening.name for connection in self.server.open)
         peers = Counter((each.listening.name, _peer(each)) for each in self.server.open)
@@ -79,7 +79,7 @@ class Running:
 
 
 def _peer(connection: Connection) -> str:
-    """Whose connection it is: an IP address, or the user at the other end of a unix socket."""
+    """The peer of a connection: its IP address, or the user at the other end of a unix socket."""
     try:
         if connection.sock.family == socket.AF_UNIX:
             return f"uid {uid_of(connection.sock)}"

@@ -1,4 +1,4 @@
-"""systemd's two small protocols: sockets handed over at start, and notices back.
+"""systemd's protocols for socket activation and for status notifications.
 
 Sources: sd_listen_fds(3) (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES; descriptors begin at 3) and
 sd_notify(3) (datagrams to NOTIFY_SOCKET; a leading @ means an abstract socket).
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def inherited_sockets(environ: Mapping[str, str], pid: int) -> dict[str, list[int]]:
-    """The file descriptors systemd passed to this process, by name of the socket unit."""
+    """Return the file descriptors that systemd passed to this process, by name of the socket unit."""
     if environ.get("LISTEN_PID") != str(pid):
         return {}
     count = int(environ.get("LISTEN_FDS", "0"))
@@ -34,7 +34,10 @@ def inherited_sockets(environ: Mapping[str, str], pid: int) -> dict[str, list[in
 
 
 def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float | None:
-    """How often systemd wants to hear from us, halved as sd_watchdog_enabled(3) advises; None: never."""
+    """Return the seconds between two watchdog notifications; None if systemd expects none.
+
+    It is half of systemd's interval, as sd_watchdog_enabled(3) advises.
+    """
     if environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None
     try:
@@ -45,27 +48,27 @@ def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float | None:
 
 
 class Notifier:
-    """Tells systemd how we are; says nothing when nobody asked."""
+    """Notifies systemd of the daemon's state; does nothing if systemd did not start it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """Takes the address from NOTIFY_SOCKET."""
+        """The address comes from NOTIFY_SOCKET."""
         address = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
     def ready(self, status: str) -> None:
-        """Start or reload is complete."""
+        """Report that start or reload is complete."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def reloading(self, monotonic: float) -> None:
-        """A reload began (systemd wants CLOCK_MONOTONIC in microseconds with it)."""
+        """Report that a reload began; `monotonic` is CLOCK_MONOTONIC in seconds, as systemd requires."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={int(monotonic * _MICROSECONDS)}")
 
     def stopping(self) -> None:
-        """The end began."""
+        """Report that the daemon is stopping."""
         self._send("STOPPING=1")
 
     def watchdog(self) -> None:
-        """Still alive."""
+        """Report that the daemon is alive."""
         self._send("WATCHDOG=1")
 
     def _send(self, text: str) -> None:

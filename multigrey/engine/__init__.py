@@ -1,1 +1,1 @@
-"""The way of one attempt, and the explanation of it."""
+"""The engine: judges attempts, and explains its verdicts."""

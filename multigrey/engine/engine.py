@@ -1,12 +1,14 @@
-"""The engine: attempts in, replies and decisions out; the way between stands in the modules beside it.
+"""The engine: takes attempts, returns replies and reports decisions.
 
-    1 what needs no look at what is known: `stages`
-    2 what is known under the attempt's keys: `round`
-    3 only if that means waiting: slow sources are asked, once; stages again; keys widened: `slow`
-    4 the decision, atomically in the store
-    x store trouble, or no answer in time: the listener's on_error
+Each step of an attempt has a module of its own:
 
-So a sender who is known never waits for anybody else.  multigrey(8) tells the same to administrators.
+    1 decide without reading the store: `stages`
+    2 decide by what the store holds under the attempt's keys: `round`
+    3 only if the sender would have to wait: ask slow sources, once; repeat the stages; add keys: `slow`
+    4 make the decision, atomically in the store
+    x if the store fails, or an answer is late: use the listener's on_error
+
+So a known sender never waits for a slow source.  multigrey(8) describes the same for administrators.
 """
 
 from __future__ import annotations
@@ -37,11 +39,11 @@ __all__ = ["Begun", "Engine", "failure_of"]
 logger = logging.getLogger(__name__)
 
 Begun = Reply | Progress | None
-"""What becomes of an attempt at once (see `Engine.begin`)."""
+"""What is decided about an attempt without waiting (see `Engine.begin`)."""
 
 
 class Engine:
-    """Judges attempts.  One per daemon; `setup` is replaced by a reload."""
+    """Judges attempts.  One per daemon.  A reload replaces `setup`."""
 
     def __init__(
         self,
@@ -59,10 +61,11 @@ class Engine:
         clock_believed: Callable[[], bool] = lambda: True,
         names: NameLedger | None = None,
     ) -> None:
-        """`host` and `version` stand in the header; `subscribers` are given every decision.
+        """`host` and `version` appear in the header.  `subscribers` are given every decision.
 
-        `quota` says which origins may make no more records, `is_full` that none may: attempts get marks under
-        `mark_key` (secret bytes) then.  `clock_believed` says whether the clock may be, `names` which names.
+        `quota` limits the new records of each origin.  `is_full` returns whether no origin may make more.  An
+        attempt that may not make a record gets a mark under `mark_key` (secret bytes).  `clock_believed`
+        returns whether the wall clock can be trusted.  `names` is the evidence on which names can be trusted.
         """
         self.setup = setup
         self.store = store
@@ -77,14 +80,15 @@ class Engine:
 
     @property
     def knowledge(self) -> Knowledge:
-        """What was learned from mail."""
+        """What the engine has learned from mail."""
         return self.shared.knowledge
 
     def begin(self, attempt: Attempt, on_error: OnError) -> Begun:
-        """Decide what can be decided without waiting: nearly every attempt.
+        """Decide without waiting, which is possible for nearly every attempt.
 
-        A Progress with a `durability` is decided, and `end` gives the reply when it is on disk; without one
-        somebody else has to be asked first: await `finish`.  None: say nothing and close (on_error = silent).
+        Returns a Reply; or a Progress with a `durability`: the attempt is decided, and `end` gives the reply
+        when the decision is on disk; or a Progress without one: the attempt waits for slow sources or for the
+        store, await `finish`; or None: close without an answer (on_error = silent).
         """
         (begun,) = self.begin_all([(attempt, on_error)])
         if isinstance(begun, Exception):
@@ -92,7 +96,7 @@ class Engine:
         return begun
 
     def begin_all(self, asked: Sequence[tuple[Attempt, OnError]]) -> list[Begun | Exception]:
-        """The same for many at once; an exception is a bug of ours that one of them met."""
+        """The same for many attempts.  An exception in the result is a bug that the attempt met."""
         setup, now = self.setup, self.clock.now()
         all_progress = [Progress(setup, attempt, now, on_error) for attempt, on_error in asked]
         self._round.decide(all_progress, self.store)
@@ -110,12 +114,12 @@ class Engine:
         return begun
 
     def end(self, progress: Progress, error: str = "") -> Reply | None:
-        """The reply to what was decided, now that it is on disk, or that it never will be (`error`)."""
+        """The reply to a decided attempt that is on disk, or that cannot be written (`error`: why)."""
         verdict = on_error_verdict(progress.on_error, error) if error else progress.verdict
         return self._conclude(progress, verdict)
 
     async def finish(self, progress: Progress) -> Reply | None:
-        """The rest of the way, for what `begin` could not decide."""
+        """Decide what `begin` could not decide; returns the reply."""
         try:
             await slow.decide(progress, self.store, self.shared)
         except (StoreError, CodecError) as error:
@@ -123,9 +127,9 @@ class Engine:
         return self._conclude(progress, progress.verdict)
 
     def report(self) -> None:
-        """Give the subscribers what was decided since the last call: once the answers are on their way.
+        """Give the subscribers every decision since the last call.  Call it when the answers are sent.
 
-        A subscriber that fails harms no answer and no other subscriber.
+        A subscriber that fails affects no answer and no other subscriber.
         """
         events, self._unreported = self._unreported, []
         for subscriber in self.subscribers:
@@ -136,7 +140,7 @@ class Engine:
                     logger.exception("decision %s could not be reported", event.id)
 
     async def judge(self, attempt: Attempt, on_error: OnError) -> Reply | None:
-        """The whole way: decide, remember, report.  None: say nothing and close."""
+        """Decide, remember and report one attempt.  None: close without an answer."""
         try:
             begun = self.begin(attempt, on_error)
             if not isinstance(begun, Progress):
@@ -148,21 +152,21 @@ class Engine:
             self.report()
 
     def overdue(self, progress: Progress, seconds: float) -> Reply | None:
-        """The answer when a decision took longer than `[limits] answer_within`."""
+        """The reply when a decision takes longer than `[limits] answer_within`."""
         progress.now = self.clock.now()
         return self._conclude(
             progress, on_error_verdict(progress.on_error, f"no decision within {seconds:g} s")
         )
 
     def progress(self, attempt: Attempt) -> Progress:
-        """An attempt with its origin and keys, when nobody asked for a verdict (commands)."""
+        """An attempt with its origin and keys, without a verdict; for commands."""
         progress = Progress(self.setup, attempt, self.clock.now())
         self.knowledge.place(progress)
         progress.keys = record_keys(progress)
         return progress
 
     def _conclude(self, progress: Progress, verdict: Verdict | None) -> Reply | None:
-        """The reply to a verdict; from now on it is a decision."""
+        """Count and queue a verdict as a decision, to be reported; returns the reply."""
         assert verdict is not None
         setup, attempt, now, origin = progress.setup, progress.attempt, progress.now, progress.origin
         decision_id = next(self._ids)
@@ -192,7 +196,7 @@ class Engine:
 
 
 async def failure_of(durability: Durability) -> str:
-    """What kept a decision from the disk; "" when it is there."""
+    """Wait until a decision is on disk; returns why it cannot be written, or ""."""
     try:
         await durability.committed()
     except StoreError as error:

@@ -1,7 +1,7 @@
-"""Why an attempt is judged as it is: the way of an attempt once more, read-only, with every step told.
+"""Explains why an attempt is judged as it is: takes the engine's steps again, read-only, and describes each.
 
-It goes through the very stages, sources and decision of the engine; the store is only read, and nothing is
-counted or remembered.  So the verdict is the one that an attempt gets at the same second.
+It uses the engine's own stages, sources and decision.  It only reads the store, and counts and remembers
+nothing.  So the verdict is the one that an attempt gets at the same second.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["TELLERS", "Explanation", "explain", "whitelist_step"]
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A verdict, and the way to it."""
+    """A verdict, and the steps that led to it."""
 
     now: int
     attempt: Attempt
@@ -50,11 +50,11 @@ class Explanation:
     decided: str
     """The name of the step that decided."""
     certain: bool = True
-    """False: slow sources would be asked first, and were not; the verdict holds if they find nothing."""
+    """False: the engine would ask slow sources first, which was not done.  It holds if they find nothing."""
     class_: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Everything as JSON can hold it: times in seconds since 1970."""
+        """The explanation as JSON values; times are seconds since 1970."""
         verdict = self.verdict
         match = verdict.match
         return {
@@ -88,8 +88,8 @@ async def explain(
 ) -> Explanation:
     """How `attempt` would be judged now, and why.
 
-    `ask`: whether slow sources are asked where the engine would ask them.  `on_error`: of the listener,
-    for a store that cannot be read.
+    `ask`: whether to ask slow sources where the engine would ask them.  `on_error`: the listener's, for a
+    store that cannot be read.
     """
     setup = engine.setup
     progress = Progress(setup, attempt, engine.clock.now(), on_error)
@@ -125,11 +125,11 @@ async def explain(
     )
 
 
-# --- before anybody looks at what is known ---------------------------------------------------------
+# --- before the store is read ----------------------------------------------------------------------
 
 
 def _stages(engine: Engine, progress: Progress) -> tuple[list[Step], str]:
-    """A step for each stage, and the name of the one that decided; "" if none did."""
+    """One step for each stage, and the name of the stage that decided; "" if none did."""
     setup, attempt = progress.setup, progress.attempt
     steps, decided = list[Step](), ""
     for stage in STAGES:
@@ -173,24 +173,22 @@ def _provider(setup: Setup, progress: Progress) -> Step:
     if not (progress.origin.named and setup.retries(progress.attempt)):
         return Step("provider", f"{provider}: one sender, greylisted like others")
     if not setup.providers_pass:
-        return Step(
-            "provider", f"{provider} is known to retry, but is delayed all the same as things are set"
-        )
+        return Step("provider", f"{provider} is known to retry, but the present settings delay it")
     return Step("provider", f"{provider} is known to retry: it is not delayed")
 
 
 _ORIGIN_BEFORE = "blocked"
-"""The first stage that looks at the origin."""
+"""The first stage that uses the origin."""
 
 _MODES = {
-    "enforce": "enforce: what is to be deferred is deferred",
-    "observe": "observe: everybody passes, and what would have been is only said",
-    "off": "off: everybody passes, and nothing is looked at",
+    "enforce": "enforce: verdicts are carried out",
+    "observe": "observe: every attempt passes, and the verdict it would have had is only reported",
+    "off": "off: every attempt passes, and nothing is checked",
 }
 
 
 def whitelist_step(setup: Setup, attempt: Attempt) -> Step:
-    """Every source in order; the first that matches decides, those behind it are hidden."""
+    """Every source in order.  The first that matches decides; `hidden`: its source's other matches."""
     details: list[Mapping[str, Any]] = []
     first = ""
     for index, match in enumerate(setup.sources):
@@ -224,7 +222,7 @@ def _whose(owner: str) -> str:
 
 
 def _rules(setup: Setup, progress: Progress) -> Step:
-    """Every rule with its truth; the first that is true decides."""
+    """Every rule with its truth value.  The first true rule decides."""
     attempt, origin, now, findings = progress.attempt, progress.origin, progress.now, progress.findings
     told = (None, frozenset[str]()) if findings is None else (findings.traits, findings.unanswered)
     rows = setup.rules.explained(attempt, origin, setup.provider_of(attempt), now, *told)
@@ -241,7 +239,7 @@ def _rules(setup: Setup, progress: Progress) -> Step:
         for row in rows
     ]
     if outcome is None:
-        return Step(name, "no rule matches" if rows else "there are no rules", tuple(details))
+        return Step(name, "no rule matches" if rows else "no rules are configured", tuple(details))
     return Step(name, f"{outcome.rule!r}: {_wanted(outcome)}", tuple(details))
 
 
@@ -262,14 +260,14 @@ def _wanted(outcome: Outcome) -> str:
 def _identity(setup: Setup, progress: Progress) -> Step:
     attempt = progress.attempt
     if attempt.raw:
-        return Step("identity", "a key of its own, made by whoever asks")
+        return Step("identity", "a key of its own, made by the client")
     if is_judged_at_data(setup, attempt):
         what = "the probe sender" if attempt.sender else "the null sender"
         if progress.first:
-            return Step("identity", f"{what} at RCPT: perhaps only a probe, judged at DATA")
-        return Step("identity", f"{what} with a second recipient: no probe, judged now")
+            return Step("identity", f"{what} at RCPT: possibly only a probe, judged at DATA")
+        return Step("identity", f"{what} with a second recipient: not a probe, judged now")
     if attempt.client_address is None:
-        return Step("identity", "the client's address is not known: there is nothing to remember")
+        return Step("identity", "the client's address is not known: the attempt is not remembered")
     return Step("identity", f"{attempt.client_address}, {attempt.sender or '<>'}, {attempt.recipient}")
 
 
@@ -285,14 +283,17 @@ TELLERS: Mapping[str, Callable[[Setup, Progress], Step]] = MappingProxyType(
         "identity": _identity,
     }
 )
-"""What is told of each of `STAGES`."""
+"""By the name of a stage, what describes it."""
 
 
-# --- what is known ---------------------------------------------------------------------------------
+# --- what the store holds --------------------------------------------------------------------------
 
 
 async def _slow_sources(engine: Engine, progress: Progress, steps: list[Step], *, ask: bool) -> bool:
-    """Ask whom the engine would ask; whether that is certain, which it is not while nobody was asked."""
+    """Ask the slow sources that the engine would ask.
+
+    Returns whether the verdict is certain.  It is not if the engine would ask them and `ask` is false.
+    """
     setup = progress.setup
     if setup.ask is None:
         steps.append(Step("slow-sources", "there are none"))
@@ -339,7 +340,7 @@ def _found(findings: Findings) -> str:
     if findings.traits:
         told.append(f"traits {', '.join(sorted(findings.traits))}")
     if findings.unanswered:
-        told.append(f"nobody could tell {', '.join(sorted(findings.unanswered))}")
+        told.append(f"no answer about {', '.join(sorted(findings.unanswered))}")
     return "; ".join(told) or "asked, and nothing was found"
 
 

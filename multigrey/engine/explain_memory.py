@@ -1,4 +1,7 @@
-"""What explanations say of memory: origin, keys, records, trust, standing, limits; and what would help."""
+"""The steps of an explanation that describe what is known: origin, keys, records, trust, standing, limits.
+
+Also the advice: what would let the attempt pass.
+"""
 
 from __future__ import annotations
 
@@ -46,22 +49,22 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step on the way of an attempt."""
+    """One step of an explanation."""
 
     name: str
     outcome: str
-    """What came of it, in one line; may hold what strangers typed."""
+    """The result, in one line; may hold text that strangers typed."""
     details: tuple[Mapping[str, Any], ...] = ()
-    """Rows of what JSON can hold; times are seconds since 1970."""
+    """Rows of JSON values; times are seconds since 1970."""
 
     def as_json(self) -> dict[str, Any]:
-        """The step as JSON can hold it."""
+        """The step as JSON values."""
         return {"step": self.name, "outcome": self.outcome, "details": [dict(row) for row in self.details]}
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What would let it pass, or for how long it will."""
+    """What would let the attempt pass, or until when it passes."""
 
     text: str
     since: int | None = None
@@ -69,34 +72,34 @@ class Advice:
     until: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The advice as JSON values."""
         return {"text": self.text, "from": self.since, "until": self.until}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """What the store holds for one question; what cannot be read counts as nothing."""
+    """What the store holds for one attempt.  A value that cannot be read counts as missing."""
 
     question: StoredDecision
     records: tuple[Record | None, ...]
     """One for each of `question.record_keys`."""
     marks: tuple[Record, ...]
-    """What marks of the attempt stand for."""
+    """The records that marks of the attempt stand for."""
     others: tuple[Record | None, ...]
-    """One for each of `question.other_keys`; None: there is none that counts."""
+    """One for each of `question.other_keys`; None: no record that counts."""
     origin_record: OriginRecord | None
     standing: Standing | None
     unreadable: tuple[str, ...]
 
     @property
     def speaking(self) -> Record | None:
-        """The record that decides, if one does."""
+        """The record that decides; None if none does."""
         question = self.question
         return speaking_record(question.policy, question.now, (*self.records, *self.others, *self.marks))
 
 
 def stored_view(question: StoredDecision, values: Sequence[bytes | None]) -> StoredView:
-    """What stored values say; `values` for each of `question.keys`."""
+    """Decode what the store holds; `values` has one for each of `question.keys`."""
     unreadable: list[str] = []
 
     def read(decode: Any, value: bytes | None) -> Any:
@@ -132,7 +135,7 @@ def plural(number: int, noun: str) -> str:
 def origin_step(
     setup: Setup, attempt: Attempt, network: str, origin: Origin, judged: Judged | None = None
 ) -> Step:
-    """Who is sending, and why it is this one; `judged`: what is known of hosts of such a name."""
+    """Who is sending, and why; `judged`: the evidence about hosts with such a name."""
     kind = "named" if origin.named else "not named: the client network"
     outcome = f"{origin.text or 'not known'} ({kind})"
     if setup.origins is None:
@@ -154,7 +157,7 @@ def origin_step(
 
 
 def name_row(judged: Judged) -> dict[str, Any]:
-    """What is known of the hosts of a pattern, as JSON can hold it."""
+    """The evidence about hosts whose names follow a pattern, as JSON values."""
     found, doubt = judged.figures, judged.doubt
     return {
         "pattern": judged.pattern or None,
@@ -169,7 +172,7 @@ def name_row(judged: Judged) -> dict[str, Any]:
 
 
 def name_text(row: Mapping[str, Any]) -> str:
-    """The same in a sentence."""
+    """A row of `name_row` as a sentence."""
     told = (
         f"of {plural(row['clients'], 'client')} named {row['pattern'] or 'in other ways'} {row['foreign']} "
         f"announced names in {plural(row['foreign_domains'], 'other domain')}, and {row['returned']} of "
@@ -177,14 +180,14 @@ def name_text(row: Mapping[str, Any]) -> str:
     )
     if row["in_doubt_since"] is None:
         return told
-    return f"the name is in doubt, and the client network stands for it: {told}"
+    return f"the name is in doubt, and the client network is used instead: {told}"
 
 
 def memory_steps(progress: Progress, looked: StoredView) -> Iterator[Step]:
-    """Keys with records, and what is known of the origin."""
+    """The keys with their records, and what is known of the origin."""
     yield _records(progress, looked)
     if looked.question.case.same_message:
-        yield Step("message", "another recipient of this message has passed, and carries this one")
+        yield Step("message", "another recipient of this message has passed, so this one passes too")
     yield _trust(progress, looked)
     yield _standing(looked)
 
@@ -220,7 +223,7 @@ def _records(progress: Progress, looked: StoredView) -> Step:
 
 
 _OTHER = {
-    False: "under the name it had before the evidence spoke against it",
+    False: "under the name it had before the name was in doubt",
     True: "by the other IP version, under the name it announces",
 }
 
@@ -229,7 +232,7 @@ def _labels(progress: Progress) -> Iterator[str]:
     """What each key is made of."""
     setup, attempt, origin = progress.setup, progress.attempt, progress.origin
     if attempt.raw:
-        yield from ["the asker's own key"] * len(progress.keys)
+        yield from ["the client's own key"] * len(progress.keys)
         return
     recipient = setup.recipient.text(attempt) or "<>"
     envelope = f"{sender_key_text(attempt) or '<>'}, {recipient}"
@@ -265,13 +268,13 @@ def _as_json(policy: Policy, record: Record | None) -> dict[str, Any] | None:
 
 
 def _trust(progress: Progress, looked: StoredView) -> Step:
-    """(origin, sender domain) against auto_whitelist_after."""
+    """Counted passes of origin and sender domain, against auto_whitelist_after."""
     question = looked.question
     needed = trust_needed(question.policy, question.case)
     if not needed:
         return Step("trust", "auto_whitelist_after is 0: no pair of origin and sender domain is trusted")
     if question.origin_key is None:
-        return Step("trust", "nothing is counted for the null sender or a key of its own")
+        return Step("trust", "nothing is counted for the null sender or a client's own key")
     found = looked.origin_record or OriginRecord()
     whose = progress.trusted
     domain = sender_key_domain(progress.attempt)
@@ -290,20 +293,22 @@ def _trust(progress: Progress, looked: StoredView) -> Step:
     }
     outcome = f"{found.passes} of {needed} counted passes of {whose} for {domain or 'no domain'}"
     if found.passes >= needed and not found.several_keys:
-        outcome += ", but all of one key: a second is needed"
+        outcome += ", but all under one key: a second key is needed"
     if stale:
         outcome += ", but too long ago"
     return Step("trust", f"trusted: {outcome}" if trusted else outcome, (row,))
 
 
 def _standing(looked: StoredView) -> Step:
-    """The origin as a whole against what it has to prove."""
+    """The reputation of the origin as a whole, against the proof it needs."""
     question = looked.question
     proof, origin = question.policy.proof, question.case.origin
     if proof is None:
         return Step("standing", "prove_origins is off")
     if question.standing_key is None:
-        why = "the name is only claimed" if origin.claimed else "a key of its own, or found by a slow source"
+        why = (
+            "the name is only claimed" if origin.claimed else "a client's own key, or found by a slow source"
+        )
         return Step("standing", f"nothing is counted ({why})")
     standing = looked.standing or Standing()
     return _proof(question, proof, standing)
@@ -339,7 +344,7 @@ def _proof(question: StoredDecision, proof: Proof, standing: Standing) -> Step:
         numbers = f"mail of {found.domains} of {FORWARDED_DOMAINS} sender domains came back from this address"
     outcome = f"{origin.text} is {'proven' if believed else 'not proven'}: {numbers}"
     if believed and spot:
-        outcome += "; but this key is one of those by which proven origins are still tested"
+        outcome += "; but this key is in the sample by which proven origins are still tested"
     return Step("standing", outcome, (row,))
 
 
@@ -364,7 +369,7 @@ _DECIDED_BY = {Reason.SAME_MESSAGE: "message", Reason.OVER_LIMIT: "limit", Reaso
 
 
 def decided_by(verdict: Verdict, steps: Sequence[Step]) -> str:
-    """The name of the step that decided, of those after the stages."""
+    """The name of the step that decided, if no stage did."""
     names = {step.name for step in steps}
     if verdict.reason is Reason.RULE:
         return "rules-again" if "rules-again" in names else "rules"
@@ -376,7 +381,7 @@ def decided_by(verdict: Verdict, steps: Sequence[Step]) -> str:
 
 
 def advice(progress: Progress, verdict: Verdict, looked: StoredView | None) -> Iterator[Advice]:
-    """What would make it pass, or how long it will."""
+    """What would let the attempt pass, or until when it passes."""
     if verdict.reason is Reason.RULE:
         yield from _beside_rule(verdict)
     elif looked is None:
@@ -392,18 +397,18 @@ def advice(progress: Progress, verdict: Verdict, looked: StoredView | None) -> I
 
 def _beside_rule(verdict: Verdict) -> Iterator[Advice]:
     if verdict.rule == BLOCKED:
-        yield Advice("it was blocked by hand: take the block away (greylistd's word delete)")
+        yield Advice("an administrator blocked it: remove the block (greylistd's command delete)")
     elif verdict.action is not Action.PASS or verdict.observed:
         yield Advice(f"a rule before {verdict.rule!r} that passes it")
         yield Advice("an entry of a whitelist, because whitelists are asked before rules")
 
 
 def _waiting(progress: Progress, verdict: Verdict, looked: StoredView) -> Iterator[Advice]:
-    """For what is deferred, or would be."""
+    """Advice for an attempt that is deferred, or would be."""
     policy, now = looked.question.policy, looked.question.now
     record = looked.speaking
     if verdict.reason is Reason.OVER_LIMIT and verdict.detail:
-        yield Advice("it cannot be remembered: this client has made too many attempts that wait already")
+        yield Advice("it cannot be remembered: too many attempts of this client are waiting already")
         return
     live = record is not None and not record.passed_at and now - record.first_seen <= policy.retry_window
     if verdict.observed:

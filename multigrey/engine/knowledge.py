@@ -14,34 +14,34 @@ __all__ = ["Knowledge"]
 
 
 class Knowledge:
-    """One per engine; kept in its store."""
+    """The knowledge of one engine, kept in its store."""
 
     __slots__ = ("_settled_at", "marks", "names")
 
     def __init__(self, mark_key: bytes, names: NameLedger | None) -> None:
-        """`mark_key`: secret bytes for marks.  `names`: evidence about names; None: there is none."""
+        """`mark_key`: secret bytes for marks.  `names`: evidence about names; None: none is kept."""
         self.marks = MarkLedger(mark_key)
         self.names = names
         self._settled_at = 0
 
     async def begin(self, store: Store, now: int) -> None:
-        """Read what earlier runs have learned; for commands on the store of a stopped daemon."""
+        """Read what earlier runs have learned."""
         if self.names is not None:
             await self.names.begin(store, now)
 
     def go_on(self, now: int) -> None:
-        """Draw the conclusions that a daemon draws once a minute: for engines whose time is played."""
+        """Draw the conclusions that a daemon draws once a minute; for engines with a simulated clock."""
         if self.names is not None and abs(now - self._settled_at) >= FLUSH_EVERY:
             self._settled_at = now
             self.names.settle()
 
     async def flush(self, store: Store) -> None:
-        """Write what was learned since the last time."""
+        """Write what was learned since the last flush."""
         if self.names is not None:
             await self.names.flush(store)
 
     def place(self, progress: Progress) -> None:
-        """Find the client's network and who is sending, and the name that the evidence speaks against."""
+        """Set the client network and the origin of an attempt, and the name that is in doubt, if any."""
         setup, attempt, names = progress.setup, progress.attempt, self.names
         network = progress.network = setup.network(attempt)
         origin = progress.origin = setup.origin_of(attempt, network)
@@ -54,15 +54,15 @@ class Knowledge:
                 progress.doubted = Doubted(origin, since, stands)
 
     def judged(self, setup: Setup, attempt: Attempt, now: int) -> Judged | None:
-        """What is known of hosts that have such a name; None: evidence has no say."""
+        """The evidence about hosts with such a name; None: no evidence applies."""
         if self.names is None or setup.origins is None or not attempt.client_name:
             return None
         return self.names.judged(setup.origins, attempt, now)
 
     def note(self, progress: Progress, verdict: Verdict, place: bytes) -> None:
-        """What the store has decided of an attempt.
+        """Learn from what the store has decided about an attempt.
 
-        `place`: who makes a mark (see `greylist.marks.place_of`); b"": that has not been asked.
+        `place`: who makes a mark (see `greylist.marks.place_of`); b"": not worked out yet.
         """
         if verdict.reason is Reason.OVER_LIMIT:
             place = place or self.marks.place_of(progress.counted, progress.attempt.client_address)

@@ -1,9 +1,8 @@
-"""What was worked out of the attempts of senders who are known, for when they come again.
+"""A cache of the origins and keys that were worked out for attempts of known senders.
 
-Who is sending and under which keys it is known follow from the attempt and the setup alone, and most
-attempts at a mail server are by senders who were known before.  So it is worked out once, and found
-again by what the client told.  Nothing here decides anything: whether somebody is known is read in the
-store each time.
+The origin and the keys follow from the attempt and the setup alone, and most attempts at a mail server are
+by senders that were known before.  So they are worked out once, and found again by what the client sent.
+The cache decides nothing: whether a sender is known is read from the store each time.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from multigrey.model import DAY, Attempt, Key, Origin, Times
 __all__ = ["MOST", "KnownSender", "KnownSenders"]
 
 MOST = 2048
-"""Attempts remembered; a kilobyte each."""
+"""Attempts remembered; each takes a kilobyte."""
 _TOGETHER = DAY
 """Seconds for which all records of a known sender count as written together."""
 
@@ -24,7 +23,7 @@ _Whose = tuple[type, int, str | None, str, str, str]
 
 
 class KnownSender:
-    """One attempt of a sender that is known."""
+    """One attempt of a known sender."""
 
     __slots__ = (
         *("first", "keys", "network", "origin", "plain", "provider", "setup", "times", "together"),
@@ -35,28 +34,28 @@ class KnownSender:
         self, setup: Setup, network: str, origin: Origin, keys: tuple[Key, ...], *, provider: bool = False
     ) -> None:
         self.setup = setup
-        """Under which everything else holds."""
+        """The setup under which everything else holds."""
         self.network = network
         self.origin = origin
         self.keys = keys
         self.first = keys[:1]
         self.provider = provider
-        """Whether it passes as mail of a provider when it is known no longer."""
+        """Whether it passes as mail of a provider when it is not known any more."""
         self.plain = False
-        """Whether it is greylisted whatever its message and stage: neither null sender nor probe."""
+        """Whether it is greylisted at every stage, in every message: neither null sender nor probe."""
         self.together = -_TOGETHER
-        """When the sender was last seen to be known under every key: until then one look will do."""
+        """When the sender was last seen to be known under every key.  For a day the first key is enough."""
         self.values: object = None
-        """What the store had, and below what it says."""
+        """The stored values seen last; `times` is what they mean."""
         self.times: tuple[Times, ...] | None = None
 
     def keys_for(self, now: int) -> tuple[Key, ...]:
-        """Those to look at: all of them once a day."""
+        """The keys to look at: all of them once a day, else the first."""
         return self.first if 0 <= now - self.together < _TOGETHER else self.keys
 
 
 class KnownSenders:
-    """The attempts seen last."""
+    """The attempts of known senders seen last."""
 
     __slots__ = ("_most", "_seen")
 
@@ -68,11 +67,11 @@ class KnownSenders:
         return len(self._seen)
 
     def find(self, attempt: Attempt, setup: Setup) -> KnownSender | None:
-        """What is remembered of such an attempt under this setup."""
+        """What is remembered of such an attempt under this setup; None: nothing."""
         address = attempt.client_address
         if address is None:
             return None
-        # Not the address itself: its hash and comparison are calls into Python.
+        # The number, not the address itself: an address is hashed and compared in Python, which is slow.
         seen = self._seen.get(
             (
                 address.__class__,
@@ -83,10 +82,11 @@ class KnownSenders:
                 attempt.recipient,
             )
         )
+        # Identity of the setup is enough: every change makes a new one, and comparing two takes long.
         return seen if seen is not None and seen.setup is setup and not attempt.raw else None
 
     def note(self, attempt: Attempt, seen: KnownSender) -> None:
-        """Remember an attempt of a sender that is known, unless its keys depend on more than is looked at."""
+        """Remember an attempt of a known sender, unless its keys depend on more than `find` looks at."""
         address = attempt.client_address
         if address is None or attempt.raw or not seen.setup.scheme.follows_from_envelope:
             return

@@ -26,16 +26,16 @@ _NOBODY = Origin("", named=False)
 
 @value
 class Doubted:
-    """A name that the evidence speaks against, so that the client network stands for its hosts."""
+    """A name that the evidence puts in doubt, so that the client network is used for its hosts."""
 
     name: Origin
     since: int
     pattern: Origin | None
-    """Stands for hosts whose names are made alike, where the evidence is not about these."""
+    """Used for hosts whose names follow one pattern, where the evidence is not about these hosts."""
 
 
 class Progress:
-    """One attempt; each part is set when it begins, or by the one stage that owns it."""
+    """One attempt.  Each part is set at the beginning, or by the one stage that owns it."""
 
     __slots__ = (
         *("attempt", "decision", "doubted", "durability", "failure", "findings", "first", "keys", "known"),
@@ -56,19 +56,19 @@ class Progress:
 
     def __init__(self, setup: Setup, attempt: Attempt, now: int, on_error: OnError = "pass") -> None:
         self.setup = setup
-        """What it began with, and ends with."""
+        """The setup it began with, and ends with."""
         self.attempt = attempt
         self.now = now
         """Wall-clock second."""
         self.on_error = on_error
-        """What the listener wants when there is no verdict."""
+        """What the listener answers when the attempt cannot be decided."""
 
-        # Who is sending (`Engine.place`).
+        # Who is sending (`Knowledge.place`).
         self.network = ""
         """Text of the client network; "" when the client is not known."""
         self.origin = _NOBODY
         self.doubted: Doubted | None = None
-        """The name it would have if the evidence did not speak against it."""
+        """The name it would have if that were not in doubt."""
         self.first = True
         """Whether it is the first recipient of its message."""
 
@@ -82,28 +82,28 @@ class Progress:
         self.findings: Findings | None = None
         """None: they have not been asked."""
         self.looked_up = False
-        """Whether the origin was found by one: whoever owns a domain can have any number of those."""
+        """Whether one found the origin.  The owner of a domain can make any number of such origins."""
         self.own_hosts = False
         """Whether one found that the sender's domain authorises the client as a host of its own."""
 
-        # What is known (`engine.round`).
+        # What the store holds (`engine.round`).
         self.known: KnownSender | None = None
-        """What was worked out when it was known a moment ago."""
+        """What was worked out when the sender was known a moment ago."""
         self.keys: tuple[Key, ...] = ()
-        """Those it is remembered under."""
+        """The keys it is remembered under."""
         self.wanted: tuple[Key, ...] = ()
-        """Those to be looked at next."""
+        """The keys to look at next."""
         self.values: Sequence[bytes | None] | None = None
-        """What the store has under them; None: nothing that could be seen at once."""
+        """What the store holds under `wanted`; None: the store cannot be read without waiting."""
         self.decision: StoredDecision
-        """What the store is asked."""
+        """What the store is asked to decide."""
 
         self.verdict: Verdict | None = None
         """None: not decided yet."""
         self.durability: Durability | None = None
-        """What has to be waited for before the verdict may be told."""
+        """What has to be waited for before the verdict may be answered; None: nothing."""
         self.failure: Exception | None = None
-        """A bug of ours that it met: there is no verdict."""
+        """A bug in multigrey that it met; then it has no verdict."""
 
     @property
     def counted(self) -> Origin:
@@ -114,18 +114,18 @@ class Progress:
 
     @property
     def trusted(self) -> str:
-        """The text trust is counted under."""
+        """The text under which trust is counted."""
         origin = Origin(self.network, named=False) if self.origin.claimed else self.origin
         return trust_text(origin, self.attempt.client_address)
 
     def fail(self, error: str) -> None:
-        """The store cannot be asked: what passes without it passes, for all else there is `on_error`."""
+        """Give a verdict without the store: mail of a provider passes, the rest gets `on_error`."""
         passes = Verdict(Action.PASS, Reason.PROVIDER)
         self.verdict = passes if self.provider else on_error_verdict(self.on_error, error)
 
 
 def record_keys(progress: Progress) -> tuple[Key, ...]:
-    """The keys an attempt is remembered under."""
+    """The keys under which an attempt is remembered."""
     attempt, origin, network, doubted = progress.attempt, progress.origin, progress.network, progress.doubted
     scheme = progress.setup.scheme_for(progress.rule)
     keys = scheme.record_keys(attempt, origin, network)
@@ -142,10 +142,10 @@ def stored_decision(
     over_limit: bool,
     clock_believed: bool,
 ) -> StoredDecision:
-    """What the store is asked for an attempt whose keys are known.
+    """What the store is asked to decide about an attempt whose keys are worked out.
 
-    `same_message`: another recipient of the message carries this one; `over_limit`: it gets a mark instead
-    of a record.
+    `same_message`: another recipient of the message has passed, so this one passes too.  `over_limit`: the
+    attempt gets a mark instead of a record.
     """
     setup, attempt, origin = progress.setup, progress.attempt, progress.origin
     scheme = setup.scheme
@@ -205,7 +205,7 @@ def _keys_elsewhere(progress: Progress, sender_domain: str) -> tuple[tuple[Other
         others.append(OtherKey(named, before=progress.doubted.since))
     address = attempt.client_address
     if address is not None and (domain := setup.announced_domain(attempt.helo, sender_domain)):
-        # A host with addresses of both kinds may come back by the other one, where it may have no name.
+        # A host with both IPv4 and IPv6 may retry by the other version, where it may have no name.
         version, scheme = address.version, setup.scheme
         others.append(OtherKey(scheme.version_key(attempt, 10 - version)))
         if not progress.origin.named:

@@ -1,7 +1,8 @@
-"""What is made of attempts that are ready together: each step for all of them, then the next one.
+"""Decides attempts that are ready together: takes each step for all of them, then the next step.
 
-A processor that does the same again has the code at hand: twenty attempts together cost a third less than one
-after the other.  Decisions themselves follow one another, each seeing what those before it wrote.
+A step that is repeated finds its code in the processor's cache: twenty attempts together take a third less
+time than one after the other.  The decisions themselves follow one another, and each sees what those before
+it wrote.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["Round", "each"]
 
 
 class Round:
-    """The steps of `Engine.begin_all`; each says of an attempt whether the next one is wanted."""
+    """The steps of `Engine.begin_all`.  Each returns whether the attempt needs the next step."""
 
     def __init__(self, shared: Shared, known: KnownSenders) -> None:
         self._store: Store
@@ -31,9 +32,9 @@ class Round:
         self._known = known
 
     def decide(self, all_progress: Sequence[Progress], store: Store) -> None:
-        """Decide what can be decided without waiting; the rest has no verdict then.
+        """Decide what can be decided without waiting.  The other attempts have no verdict afterwards.
 
-        What a bug of ours broke has the exception as its `failure`.
+        An attempt that met a bug in multigrey has the exception as its `failure`.
         """
         self._store = store
         rest = each(all_progress, self._place)
@@ -43,7 +44,7 @@ class Round:
         each(self._look(each(rest, self._ask)), self._submit)
 
     def _place(self, progress: Progress) -> bool:
-        """Who is sending, and what the stages say."""
+        """Find out who is sending, and go through the stages."""
         setup, messages = progress.setup, self._shared.messages
         attempt = progress.attempt
         if attempt.stage is Stage.DATA and not attempt.recipient and attempt.message:
@@ -72,7 +73,7 @@ class Round:
         return True
 
     def _look(self, all_progress: Sequence[Progress]) -> Sequence[Progress]:
-        """See what is stored under the wanted keys of all, at once; returns those that go on."""
+        """Read what is stored under the wanted keys of all, in one call; returns those that go on."""
         if not all_progress:
             return all_progress
         try:
@@ -89,7 +90,7 @@ class Round:
         return all_progress
 
     def _recognise(self, progress: Progress) -> bool:
-        """Whether a sender who was known a moment ago is known still."""
+        """Decide for a sender that was known a moment ago, if it still is."""
         known, values = progress.known, progress.values
         if known is None or values is None:
             return True
@@ -100,6 +101,7 @@ class Round:
             progress.verdict = known_at_once(progress.setup.policy, progress.now, known.times)
         if progress.verdict is None:
             return True
+        # The same tuple means that all keys were looked at, not only the first (see `keys_for`).
         if progress.wanted is known.keys:
             known.together = progress.now
         if progress.verdict.carries and progress.attempt.message:
@@ -107,12 +109,12 @@ class Round:
         return False
 
     def _key(self, progress: Progress) -> bool:
-        """Under which keys it is remembered."""
+        """Work out the keys under which it is remembered."""
         progress.keys = progress.wanted = record_keys(progress)
         return True
 
     def _find(self, progress: Progress) -> bool:
-        """What the stored records alone say."""
+        """Decide by the stored records alone, where that is possible."""
         setup, values = progress.setup, progress.values
         times = None if values is None else passed_times(values)
         if times is not None:
@@ -129,7 +131,7 @@ class Round:
         return False
 
     def _ask(self, progress: Progress) -> bool:
-        """What the store has to be asked, if nobody else has to be asked first."""
+        """Prepare what the store is asked to decide, unless slow sources have to be asked first."""
         if progress.setup.ask is not None:
             return False
         progress.decision = self._shared.limited(progress)
@@ -137,9 +139,10 @@ class Round:
         return True
 
     def _submit(self, progress: Progress) -> bool:
-        """Decide and hand over to the store."""
+        """Decide, and hand the change to the store."""
         shared = self._shared
-        # Another recipient may have passed in this very round, and others may have come to their limit.
+        # The attempts before this one count: another recipient of the message may have passed in this round,
+        # or the origin reached its limit.  Then the keys may be others, and the values read are not theirs.
         if shared.is_out_of_date(progress):
             progress.decision = shared.limited(progress)
             progress.wanted, progress.values = progress.decision.keys, None
@@ -151,9 +154,9 @@ class Round:
 
 
 def each(all_progress: Iterable[Progress], step: Callable[[Progress], bool]) -> list[Progress]:
-    """Make one step of each; returns those that want the next one.
+    """Take one step for each attempt; returns those that need the next one.
 
-    What goes wrong with one has no part in the others.
+    An error of one attempt does not affect the others.
     """
     more = []
     for progress in all_progress:
@@ -169,7 +172,7 @@ def each(all_progress: Iterable[Progress], step: Callable[[Progress], bool]) -> 
 
 # Shortcut of stages.precheck.
 def _precheck_again(progress: Progress) -> None:
-    """What it says of a sender that was known a moment ago, from the stages whose answer can change."""
+    """What `precheck` decides for a sender known a moment ago, by the stages whose result can change."""
     setup = progress.setup
     for decide in setup.stages_again:
         progress.verdict = decide(setup, progress)

@@ -1,7 +1,7 @@
 """Everything a decision depends on besides the store.
 
-A `Setup` is immutable, made from the configuration and what administrators changed at run time, and swapped
-as a whole; an attempt in flight ends with the one it began with.
+A `Setup` is immutable.  It is made from the configuration and from what administrators changed at run time,
+and is replaced as a whole.  An attempt in flight ends with the one it began with.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from multigrey.rules.rules import Classes, Outcome, Rules
 __all__ = ["LOOPBACK", "Setup", "SourceInfo"]
 
 Networks = Mapping[int, Sequence[tuple[int, int]]]
-"""By IP version: how many bits of an address are not in the network, and the other bits."""
+"""By IP version, for each network: how many bits of an address it leaves free, and its other bits."""
 
 LOOPBACK: Networks = MappingProxyType({4: ((24, 127),), 6: ((0, 1),)})
 """127.0.0.0/8 and ::1 (RFC 6890 sections 2.2.2 and 2.2.3)."""
@@ -60,11 +60,11 @@ class SourceInfo(NamedTuple):
     path: str = ""
     owner: str = ""
     entries: int = 0
-    """How many are in use."""
+    """The number of entries in use."""
     every: Callable[[Attempt], Sequence[Match]] | None = None
-    """All entries that match, the one that counts first; None: the source only tells that one."""
+    """All entries that match, the one that counts first; None: the source only reports that one."""
     why: Callable[[Match], str] | None = None
-    """What its list says of an entry that matches: reason, ticket, dates; "" if nothing."""
+    """What its list says about an entry that matches: reason, ticket, dates; "" if nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +75,26 @@ class Setup:
     policy: Policy
     """For named origins."""
     unnamed_policy: Policy
-    """For clients that are known by nothing but their network."""
+    """For clients of which only the network is known."""
     text: str
     rules: Rules
     sources: tuple[Callable[[Attempt], Match | None], ...] = ()
     about_sources: tuple[SourceInfo, ...] = ()
     """One for each of `sources`, for explanations only."""
     ask: Callable[[Attempt], Awaitable[Findings]] | None = None
-    """Asks every slow source within the budget; None when there is none."""
+    """Asks every slow source within the budget; None: without slow sources."""
     recipient: Recipient = field(default_factory=Recipient)
     classes: Classes = field(default_factory=Classes)
     schemes: Mapping[tuple[str, ...], KeyScheme] = field(default_factory=lambda: MappingProxyType({}))
-    """For rules that want a key of their own, by its components."""
+    """For rules that set a key of their own, by its components."""
     origin_of: Callable[[Attempt, str], Origin] = origin_of
     provider_of: Callable[[Attempt], str] = _no_provider
     origins: Origins | None = None
-    """Tells why an origin is this one, for explanations only."""
+    """Explains why an origin is this one, for explanations only."""
     registered_domain: Callable[[str], str | None] = _no_domain
     """Of a name in the form `identity.addresses.host_name` gives; None if it has none."""
     retrying: frozenset[str] = frozenset()
-    """Origins of the providers of whom some servers are known to retry."""
+    """Origins of providers that have servers which are known to retry."""
     provider_by_spf: Callable[[str], str] = _no_provider_there
     """The word of the provider whose own addresses the SPF record of a domain lists; "" if it does not."""
     retries: Callable[[Attempt], bool] = _never
@@ -111,13 +111,13 @@ class Setup:
     message_pass: bool = True
     header: bool = True
     redactor: Redactor | None = None
-    """Makes tokens of what records show of senders, recipients and clients; None: they show it in clear."""
+    """Makes tokens of the senders, recipients and clients in records; None: records show them in clear."""
     blocked: Mapping[bytes, str] = field(default_factory=lambda: MappingProxyType({}))
-    """What administrators have blocked by hand: digests of keys, and what they stand for."""
+    """What administrators have blocked: digests of keys, and the text that each stands for."""
     stages: tuple[Decide, ...] = field(init=False)
-    """Those of `STAGES` that can decide anything."""
+    """Those of `STAGES` that can decide anything under this setup."""
     stages_again: tuple[Decide, ...] = field(init=False)
-    """Those of them that are asked again of a sender that was known a moment ago."""
+    """Those of them that are asked again about a sender that was known a moment ago."""
 
     def __post_init__(self) -> None:
         stages = [stage for stage in STAGES if stage.matters(self)]
@@ -129,6 +129,7 @@ class Setup:
         address = attempt.client_address
         return "" if address is None else network_of(address, self.ipv4_prefix, self.ipv6_prefix)
 
+    # Shortcut of ipaddress.ip_network.
     def is_own(self, address: Address) -> bool:
         """Whether a client is this host or in `own_networks`."""
         number = int(address)
@@ -138,24 +139,24 @@ class Setup:
         return False
 
     def mark_of_domain(self, domain: str) -> bytes:
-        """What stands for the registered domain of a sender's domain among those that came back."""
+        """The fingerprint that counts a sender's registered domain among those whose mail came back."""
         return self.scheme.domain_mark(self.registered_domain(domain) or domain)
 
     def announced_domain(self, helo: str, sender_domain: str) -> str:
         """The registered domain of the sender, if HELO lies in it; "" if it does not."""
         helo = helo.rstrip(".").lower()
-        # Most do not even share the last letters.
+        # A cheap test first: most HELO names do not even share the last letters.
         if helo[-4:] != sender_domain[-4:] or "." not in helo or len(helo) > _LONGEST_NAME:
             return ""
         domain = self.registered_domain(sender_domain) or ""
         return domain if domain and (helo == domain or helo.endswith(f".{domain}")) else ""
 
     def scheme_for(self, rule: Outcome | None) -> KeyScheme:
-        """What makes the keys, if this rule set how to greylist."""
+        """What makes the keys of an attempt under this rule; None: no rule said how to greylist."""
         return self.scheme if rule is None or rule.key is None else self.schemes[rule.key]
 
     def policy_for(self, origin: Origin, rule: Outcome | None) -> Policy:
-        """The numbers for an attempt of this origin under this rule."""
+        """The policy for an attempt of this origin under this rule."""
         policy = self.policy if origin.named else self.unnamed_policy
         if rule is None:
             return policy

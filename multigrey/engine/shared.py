@@ -16,7 +16,7 @@ __all__ = ["Shared", "under_rule"]
 
 _MAKES_A_RECORD = frozenset({Reason.NEW, Reason.EXPIRED})
 _AT_ONCE = frozenset({Reason.AUTO_WHITELISTED, Reason.PROVIDER})
-"""They make one too, unless one waited."""
+"""They make a record too, unless one was waiting."""
 
 
 class Shared:
@@ -37,7 +37,7 @@ class Shared:
         self.clock_believed = clock_believed
 
     def decision(self, progress: Progress, *, over_limit: bool = False) -> StoredDecision:
-        """What the store is asked for an attempt; `over_limit`: it gets a mark instead of a record."""
+        """What the store is asked to decide; `over_limit`: the attempt gets a mark instead of a record."""
         return stored_decision(
             progress,
             same_message=self._is_same_message(progress),
@@ -47,11 +47,11 @@ class Shared:
         )
 
     def limited(self, progress: Progress) -> StoredDecision:
-        """The same, with a mark in place of a record where the origin may make no more of those."""
+        """The same, with a mark instead of a record if the origin may not make more records."""
         return self.decision(progress, over_limit=self._over_limit(progress))
 
     def is_out_of_date(self, progress: Progress) -> bool:
-        """Whether what `limited` looks at has changed since it made `progress.decision`."""
+        """Whether something that `limited` depends on has changed since it made `progress.decision`."""
         decision = progress.decision
         return (
             self._over_limit(progress) is not bool(decision.mark_digest)
@@ -59,7 +59,7 @@ class Shared:
         )
 
     def note(self, progress: Progress, verdict: Verdict) -> Verdict:
-        """Remember what matters to others of what the store decided; name the rule that set the delay."""
+        """Remember what matters to other attempts.  Returns the verdict, with the rule that set the delay."""
         attempt, reason = progress.attempt, verdict.reason
         makes_record = reason in _MAKES_A_RECORD or (reason in _AT_ONCE and not verdict.attempts)
         if makes_record and self.quota is not None:
@@ -72,7 +72,7 @@ class Shared:
         return under_rule(progress, verdict)
 
     def note_carrier(self, progress: Progress, verdict: Verdict) -> None:
-        """Let the others of its message in too, if what let it in says something of the sender."""
+        """Let other recipients of its message pass too, if what let it pass says something of the sender."""
         attempt, origin, reason = progress.attempt, progress.origin, verdict.reason
         if reason is Reason.AUTO_WHITELISTED:
             self.messages.note_pass(attempt, origin, proven=True)
@@ -87,11 +87,11 @@ class Shared:
         return first is None or first == attempt.recipient
 
     def _is_same_message(self, progress: Progress) -> bool:
-        """Whether another recipient of its message has passed, and carries this one."""
+        """Whether another recipient of its message has passed, so that this one passes too."""
         return progress.setup.message_pass and self.messages.is_carried(progress.attempt, progress.origin)
 
     def _over_limit(self, progress: Progress) -> bool:
-        """Whether the origin may make no more records."""
+        """Whether the origin may not make more records."""
         if progress.attempt.raw:
             return False
         if self._is_full():

@@ -1,7 +1,7 @@
-"""The rest of the way of an attempt, for what a round could not decide: slow sources, and a store that waits.
+"""Decides attempts that a round could not decide: asks slow sources, and waits for the store.
 
 Slow sources (DNS, directories) are asked if the sender would have to wait.  They are asked again when it
-comes back, if they found a name for it then: a host that is known by nothing but its address would earn trust
+retries, if they found a name for it the first time: a host that is known only by its address would earn trust
 for itself only, and none for the organisation it belongs to.
 """
 
@@ -24,7 +24,7 @@ Ask = Callable[[Attempt], Awaitable[Findings]]
 
 
 async def decide(progress: Progress, store: Store, shared: Shared) -> None:
-    """Ask whom it takes and the store; `progress.verdict` is there afterwards.
+    """Ask slow sources if necessary, then the store; sets `progress.verdict`.
 
     Raises StoreError and CodecError.
     """
@@ -46,12 +46,12 @@ async def decide(progress: Progress, store: Store, shared: Shared) -> None:
 
 
 def would_wait(verdict: Verdict) -> bool:
-    """Whether slow sources are asked before this is the answer."""
+    """Whether slow sources are asked before this verdict is given."""
     return verdict.action is Action.DEFER or verdict.observed
 
 
 async def ask_sources(progress: Progress, ask: Ask) -> None:
-    """What slow sources make of it: a verdict, or further keys and perhaps another origin."""
+    """Ask slow sources.  They give a verdict, or further keys and possibly another origin."""
     setup, attempt, known_as = progress.setup, progress.attempt, progress.origin
     findings = progress.findings = await ask(attempt)
     provider = _provider(setup, findings)
@@ -62,7 +62,7 @@ async def ask_sources(progress: Progress, ask: Ask) -> None:
     progress.looked_up = progress.origin is not known_as
     progress.own_hosts = _is_own(setup, attempt, findings)
     scheme = setup.scheme_for(progress.rule)
-    # What waits under another of its names was deferred while somebody could not be asked.
+    # A record under another of its names was made while one of the sources could not answer.
     names = [name for name in (provider, findings.origin, known_as) if name is not None and name.named]
     further = [scheme.named_key(attempt, name, progress.network) for name in names]
     progress.keys = tuple(dict.fromkeys([*record_keys(progress), *further]))
@@ -71,7 +71,7 @@ async def ask_sources(progress: Progress, ask: Ask) -> None:
 async def organisation(
     progress: Progress, ask: Ask, decision: StoredDecision, values: Sequence[bytes | None], verdict: Verdict
 ) -> str:
-    """The name of the organisation whose own host came back with what was deferred; "" if there is none.
+    """The name of the organisation whose own host retried what was deferred; "" if there is none.
 
     `verdict` is what `decision` says of the stored `values`.  Raises CodecError for bytes that cannot be
     read.
@@ -89,9 +89,9 @@ async def organisation(
 
 
 def under_name(progress: Progress, decision: StoredDecision, name: str) -> StoredDecision:
-    """What is asked about an attempt that passes by its record, for the organisation of this name.
+    """The decision about an attempt that passes by its record, made for the organisation of this name.
 
-    It earns trust for all hosts of that name, and all of them are known by it.
+    The attempt earns trust for all hosts of that name, and all of them are known by its record.
     """
     if not name or decision.origin_key is None:
         return decision
@@ -100,7 +100,7 @@ def under_name(progress: Progress, decision: StoredDecision, name: str) -> Store
     keys = progress.setup.scheme_for(progress.rule).record_keys(attempt, origin, progress.network)
     return replace(
         decision,
-        # As if it had to wait, so that one triplet never counts for two.
+        # The key it has when it has to wait, so that one triplet never counts as two.
         case=replace(decision.case, key=keys[0][1]),
         record_keys=tuple(dict.fromkeys((*keys, *decision.record_keys))),
         origin_key=scheme.origin_key(name, scheme.envelope(attempt).domain),
@@ -108,21 +108,21 @@ def under_name(progress: Progress, decision: StoredDecision, name: str) -> Store
 
 
 def _provider(setup: Setup, findings: Findings) -> Origin | None:
-    """The provider whose addresses list the client; None if there is none."""
+    """The provider among whose own addresses the client is; None if there is none."""
     words = filter(None, map(setup.provider_by_spf, findings.listed_by))
     return next((Origin(word, named=True) for word in words), None)
 
 
 def _origin(known_as: Origin, provider: Origin | None, told: Origin | None) -> Origin:
-    """Who it is: a verified name stays, one that is only claimed does not."""
+    """Who is sending: a verified name stays, one that is only claimed does not."""
     if known_as.named and not known_as.claimed:
         return known_as
     return provider or told or known_as
 
 
 def _is_own(setup: Setup, attempt: Attempt, findings: Findings) -> bool:
-    """Whether nobody but the sender's organisation sends from there.
+    """Whether only the sender's organisation sends from this client.
 
-    Whoever has an account can send from a provider's hosts, also with the provider's own domain.
+    A provider's hosts do not count: every account can send from them, also with the provider's own domain.
     """
     return findings.own and _provider(setup, findings) is None and not setup.provider_of(attempt)

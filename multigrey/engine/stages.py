@@ -1,8 +1,8 @@
-"""What can be said of an attempt before anybody looks at what is known of it: the list of stages.
+"""The stages: what can be decided about an attempt before the store is read.
 
-A stage is a function of a Setup and a Progress: it gives the verdict, or None and the next one is asked.
-Whoever judges an attempt goes through `STAGES` in this order: a round, what follows slow sources, and the
-explanation, which tells of every one of them.
+A stage is a function of a Setup and a Progress.  It returns the verdict, or None: then the next one is asked.
+A round, the steps after slow sources, and the explanation all go through `STAGES` in this order.  The
+explanation describes every one of them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ __all__ = [
 
 ENFORCE, OBSERVE, OFF = "enforce", "observe", "off"
 MODES = (ENFORCE, OBSERVE, OFF)
-"""Defer as configured; let everybody pass and only say what would have been; do nothing at all."""
+"""Defer as configured; let every attempt pass and only report its verdict; check nothing at all."""
 
 BLOCKED = "blocked"
-"""Name of the rule that stands for blocks an administrator has made by hand."""
+"""Name of the rule that stands for blocks made by an administrator."""
 
 _TROUBLE_CODE = "4.3.0"
 _TROUBLE_TEXT = "Temporary problem, please try again later"
@@ -52,16 +52,16 @@ class DecisionStage(NamedTuple):
     """One of `STAGES`."""
 
     name: str
-    """Of its step in an explanation."""
+    """The name of its step in an explanation."""
     decide: Decide
     matters: Callable[[Setup], bool]
-    """Whether it can decide anything under this setup; if not, attempts do not go through it."""
+    """Whether it can decide anything under this setup.  If not, attempts skip it."""
     again: bool
-    """Whether it is asked again of a sender that was known a moment ago: what it looks at may change."""
+    """Whether it is asked again about a sender known a moment ago, as what it looks at may change."""
 
 
 def precheck(progress: Progress) -> None:
-    """Go through all stages; `progress.verdict` is None afterwards if what is known decides."""
+    """Go through all stages.  `progress.verdict` is None afterwards if the store has to decide."""
     setup = progress.setup
     for decide in setup.stages:
         progress.verdict = decide(setup, progress)
@@ -84,9 +84,10 @@ def _blocked(setup: Setup, progress: Progress) -> Verdict | None:
 
 
 def blocked_as(setup: Setup, progress: Progress) -> str:
-    """What an administrator blocked it as, whichever of its keys that was; "" if nobody did.
+    """The text of the block on one of the attempt's keys; "" if it is not blocked.
 
-    Whoever blocked it may have known no name of the client, or not how a rule makes the key.
+    Every key counts: the block may have been made without the client's name, or without the rule that makes
+    another key.
     """
     if not setup.blocked:
         return ""
@@ -107,7 +108,7 @@ def _whitelists(setup: Setup, progress: Progress) -> Verdict | None:
 
 
 def _rules(setup: Setup, progress: Progress) -> Verdict | None:
-    """Owns `progress.rule`: a rule that only says how to greylist."""
+    """Sets `progress.rule`, as the only one: a rule that only says how to greylist."""
     attempt, findings = progress.attempt, progress.findings
     told = _NOBODY_SAID if findings is None else (findings.traits, findings.unanswered)
     provider = setup.provider_of(attempt)
@@ -129,11 +130,11 @@ def _own_client(setup: Setup, progress: Progress) -> Verdict | None:
 
 
 def _provider(setup: Setup, progress: Progress) -> Verdict | None:
-    """Owns `progress.provider`: it passes, but is remembered for the day on which the name is missing."""
+    """Sets `progress.provider`, as the only one: it passes, but is remembered in case its name is missing."""
     attempt, origin = progress.attempt, progress.origin
     if not (origin.named and origin.text in setup.retrying) or attempt.raw:
         return None
-    # A rule may want to refuse what slow sources find; it is looked at once more when they were asked.
+    # A rule may refuse by what slow sources find: not before they were asked, which repeats the stages.
     told = progress.findings is not None or setup.ask is None or not setup.rules.slow_traits
     if not told or not setup.retries(attempt):
         return None
@@ -153,8 +154,8 @@ def _identity(setup: Setup, progress: Progress) -> Verdict | None:
 def is_judged_at_data(setup: Setup, attempt: Attempt) -> bool:
     """Whether the first recipient of such a message passes at RCPT, because it may only be a probe.
 
-    Callouts and probes end there, and whoever makes them would be told that the address is in doubt.  A
-    probe without a message id cannot be told from a message with many recipients.
+    Callouts and probes end at RCPT, and a deferral would make the callers doubt the address.  A probe without
+    a message id cannot be distinguished from a message with many recipients.
     """
     sender = attempt.sender
     if sender and (sender[0] not in "dD" or not attempt.message or not is_probe(sender)):
@@ -182,7 +183,7 @@ STAGES = (
 
 
 def on_error_verdict(on_error: str, detail: str) -> Verdict:
-    """The verdict when there is none: the listener's `on_error`; `detail` is for the log."""
+    """The verdict when none can be made, by the listener's `on_error`.  `detail` is for the log."""
     action = Action.PASS if on_error == "pass" else Action.DEFER
     return Verdict(action, Reason.ERROR, detail=detail)
 
@@ -190,7 +191,7 @@ def on_error_verdict(on_error: str, detail: str) -> Verdict:
 def reply_words(setup: Setup, verdict: Verdict) -> tuple[str, str, str]:
     """Reply text, enhanced status code (RFC 3463) and a plain text for a verdict that does not pass.
 
-    The plain text stands in for a template that cannot be filled; "": the usual one.
+    The plain text replaces a template that cannot be filled; "": the default text.
     """
     if verdict.reason is Reason.ERROR:
         return _TROUBLE_TEXT, _TROUBLE_CODE, _TROUBLE_TEXT

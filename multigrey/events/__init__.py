@@ -1,1 +1,1 @@
-"""A decision as a line of the log, as JSON, and as what a search looks for."""
+"""Forms of a decision: a line of the log, JSON, and the marks by which a search finds it."""

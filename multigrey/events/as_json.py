@@ -1,4 +1,4 @@
-"""A remembered decision: told to whoever asks, and redacted before it is kept."""
+"""Converts a decision to JSON values, and redacts a decision before it is stored in the history."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from multigrey.identity.redaction import HIDDEN_CLIENT, Redactor
 from multigrey.model import DecisionEvent
 
-__all__ = ["hidden", "told"]
+__all__ = ["event_as_json", "hidden"]
 
 
-def told(event: DecisionEvent) -> dict[str, Any]:
-    """A decision as JSON can hold it, with everything its attempt told; the null sender is "".
+def event_as_json(event: DecisionEvent) -> dict[str, Any]:
+    """A decision as JSON values, with everything that its attempt contains; the null sender is "".
 
-    What was redacted is told as tokens.
+    Redacted values are tokens.
     """
     attempt, verdict, match = event.attempt, event.verdict, event.verdict.match
     address = attempt.client_address
@@ -50,7 +50,7 @@ def told(event: DecisionEvent) -> dict[str, Any]:
 
 
 def hidden(event: DecisionEvent, redactor: Redactor) -> DecisionEvent:
-    """The same with tokens for whoever is told of, and without what else the mail server told."""
+    """The decision with tokens instead of persons' data, and without the other attributes of the request."""
     attempt, address = event.attempt, event.attempt.client_address
     hidden = replace(
         attempt,

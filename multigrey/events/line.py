@@ -1,4 +1,4 @@
-r"""One decision as one line of text, in multigrey's own form and in postgrey's.
+r"""Formats a decision as one line of the log, in multigrey's own form, in postgrey's, and as JSON.
 
 multigrey's form is `key=value` pairs with one space between them:
 
@@ -6,23 +6,21 @@ multigrey's form is `key=value` pairs with one space between them:
     pair  = key "=" ( plain / quoted )
     plain = printable ASCII without space, `"`, `=` and `\`
     quoted: between `"`, anything printable; `\"` `\\` for these two, `\xHH` for other ASCII and for
-            bytes that are no UTF-8, `\uHHHH` and `\UHHHHHHHH` for characters that are not printable
+            bytes that are not UTF-8, `\uHHHH` and `\UHHHHHHHH` for characters that are not printable
 
-So whatever a client calls itself or its recipients, it cannot end a value, a line or begin a key:
-controls, line and paragraph separators, and characters that turn the writing direction are never
-printed.  `parse_line` reads a line back exactly.
+So a client cannot end a value or a line, or begin a key, with its name or its recipients: controls, line and
+paragraph separators, and characters that turn the writing direction are never printed.  `parse_line` reads a
+line back exactly.
 
-Length.  No line has more than `LONGEST` bytes: one write to a pipe stays whole (pipe(7), PIPE_BUF) and
-neither the journal (LineMax=) nor a syslog daemon (RFC 3164 section 4.1 names 1024, today's take 8 KiB)
-splits it, for the second half of a split line would begin with whatever the client wrote there.
-Values are cut only when together they are longer than 360 characters (in JSON 300); then each shows at
-most 256 bytes, which is as long as a path may be (RFC 5321 section 4.5.3.1.3), and ends with `...` when
-it was longer.
+Length.  A line has at most `LONGEST` bytes: so one write to a pipe stays whole (pipe(7), PIPE_BUF), and
+neither the journal (LineMax=) nor a syslog daemon (RFC 3164 section 4.1 names 1024, current ones take
+8 KiB) splits it.  The second half of a split line would begin with text of the client.  Values are cut only
+if together they are longer than 360 characters (in JSON 300).  Then each value has at most 256 bytes, the
+longest path (RFC 5321 section 4.5.3.1.3), and ends with `...` if it was longer.
 
-As JSON a line is one object (RFC 8259) with the same keys.  Its texts are those of the quoted form:
-`\\` for a backslash, `\xHH`, `\uHHHH`, `\UHHHHHHHH` for what is not printable.  So they stay harmless
-after a program has decoded them, are always Unicode whatever came over the wire, and `unescaped` gives
-exactly what that was.
+As JSON a line is one object (RFC 8259) with the same keys.  Its texts are those of the quoted form: `\\` for
+a backslash, `\xHH`, `\uHHHH`, `\UHHHHHHHH` for what is not printable.  So they stay harmless after a program
+has decoded them, and are always Unicode, for any bytes on the wire.  `unescaped` returns the original text.
 """
 
 from __future__ import annotations
@@ -64,16 +62,16 @@ __all__ = [
 Name = TypeVar("Name")
 
 Hide = Callable[[Mapping[str, str]], Mapping[str, str]]
-"""Fields as they are to be shown, in their order: `identity.redaction.Redactor.fields`."""
+"""Returns the fields as they are shown, in the same order: `identity.redaction.Redactor.fields`."""
 
 LONGEST = 4096
 _ROOMY = 360
-"""Values of together so many characters are never cut: each shows as at most 10 bytes."""
-_ROOMY_JSON = 300  # there it is 11 bytes
+"""Values of together at most this many characters are never cut: a character takes at most 10 bytes."""
+_ROOMY_JSON = 300  # in JSON a character takes at most 11 bytes
 _WIDEST = 256
 _CUT = "..."
 _LAST_SECOND = 253_402_214_400
-"""The last day of the year 9999, when datetime ends, in every time zone."""
+"""The start of the last day of 9999, the last year of datetime: it is in range in every time zone."""
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 INFO = 6
@@ -110,9 +108,9 @@ _PASSED: Mapping[Reason, str] = MappingProxyType(
         Reason.ERROR: "client whitelist",
     }
 )
-"""postgrey's words for what passed; `format_postgrey` has the whole table."""
+"""postgrey's words for attempts that passed; `format_postgrey` has the whole table."""
 _JUDGED_LATER = frozenset({Reason.NULL_SENDER, Reason.PROBE})
-"""Reasons to let somebody pass at RCPT who is judged at DATA."""
+"""Reasons for which an attempt passes at RCPT because it is judged at DATA."""
 
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 _COMMALESS = re.compile(r"[!-+\--\[\]-~]+")
@@ -126,7 +124,7 @@ _PAIR = re.compile(
 
 
 def format_event(event: DecisionEvent, hide: Hide | None = None) -> str:
-    """The line of multigrey's own form, without a line end; `hide` redacts it."""
+    """The line in multigrey's own form, without a line end; `hide` redacts it."""
     parts = _parts(event, hide)
     values = "".join(parts[1::2])
     if len(values) > _ROOMY:
@@ -137,24 +135,24 @@ def format_event(event: DecisionEvent, hide: Hide | None = None) -> str:
 
 
 def event_fields(event: DecisionEvent) -> dict[str, str]:
-    """What the line says, in its order: `parse_line(format_event(event))` gives the same.
+    """The fields of the line, in its order: `parse_line(format_event(event))` returns the same.
 
-    Always there: time, action, reason, id, listener, client_address (`unknown` when nobody told it),
-    sender (`<>`: the null sender) and recipient; or `raw` in place of the last two.
-    The other keys stand only when they have a value; delay, age and attempts stand together.
+    These keys are always there: time, action, reason, id, listener, client_address (`unknown` if the mail
+    server did not send it), sender (`<>`: the null sender) and recipient; or `raw` instead of the last two.
+    The other keys are there only if they have a value; delay, age and attempts are there together.
     """
     return _cut_to_size(_fields(_parts(event)))
 
 
 def format_fields(fields: Mapping[str, str]) -> str:
-    """Any fields in the same form; keys are the caller's own words of a-z and `_`."""
+    """Any fields in the form of `format_event`; the keys are the caller's, of a-z and `_`."""
     return " ".join([f"{key}={_quoted(value)}" for key, value in _cut_to_size(fields).items()])
 
 
 def format_json(event: DecisionEvent, hide: Hide | None = None) -> str:
     """The line as a JSON object, without a line end; `hide` redacts it.
 
-    Numbers are `retry_after`, `delay`, `age` and `attempts`; everything else is text.
+    `retry_after`, `delay`, `age` and `attempts` are numbers; everything else is text.
     """
     parts = _parts(event, hide)
     values = "".join(parts[1::2])
@@ -164,10 +162,10 @@ def format_json(event: DecisionEvent, hide: Hide | None = None) -> str:
 
 
 def format_json_fields(fields: Mapping[str, str]) -> str:
-    """Any fields in the same form; of the callers' own keys `lost` is a number."""
+    """Any fields in the form of `format_json`; a caller's key `lost` is a number, too."""
     if sum(map(len, fields.values())) > _ROOMY_JSON:
         fields = {key: _cut(value, _json_width) for key, value in fields.items()}
-    # Escaped twice: for who reads what was decoded, and for JSON.
+    # Escaped twice: once so that the decoded text is harmless to read, and once for JSON.
     shown = {key: escaped(value, "\\") for key, value in fields.items()}
     return _object((key, text.replace("\\", "\\\\").replace('"', '\\"')) for key, text in shown.items())
 
@@ -182,18 +180,18 @@ def _object(pairs: Iterable[tuple[str, str]]) -> str:
 
 @lru_cache(maxsize=64)
 def _json_marks(key: str) -> tuple[str, str]:
-    """What stands around the value of a key, which may still have around it what `_parts` puts there."""
+    """The text before and after the value of a key; the key may have the marks that `_parts` adds."""
     name = key.strip(" =")
     return (f',"{name}":', "") if name in _NUMBERS else (f',"{name}":"', '"')
 
 
 def unescaped(text: str) -> str:
-    """What a text of a JSON line stands for."""
+    """The original text of a text in a JSON line."""
     return _CODE.sub(_decoded, text)
 
 
 def parse_line(text: str) -> dict[str, str]:
-    """The fields of a line that `format_event` or `format_fields` made.  Raises ValueError for others."""
+    """The fields of a line that `format_event` or `format_fields` made.  Raises ValueError for other text."""
     fields: dict[str, str] = {}
     at = 0
     while at < len(text):
@@ -207,13 +205,13 @@ def parse_line(text: str) -> dict[str, str]:
 
 
 def format_postgrey(event: DecisionEvent, hide: Hide | None = None) -> str:
-    r"""The line postgrey would have written, for the programs that count those; "" when it has none.
+    r"""The line that postgrey would have written, for programs that count such lines; "" if there is none.
 
         action=..., reason=...[, delay=N], client_name=..., client_address=...[, sender=...][, recipient=...]
 
-    Those programs take the line apart at the commas: a comma, a space or a backslash in a value
-    is printed as `\x2c`, `\x20`, `\\`, and what is not printable as in multigrey's own form.
-    The words, where `N` is what `retry_after` says:
+    Those programs split the line at the commas.  So a comma, a space or a backslash in a value is printed as
+    `\x2c`, `\x20`, `\\`, and what is not printable as in multigrey's own form.  The words, where `N` is the
+    value of `retry_after`:
 
         reason             passed                 deferred
         new                triplet found          new
@@ -235,9 +233,9 @@ def format_postgrey(event: DecisionEvent, hide: Hide | None = None) -> str:
         mode-off           client whitelist       new
         error              client whitelist       new
 
-    A whitelist of recipients, by the name of its source, gives `recipient whitelist`.  A null sender or
-    probe let through at RCPT has no line: the same recipient is judged, and counted, at DATA.  What a rule
-    rejects is neither greylisted nor let in: `action=reject, reason=rule`.
+    A whitelist of recipients, recognised by the name of its source, has `recipient whitelist`.  A null sender
+    or probe that passes at RCPT has no line, because the same recipient is judged, and counted, at DATA.  An
+    attempt that a rule rejects has `action=reject, reason=rule`.
     """
     verdict, attempt = event.verdict, event.attempt
     if verdict.action is Action.PASS and verdict.reason in _JUDGED_LATER:
@@ -264,42 +262,42 @@ def format_postgrey(event: DecisionEvent, hide: Hide | None = None) -> str:
 
 
 def syslog_line(*, stamp: str, ident: str, pid: int, text: str, facility: int, severity: int) -> bytes:
-    """A datagram for /dev/log as syslog(3) sends it (RFC 3164 section 4.1 without the host name).
+    """A datagram for /dev/log, as syslog(3) sends it (RFC 3164 section 4.1 without the host name).
 
-    `stamp` is a `syslog_time`.
+    `stamp` is the result of `syslog_time`.
     """
     return f"<{facility << 3 | severity}>{stamp} {ident}[{pid}]: {text}".encode()
 
 
 def file_line(*, stamp: str, host: str, ident: str, pid: int, text: str) -> bytes:
-    """A line, without its end, as syslog daemons have always written it to files."""
+    """A line without line end in the traditional form of syslog files."""
     return f"{stamp} {host} {ident}[{pid}]: {text}".encode()
 
 
 def syslog_time(moment: datetime) -> str:
-    """`Nov  2 18:18:15`, English whatever the locale; `moment` is in the zone to be shown."""
+    """`Nov  2 18:18:15`, in English in every locale; `moment` is in the time zone to be shown."""
     return f"{_MONTHS[moment.month - 1]} {moment.day:2} {moment:%H:%M:%S}"
 
 
 @lru_cache(maxsize=4)
 def utc_time(second: int) -> str:
-    """`2026-11-22T18:18:15Z` for seconds since the epoch, kept within the years 1970 to 9999."""
+    """`2026-11-22T18:18:15Z` for seconds since the epoch, limited to the years 1970 to 9999."""
     return f"{moment_of(second):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def moment_of(second: int) -> datetime:
-    """Seconds since the epoch as a datetime in UTC, kept within the years 1970 to 9999."""
+    """Seconds since the epoch as a datetime in UTC, limited to the years 1970 to 9999."""
     return datetime.fromtimestamp(min(max(second, 0), _LAST_SECOND), UTC)
 
 
 def _parts(event: DecisionEvent, hide: Hide | None = None) -> list[str]:
-    """The plain line in pieces: key with what surrounds it, value, key, value, ...; nothing is cut."""
+    """The plain line in pieces: key with its surrounding marks, value, key, value, ...; nothing is cut."""
     attempt, verdict = event.attempt, event.verdict
     parts = [
         "time=",
         utc_time(event.time),
         " action=",
-        verdict.action._value_,  # a quarter of the cost of .value
+        verdict.action._value_,  # takes a quarter of the time of .value
         " reason=",
         verdict.reason._value_,
         " id=",
@@ -333,7 +331,7 @@ def _parts(event: DecisionEvent, hide: Hide | None = None) -> list[str]:
 
 
 def _seldom(event: DecisionEvent) -> list[str]:
-    """The pieces most lines do without."""
+    """The pieces that most lines do not have."""
     attempt, verdict = event.attempt, event.verdict
     parts: list[str] = []
     if attempt.stage is not Stage.RCPT:
@@ -371,21 +369,21 @@ def _cut_to_size(fields: Mapping[Name, str]) -> dict[Name, str]:
 
 
 def _width(sign: str) -> int:
-    """How many bytes a character takes in either form."""
+    """Largest number of bytes of a character in multigrey's own form and in postgrey's."""
     if sign in '" ,\\' or not sign.isprintable():
         return len(_code(sign))
     return len(sign.encode())
 
 
 def _json_width(sign: str) -> int:
-    """The same for a text of a JSON line, whose backslashes are doubled once more."""
+    """Number of bytes of a character in a JSON line, in which backslashes are doubled once more."""
     if sign in '"\\':
         return 2 if sign == '"' else 4
     return len(sign.encode()) if sign.isprintable() else len(_code(sign)) + 1
 
 
 def _cut(value: str, width: Callable[[str], int] = _width) -> str:
-    """`value`, or as much of its beginning as shows in 256 bytes."""
+    """`value`, or as much of its beginning as fits in 256 bytes."""
     if len(value) <= _WIDEST // 11:
         return value
     ends = list(accumulate(map(width, value[: _WIDEST + 1])))

@@ -1,4 +1,4 @@
-"""Finds an attempt in what somebody pasted from a mail log: Postfix's, Exim's, or our own decision line.
+"""Finds an attempt in text pasted from a mail log: of Postfix, of Exim, or a decision line of multigrey.
 
     postfix/smtpd[9]: NOQUEUE: reject: RCPT from NAME[IP]: 450 …; from=<A> to=<B> proto=ESMTP helo=<H>
     postfix/smtpd[9]: QID: reject: DATA from NAME[IP]: 451 …; from=<> proto=ESMTP helo=<H>
@@ -8,10 +8,10 @@
     DATE TIME ID <= A H=NAME (HELO) [IP] P=esmtps … for B
     … action=defer reason=new id=… client_address=IP … sender=A recipient=B …
 
-At DATA (or BDAT) Postfix leaves the recipient out when there are several.
-Sources: what these servers were seen to write (Postfix 3.7, Exim 4.96), Postfix's smtpd_whatsup and
-the Exim specification's chapter on log files.  Everything between the marks was typed by strangers,
-so the text is only ever taken apart, and the last place that fits counts where a reply can repeat it.
+At DATA (or BDAT) Postfix leaves out the recipient if there are several.
+Sources: observed output of these servers (Postfix 3.7, Exim 4.96), Postfix's smtpd_whatsup, and the chapter
+on log files of the Exim specification.  Everything between the marks comes from clients.  So the text is only
+parsed, never used otherwise, and where a reply may repeat a mark the last match counts.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from multigrey.model import value
 __all__ = ["LONGEST", "PastedLine", "find_attempt"]
 
 LONGEST = 16_384
-"""Characters that are looked at: a line, or the few of one message."""
+"""Characters of the text that are used: enough for the few lines of one message."""
 _LONGEST_LINE = 4_096
-"""Characters; no syslog line is longer, and patterns take time that grows with the square of it."""
+"""Characters; syslog lines are never longer, and the patterns take time that grows with the square of it."""
 
 
 @value
 class PastedLine:
-    """What a log tells of an attempt."""
+    """An attempt found in a log."""
 
     program: str
     """`postfix`, `exim` or `multigrey`."""
     fields: Mapping[str, str]
-    """Parts of the attempt by name (`client_address`, `helo`, …); a part that is not told is left out.
+    """Parts of the attempt by name (`client_address`, `helo`, …); a part that the log lacks is left out.
 
     The null sender is "".
     """
     id: str = ""
-    """Of the decision, when the line has it."""
+    """The id of the decision, if the line has it."""
 
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _MAILBOX = rf"((?:{_QUOTED}|[^\">]|\"(?=[^\"]*>))*?)"
-"""What stands between < and >: a quoted local part may hold either."""
+"""The text between < and >; a quoted local part may contain these characters."""
 
 
 def find_attempt(text: str) -> PastedLine | None:
-    """The first attempt that can be made out; None if there is none."""
+    """The first attempt that is found in the text; None if there is none."""
     text = text[:LONGEST]
     lines = [line for line in text.splitlines() if line.strip() and len(line) <= _LONGEST_LINE]
     for line in lines:
@@ -62,7 +62,7 @@ def find_attempt(text: str) -> PastedLine | None:
     return _postfix_message(lines)
 
 
-# --- our own ---------------------------------------------------------------------------------------
+# --- multigrey -------------------------------------------------------------------------------------
 
 _OWN = re.compile(r"(?:^|\s)((?:time=\S+ )?action=(?:pass|defer|reject) reason=\S+ id=.*)")
 _OWN_PARTS = (
@@ -83,7 +83,7 @@ def _own(line: str) -> PastedLine | None:
 
 
 def _without_unknown(fields: Mapping[str, str]) -> dict[str, str]:
-    """A client name or address that is not known is not told."""
+    """The fields without a client name or address that is unknown."""
     unknown = {"client_name": {"unknown", ""}, "client_address": {"unknown", ""}}
     return {name: text for name, text in fields.items() if text not in unknown.get(name, ())}
 
@@ -115,7 +115,7 @@ def _postfix(line: str) -> PastedLine | None:
         "client_address": address,
         "client_name": name,
         "sender": sender,
-        "recipient": recipient or "",  # Postfix leaves it out where there are several
+        "recipient": recipient or "",  # Postfix leaves it out if there are several
     }
     if helo is not None:
         fields["helo"] = helo
@@ -127,7 +127,7 @@ def _postfix(line: str) -> PastedLine | None:
 
 
 def _postfix_message(lines: Sequence[str]) -> PastedLine | None:
-    """An accepted message tells its client, its sender and its recipients on lines of their own."""
+    """The attempt of an accepted message, whose client, sender and recipients are on separate lines."""
     messages: dict[str, dict[str, str]] = {}
     for line in lines:
         if matched := _POSTFIX_CLIENT.search(line):
@@ -163,7 +163,7 @@ def _exim(line: str) -> PastedLine | None:
     if matched := _EXIM_REJECTED.search(line):
         name, helo, address, more, sender, recipient, text = matched.groups()
         if recipient is None:
-            return None  # a message that was refused as a whole: its recipients stand elsewhere
+            return None  # the message was refused as a whole: its recipients are not in this line
         identified = _EXIM_ID.search(text)
         fields = {**_exim_client(name, helo, address, more), "sender": sender, "recipient": recipient}
         return PastedLine("exim", fields, identified[1] if identified else "")
@@ -173,7 +173,10 @@ def _exim(line: str) -> PastedLine | None:
 
 
 def _exim_accepted(sender: str, rest: str) -> PastedLine | None:
-    """Recipients stand at the end, if Exim was told to log them (log_selector +received_recipients)."""
+    """The attempt of an accepted message.
+
+    Its recipients are at the end, if Exim is configured to log them (log_selector +received_recipients).
+    """
     client = _EXIM_CLIENT.search(rest)
     before, found, recipients = rest.rpartition(" for ")
     recipient = recipients.partition(" ")[0].strip()
@@ -184,7 +187,7 @@ def _exim_accepted(sender: str, rest: str) -> PastedLine | None:
 
 
 def _exim_client(name: str | None, helo: str | None, address: str, more: str) -> dict[str, str]:
-    """What stands behind H=: HELO in parentheses, left out when it is the verified name."""
+    """The fields after H=: HELO is in parentheses, and left out if it is the verified name."""
     fields = {"client_address": address}
     if name:
         fields["client_name"] = name

@@ -1,8 +1,8 @@
-"""What remembered decisions are found by, and whether one is what somebody looks for.
+"""Searches for decisions in the history: the marks by which they are found, and the test of each.
 
-A mark is a number of 32 bits that stands for a word: an address, a domain or one above it, a client, its
-network, an id.  The history keeps the marks of each piece, so a search unpacks only pieces that probably
-hold something; `Query.fits` then looks at the decision itself.
+A mark is a number of 32 bits that stands for a word: an address, a domain or a domain above it, a client,
+its network, an id.  The history keeps the marks of each piece.  So a search unpacks only pieces that probably
+hold a match; `Query.fits` then tests the decision itself.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ __all__ = [
 ]
 
 WORDS = ("about", "sender", "recipient", "client", "origin", "id")
-"""What can be looked for: `about` is any of the others but id."""
+"""The kinds of search words; `about` stands for any of the others except id."""
 
 _MOST_LABELS = 6
-"""Names are found by themselves and this many domains above, at most."""
+"""A name is found by itself and by its domains of at most this many labels."""
 _NETWORKS = ((24, 64), (16, 32))
-"""Prefixes (IPv4, IPv6) under which clients are found, besides their exact addresses."""
+"""Prefixes (IPv4, IPv6) by which clients are found, besides their exact addresses."""
 
 Network = IPv4Network | IPv6Network
 
 
 def mark(kind: str, word: str) -> int:
-    """The mark of a word."""
+    """The mark of a word of a kind."""
     return crc32(f"{kind}:{word}".encode("utf-8", "surrogateescape"))
 
 
 def marks_of(event: DecisionEvent) -> set[int]:
-    """Everything a decision is found by."""
+    """All marks by which a decision is found."""
     attempt = event.attempt
     found = {mark("id", event.id)}
     names = {host_name(attempt.client_name or ""), event.origin}
@@ -82,22 +82,22 @@ def _network_mark(address: Address, ipv4_prefix: int, ipv6_prefix: int) -> int:
 
 
 def client_network(text: str) -> Network:
-    """A client address or network as somebody types it.  Raises CommandError."""
+    """The network of a client address or network that an administrator typed.  Raises CommandError."""
     try:
         if "/" in text:
             return ip_network(text.strip(), strict=False)
         address = parse_client_address(text)
     except (AddressError, ValueError) as error:
-        raise CommandError(f"{text[:80]!a} is no address or network of a client") from error
+        raise CommandError(f"{text[:80]!a} is not an address or network of a client") from error
     if address is None:
-        raise CommandError("which client?  An address or a network is expected")
+        raise CommandError("client: empty or unknown: give an address or a network")
     return ip_network(address)
 
 
 def matches_address(wanted: str, address: str) -> bool:
-    """Whether an envelope address (key text) is the one wanted, or lies in the domain wanted.
+    """Whether an envelope address (key text) is the wanted one, or lies in the wanted domain.
 
-    `<>` wants the null sender; without an "@" it is a domain, with all below it.
+    `<>` stands for the null sender.  A word without "@" is a domain and stands for all domains below it, too.
     """
     if wanted == "<>":
         return not address
@@ -107,7 +107,7 @@ def matches_address(wanted: str, address: str) -> bool:
 
 
 def matches_host(wanted: str, name: str) -> bool:
-    """Whether a name is the one wanted, or below it."""
+    """Whether a name is the wanted one or lies below it."""
     return bool(name) and (name == wanted or name.endswith("." + wanted))
 
 
@@ -116,7 +116,7 @@ Test = Callable[[DecisionEvent], bool]
 
 @dataclass(frozen=True)
 class Query:
-    """What somebody looks for: of each group one mark, and every test, have to hold."""
+    """The conditions of a search: a decision must have one mark of each group, and pass every test."""
 
     marks: tuple[frozenset[int], ...]
     tests: tuple[Test, ...]
@@ -126,17 +126,17 @@ class Query:
     def of(
         cls, words: Mapping[str, str], since: int = 0, shown_as: Callable[[str], Iterable[str]] | None = None
     ) -> Query:
-        """From words (see `WORDS`).  Raises CommandError for one that cannot be looked for.
+        """A query for words by kind (see `WORDS`).  Raises CommandError for a word that cannot be searched.
 
-        `shown_as`: what else may stand for a word (see `identity.redaction.Redactor.matches`).
+        `shown_as` returns other texts that may stand for a word (see `identity.redaction.Redactor.matches`).
         """
         groups: list[frozenset[int]] = []
         tests: list[Test] = []
         for kind, text in words.items():
             if kind not in WORDS:
-                raise CommandError(f"decisions cannot be looked for by {kind!r}")
+                raise CommandError(f"decisions cannot be searched by {kind!r}: use one of {', '.join(WORDS)}")
             if not text:
-                raise CommandError(f"{kind}: nothing is given to look for")
+                raise CommandError(f"{kind}: empty: give a value to search for")
             found = [_KINDS[kind](text)]
             for other in () if shown_as is None else {*shown_as(text)} - {text}:
                 with suppress(CommandError):
@@ -146,12 +146,12 @@ class Query:
         return cls(tuple(groups), tuple(tests), since)
 
     def fits(self, event: DecisionEvent) -> bool:
-        """Whether this decision is one of those."""
+        """Whether this decision is a match."""
         return event.time >= self.since and all(test(event) for test in self.tests)
 
 
 _Kind = tuple[list[int], Test]
-"""Marks of which a decision has one, and the test it has to pass."""
+"""Marks of which a decision must have one, and the test that it must pass."""
 
 
 def _any(tests: Sequence[Test]) -> Test:
@@ -159,7 +159,7 @@ def _any(tests: Sequence[Test]) -> Test:
 
 
 def _about(text: str) -> _Kind:
-    """By the looks of it: an envelope address, a client or network, a name."""
+    """The search for a text of any kind: its form shows whether it is an address, a client or a name."""
     text = text.strip()
     if TOKEN.fullmatch(text):
         return _token(text)
@@ -172,7 +172,7 @@ def _about(text: str) -> _Kind:
         return _client(text)
     name = host_name(text.lstrip("@."))
     if "." not in name:
-        raise CommandError(f"{text[:80]!a} is no address, domain or client")
+        raise CommandError(f"{text[:80]!a} is not an address, a domain or a client")
     tests = [_sender(name)[1], _recipient(name)[1], _origin(name)[1]]
 
     def test(event: DecisionEvent) -> bool:
@@ -182,7 +182,7 @@ def _about(text: str) -> _Kind:
 
 
 def _token(token: str) -> _Kind:
-    """A client, a name or a network that is redacted."""
+    """The search for the token of a redacted client, name or network."""
 
     def test(event: DecisionEvent) -> bool:
         attempt = event.attempt
@@ -235,11 +235,11 @@ def _client(text: str) -> _Kind:
         if network.prefixlen >= prefixes[network.version == 6]:
             return [_network_mark(network.network_address, *prefixes)], test
     wide = "/16" if network.version == 4 else "/32"
-    raise CommandError(f"{network} is too wide to be looked for: at least {wide} is expected")
+    raise CommandError(f"{network} is too wide to search: use {wide} or a narrower network")
 
 
 def _origin(text: str) -> _Kind:
-    """Exactly this origin: a name, or a client network as it stands in the log."""
+    """The search for exactly this origin: a name, or a client network as in the log."""
     wanted = text.strip().lower()
     if "/" not in wanted:
         return [mark("name", wanted)], lambda event: event.origin == wanted

@@ -1,1 +1,1 @@
-"""What mail itself says about names and floods, kept in the store."""
+"""Evidence from past mail about host names and about marks, kept over the store."""

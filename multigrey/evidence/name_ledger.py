@@ -1,13 +1,13 @@
-"""What speaks against names, kept: evidence for each registered domain whose hosts were deferred.
+"""Keeps the evidence about host names, for each registered domain whose hosts were deferred.
 
-The engine says which new attempts of named hosts were deferred and which came back; that costs next to
-nothing, because it is only noted.  Once a minute what was noted becomes evidence (see `name_evidence` and
-`name_doubt` in `identity.host_names`), and what changed is written to the store: one row of the META table
-for each domain, under a digest of it.  A crash loses the last minute.  Nothing here keeps mail waiting: when
+The engine reports which new attempts of named hosts were deferred and which came back.  A report is only
+noted, which takes almost no time.  Once a minute the notes become evidence (see `name_evidence` and
+`name_doubt` in `identity.host_names`), and changed evidence is written to the store: one row of the META
+table for each domain, under a digest of it.  A crash loses the last minute.  Mail never waits for this: when
 the store fails, rows wait for the next minute.
 
-In a flood only a part is noted, the first of each domain and minute.  Only what was noted as deferred is
-ever asked whether it came back, so a part says the same as all.
+In a flood only a sample is noted, the first attempts of each domain and minute.  Only a noted deferral is
+checked for its return, so the sample gives the same shares as all attempts.
 """
 
 from __future__ import annotations
@@ -62,28 +62,28 @@ MOST_DOMAINS = 4096
 _SPAN = 30 * DAY
 _DEFERRED_NOTED = 1024
 _RETURNED_NOTED = 4096
-"""How many are noted from one minute to the next."""
+"""How many of these are noted within a minute."""
 _NOTED_OF_A_DOMAIN = 32
 _SLICE = 50
 _AT_HAND = 256
-"""Domains whose evidence is kept ready to be used."""
+"""Number of domains whose decoded evidence is cached."""
 _MEMO = 256
 _STOOD = 4096
 _ROOM = 16
-"""When there are too many domains, one of so many goes at once."""
+"""With too many domains, one in this many is dropped at once."""
 _MARK = 4
 
 logger = logging.getLogger(__name__)
 
 
 def names_key(domain: str) -> Key:
-    """Where the evidence for a registered domain is kept."""
+    """The key under which the evidence for a registered domain is stored."""
     text = domain.encode("utf-8", "surrogateescape")
     return NAMES.key(blake2b(text, digest_size=16).digest())
 
 
 class Judged(NamedTuple):
-    """What is known of a pattern of host names below a domain, and whether they have lost the name."""
+    """The figures of a pattern of host names below a domain, and whether it has lost the name."""
 
     pattern: str
     figures: NameFigures
@@ -91,7 +91,7 @@ class Judged(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """One attempt that was deferred for the first time (`first_seen` None), came back, or is known."""
+    """A noted attempt: deferred for the first time (`first_seen` is None), returned, or known."""
 
     origins: Origins
     attempt: Attempt
@@ -102,7 +102,7 @@ class _Note(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """The evidence for a domain as it is stored, and what decides whether it may be dropped."""
+    """The stored evidence for a domain, and the values that decide whether it may be dropped."""
 
     value: bytes
     demoted: bool
@@ -112,7 +112,7 @@ class _Row(NamedTuple):
 
 
 class NameLedger:
-    """The evidence for all domains; asked and told by the engine."""
+    """The evidence for all domains.  The engine reports attempts to it and queries it."""
 
     def __init__(
         self,
@@ -120,16 +120,17 @@ class NameLedger:
         most: int = MOST_DOMAINS,
         believed: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`site_key`: what marks are made with.  `most`: domains that are kept.
+        """`site_key`: the key for marks.  `most`: largest number of domains that are kept.
 
-        `believed` says whether the clock may be believed: nothing is noted while it may not.
+        `believed` returns whether the clock is believed; while it is not, notes are dropped.
         """
         self.resolved_after = RESOLVED_AFTER
         """Seconds after which a deferral that has not come back most likely never will."""
         self.doubted: dict[str, dict[str, int]] = {}
-        """Domains with a pattern that has lost its name: a look here is all that others cost."""
+        """Domains with a pattern that has lost its name, and results already computed by pattern.  For all
+        other domains one lookup here is enough."""
         self._stood: dict[tuple[str, str], int] = {}
-        """When patterns of those domains were last seen to have kept the name."""
+        """When patterns of those domains were last found to have kept the name."""
         self._key = site_key[:64]
         self._most = most
         self._believed = believed
@@ -140,10 +141,10 @@ class NameLedger:
         self._unwritten: set[str] = set()
         self._writing = trio.Lock()
 
-    # --- what happened ---
+    # --- reports of the engine ---
 
     def note_deferred(self, origins: Origins, attempt: Attempt, now: int) -> None:
-        """An attempt of which nothing was known was deferred at `now`."""
+        """Note that an attempt without any record was deferred at `now`."""
         if self._noted[0] >= _DEFERRED_NOTED:
             return
         domain = origins.judged_domain(attempt)[0]
@@ -157,10 +158,10 @@ class NameLedger:
     def note_returned(
         self, origins: Origins, attempt: Attempt, now: int, first_seen: int, *, own: bool
     ) -> None:
-        """An attempt passed at `now` that was deferred at `first_seen`.
+        """Note that an attempt passed at `now` that was deferred at `first_seen`.
 
-        `own`: that was a client of the same network.  Mail that comes back through another one is a sign of
-        a pool, but also of many hosts that try the same addresses: it protects no name.
+        `own`: the deferred client was in the same network.  Mail that comes back through another network may
+        come from a pool, but also from many hosts that try the same addresses, so it does not protect a name.
         """
         if self._noted[1] >= _RETURNED_NOTED:
             return
@@ -170,7 +171,7 @@ class NameLedger:
             self._waiting.setdefault(domain, []).append(_Note(origins, attempt, now, first_seen, own))
 
     def note_known(self, origins: Origins, attempt: Attempt, now: int) -> None:
-        """An attempt passed at `now` because its own retry had passed before."""
+        """Note that an attempt passed at `now` because its own retry had passed before."""
         if self._noted[1] >= _RETURNED_NOTED:
             return
         domain = origins.judged_domain(attempt)[0]
@@ -179,27 +180,27 @@ class NameLedger:
             self._waiting.setdefault(domain, []).append(_Note(origins, attempt, now, known=True))
 
     def settle(self) -> None:
-        """Make evidence of all that was noted."""
+        """Turn all notes into evidence."""
         self._noted = [0, 0]
         for domain in list(self._waiting):
             self._take_in(domain)
         self._judge_again()
 
     async def _settle_slowly(self) -> None:
-        self._noted = [0, 0]  # first, for more is noted meanwhile
+        self._noted = [0, 0]  # before the loop, because more is noted while it waits
         for domain in list(self._waiting):
             self._take_in(domain)
             await trio.lowlevel.checkpoint()
         self._judge_again()
 
     def _judge_again(self) -> None:
-        """Time has gone on: what patterns were found to be holds no longer."""
+        """Discard the computed results, because they depend on the time."""
         self.doubted = {domain: {} for domain in self.doubted}
 
-    # --- what follows ---
+    # --- queries of the engine ---
 
     def demoted(self, domain: str, pattern: str, now: int) -> int:
-        """Since when the hosts of a pattern below this domain are no single sender; 0: they are one."""
+        """Since when the hosts of a pattern below this domain are not a single sender; 0: they are one."""
         memo = self.doubted.get(domain)
         if memo is None:
             return 0
@@ -218,26 +219,30 @@ class NameLedger:
     def _since(self, domain: str, pattern: str, now: int, doubt: Doubt | None) -> int:
         place = domain, pattern
         if doubt is not None:
-            # It may be judged with others that lost the name long ago: what was remembered of it under the
-            # name meanwhile counts still.
+            # It may be judged with others that lost the name long ago.  Records made under the name while
+            # this pattern still had it must count, so its own loss begins only after that.
             stood = self._stood.get(place)
             return doubt.since if stood is None else max(doubt.since, stood + FLUSH_EVERY)
         self._stood.pop(place, None)
-        self._stood[place] = now  # the last one
+        self._stood[place] = now  # removed and added again: now the last one in order of use
         if len(self._stood) > _STOOD:
             del self._stood[next(iter(self._stood))]
         return 0
 
     def demoted_for(self, origins: Origins, attempt: Attempt, now: int) -> int:
-        """Since when the name of this attempt's client is no single sender's; 0: it is one, or has none."""
+        """Since when the name of this attempt's client does not stand for a single sender.
+
+        0: it does, or the client has no name.
+        """
         domain = origins.judged_domain(attempt)[0]
         return self.demoted(domain, _pattern(attempt, domain), now) if domain in self.doubted else 0
 
     def told_apart(self, origins: Origins, attempt: Attempt, now: int) -> str:
-        """The pattern of a name in doubt that stands for its hosts; "" if the evidence is about itself.
+        """The text that groups the hosts of a pattern whose name is in doubt; "" if they must not be grouped.
 
-        Where too little is known of a pattern it is judged with others of its domain.  Its own hosts may
-        still be one sender, as `mta-1` and `mta-2` are; words without a meaning are not made alike.
+        A pattern with too little evidence is judged together with others of its domain.  Its own hosts may
+        still be one sender, as `mta-1` and `mta-2` are, so the text is the pattern and the domain.  It is ""
+        if the evidence is about the pattern itself, or if the pattern contains `*`.
         """
         domain = origins.judged_domain(attempt)[0]
         pattern = _pattern(attempt, domain)
@@ -247,21 +252,24 @@ class NameLedger:
         return "" if doubt is None or doubt.figures.pattern != REST else f"{pattern}.{domain}"
 
     def judged(self, origins: Origins, attempt: Attempt, now: int) -> Judged | None:
-        """What an attempt's client is judged by; None where evidence has no say.  Changes nothing."""
+        """The figures by which an attempt's client is judged; None if evidence does not apply to its name.
+
+        Changes nothing.
+        """
         domain = origins.judged_domain(attempt)[0]
         if not domain or origins.generated(attempt):
             return None
         return self._judged(self._evidence(domain), _pattern(attempt, domain), now)
 
     def figures(self, domain: str, now: int) -> list[Judged]:
-        """Every pattern below a domain of which anything is known; `REST` last, for all the others."""
+        """Every pattern below a domain with evidence; `REST` last, for all others."""
         evidence = self._evidence(domain)
         if evidence == NOTHING:
             return []
         return [self._judged(evidence, pattern, now) for pattern in patterns(evidence)]
 
     def domains(self) -> list[str]:
-        """The domains of which anything is known, in alphabetical order."""
+        """The domains with evidence, in alphabetical order."""
         return sorted(self._rows)
 
     def _judged(self, evidence: Evidence, pattern: str, now: int) -> Judged:
@@ -271,7 +279,7 @@ class NameLedger:
     # --- the store ---
 
     async def run(self, store: Store, clock: Clock) -> None:
-        """Take in and write what was noted once a minute, for ever; `begin` comes before."""
+        """Turn notes into evidence and write it, once a minute, until cancelled.  `begin` must come first."""
         while True:
             await trio.sleep(FLUSH_EVERY)
             await self._settle_slowly()
@@ -279,20 +287,23 @@ class NameLedger:
             await self.flush(store)
 
     async def begin(self, store: Store, now: int) -> None:
-        """Load what is stored.  Failures are only logged."""
+        """Load the stored evidence.  Failures are only logged."""
         unreadable = 0
         try:
             async with aclosing(NAMES.walk(store)) as slices:
                 async for rows in slices:
                     unreadable += len(rows) - self._load(value for _, value in rows)
         except StoreError as error:
-            logger.warning("what is known of names cannot be read: %s", error)
+            logger.warning("evidence about host names: cannot be read: %s", error)
         if unreadable:
-            logger.warning("what is known of names: %d rows cannot be read", unreadable)
+            logger.warning("evidence about host names: %d rows cannot be read", unreadable)
         self._forget(now)
 
     async def flush(self, store: Store) -> None:
-        """Take in what was noted and write what changed.  What cannot be written waits for the next time."""
+        """Turn notes into evidence and write what changed.
+
+        If the store fails, that is logged, and the rest waits for the next call.
+        """
         self.settle()
         async with self._writing:
             while self._unwritten:
@@ -304,12 +315,13 @@ class NameLedger:
                 try:
                     await store.apply(tuple(puts), partial(_written, puts))
                 except StoreError as error:
-                    logger.warning("what is known of names waits to be written: %s", error)
+                    logger.warning("evidence about host names: cannot be written, will be retried: %s", error)
                     return
+                # `is row`: a row that changed during the write is still unwritten.
                 self._unwritten -= {domain for domain, row in piece.items() if self._rows.get(domain) is row}
 
     def _load(self, values: Iterable[bytes]) -> int:
-        """Join stored rows with what is known already; returns how many could be read."""
+        """Join stored rows with the present evidence; return how many could be read."""
         read = 0
         for value in values:
             try:
@@ -365,13 +377,13 @@ class NameLedger:
             if row is None:
                 return NOTHING
             evidence = decode_names(row.value)[1]
-        self._at_hand[domain] = evidence  # the last one used
+        self._at_hand[domain] = evidence  # removed and added again: now the last one in order of use
         if len(self._at_hand) > _AT_HAND:
             del self._at_hand[next(iter(self._at_hand))]
         return evidence
 
     def _keep(self, domain: str, evidence: Evidence) -> None:
-        """The evidence for a domain from now on."""
+        """Set the evidence for a domain."""
         if evidence == self._evidence(domain):
             return
         self._rows[domain] = _row(encode_names(domain, evidence), evidence)
@@ -389,7 +401,7 @@ class NameLedger:
             self._drop(map(itemgetter(4), nsmallest(1 + self._most // _ROOM, rows)))
 
     def _forget(self, now: int) -> None:
-        """Drop what is older than 30 days."""
+        """Drop domains whose evidence is older than 30 days."""
         if self._believed():
             self._drop([domain for domain, row in self._rows.items() if row.last <= now - _SPAN])
 
@@ -406,7 +418,7 @@ class NameLedger:
 
 
 def _block(address: Address) -> str:
-    """The IPv4 /28 or IPv6 /64 of a client."""
+    """The text of the IPv4 /28 or IPv6 /64 of a client."""
     return f"4 {int(address) >> 4}" if address.version == 4 else f"6 {int(address) >> 64}"
 
 

@@ -1,1 +1,1 @@
-"""The decision: records, time and numbers in, a verdict and new records out."""
+"""Makes the decision: from records, time and policy it computes a verdict and new records."""

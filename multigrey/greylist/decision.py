@@ -1,24 +1,24 @@
-"""The decision: what is known, what time it is and what is wanted in, a verdict and new records out.
+"""The greylisting decision: from records, time and policy it computes a verdict and new records.
 
-Pure.  `decide` is the whole of greylisting; `greylist.stored_decision.Request` wraps it so that a store can
-call it with stored bytes and write what comes out.  Sources: RFC 6647 (greylisting applicability), design
-words in multigrey(8).
+Pure.  `decide` is all of greylisting; `greylist.stored_decision.StoredDecision` wraps it so that a store can
+call it with stored bytes and write the result.  Sources: RFC 6647 (applicability of greylisting); the terms
+are those of multigrey(8).
 
 The order of evidence
   1. A record that has passed and is not idle for longer than max age      -> PASS known
   2. A record whose delay is over and whose retry window is not            -> PASS retry
   3. A server of a provider that is known to retry                         -> PASS provider
-     An origin that earned it, for this sender domain or altogether        -> PASS auto-whitelisted
+     A trusted origin, for this sender domain or as a whole                -> PASS auto-whitelisted
   4. Another recipient of the same message carries this one                -> PASS same-message
   5. A record whose delay is not over                                      -> DEFER early
   6. A record too old to count, or none                                    -> DEFER expired, new
 Boundaries: a retry at exactly the delay passes; one at exactly the retry window (or max age) counts.
-A time in the future (the clock was set back) counts as now and is rewritten, but not while the clock may
-be the one that is wrong (`Case.clock_believed`): then a record that has passed is never too old, and neither
-it nor what an origin has earned is overwritten.
+A time in the future (the clock was set back) counts as now and is rewritten.  It is not rewritten while the
+clock itself may be wrong (`Case.clock_believed`): then a record that has passed is never too old, and neither
+that record nor the trust of an origin is overwritten.
 
-An observed attempt is judged like any other, but passes: its record is stored as passed and marked,
-so that the sender is known once greylisting is enforced, and counts for nobody's trust.
+An observed attempt is judged like any other, but passes.  Its record is stored as passed and as observed, so
+that the sender is known once greylisting is enforced; it never counts for trust.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ __all__ = [
 ]
 
 _IMPATIENCE = 60
-"""Seconds that each early retry after the first adds, where `Policy.patience` allows."""
+"""Seconds that each early retry after the first adds to the delay, if `Policy.patience` allows it."""
 
 
 @value
 class Decision:
-    """A verdict and what is to be remembered; None: nothing new."""
+    """A verdict and the values to store; None: nothing to store."""
 
     verdict: Verdict
     record: Record | None
-    """To be written under every key of the attempt."""
+    """The record to be written under every key of the attempt."""
     origin_record: OriginRecord | None
     durable: bool
     standing: Standing | None = None
@@ -65,17 +65,18 @@ def decide(
     standing: Standing | None = None,
     also: Sequence[Record] = (),
 ) -> Decision:
-    """Judge one attempt.  Never raises for any records a codec can produce.
+    """Judge one attempt.  Never raises for records that the codec can produce.
 
-    `origin_record` is what is known of (origin, sender domain), `standing` of the origin as a whole,
-    `also` are records found elsewhere than under the attempt's own keys.
+    `records` are those under the attempt's keys, None if a key has none.  `origin_record` is the record of
+    (origin, sender domain), `standing` that of the origin as a whole.  `also` are records found under other
+    keys.
     """
     trusted = _settled_origin(origin_record, now)
     decision = _judge(policy, now, case, trusted, records, standing, also)
     if not case.clock_believed:
         decision = _kept(decision)
     elif decision.origin_record is None and origin_record is not None and trusted is not origin_record:
-        decision = replace(decision, origin_record=trusted)  # a time in the future never stays
+        decision = replace(decision, origin_record=trusted)  # so that a time in the future does not stay
     if policy.observe and decision.verdict.action is Action.DEFER:
         return _observed(now, decision)
     return decision
@@ -115,16 +116,17 @@ def _judge(
 
 
 def _kept(decision: Decision) -> Decision:
-    """The same decision, with nothing written over what senders and origins have earned."""
+    """The decision without writes over known records and the trust of origins; for a doubted clock."""
     record = None if decision.verdict.reason is Reason.KNOWN else decision.record
     return replace(decision, record=record, origin_record=None, standing=None)
 
 
+# Shortcut of decide.
 def known_at_once(policy: Policy, now: int, records: Sequence[Times]) -> Verdict | None:
-    """What `decide` would say if there is nothing to write: a sender known, and fresh, under every key.
+    """The verdict of `decide` if the sender is known under every key and nothing is to be written; else None.
 
-    Most attempts at a mail server are this one, so it is answered before anything else is made.
-    `records` are those of every key (see `greylist.stored_decision.passed_times`); None: ask `decide`.
+    This is the most frequent case, so it is tested before anything else is computed.  `records` are those of
+    every key (see `greylist.stored_decision.passed_times`).  None: the caller has to call `decide`.
     """
     found: Times | None = None
     for times in records:
@@ -209,7 +211,7 @@ def _retry(
 def _carries(record: Record, now: int) -> bool:
     """Whether other recipients of its message may pass with it.
 
-    A pair that came back once, a moment ago, must not open the door for a whole dictionary.
+    A pair that has just come back for the first time must not let a whole dictionary of recipients pass.
     """
     return record.passes > 1 or (record.passes == 1 and now - record.first_seen > HOUR)
 
@@ -245,12 +247,12 @@ def _auto_whitelisted(
 
 
 def _refreshed(now: int, trusted: OriginRecord) -> OriginRecord | None:
-    """The record of an origin that is trusted, used once more; None: it need not be written."""
+    """The record of a trusted origin with a new last_seen; None: it need not be written yet."""
     return replace(trusted, last_seen=now) if now - trusted.last_seen > HOUR else None
 
 
 def _stand(policy: Policy, now: int, case: Case, standing: Standing) -> tuple[Standing, bool]:
-    """Whether the origin is believed, and its standing with that noted."""
+    """The standing with the result noted in it, and whether the origin is proven."""
     assert policy.proof is not None
     believed = proven(standing, policy.proof, now, named=case.origin.named)
     if believed is bool(standing.proven_at):
@@ -270,7 +272,10 @@ def _proven(policy: Policy, now: int, case: Case, waiting: Record | None, standi
 
 
 def _provider(policy: Policy, now: int, case: Case, waiting: Record | None) -> Decision:
-    """A server of a provider that is known to retry: remembered, for the day its name is missing."""
+    """Let a server of a provider pass that is known to retry.
+
+    It still gets a record, so that it is known when its name cannot be verified later.
+    """
     record = _let_in_at_once(policy, now, case) if waiting is None else _let_in(now, waiting)
     return Decision(Verdict(Action.PASS, Reason.PROVIDER), record, None, durable=False)
 
@@ -278,7 +283,7 @@ def _provider(policy: Policy, now: int, case: Case, waiting: Record | None) -> D
 def _waited(
     policy: Policy, now: int, case: Case, waiting: Record, standing: Standing | None, detail: str = ""
 ) -> Decision:
-    """An origin that is trusted came back with what had been deferred."""
+    """Let an attempt of a trusted origin pass that was deferred before."""
     record = _let_in(now, waiting)
     verdict = Verdict(
         Action.PASS,
@@ -293,12 +298,12 @@ def _waited(
 
 
 def _let_in(now: int, found: Record) -> Record:
-    """A record that waited, now that it passes for another reason than a retry of its own."""
+    """A waiting record that now passes for another reason than its own retry, so `passes` stays 0."""
     return replace(found, last_seen=now, attempts=found.attempts + 1, passed_at=now, passes=0)
 
 
 def _let_in_at_once(policy: Policy, now: int, case: Case) -> Record:
-    """The record of an attempt that need not wait: the pair is known from now on."""
+    """The record of an attempt that passes at its first try: the pair is known from now on."""
     return _let_in(now, replace(record_of(policy, now, case), attempts=0))
 
 
@@ -320,7 +325,7 @@ def _same_message(
 def _early(policy: Policy, now: int, found: Record) -> Decision:
     delay = found.delay
     if found.early:
-        # A delay as long as the window would let nobody in.
+        # With a delay as long as the retry window no retry could ever pass.
         most = min(policy.patience, policy.retry_window - _IMPATIENCE)
         delay = max(delay, min(delay + _IMPATIENCE, most))
     record = replace(found, last_seen=now, attempts=found.attempts + 1, early=found.early + 1, delay=delay)
@@ -339,29 +344,29 @@ def _early(policy: Policy, now: int, found: Record) -> Decision:
 def _start(policy: Policy, now: int, case: Case, reason: Reason, standing: Standing | None) -> Decision:
     verdict = Verdict(Action.DEFER, reason, retry_after=policy.delay, delay=policy.delay, attempts=1)
     asked = None
-    # Of an address without a name nothing is noted before something has come back from it: there are
-    # millions of them in a flood.
+    # An unnamed origin gets a standing only after something has come back from it: in a flood there are
+    # millions of such addresses.
     if is_measured(policy, case) and (case.origin.named or standing is not None):
         asked = deferred(standing, now)
     return Decision(verdict, record_of(policy, now, case), None, durable=True, standing=asked)
 
 
 def is_measured(policy: Policy, case: Case) -> bool:
-    """Whether what becomes of this deferral says something about its origin."""
+    """Whether the outcome of this deferral counts as evidence about its origin."""
     return policy.proof is not None and not case.null_sender and not policy.observe
 
 
 def _came_back(
     policy: Policy, now: int, case: Case, found: Record, standing: Standing | None
 ) -> Standing | None:
-    """The origin's standing with one more return, if that deferral was counted for this origin."""
+    """The origin's standing with one more return; None if the deferral was not counted for this origin."""
     if not is_measured(policy, case) or found.origin != case.origin.text:
         return None
     return returned(standing, now, found.first_seen, case.mark_of(case.domain))
 
 
 def _observed(now: int, decision: Decision) -> Decision:
-    """The same, as it is when everybody passes: no trust, no waiting for the disk."""
+    """The decision in observe mode: it passes, gains no trust and does not wait for the disk."""
     verdict = replace(decision.verdict, action=Action.PASS, observed=True)
     assert decision.record is not None  # every deferral has one
     record = replace(decision.record, passed_at=now, passes=0, observed=True)
@@ -382,7 +387,10 @@ def record_of(policy: Policy, first_seen: int, case: Case) -> Record:
 
 
 def _counted(policy: Policy, now: int, case: Case, trusted: OriginRecord) -> OriginRecord | None:
-    """The origin record after one more pass that followed a real deferral; at most one an hour."""
+    """The origin record after one more pass that followed a real deferral.
+
+    At most one pass an hour is counted; None: this one is not.
+    """
     if case.null_sender or not policy.auto_whitelist_after:
         return None
     if now - trusted.last_seen > policy.max_age:

@@ -1,12 +1,12 @@
-"""Who is over the limit of new records: since when, and how often in the last hour.
+"""Counts the attempts of networks and origins that are over the limit of new records.
 
-Counts attempts that were answered `over-limit`, by network: of a client without a name its /24 or
-/64, of a named origin the name.  Where many networks of one /16 or /32 are over the limit at a time,
-that one stands for them, because neighbours cost whoever has them nothing.
+It counts attempts that were answered `over-limit`: of a client without a name by its /24 or /64, of a named
+origin by its name.  If many networks of one /16 or /32 are over the limit at a time, the wider network is
+shown for them, because one owner can use adjacent networks at no cost.
 
-A flood begins with its first attempt and ends after an hour without any.  Counted by the minute, in
-fixed memory: of each width the networks that were over the limit last, so one that goes on is never
-lost to others.  Times are seconds of any clock that does not go back.
+A flood begins with its first attempt over the limit and ends after an hour without any.  Attempts are counted
+by the minute, in fixed memory.  Of each width the networks that were over the limit last are kept, so others
+never evict a flood that continues.  Times are seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from multigrey.model import HOUR, value
 __all__ = ["MOST_NETWORKS", "Flood", "Floods"]
 
 MOST_NETWORKS = 256
-"""Networks of each width that are counted at a time."""
+"""Largest number of networks of each width that are counted at a time."""
 
 _MINUTE, _MINUTES = 60, 60
 
 
 @value
 class Flood:
-    """One network, or named origin, that is over the limit."""
+    """A network or named origin that is over the limit."""
 
     network: str
     """Text of the network, or the name."""
     began: float
-    """When its first attempt over the limit was."""
+    """Time of its first attempt over the limit."""
     latest: float
-    """When its latest attempt was, to the second."""
+    """Time of its latest attempt, to the second."""
     attempts: int
-    """In the last hour."""
+    """Number of attempts in the last hour."""
 
 
 class _Counted:
-    """The attempts of one network."""
+    """The counts of one network."""
 
     __slots__ = ("_minutes", "began", "latest", "wider")
 
@@ -57,7 +57,7 @@ class _Counted:
         self._minutes[int(self.latest) // _MINUTE % _MINUTES] += 1
 
     def within_the_hour(self, now: float) -> int:
-        """Attempts of this minute and the 59 before it."""
+        """Number of attempts in this minute and the 59 before it."""
         first = int(now) // _MINUTE - _MINUTES + 1
         last = int(self.latest) // _MINUTE
         return sum(
@@ -65,7 +65,7 @@ class _Counted:
         )
 
     def _turn(self, now: float) -> None:
-        """Forget the minutes that are an hour old by now."""
+        """Clear the minutes that are an hour old at `now`."""
         last, this = int(self.latest) // _MINUTE, int(now) // _MINUTE
         for minute in range(max(last, this - _MINUTES) + 1, this + 1):
             self._minutes[minute % _MINUTES] = 0
@@ -73,10 +73,10 @@ class _Counted:
 
 
 class Floods:
-    """Counts them."""
+    """The counts of all networks and named origins over the limit."""
 
     def __init__(self, most: int = MOST_NETWORKS) -> None:
-        """`most`: networks of each width that are counted; the one least recently over the limit goes."""
+        """`most`: networks of each width that are kept; the least recent one is dropped first."""
         self.attempts = 0
         """Attempts over the limit since the start."""
         self._most = most
@@ -84,7 +84,7 @@ class Floods:
         self._wider: OrderedDict[str, _Counted] = OrderedDict()
 
     def note(self, now: float, network: str, wider: str = "") -> None:
-        """Count an attempt over the limit; see `network_and_wider`.  A microsecond or two."""
+        """Count an attempt over the limit; for the texts see `network_and_wider`.  Takes 1 or 2 µs."""
         self.attempts += 1
         self._count(self._networks, now, network, wider)
         if wider:
@@ -100,7 +100,7 @@ class Floods:
         counted.note(now)
 
     def floods(self, now: float) -> list[Flood]:
-        """Those that are over the limit, or were within the last hour; most attempts first."""
+        """The networks and origins over the limit within the last hour, those with most attempts first."""
         networks, wider = _within_the_hour(self._networks, now), _within_the_hour(self._wider, now)
         shown = set(widened({network: counted.wider for network, counted in networks.items()}).values())
         found = [

@@ -1,37 +1,37 @@
-"""Marks: what is remembered of an attempt whose origin may make no more records, in bounded space.
+"""Marks of attempts that may have no record, in bounded space.
 
-A mark says when its attempt came first, how long it waits, and how often it came too early: all that its
-own retry needs, and nothing that another attempt could match.  Marks lie in 32,768 buckets of at most 40,
-so the table ends at 1.3 million of them, and at some 50 MB of the store, however much is asked for.
+A mark holds the time of the first attempt, the delay, and the number of early retries.  That is all that its
+own retry needs, and no other attempt can match it.  Marks lie in 32,768 buckets of at most 40, so the table
+never exceeds 1.3 million marks and about 50 MB of the store.
 
     bucket := version (1 octet), mark*                          the oldest first
     mark   := fingerprint (8), first time (4), delay (4), early (1), place (6)    big end first
 
-Fingerprint and bucket come from the keyed digest of the attempt's record key, so nobody outside can aim
-at a bucket.  The place is who made the mark, three keyed hashes of two octets:
+Fingerprint and bucket come from the keyed digest of the attempt's record key, so a sender cannot aim at a
+bucket.  The place says who made the mark; it consists of three keyed hashes of two octets:
 
     IPv4 client     /16       /24       address
     IPv6 client     /32       /48       /64
     named origin    origin    origin    IPv4 address or IPv6 /64
 
-Whose mark goes when a bucket is full is the contract that a flood is up against.  The new mark is one of
-the candidates.
+When a bucket is full, one mark is evicted.  The new mark is one of the candidates.  The eviction rules
+protect other senders' marks in a flood:
 
-  1. Space is divided by network first, then by address: of the networks of the first column lose only
-     those that hold at least half as much as the one here that holds most; within these the same goes
-     for the second column, and then for the third.  So a network is as heavy as all its addresses
-     together, and an address with few marks keeps them, also in the middle of a network that floods.
-  2. Of what is left, the network with most marks in this bucket, within it the same of the second column,
-     and of that the address that holds most marks, loses one.  All being equal, it is the one that has
-     the newest: then the newcomer has no room, and who waits waits on.
-  3. Of that address's marks go first those older than six hours, the oldest first: hardly any mail server
-     makes its first retry later.  Then those that wait still, the newest first, because a flood is what
-     came last.  Those that a retry would pass now go last.
+  1. Space is divided by network first, then by address.  In the first column only those networks can lose a
+     mark that hold at least half as many as the network in this bucket that holds most.  Within these the
+     same applies to the second column, and then to the third.  So a network counts with all its addresses
+     together, and an address with few marks keeps them, even inside a flooding network.
+  2. Of the remaining ones, the network with most marks in this bucket is chosen, within it the one with most
+     in the second column, and within that the address that holds most marks.  If several are equal, the one
+     with the newest mark is chosen; then there is not enough room for the new mark, and waiting ones stay.
+  3. Of the marks of that address, those older than six hours are evicted first, the oldest first, because
+     hardly any mail server makes its first retry later.  Then those whose delay is not over, the newest
+     first, because a flood comes last.  Those whose retry would pass now are evicted last.
 
-How much a network or address holds in all is told by `Weights` (see `greylist.weights`), because the 40
-marks of one bucket don't tell an address with 20 marks from one with 4,000.  Without it, what lies in the
-bucket is all that counts: enough against one flooding address, but a hundred of one network would leave
-no room for their neighbours.
+`Weights` (see `greylist.weights`) counts how many marks a network or address holds in all, because the 40
+marks of one bucket cannot distinguish an address with 20 marks from one with 4,000.  Without it only the
+marks in the bucket count.  That is enough against one flooding address, but a hundred addresses of one
+network would leave no room for their neighbours.
 
 Pure; times are wall-clock seconds.  Stored bytes that are not a bucket raise CodecError.
 """
@@ -64,15 +64,15 @@ __all__ = [
 ]
 
 CELLS = 40
-"""Most marks in a bucket: four full ones fill a page of the store."""
+"""Largest number of marks in a bucket: four full buckets fill a page of the store."""
 BUCKETS = 1 << 15
 PATIENCE = 6 * 3600
 """Seconds after which hardly any mail server makes its first retry (the slowest known: 4 hours)."""
 
 Sizes = tuple[int, int, int]
-"""How many marks the three networks of a place hold."""
+"""How many marks each of the three networks of a place holds."""
 Weigh = Callable[[bytes], Sizes]
-"""The same in the whole table, as far as is known."""
+"""Returns these numbers for a place in the whole table, as far as they are known."""
 
 _VERSION = 1
 _HEAD = bytes([_VERSION])
@@ -80,19 +80,19 @@ _CELL = struct.Struct(">8sIIB6s")
 _SIZE = _CELL.size
 _FINGERPRINT, _FIRST = slice(8), slice(8, 12)
 _PLACE = 6
-"""Octets at the end of a mark that say who made it."""
+"""Octets of the place at the end of a mark."""
 _LARGEST = (1 << 32) - 1
 _MOST_EARLY = 255
 _HASH = 2
 """Octets of each part of a place."""
 _PREFIXES = {4: (16, 24, 32), 6: (32, 48, 64)}
 _MASK = (BUCKETS - 1) << 1
-"""The first fifteen bits of sixteen."""
+"""Selects the first fifteen of sixteen bits."""
 
 
 @value
 class Mark:
-    """What is known of an attempt: first time, seconds it waits, early retries."""
+    """The stored data of an attempt: time of the first attempt, delay in seconds, number of early retries."""
 
     first_seen: int
     delay: int
@@ -100,9 +100,9 @@ class Mark:
 
 
 def place_of(origin: Origin, client: Address | None, key: bytes) -> bytes:
-    """Who makes a mark, for `put`; the same after a restart.
+    """The place of an attempt, for `put`; the same after a restart.
 
-    `key`: 1 to 64 secret octets of this site.  A name that is only claimed counts for nothing.
+    `key`: 1 to 64 secret octets of this site.  A claimed origin counts as unnamed.
     """
     if client is None:
         names = [origin.text.encode("utf-8", "surrogateescape")] * 3
@@ -115,7 +115,7 @@ def place_of(origin: Origin, client: Address | None, key: bytes) -> bytes:
 
 
 def bucket_key(digest: bytes) -> Key:
-    """Where the bucket of an attempt lies; `digest` is that of its record key."""
+    """The key of the bucket of an attempt; `digest` is that of its record key."""
     number = int.from_bytes(digest[:2]) & _MASK
     return Table.MARK, number.to_bytes(2) + bytes(14)
 
@@ -144,10 +144,10 @@ def put(
     window: int,
     weigh: Weigh | None = None,
 ) -> bytes | None:
-    """The bucket with this mark in it; None: there is no room for it.  Raises CodecError.
+    """The bucket with this mark in it; None: there is not enough room for it.  Raises CodecError.
 
-    A mark of the same attempt is replaced, and always can be.  Marks older than the retry window are
-    gone afterwards.  `weigh`: see above.
+    A mark of the same attempt is always replaced.  Marks older than the retry window (`window` seconds) are
+    dropped.  `weigh`: see `Weights` above.
     """
     fingerprint = digest[2:10]
     new = _CELL.pack(fingerprint, *_fitting(mark), place)
@@ -160,7 +160,7 @@ def put(
             if old[_FIRST] == new[_FIRST]:
                 cells[index] = new[:-_PLACE] + old[-_PLACE:]
                 return _HEAD + b"".join(cells)
-            del cells[index]  # it begins again, as the newest
+            del cells[index]  # greylisting of this attempt starts again: its mark becomes the newest
             break
     cells.append(new)
     if len(cells) > CELLS:
@@ -172,7 +172,7 @@ def put(
 
 
 def remove(bucket: bytes | None, digest: bytes) -> bytes | None:
-    """The bucket without the mark of this attempt; None: nothing is left.  Raises CodecError."""
+    """The bucket without the mark of this attempt; None: the bucket is empty.  Raises CodecError."""
     if bucket is None:
         return None
     fingerprint = digest[2:10]
@@ -181,18 +181,18 @@ def remove(bucket: bytes | None, digest: bytes) -> bytes | None:
 
 
 def newest(bucket: bytes) -> int:
-    """First time of the mark that was made last: with it the bucket comes due.  Raises CodecError."""
+    """First time of the newest mark; the bucket expires one retry window after it.  Raises CodecError."""
     return int.from_bytes(max([cell[_FIRST] for cell in _cells(bucket)]))
 
 
 def count(bucket: bytes) -> int:
-    """How many marks are in it, of whatever age.  Raises CodecError (NewerFormatError: a later version)."""
+    """Number of marks in the bucket, of any age.  Raises CodecError (NewerFormatError: a later version)."""
     _check(bucket)
     return len(bucket) // _SIZE
 
 
 def places(bucket: bytes) -> list[bytes]:
-    """Who made the marks in it, one each.  Raises CodecError."""
+    """The place of each mark in the bucket.  Raises CodecError."""
     return [cell[-_PLACE:] for cell in _cells(bucket)]
 
 
@@ -201,8 +201,8 @@ def _check(bucket: bytes) -> None:
         raise CodecError("stored bucket of marks does not begin with a version")
     if bucket[0] > _VERSION:
         raise NewerFormatError(
-            f"stored bucket of marks has version {bucket[0]}, this multigrey knows up to {_VERSION}: "
-            "use the newer one"
+            f"stored bucket of marks has version {bucket[0]}, this multigrey reads up to {_VERSION}: "
+            "use the newer multigrey"
         )
     number, rest = divmod(len(bucket) - 1, _SIZE)
     if rest or not 0 < number <= CELLS:
@@ -215,21 +215,21 @@ def _cells(bucket: bytes) -> list[bytes]:
 
 
 def _fitting(mark: Mark) -> tuple[int, int, int]:
-    """The numbers of a mark, those that are too large or small as the nearest that fit."""
+    """The numbers of a mark, limited to the range that can be stored."""
     early = min(max(mark.early, 0), _MOST_EARLY)
     return min(max(mark.first_seen, 0), _LARGEST), min(max(mark.delay, 0), _LARGEST), early
 
 
 def _time(seconds: int) -> bytes:
-    """A time as in a mark: later ones are greater."""
+    """A time in the form of a mark: the bytes of a later time are greater."""
     return min(max(seconds, 0), _LARGEST).to_bytes(4)
 
 
-# --- whose mark goes ---------------------------------------------------------------------------------
+# --- eviction ----------------------------------------------------------------------------------------
 
 
 def _loser(cells: Sequence[bytes], now: int, weigh: Weigh | None) -> int:
-    """Index of the mark that has to go; the last one is the newcomer."""
+    """Index of the mark that is evicted; the last one is the new mark."""
     places = [cell[-_PLACE:] for cell in cells]
     newest = {place: index for index, place in enumerate(places)}
     here = _counted(places)
@@ -248,7 +248,7 @@ def _loser(cells: Sequence[bytes], now: int, weigh: Weigh | None) -> int:
 
 
 def _counted(places: Sequence[bytes]) -> dict[bytes, Sizes]:
-    """By place, how many of these marks its three networks have."""
+    """For each place, how many of these marks each of its three networks has."""
     tops = Counter([place[:_HASH] for place in places])
     middles = Counter([place[: 2 * _HASH] for place in places])
     return {
@@ -262,7 +262,7 @@ def _at_least(here: Sizes, in_all: Sizes) -> Sizes:
 
 
 def _rank(cell: bytes, index: int, now: int) -> tuple[int, int, int]:
-    """Smaller goes first."""
+    """The order of eviction among the marks of one place: the smallest is evicted first."""
     _, first_seen, delay, _, _ = _CELL.unpack(cell)
     age = now - first_seen
     if age > max(PATIENCE, delay):

@@ -1,18 +1,18 @@
-"""What is remembered of a message while its recipients are asked about one by one.
+"""A table of the messages whose recipients are being judged one by one.
 
-*Carrying.*  A recipient that passes carries the other new recipients of its message: otherwise a server's
-error limits (Postfix: smtpd_hard_error_limit, 20) turn a mail to 50 recipients into four rounds of
-retries, and a sender that never retries for a part of its recipients loses them.  What concerns the
-recipient alone (an entry for it, somebody's wish to opt out) carries nobody.  An origin that has not proved
-itself carries at most `MOST_CARRIED` recipients of one message, in the domains of those that passed: one
-pair that came back must not open the door for a whole dictionary.  Recipients that come back for the first
-time carry as many others as they are themselves: a message of which twenty were refused twice would need
-another round for every twenty more.
+*Carrying.*  A recipient that passes carries the other new recipients of its message, which then pass too.
+Without this, a mail server's error limits (Postfix: smtpd_hard_error_limit, 20) turn a mail to 50 recipients
+into four rounds of retries, and a sender that never retries for some of its recipients loses them.  A
+recipient that passes for a reason of its own (a whitelist entry for it, its opt-out) carries no others.  An
+origin without trust carries at most `MOST_CARRIED` recipients of one message, only in the domains of the
+recipients that passed: one pair that came back must not let a whole dictionary of recipients pass.
+Recipients that come back for the first time carry as many others as they are themselves; otherwise a message
+of which twenty were refused twice would need another round for every twenty more.
 
-*First recipients.*  Address probes and callouts end after RCPT, so the null sender and probes are let pass
-there for the first recipient of a message, which is judged at DATA; from the second on they are judged.
+*First recipients.*  Address probes and callouts end after RCPT.  So the null sender and probes pass there for
+the first recipient of a message, which is judged at DATA; further recipients are judged at RCPT.
 
-In memory, bounded; losing it costs a delay, never a message.
+The table is in memory and bounded.  If it is lost, mail is delayed, but never lost.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 MOST_CARRIED = 10
-"""New recipients that pass with a message of an origin that has not proved itself."""
+"""Largest number of new recipients that pass with one message of an origin without trust."""
 _DEFAULT_SIZE = 4_096
 _WITHOUT_LIMIT = 1 << 30
 
 
 class _Carrier:
-    """What one message may still carry, and whose it is."""
+    """A message with a recipient that passed: its sender, and how many recipients it carries."""
 
     __slots__ = ("carried", "listener", "most", "origin", "recipients", "returned", "sender")
 
@@ -43,9 +43,9 @@ class _Carrier:
         self.sender = attempt.sender
         self.recipients = [attempt.recipient]
         self.most = 0
-        """How many recipients that were known before let in."""
+        """How many it may carry because of recipients that were known before."""
         self.returned = 0
-        """How many have come back with it for the first time."""
+        """How many of its recipients have come back for the first time; it may carry as many others."""
         self.carried = 0
 
     def is_of(self, attempt: Attempt, origin: Origin) -> bool:
@@ -55,22 +55,22 @@ class _Carrier:
 
 
 class MessageTable:
-    """Messages with a recipient that passed, their first recipients, and those that carry the header."""
+    """Messages with a recipient that passed, their first recipients, and which have received the header."""
 
     def __init__(self, size: int = _DEFAULT_SIZE) -> None:
         """`size` is the number of messages kept; the oldest is dropped first."""
         self._size = size
         self._carriers: dict[str, _Carrier] = {}
-        """By message id: whoever has the same one by chance takes its place."""
+        """By message id; another message with the same id replaces the entry."""
         self._first: dict[tuple[str, str], str] = {}
         self._headed: dict[tuple[str, str], None] = {}
 
     def note_pass(
         self, attempt: Attempt, origin: Origin, *, proven: bool = False, returned: bool = False
     ) -> None:
-        """A recipient of this message passed, and carries others.
+        """Note that a recipient of this message passed and carries others.
 
-        `proven`: without limit; `returned`: it has only just come back, and carries one.
+        `proven`: it carries any number.  `returned`: it has come back for the first time, and carries one.
         """
         message = attempt.message
         if not message or not attempt.sender:
@@ -87,7 +87,7 @@ class MessageTable:
             carrier.most = max(carrier.most, _WITHOUT_LIMIT if proven else MOST_CARRIED)
 
     def is_carried(self, attempt: Attempt, origin: Origin) -> bool:
-        """Whether another recipient of this message, of the same origin and sender, lets this one in."""
+        """Whether another recipient of this message, of the same origin and sender, carries this one."""
         carrier = self._carriers.get(attempt.message) if self._carriers else None
         if carrier is None or not carrier.is_of(attempt, origin):
             return False
@@ -98,13 +98,16 @@ class MessageTable:
         return _domain(attempt.recipient) in {_domain(recipient) for recipient in carrier.recipients}
 
     def note_carried(self, attempt: Attempt, origin: Origin) -> None:
-        """A new recipient was let in with its message."""
+        """Note that a new recipient passed with its message."""
         carrier = self._carriers.get(attempt.message)
         if carrier is not None and carrier.is_of(attempt, origin):
             carrier.carried += 1
 
     def note_first(self, attempt: Attempt) -> bool:
-        """Whether this is the first recipient of its message, from now on at least; False without an id."""
+        """Whether this is the first recipient of its message; False without a message id.
+
+        If no first recipient is known, this one becomes it.
+        """
         if not attempt.message:
             return False
         key = (attempt.listener, attempt.message)
@@ -114,11 +117,11 @@ class MessageTable:
         return first is None or first == attempt.recipient
 
     def first(self, attempt: Attempt) -> str | None:
-        """The first recipient of this message; None: it is not known."""
+        """The first recipient of this message; None if it is not known."""
         return self._first.get((attempt.listener, attempt.message)) if attempt.message else None
 
     def wants_header(self, attempt: Attempt) -> bool:
-        """True once per message: the answer that carries the header (always, when no id was told)."""
+        """Whether this answer should carry the header: True once per message; without an id always True."""
         if not attempt.message:
             return True
         key = (attempt.listener, attempt.message)

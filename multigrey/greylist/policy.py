@@ -1,4 +1,4 @@
-"""What a decision is made from besides records: the numbers of the configuration, and the attempt itself."""
+"""The inputs of a decision besides records: the configured numbers, and the attempt itself."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from multigrey.model import DAY, HOUR, Address, Origin, value
 __all__ = ["OWN_HOSTS_AFTER", "STANDING_AGE", "WRITTEN_EVERY", "Case", "Policy", "hidden"]
 
 WRITTEN_EVERY = HOUR
-"""A known sender's record is written, and its origin counted, at most this often (seconds)."""
+"""Shortest time in seconds between two writes of a known sender's record, and two counts for its origin."""
 
 STANDING_AGE = 36 * DAY
-"""Seconds for which the standing of an origin is kept at least: what it says spans 30 days."""
+"""Seconds for which the standing of an origin is kept at least, because its figures span 30 days."""
 
 OWN_HOSTS_AFTER = 2
 """Counted passes after which an organisation that sends from its own hosts is trusted.
 
-Nobody else can send from there, so what its hosts have shown says what they will do; a shared provider
-sends for anybody and needs `Policy.auto_whitelist_after`.
+Only the organisation can send from there, so earlier mail predicts later mail.  A shared provider sends for
+many organisations and needs `Policy.auto_whitelist_after`.
 """
 
 
@@ -33,7 +33,7 @@ def _no_mark(domain: str) -> bytes:
 
 @value
 class Policy:
-    """The numbers a decision needs, in seconds."""
+    """The configured numbers that a decision needs; times in seconds."""
 
     delay: int
     """Minimum age of a new record before a retry passes."""
@@ -42,48 +42,49 @@ class Policy:
     auto_whitelist_after: int
     """Counted passes after which an origin is trusted for a sender domain; 0: never."""
     patience: int = 0
-    """Up to this delay each early retry after the first makes the sender wait longer (unnamed origins)."""
+    """Largest delay to which early retries after the first extend the delay (unnamed origins); 0: they do not
+    extend it."""
     proof: Proof | None = None
-    """What an origin has to show before it is no longer delayed; None: it always is."""
+    """The figures with which an origin is not delayed any more; None: every origin is delayed."""
     observe: bool = False
-    """Whether attempts that would be deferred pass, and are only watched."""
+    """Whether attempts that would be deferred pass and are only observed."""
 
 
 @value
 class Case:
-    """What a decision has to know of the attempt itself."""
+    """The data of one attempt that a decision needs."""
 
     origin: Origin
     key: bytes
-    """Digest of the configured key, to tell different keys of one origin apart."""
+    """Digest of the configured key, to distinguish different keys of one origin."""
     null_sender: bool = False
     same_message: bool = False
-    """Another recipient of this message, with the same origin and sender, carries this one."""
+    """Whether another recipient of this message, with the same origin and sender, carries this one."""
     provider: bool = False
-    """The client is a server of a provider that is known to retry: it does not wait."""
+    """Whether the client is a server of a provider that is known to retry; it is not delayed."""
     own_hosts: bool = False
-    """The sender's organisation sends from its own hosts: nobody else can use this origin."""
+    """Whether the sender's organisation sends from its own hosts, so that only it can use this origin."""
     domain: str = ""
     """The sender's domain."""
     mark_of: Callable[[str], bytes] = _no_mark
-    """Gives what stands for its registered domain, to tell different sender domains of one origin apart."""
+    """Returns the mark of a domain's registered domain, to distinguish the sender domains of one origin."""
     client: Address | str = ""
     sender: str = ""
     recipient: str = ""
     clock_believed: bool = True
-    """False: the wall clock may be wrong; who is known stays so, and nothing earned is overwritten."""
+    """False: the wall clock may be wrong.  Then known senders stay known, and no trust is overwritten."""
 
     @property
     def client_shown(self) -> str:
-        """The client as a record shows it."""
+        """The text of the client in a record."""
         return self.client if isinstance(self.client, str) else client_text(self.client)
 
 
 def hidden(case: Case, redactor: Redactor) -> Case:
-    """A case whose record shows tokens.
+    """A case whose record shows tokens instead of addresses.
 
-    What is decided does not change: keys are made before, and of the origin only that of a named one is
-    ever compared, which stays.
+    The decision does not change: keys have been made before, and only the text of a named origin is ever
+    compared, which stays in clear.
     """
     origin = case.origin
     return replace(

@@ -1,28 +1,28 @@
-"""How many new records each origin makes in an hour, counted in fixed memory.
+"""The quota of new records: counts how many each origin makes in an hour, in fixed memory.
 
-Greylisting remembers what strangers ask for, so a stranger must not be able to ask for all of it.
+Greylisting stores a record for each unknown sender, so one sender must not be able to fill the store.
 Attempts over the limit get a mark instead of a record (see `greylist.marks`): their own retry still passes,
 and the store stays bounded.
 
-A named origin counts by itself, and nothing nests in it.  An unnamed client counts for its network
-and the networks around that one, because addresses next to each other cost nothing: 10,000 networks
-of /64 are one customer.  The wider ones may have a multiple of what a single one may:
+A named origin is counted by itself, without networks.  An unnamed client counts for its network and for the
+networks around that one, because adjacent addresses are free for their owner: 10,000 networks of /64 may be
+one customer.  A wider network may make a multiple of the limit of a single one:
 
     IPv4  /24 once   /16 ten times                                  all together fifty times
     IPv6  /64 once   /56 twice   /48 four times   /32 ten times     all together fifty times
 
-These networks are the same whatever ipv4_prefix and ipv6_prefix say.
+These networks do not depend on ipv4_prefix and ipv6_prefix.
 
-The counters are a count-min sketch (Cormode and Muthukrishnan, 2005) with conservative update: an
-origin is never counted for less than it did, whoever else comes along, so nobody can push a heavy
-one out by cycling through millions of others.  What it may count too much is about the notes of an
-hour divided by a third of the row's size, whatever they were for: with a million strangers and the
-default size some forty, which the limits make nothing of.  The cells are chosen by a hash with a secret
-in it (Python's own: SipHash with 64 bits, sixteen for each row), so nobody can aim at a neighbour's.
+The counters are a count-min sketch (Cormode and Muthukrishnan, 2005) with conservative update.  The count of
+an origin is never too low, so a sender cannot hide a heavy origin by cycling through millions of others.  It
+may be too high by about the new records of the hour divided by a third of the row's size: with a million
+unknown senders and the default size about forty, which is negligible beside the limits.  The cells are chosen
+by a hash with a secret (Python's own: SipHash with 64 bits, sixteen for each row), so a sender cannot aim at
+the cells of another.
 
-An hour slides: what the hour before counted weighs as much as of it lies within the last 3600
-seconds.  A clock set back makes the present hour begin again (with its counts), a clock set forward
-ends it; neither stays wrong for longer than an hour.
+The hour slides: the counts of the previous hour are weighted by the part of it that lies within the last 3600
+seconds.  If the clock is set back, the present hour begins again (with its counts); if it is set forward, the
+hour ends.  Either error lasts at most an hour.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ __all__ = ["Network", "NewRecordLimits", "NewRecordQuota", "networks_of"]
 
 
 Network = tuple[int, int, int]
-"""IP version, prefix, and the bits of the prefix."""
+"""IP version, length of the prefix, and the bits of the prefix."""
 
 _TIMES = {4: ((16, 10), (24, 1)), 6: ((32, 10), (48, 4), (56, 2), (64, 1))}
-"""The prefixes of each IP version, the widest first, and how many times the limit each may have."""
+"""The prefixes of each IP version, the widest first, and the multiple of the limit for each."""
 _TOGETHER = 50
-"""How many times the limit all unnamed clients of one IP version may have."""
+"""The multiple of the limit for all unnamed clients of one IP version together."""
 _ALONE = ((0, 1),)
 """A named origin has no networks."""
 _PREFIXES = {version: tuple(prefix for prefix, _ in levels) for version, levels in _TIMES.items()}
@@ -51,30 +51,30 @@ _LEVELS = {
     version: tuple((b"u%d/%d:" % (version, prefix), _BITS[version] - prefix) for prefix, _ in levels)
     for version, levels in _TIMES.items()
 }
-"""What stands before the number of a network, and how many bits of an address are not in it."""
+"""The text that is hashed before the number of a network, and the number of address bits not in it."""
 _ROWS = 4
 _MOST_CELLS = 1 << 16
-"""Cells of a row at most: sixteen bits of the hash say which."""
+"""Largest number of cells of a row: sixteen bits of the hash select the cell."""
 
 
 def networks_of(address: Address) -> tuple[Network, ...]:
-    """The networks an address lies in, the widest first."""
+    """The networks in which an address lies, the widest first."""
     number, version, bits = int(address), address.version, address.max_prefixlen
     return tuple([(version, prefix, number >> bits - prefix) for prefix in _PREFIXES[version]])
 
 
 @dataclass(frozen=True, slots=True)
 class NewRecordLimits:
-    """New records in an hour; 0: no limit."""
+    """Largest numbers of new records in an hour; 0: no limit."""
 
     unnamed: int = 1_000
-    """For an unnamed client's network (/24, /64); the wider ones as told above."""
+    """For an unnamed client's network (/24, /64); for the wider ones see the table above."""
     named: int = 100_000
     """For a named origin."""
 
 
 class NewRecordQuota:
-    """Counts them.  `limits` may be replaced at any time."""
+    """The counts of new records.  `limits` may be replaced at any time."""
 
     __slots__ = (
         "_all",
@@ -91,9 +91,9 @@ class NewRecordQuota:
     )
 
     def __init__(self, limits: NewRecordLimits, size: int = _MOST_CELLS, *, key: bytes = b"") -> None:
-        """`size`: cells of a row, made a power of two; each takes 32 bytes in all (2 MiB by default).
+        """`size`: cells of a row, rounded up to a power of two; each takes 32 bytes (2 MiB by default).
 
-        `key`: secret bytes.
+        `key`: secret bytes for the hash.
         """
         self.limits = limits
         self._width = min(1 << max(size - 1, 1).bit_length(), _MOST_CELLS)
@@ -104,19 +104,19 @@ class NewRecordQuota:
         }
         self._now = self._zeros()
         self._before: array[int] | None = None
-        """None: nothing was counted in the hour before."""
+        """The counts of the previous hour; None: nothing was counted in it."""
         self._all = dict.fromkeys(_BITS, 0)
-        """New records of all unnamed clients in this hour, by IP version; and in the hour before."""
+        """New records of all unnamed clients in this hour, by IP version; `_all_before`: the hour before."""
         self._all_before = dict.fromkeys(_BITS, 0)
         self._start: int | None = None
         self._last: tuple[object, object, tuple[int, ...]] = (None, None, ())
-        """Whose marks were made last: `note` follows `over` for the same attempt."""
+        """Origin, address and hashes of the last call: `note` follows `over` for the same attempt."""
 
     def over(self, origin: Origin, client_address: Address | None, now: int) -> Origin | None:
-        """None while this origin may make another new record.
+        """None while this origin may make another new record, else the origin that is over the limit.
 
-        Else who is over the limit: itself if it is named, otherwise the widest of its networks, so that
-        cycling through the narrower ones gains nothing.  Some microseconds.
+        That is a named origin itself, or the widest network of an unnamed one that is over the limit, so that
+        cycling through narrower networks gains nothing.  Takes a few microseconds.
         """
         limits = self.limits
         limit = limits.named if origin.named else limits.unnamed
@@ -132,7 +132,7 @@ class NewRecordQuota:
         present, before, mask = self._now, self._before, self._mask
         levels = _ALONE if origin.named or client_address is None else _TIMES[client_address.version]
         for mark, (prefix, factor) in zip(self._marks_of(origin, client_address), levels, strict=False):
-            # One look shows nearly always that it is not: the least of its cells is what counts.
+            # The least of the cells is the count, so one cell below the limit shows that it is not reached.
             first = mark & mask
             least = present[first] if before is None else present[first] + before[first]
             if least >= limit * factor and self._count(mark, now) >= limit * factor:
@@ -143,7 +143,7 @@ class NewRecordQuota:
         return None
 
     def note(self, origin: Origin, client_address: Address | None, now: int) -> None:
-        """A new record was made for this origin (not a mark)."""
+        """Count a new record of this origin (not a mark)."""
         self._turned(now)
         if not origin.named and client_address is not None:
             self._all[client_address.version] += 1
@@ -165,19 +165,20 @@ class NewRecordQuota:
                 present[d] = least + 1
 
     def count(self, origin: Origin, client_address: Address | None, now: int) -> int:
-        """New records of the last hour: of a named origin, or of the client's /24 or /64."""
+        """Number of new records in the last hour: of a named origin, or of the client's /24 or /64."""
         marks = self._marks_of(origin, client_address)
         return int(self._count(marks[-1], now)) if marks else 0
 
     def _together(self, version: int, now: int) -> float:
-        """New records of the last hour of all unnamed clients of an IP version, at least."""
+        """Number of new records of all unnamed clients of an IP version in the last hour."""
         before = self._all_before[version]
         if not before:
             return self._all[version]
         return self._all[version] + (1 - (now - self._turned(now)) / HOUR) * before
 
     def _marks_of(self, origin: Origin, client_address: Address | None) -> tuple[int, ...]:
-        """What stands for a named origin, or for an unnamed one's networks, the widest first."""
+        """The hash of a named origin, or the hashes of an unnamed one's networks, the widest first."""
+        # Compared by identity, which is quicker: `note` gets the same objects as `over` just before.
         last_origin, last_address, marks = self._last
         if last_origin is origin and last_address is client_address:
             return marks
@@ -202,7 +203,7 @@ class NewRecordQuota:
         return min([present[cell] + weight * before[cell] for cell in cells])
 
     def _turned(self, now: int) -> int:
-        """Begin a new hour if it is time; returns when the present one began."""
+        """Begin a new hour if the present one is over; return when the present one began."""
         start = self._start
         if start is None or now < start:
             start = now

@@ -1,4 +1,4 @@
-"""Which of the records found for an attempt speaks for it, and for how long a record is kept."""
+"""Chooses the record that decides among those found for an attempt, and says how long a record is kept."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ __all__ = ["choose_record", "is_from_future", "keep_until", "speaking_record"]
 
 
 def choose_record(records: Iterable[Record | None], now: int) -> Record | None:
-    """The record that speaks for all keys: one that has passed, else the oldest; times settled."""
+    """The record that decides: one that has passed, else the oldest.  Its future times are set to now."""
     best: Record | None = None
     for record in records:
         if record is None:
             continue
         if is_from_future(record, now):
-            record = _settled(record, now)  # noqa: PLW2901  (the same record, as it counts now)
+            record = _settled(record, now)  # noqa: PLW2901  (the same record, without future times)
         if best is None or _speaks_before(record, best):
             best = record
     return best
 
 
 def keep_until(policy: Policy, record: Record) -> int:
-    """The second before which a record must not be forgotten."""
+    """The wall-clock second before which a record must not be forgotten."""
     if record.passed_at:
         return record.last_seen + policy.max_age
     return record.first_seen + policy.retry_window
 
 
 def speaking_record(policy: Policy, now: int, records: Sequence[Record | None]) -> Record | None:
-    """`choose_record`, but what could be forgotten by now never hides what still counts."""
+    """As `choose_record`, but a record that may be forgotten by now never hides one that still counts."""
     found = choose_record(records, now)
     if found is None or len(records) == 1 or keep_until(policy, found) >= now:
         return found
@@ -41,7 +41,7 @@ def speaking_record(policy: Policy, now: int, records: Sequence[Record | None]) 
 
 
 def is_from_future(record: Record, now: int) -> bool:
-    """Whether one of its times lies ahead: the clock was set back."""
+    """Whether one of its times lies in the future, because the clock was set back."""
     return record.last_seen > now or record.first_seen > now or record.passed_at > now
 
 

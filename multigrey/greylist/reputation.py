@@ -1,21 +1,22 @@
-"""Whether an origin has proved that what it is asked to send again does come back.
+"""Decides whether an origin is proven: whether its deferred mail reliably comes back.
 
-Greylisting tests whether a client comes back.  Where that was tested often enough, with mail from several
-sender domains, the test has nothing left to find, and the origin is no longer delayed.
+Greylisting tests whether a client comes back.  After enough tests, with mail from several sender domains,
+another test would show nothing new, and the origin is not delayed any more.
 
-There are two proofs.  A *named* origin is proven when enough of its deferrals are resolved and nearly all
-of them came back, for several sender domains; fewer have to where there were many sender domains, because a
-forwarder or a host of mailing lists passes spam on too.  An *unnamed* one, which is a single address here, is
-proven when mail of many sender domains came back through it.
+There are two proofs.  A *named* origin is proven when enough of its deferrals are resolved and nearly all of
+them came back, for several sender domains.  With many sender domains a smaller share is enough, because a
+forwarder or a host of mailing lists passes on spam too.  An *unnamed* origin, which is a single address here,
+is proven when mail of many sender domains came back through it.
 
-A deferral is resolved when it is so old that nearly all that ever come back would have: only then is it
-known whether it did, and younger ones have no say yet.  How long that is an origin shows by its own returns
-(`resolved_after`): the time within which 99 of a hundred came back, but never less than 4 h 30 min, because
-some mail servers make their first retry after four hours; six hours until twenty have come back.  So no
-origin's retries say anything about another one's mail.
+A deferral is resolved when it is so old that nearly all mail that ever comes back would have come back by
+then.  Younger deferrals do not count yet.  That age depends on the origin's own returns (`resolved_after`).
+It is the time within which 99 of a hundred came back, but at least 4 h 30 min, because some mail servers make
+their first retry after four hours; until twenty have come back it is six hours.  So the retries of one origin
+have no influence on the mail of another.
 
 Deferrals are counted by the hour in which they were made, and by the day when they are older than two days.
-A proven origin is still tested, by one new key in 64, so that it falls out again when it stops coming back.
+A proven origin is still tested, with one new key in 64, so that it loses the proof when its mail stops coming
+back.
 """
 
 from __future__ import annotations
@@ -39,24 +40,24 @@ __all__ = [
 ]
 
 RESOLVED_AFTER = 6 * HOUR
-"""Seconds after which a deferral is resolved, until an origin's own returns say better."""
+"""Seconds after which a deferral is resolved, while an origin has too few returns of its own."""
 _STEPS = (16_200, 21_600, 32_400, 48_600, 72_900, 109_350)
-"""Seconds: by these steps, and one more, it is counted how long returns took."""
+"""Upper bounds in seconds by which the ages of returns are counted; a last count is for older ones."""
 _LONGEST_STEP = 2 * DAY
 _ENOUGH_RETURNS = 20
 _MANY_RETURNS = 1_000
-"""When there are more, all are halved, so that what is long ago weighs less."""
+"""Above this number of returns all counts are halved, so that old returns count less."""
 FORWARDED_DOMAINS = 10
-"""Sender domains whose mail came back through an origin that forwards for many."""
+"""Number of sender domains whose mail came back from which on an origin counts as a forwarder for many."""
 _FORWARDED_PERCENT = 80
-"""How many of a forwarder's resolved deferrals came back, at least: it forwards spam too."""
+"""Least percentage of a forwarder's resolved deferrals that came back; low, because it forwards spam too."""
 _SPAN_DAYS = 30
-"""Resolved deferrals count for this long."""
+"""Days for which resolved deferrals count."""
 _MOST_DAYS = 45
 _MOST_HOURS = 48
 _MOST_DOMAINS = 64
 _MARK = 4
-"""Bytes of a sender domain's mark that are kept: enough to tell a few dozen apart."""
+"""Bytes of a sender domain's mark that are kept: enough to distinguish a few dozen."""
 _SPOT_CHECKS = 4
 """Of 256 values of a digest's first byte: 1.6 per cent."""
 
@@ -66,19 +67,19 @@ Row = tuple[int, int, int]
 
 @value
 class Proof:
-    """What has to be shown before an origin is believed."""
+    """The least figures with which an origin is proven."""
 
     resolved: int
-    """Deferrals whose outcome is known, within 30 days."""
+    """Resolved deferrals within 30 days."""
     domains: int
-    """Different sender domains that came back."""
+    """Different sender domains whose mail came back."""
     percent: int
-    """How many of the resolved deferrals came back, at least."""
+    """Percentage of the resolved deferrals that came back."""
 
 
 @value
 class ReputationFigures:
-    """What the hours and days that have a say add up to."""
+    """The sums over the hours and days that count."""
 
     resolved: int
     returned: int
@@ -86,12 +87,15 @@ class ReputationFigures:
 
 
 def deferred(standing: Standing | None, now: int) -> Standing:
-    """One more new record of this origin was deferred."""
+    """The standing after one more new record of this origin was deferred."""
     return _counted(standing or Standing(), now, now, deferred=1, returned=0)
 
 
 def returned(standing: Standing | None, now: int, first_seen: int, domain: bytes) -> Standing:
-    """A record that was deferred at `first_seen` came back; `domain` is the sender domain's mark."""
+    """The standing after a record that was deferred at `first_seen` came back.
+
+    `domain` is the mark of the sender domain.
+    """
     counted = _counted(standing or Standing(), now, first_seen, deferred=0, returned=1)
     mark = domain[:_MARK]
     domains = [(known, day) for known, day in counted.domains if known != mark]
@@ -103,7 +107,7 @@ def returned(standing: Standing | None, now: int, first_seen: int, domain: bytes
 
 
 def resolved_after(standing: Standing) -> int:
-    """Seconds after which nearly every deferral of this origin that is ever retried has been."""
+    """Seconds after which nearly every deferral of this origin that is ever retried has been retried."""
     total, seen = sum(standing.ages), 0
     if total < _ENOUGH_RETURNS:
         return RESOLVED_AFTER
@@ -115,7 +119,7 @@ def resolved_after(standing: Standing) -> int:
 
 
 def figures(standing: Standing, now: int) -> ReputationFigures:
-    """What counts at the moment: the resolved deferrals of the last 30 days."""
+    """The figures that count now: the resolved deferrals of the last 30 days."""
     newest = now - resolved_after(standing)
     oldest = now // DAY - _SPAN_DAYS
     resolved = back = 0
@@ -128,10 +132,10 @@ def figures(standing: Standing, now: int) -> ReputationFigures:
 
 
 def proven(standing: Standing, proof: Proof, now: int, *, named: bool = True) -> bool:
-    """Whether the origin is believed.
+    """Whether the origin is proven.
 
-    Once believed it stays so with fewer figures, because it is hardly tested any more; it falls out as
-    soon as more than the tolerated share, and more than one, did not come back.
+    A proven origin stays proven with smaller figures, because it is hardly tested any more.  It loses the
+    proof as soon as more than the tolerated share, and more than one deferral, did not come back.
     """
     found = figures(standing, now)
     forwards = found.domains >= FORWARDED_DOMAINS and _came(found, _FORWARDED_PERCENT)
@@ -144,7 +148,7 @@ def proven(standing: Standing, proof: Proof, now: int, *, named: bool = True) ->
 
 
 def is_spot_check(key: bytes) -> bool:
-    """Whether this key is one of those by which a proven origin goes on being tested."""
+    """Whether this key is one of those with which a proven origin is still tested."""
     return bool(key) and key[0] < _SPOT_CHECKS
 
 
@@ -156,7 +160,7 @@ def _counted(standing: Standing, now: int, when: int, *, deferred: int, returned
     hour, oldest = when // HOUR, now // HOUR - _MOST_HOURS + 1
     hours, days = standing.hours, standing.days
     if hours and hours[-1][0] == hour and hours[0][0] >= oldest:
-        # The usual case: the hour it is.
+        # The usual case: the latest hour.
         _, sent, came = hours[-1]
         hours = (*hours[:-1], (hour, sent + deferred, came + returned))
     else:
@@ -165,7 +169,7 @@ def _counted(standing: Standing, now: int, when: int, *, deferred: int, returned
 
 
 def _aged(ages: tuple[int, ...], age: int) -> tuple[int, ...]:
-    """One more return that took `age` seconds."""
+    """The counts with one more return that took `age` seconds."""
     counts = list(ages) if len(ages) == len(_STEPS) + 1 else [0] * (len(_STEPS) + 1)
     counts[sum(age > step for step in _STEPS)] += 1
     return tuple([count // 2 for count in counts] if sum(counts) > _MANY_RETURNS else counts)
@@ -174,7 +178,7 @@ def _aged(ages: tuple[int, ...], age: int) -> tuple[int, ...]:
 def _moved(
     standing: Standing, now: int, oldest: int, when: int, more: tuple[int, int]
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Hours and days with `more` at `when`, and the hours before `oldest` put into their days."""
+    """Hours and days with `more` added at `when`, and the hours before `oldest` moved to their days."""
     hours = {number: (sent, came) for number, sent, came in standing.hours}
     days = {number: (sent, came) for number, sent, came in standing.days}
     if when // HOUR >= oldest:
@@ -183,7 +187,8 @@ def _moved(
         _add(days, when // DAY, *more)
     for number in [number for number in hours if number < oldest]:
         _add(days, number * HOUR // DAY, *hours.pop(number))
-    # A clock set back for a while loses nothing; hours and days far ahead of it were never true.
+    # Some future is allowed, so that nothing is lost while the clock is set back.  Hours and days far ahead
+    # come from a wrong clock and are dropped.
     latest = oldest + 2 * _MOST_HOURS
     return (
         _rows(hours, (number for number in hours if number <= latest)),

@@ -1,10 +1,10 @@
-"""The decision as a store sees it: stored bytes in, a verdict and what is to be written out.
+"""The decision over stored bytes: it returns a verdict and the entries that the store is to write.
 
-Pure: a store may call a question again when somebody else has written meanwhile.
+Pure: a store may call it again if another writer has changed the values meanwhile.
 
-An attempt of an origin that is over its limit of new records, or that comes while the store is full, gets
-no record but a mark of its own (see `greylist.marks`).  A mark is judged as the record it stands for: only
-its own retry passes, and then there is a record.
+An attempt of an origin over its limit of new records, or one that comes while the store is full, gets a mark
+instead of a record (see `greylist.marks`).  A mark is judged as the record for which it stands: only its own
+retry passes, and then a record is made.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from multigrey.model import Action, Change, Entry, Key, Reason, Record, Times, V
 __all__ = ["OtherKey", "StoredDecision", "passed_times"]
 
 _PASSED_AT = 5
-"""Where `Times` has it."""
+"""Index of passed_at in `Times`."""
 _NO_ROOM = "no room for its mark"
 _AT_ONCE = frozenset({Reason.AUTO_WHITELISTED, Reason.PROVIDER})
-"""Who passes for these reasons is only remembered where there is room."""
+"""An attempt that passes for one of these reasons gets a record only if it may have one, and never a mark."""
 _STARTS = frozenset({Reason.NEW, Reason.EXPIRED})
 
 
 @value
 class OtherKey:
-    """A key under which an earlier attempt may have been remembered, and that is only read."""
+    """A key under which an earlier attempt may have a record; it is only read."""
 
     key: Key
     before: int = 0
@@ -53,7 +53,7 @@ class OtherKey:
     """Only records of a client with another IP version than this one count; 0: all."""
 
     def counts(self, record: Record) -> bool:
-        """Whether a record under this key says something about the attempt."""
+        """Whether a record under this key counts for the attempt."""
         if self.waiting and record.passed_at:
             return False
         if self.besides and ("." in record.client) == (self.besides == 4):
@@ -68,15 +68,15 @@ Stored = tuple[
     Sequence[tuple[bytes, bytes | None]],
     Sequence[tuple[OtherKey, bytes | None]],
 ]
-"""What a store holds: records, (origin, sender domain), standing, buckets (each with the digest a mark may be
-made of), and what lies under other keys."""
+"""Stored values: records, origin record, standing, buckets (each with the digest from which a mark may be
+made), and the records under other keys."""
 
 
 @value
 class StoredDecision:
-    """One decision over stored bytes: what `Store.apply` calls as `decide`.
+    """One decision over stored bytes, which `Store.apply` calls as `decide`.
 
-    Raises CodecError for stored bytes that cannot be read.
+    A call raises CodecError for stored bytes that cannot be read.
     """
 
     policy: Policy
@@ -84,37 +84,37 @@ class StoredDecision:
     case: Case
     record_keys: tuple[Key, ...]
     origin_key: Key | None
-    """None: nothing is known of, or counted for, an origin (null sender, raw key)."""
+    """None: no origin record is read or written (null sender, raw key)."""
     standing_key: Key | None = None
-    """None: the origin as a whole has no say (a raw key, or origins need not prove themselves)."""
+    """None: no standing is read or written (a raw key, or no proof is configured)."""
     other_keys: tuple[OtherKey, ...] = ()
-    """Read besides `record_keys`."""
+    """Keys that are read besides `record_keys`."""
     copy_keys: tuple[Key, ...] = ()
-    """Written besides `record_keys`, for attempts that read them as `other_keys`."""
+    """Keys that are written besides `record_keys`, for attempts that read them as `other_keys`."""
     has_marks: bool = False
     """Whether the attempt may have a mark under one of `record_keys`."""
     mark_digest: bytes = b""
-    """What a mark of it is made of; b"": it gets a record."""
+    """The digest from which its mark is made; b"": it may have a record."""
     place: bytes = b""
-    """Who it counts for among marks (see `greylist.marks.place_of`)."""
+    """The place for which its mark counts (see `greylist.marks.place_of`)."""
     weigh: Weigh | None = None
-    """How many marks others hold (see `greylist.marks`)."""
+    """Returns how many marks a place holds in all (see `greylist.marks`)."""
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """Every key the store has to read, in the order in which `split` takes the values."""
+        """The keys that the store has to read, in the order in which `split` takes the values."""
         others = [key for key in (self.origin_key, self.standing_key) if key is not None]
         others += [bucket_key(digest) for digest in self.bucket_digests]
         others += [other.key for other in self.other_keys]
         return (*self.record_keys, *others) if others else self.record_keys
 
     def split(self, values: Sequence[bytes | None]) -> Stored:
-        """The values under `keys`, by what they are; None: nothing is stored."""
+        """The values under `keys`, by kind; None: nothing is stored."""
         number = len(self.record_keys)
         rest = iter(values[number:])
         origin = None if self.origin_key is None else next(rest)
         standing = None if self.standing_key is None else next(rest)
-        # Most have neither: a list of none would be made for nothing.
+        # Most attempts have neither; `()` avoids making empty lists for them.
         digests, others = self.bucket_digests, self.other_keys
         return (
             values[:number],
@@ -125,7 +125,7 @@ class StoredDecision:
         )
 
     def __call__(self, values: Sequence[bytes | None]) -> Change[Verdict]:
-        """Decide on the stored values and say what is to be written."""
+        """Decide on the stored values; return the verdict and what is to be written.  Raises CodecError."""
         case = self.case
         if case.same_message or case.provider or self.policy.observe or not case.clock_believed:
             return self.judged(values)
@@ -133,16 +133,16 @@ class StoredDecision:
         if nothing == len(values) and not self.mark_digest:
             return self._new()
         known = StoredValues(self, values)
-        # In a flood nearly every bucket holds marks, of others.
+        # In a flood nearly every bucket holds marks of other attempts; they do not concern this one.
         if not known.marks and nothing + known.buckets_filled == len(values):
             return self._new_mark(known) if self.mark_digest else self._new()
         return self._judged(known)
 
     # Shortcut of judged.
     def _new(self) -> Change[Verdict]:
-        """What `judged` says of a stranger of whom nothing is known, in a third of the time.
+        """What `judged` returns for an attempt without any stored value, in a third of the time.
 
-        In a flood nearly every attempt is this one, or the next.
+        In a flood nearly every attempt is of this kind, or of the kind for `_new_mark`.
         """
         policy, case, now = self.policy, self.case, self.now
         record = encode_first_record(
@@ -157,7 +157,7 @@ class StoredDecision:
 
     # Shortcut of judged.
     def _new_mark(self, known: StoredValues) -> Change[Verdict]:
-        """The same of a stranger who gets a mark."""
+        """What `judged` returns for such an attempt if it gets a mark."""
         delay = self.policy.delay
         verdict = _first_verdict(delay, Reason.OVER_LIMIT)
         puts = self._marked(Mark(self.now, delay), known)
@@ -173,7 +173,7 @@ class StoredDecision:
             puts[self.standing_key] = Entry(_first_standing(now), until)
 
     def judged(self, values: Sequence[bytes | None]) -> Change[Verdict]:
-        """The same, whatever is known."""
+        """The full form of `__call__`, for any stored values.  Raises CodecError."""
         return self._judged(StoredValues(self, values))
 
     def _judged(self, known: StoredValues) -> Change[Verdict]:
@@ -202,12 +202,12 @@ class StoredDecision:
         return Change(verdict, self._puts(decision, known), decision.durable)
 
     def unmarked(self, values: Sequence[bytes | None]) -> Change[int]:
-        """How many marks the attempt has, and what makes them none.  Raises CodecError."""
+        """How many marks the attempt has, and the writes that remove them.  Raises CodecError."""
         known = StoredValues(self, values)
         return Change(len(known.marks), self._without_marks(known), durable=True)
 
     def speaking(self, values: Sequence[bytes | None]) -> Record | None:
-        """The record that decides, or that a mark stands for; None: nothing counts.  Raises CodecError."""
+        """The record that decides, which a mark may stand for; None: there is none.  Raises CodecError."""
         known = StoredValues(self, values)
         marks = map(self.record_of_mark, known.marks.values())
         return speaking_record(self.policy, self.now, (*known.records, *known.others, *marks))
@@ -217,7 +217,7 @@ class StoredDecision:
         return find(bucket, digest, self.now, self.policy.retry_window)
 
     def record_of_mark(self, mark: Mark) -> Record:
-        """The record a mark stands for."""
+        """The record for which a mark stands."""
         return replace(
             record_of(self.policy, mark.first_seen, self.case),
             delay=mark.delay,
@@ -226,7 +226,7 @@ class StoredDecision:
         )
 
     def _judged_with_mark(self, decision: Decision, record: Record, known: StoredValues) -> Change[Verdict]:
-        """What is written when the attempt has, or gets, a mark instead of a record."""
+        """The change if the attempt has, or gets, a mark instead of a record."""
         verdict = decision.verdict
         if verdict.reason in _STARTS:
             verdict = replace(verdict, reason=Reason.OVER_LIMIT)
@@ -237,13 +237,13 @@ class StoredDecision:
         return Change(verdict, puts, decision.durable)
 
     def _marked(self, mark: Mark, known: StoredValues) -> dict[Key, Entry | None] | None:
-        """The buckets with this mark in the place of those the attempt has; None: there is no room for it."""
+        """The buckets with this mark instead of the attempt's marks; None: there is not enough room."""
         buckets = dict(known.buckets)
         for digest in known.marks or (self.mark_digest,):
             key = bucket_key(digest)
             window = self.policy.retry_window
             kept = put(buckets[key], digest, mark, self.place or bytes(6), self.now, window, self.weigh)
-            if kept is None:  # only a mark that is not there yet can lack room
+            if kept is None:  # only a mark that is not stored yet can lack room
                 return None
             buckets[key] = kept
         return self._bucket_puts(known, buckets)
@@ -266,7 +266,7 @@ class StoredDecision:
         return self._bucket_puts(known, buckets)
 
     def _bucket_puts(self, known: StoredValues, buckets: dict[Key, bytes | None]) -> dict[Key, Entry | None]:
-        """The buckets that have changed."""
+        """The writes of the buckets that have changed."""
         window = self.policy.retry_window
         return {
             key: None if bucket is None else Entry(bucket, newest(bucket) + window)
@@ -284,7 +284,7 @@ class StoredDecision:
 
     @property
     def bucket_digests(self) -> tuple[bytes, ...]:
-        """What a mark of the attempt may be made of, of each key it may be remembered under."""
+        """The digests from which a mark of the attempt may be made, one for each key that may have a mark."""
         if not self.has_marks:
             return (self.mark_digest,) if self.mark_digest else ()
         digests = [digest for _, digest in self.record_keys]
@@ -294,7 +294,7 @@ class StoredDecision:
 
 
 class StoredValues:
-    """What the store holds for a question, decoded where every decision needs it.  Raises CodecError."""
+    """The stored values for a decision, decoded if every decision needs them.  Raises CodecError."""
 
     __slots__ = ("buckets", "marks", "origin", "others", "records", "standing")
 
@@ -302,9 +302,9 @@ class StoredValues:
         records, self.origin, self.standing, buckets, others = question.split(values)
         self.records = [None if stored is None else decode_record(stored) for stored in records]
         self.buckets: dict[Key, bytes | None] = {}
-        """By key, those the attempt may have a mark in."""
+        """The buckets in which the attempt may have a mark, by key."""
         self.marks: dict[bytes, Mark] = {}
-        """Its marks, by the digest each was made of."""
+        """The attempt's marks, by the digest from which each was made."""
         for digest, bucket in buckets:
             self.buckets[bucket_key(digest)] = bucket
             if bucket is not None:
@@ -320,12 +320,12 @@ class StoredValues:
 
     @property
     def has_record(self) -> bool:
-        """Whether a record of the attempt is there, whatever its age."""
+        """Whether the attempt has a record of any age."""
         return bool(self.others) or self.records.count(None) < len(self.records)
 
     @property
     def buckets_filled(self) -> int:
-        """How many of the buckets hold marks of anybody."""
+        """How many of the buckets hold marks, of any attempt."""
         return sum(bucket is not None for bucket in self.buckets.values())
 
 

@@ -1,13 +1,14 @@
-"""How many marks every network and address holds, counted in fixed memory.
+"""Counts how many marks each network and address has made, in fixed memory.
 
-A bucket of `greylist.marks` holds too few marks to tell who fills the table.  So everybody who may make
-only marks is counted, at the three parts of his place: each is a hash of sixteen bits, which says
-where in an array of 65,536 numbers.  A number is what all who share it made together: with a million
-marks from a million addresses some fifteen too many, and nothing beside one address that made thousands.
+A bucket of `greylist.marks` holds too few marks to show who fills the table.  So every attempt that may only
+make a mark is counted, once for each of the three parts of its place.  Each part is a hash of sixteen bits,
+the index into an array of 65,536 numbers.  All places with the same hash share a number: with a million marks
+from a million addresses it is about fifteen too high, which is negligible beside an address that made
+thousands.
 
-Counted is what was made within one to two retry windows, whether there was room for it or not.  A clock
-set back makes the present window begin again (with its counts), a clock set forward ends it.  After a
-restart, `add` counts what the store holds.
+The counts cover one to two retry windows.  They include marks for which there was no room.  If the clock is
+set back, the present window begins again (with its counts); if it is set forward, the window ends.  After a
+restart, `add` counts the marks in the store.
 """
 
 from __future__ import annotations
@@ -27,29 +28,29 @@ _Counts = tuple["array[int]", "array[int]", "array[int]"]
 
 
 class Weights:
-    """Counts them; 1.5 MiB."""
+    """The counts; they take 1.5 MiB."""
 
     __slots__ = ("_before", "_now", "_start")
 
     def __init__(self) -> None:
-        """Nobody has made any."""
+        """All counts are 0."""
         self._now = _zeros()
         self._before = _zeros()
-        """What was counted in the window before."""
+        """The counts of the previous window."""
         self._start: int | None = None
 
     def note(self, place: bytes, now: int, window: int) -> None:
-        """Somebody makes a mark, whether there is room for it or not.  `window`: the retry window."""
+        """Count a mark, whether there is room for it or not.  `window`: the retry window in seconds."""
         self._turn(now, window)
         self._note(place)
 
     def add(self, bucket: bytes) -> None:
-        """Count what a bucket in the store holds.  Raises CodecError."""
+        """Count the marks of a stored bucket.  Raises CodecError."""
         for place in places(bucket):
             self._note(place)
 
     def of(self, place: bytes) -> Sizes:
-        """How many marks the three networks of a place made; a `marks.Weigh`."""
+        """How many marks each of the three networks of a place has made; a `marks.Weigh`."""
         top, middle, leaf = _PLACE.unpack(place)
         now, before = self._now, self._before
         return (
@@ -63,7 +64,7 @@ class Weights:
             counts[number] = min(counts[number] + 1, _LARGEST)
 
     def _turn(self, now: int, window: int) -> None:
-        """Begin a new window if it is time."""
+        """Begin a new window if the present one is over."""
         start = self._start
         if start is None or now < start:
             self._start = now

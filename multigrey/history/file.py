@@ -1,19 +1,19 @@
-"""The file of the history: decisions in pieces, each with marks by which they are found.
+"""The history file: decisions in pieces, each with marks by which a search finds it.
 
     STATE_DIR/history.mdb        LMDB, data format 1
     STATE_DIR/history.mdb-lock   LMDB's own table of readers
-    STATE_DIR/history.mdb.bad    what could not be read, moved aside (one; the latest)
+    STATE_DIR/history.mdb.bad    a file that could not be read, moved aside (one; the latest)
 
 The database `pieces`:  number -> entries (length, bytes), compressed
 The database `marks`:   number -> oldest and latest time, number of entries, then marks of 4 bytes
 The database `layout`:  "version" -> number of this layout
 
-A piece holds what was decided within an hour, at most `MOST` entries, and is written again each second
-until it is full.  So writing touches the end of the file only, forgetting its beginning, and a search
-walks through the marks: some milliseconds for a hundred thousand entries.
+A piece holds decisions of one hour, at most `MOST`, and is written again each second until it is full.  So
+writing only changes the end of the file, and forgetting only its beginning.  A search walks through the
+marks: some milliseconds for a hundred thousand entries.
 
-A commit syncs all but the meta page: after a power cut the last one may be missing, the rest is whole.
-Everything here blocks and belongs into one thread.
+A commit syncs all but the meta page: after a power cut the last commit may be missing, the rest is whole.
+Everything here blocks and belongs in one thread.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ __all__ = [
 NAME = "history.mdb"
 LAYOUT = 1
 MOST = 128
-"""Entries of a piece."""
+"""Most entries of a piece."""
 
 _SPAN = 3600
-"""Seconds between the oldest and the latest entry of a piece."""
+"""Most seconds between the oldest and the latest entry of a piece."""
 _HEAD = struct.Struct(">qqI")
 _LENGTH = struct.Struct(">I")
 _VERSION = b"version"
 _LEAST_SPARE = 16 << 20
 _LARGEST_PIECE = 4 << 20
-"""Bytes of a piece that are unpacked at most: what claims to be longer is damaged."""
+"""Most bytes of a piece that are unpacked: a piece that claims to be longer is damaged."""
 _AT_ONCE = 200
 _ROOMY = 0.9
-"""How much of the map size is used after it was exceeded."""
+"""The share of the map size down to which `trim` forgets when the size is exceeded."""
 _DAMAGE = (
     lmdb.CorruptedError,
     lmdb.InvalidError,
@@ -71,11 +71,11 @@ T = TypeVar("T")
 
 
 class DamagedHistoryError(StoreError):
-    """A file that is damaged, another program's or another version's: it will never be better."""
+    """A file that is damaged, another program's or another version's: trying again does not help."""
 
 
 class HistoryEntry(NamedTuple):
-    """One decision as it is kept."""
+    """One stored decision."""
 
     time: int
     marks: frozenset[int]
@@ -115,11 +115,11 @@ class HistoryFile:
         self.count = sum(summary.entries for summary in self._summaries())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._env.close()
 
     def append(self, entries: Sequence[HistoryEntry]) -> None:
-        """Keep entries, in this order."""
+        """Add entries, in this order."""
         number, growing = self._last, list(self._open)
         pieces: dict[int, list[HistoryEntry]] = {}
         for entry in entries:
@@ -135,13 +135,14 @@ class HistoryFile:
                 txn.put(key, marks, db=self._marks)
 
         self._write(write)
+        # Only after the commit: when it fails, these must still describe the file.
         self._last, self._open = number, growing
         self.count += len(entries)
 
     def trim(self, most: int, due: Callable[[Sequence[Summary]], Iterable[int]]) -> int:
-        """Forget pieces: those `due` names, then the oldest until at most `most` entries are left.
+        """Forget pieces: those that `due` names, then the oldest until at most `most` entries are left.
 
-        The same until the map size is kept.  Returns how many entries went.
+        If the map size is exceeded, also the oldest until it is kept.  Returns how many entries went.
         """
         summaries = list(self._summaries())
         doomed = set(due(summaries))
@@ -163,8 +164,8 @@ class HistoryFile:
     ) -> tuple[list[Summary], int | None]:
         """Summaries of pieces that (probably) have one mark of each of these groups, the latest first.
 
-        Looks at `pieces` of them, those before number `before` (None: all).  Also returns where to go
-        on; None: that was the first.
+        Looks at `pieces` of them, before number `before` (None: from the last one).  Also returns `before`
+        for the next call; None: the first piece was reached.
         """
         wanted = [[_LENGTH.pack(mark) for mark in group] for group in marks]
         found: list[Summary] = []
@@ -182,12 +183,12 @@ class HistoryFile:
         return found, following
 
     def read(self, number: int) -> list[bytes]:
-        """The entries of a piece, in order; none when it is gone by now."""
+        """The entries of a piece, in order; none if it is gone by now."""
         packed = self._read(lambda txn: txn.get(_key(number), db=self._pieces))
         return [] if packed is None else list(self._unpacked(packed))
 
     def rewrite(self, number: int, entries: Sequence[HistoryEntry]) -> None:
-        """Let a piece hold these entries only."""
+        """Replace the entries of a piece by these; without any, delete it."""
         before = len(self.read(number))
 
         def write(txn: Any) -> None:
@@ -203,7 +204,7 @@ class HistoryFile:
             self._open = list(entries)
 
     def used(self) -> int:
-        """Bytes that hold something."""
+        """Bytes in use."""
 
         def pages(txn: Any) -> int:
             stats = [txn.stat(db) for db in (self._pieces, self._marks)]
@@ -218,13 +219,13 @@ class HistoryFile:
         return self.used() > self.map_size
 
     def times(self) -> tuple[int, int]:
-        """The oldest and the latest time there is; 0 when there is nothing."""
+        """The oldest and the latest time in the file; 0 if it is empty."""
         summaries = list(self._summaries())
         oldest = min((summary.oldest for summary in summaries), default=0)
         return oldest, max((summary.latest for summary in summaries), default=0)
 
     def compact(self, draft: Path) -> None:
-        """Write a copy without what was deleted to `draft` (see `put_in_place`)."""
+        """Write a copy to `draft` that holds nothing of what was deleted (see `put_in_place`)."""
         try:
             remove(draft)
             self._env.copy(str(draft), compact=True)
@@ -300,10 +301,10 @@ class HistoryFile:
 
 
 def open_history(path: Path, map_size: int, *, read_only: bool = False) -> HistoryFile:
-    """Open the history, made if there is none (unless `read_only`).
+    """Open the history; make it if it is missing (unless `read_only`).
 
-    Read-only beside a running daemon or on its own; makes no file then.  Raises StoreError,
-    DamagedHistoryError for a file that is no (or no longer a) history of this version.
+    Read-only works beside a running daemon and without one, and makes no file.  Raises StoreError;
+    DamagedHistoryError for a file that is damaged, or not a history of this version.
     """
     try:
         if not read_only and not os.path.lexists(path):
@@ -330,7 +331,7 @@ def _opened(path: Path, map_size: int, *, read_only: bool) -> HistoryFile:
     readers = _readers(path)
     if not read_only:
         reserve_readers(readers)
-    # Without a table of readers nobody else has it open, and none may be made: it would be ours.
+    # No table of readers: no process has the file open.  Do not make one, it would belong to our user.
     env = _environment(path, map_size, read_only=read_only, lock=not read_only or readers.exists())
     try:
         if not read_only:
@@ -352,9 +353,10 @@ def _readers(path: Path) -> Path:
 
 
 def put_in_place(path: Path, draft: Path) -> None:
-    """Let a complete copy take the place of the (closed) file.  Raises StoreError."""
+    """Let a complete copy replace the (closed) file.  Raises StoreError."""
     try:
         draft.rename(path)
+        # LMDB's lock file describes transactions of the old file.
         remove(_readers(path))
         sync_directory(path.parent)
     except OSError as error:
@@ -362,7 +364,7 @@ def put_in_place(path: Path, draft: Path) -> None:
 
 
 def move_aside(path: Path) -> Path:
-    """Give a file that cannot be read another name, so that a new one can be begun.  Raises StoreError."""
+    """Rename a file that cannot be read, so that a new one can be made.  Raises StoreError."""
     aside = path.with_name(path.name + ".bad")
     try:
         path.rename(aside)
@@ -373,7 +375,7 @@ def move_aside(path: Path) -> Path:
 
 
 def _make(path: Path, map_size: int) -> None:
-    """Make an empty file that gets its name when it is complete."""
+    """Make an empty file, which gets its name when it is complete."""
     draft = path.with_name(path.name + ".new")
     lock = _readers(draft)
     remove(draft, lock)
@@ -391,7 +393,7 @@ def _make(path: Path, map_size: int) -> None:
 def _environment(path: Path, map_size: int, *, read_only: bool, lock: bool) -> Any:
     return lmdb.open(
         str(path),
-        # Forgetting copies pages too: what it needs lies beyond the size that `trim` keeps to.
+        # LMDB copies pages to delete from them too: that room lies beyond the size that `trim` keeps to.
         map_size=map_size + max(_LEAST_SPARE, map_size // 8),
         subdir=False,
         readonly=read_only,
@@ -427,7 +429,7 @@ def _head(entries: Sequence[HistoryEntry]) -> bytes:
 
 
 def _holds(head: bytes, mark: bytes) -> bool:
-    """Whether the marks behind a head have this one, where a mark begins."""
+    """Whether the marks behind a head contain this one, at the beginning of a mark."""
     position = head.find(mark, _HEAD.size)
     while position >= 0 and (position - _HEAD.size) % _LENGTH.size:
         position = head.find(mark, position + 1)

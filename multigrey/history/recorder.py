@@ -1,10 +1,10 @@
-"""The history of decisions: written beside the answers, looked through by whoever wants to know.
+"""The history of decisions: its recorder in the daemon, and searches in it.
 
-Decisions wait in a list, and once a second a thread of its own puts them into a file (see
-`history.file`).  Whatever happens to that file, no answer waits for it: it is said now and then,
-the file is opened again after a pause, one that cannot be read is moved aside.  A crash loses the last
-second.  In a flood only so many decisions of each reason are kept a second, so that a thousand new
-senders do not hide who came back.
+Decisions wait in a list.  Once a second, a thread of its own writes them to a file (see `history.file`).  No
+answer waits for that file.  When it cannot be written, that is logged now and then, and the file is opened
+again after a pause.  A file that cannot be read is moved aside.  A crash loses the last second.  In a flood,
+only so many decisions of each reason are kept per second, so that a thousand new senders do not hide those
+that retried.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from multigrey.clock import Clock, ClockGuard
 from multigrey.codec import decode_event, encode_event
 from multigrey.config.tables.history import History as HistorySettings
 from multigrey.errors import CodecError, StoreError
-from multigrey.events.as_json import hidden, told
+from multigrey.events.as_json import event_as_json, hidden
 from multigrey.events.query import Query, marks_of
 from multigrey.history.file import (
     NAME,
@@ -49,7 +49,7 @@ MOST_A_SECOND = 200
 
 _TRIM_EVERY = 600.0
 _ENCODED_AT_ONCE = 64
-"""Decisions made ready in one go: a millisecond, then the loop has its turn."""
+"""Decisions encoded in one go: a millisecond, then the event loop has its turn."""
 _LOOKED_AT_ONCE = 500
 """Pieces whose marks are looked at in one go."""
 _FIRST_PAUSE = 1.0
@@ -58,7 +58,7 @@ _COMPLAIN_EVERY = 600.0
 _OPENING = 5.0
 _CLOSING = 2.0
 _FUTURE = 3600
-"""Seconds ahead of now from which a time is not believed."""
+"""A time more than so many seconds ahead of now is not believed."""
 
 T = TypeVar("T")
 
@@ -66,36 +66,36 @@ logger = logging.getLogger(__name__)
 
 
 class HistoryReader(ABC):
-    """Looking through a history (see `control.operations.context.Decisions`)."""
+    """Searches a history (see `control.operations.context.Decisions`)."""
 
     _file: HistoryFile | None
     """None: it is not open."""
     redactor: Redactor | None
-    """Makes the tokens under which people may be found."""
+    """Makes the tokens under which redacted people are found."""
 
     def wanted(self, words: Mapping[str, str], since: int = 0) -> Query:
-        """What `search` takes, from words (see `events.query.WORDS`).  Raises CommandError."""
+        """The query for `search`, made from words (see `events.query.WORDS`).  Raises CommandError."""
         return Query.of(words, since, None if self.redactor is None else self.redactor.matches)
 
     @abstractmethod
     async def _do(self, work: Callable[[HistoryFile], T]) -> T:
-        """Work on the file, in its thread.  Raises StoreError."""
+        """Call `work` with the file, in its thread.  Raises StoreError."""
 
     async def find(self, decision_id: str) -> Mapping[str, Any] | None:
         """The latest decision of this id.  Raises StoreError."""
         found, _ = await self.search(self.wanted({"id": decision_id}), 1)
-        return told(found[0]) if found else None
+        return event_as_json(found[0]) if found else None
 
     async def about(self, words: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
-        """The latest decisions that concern all of `words` (see `events.query.WORDS`), oldest first.
+        """The latest decisions that match all of `words` (see `events.query.WORDS`), oldest first.
 
-        Raises CommandError for what cannot be looked for, StoreError.
+        Raises CommandError for words that cannot be searched for, StoreError.
         """
         found, _ = await self.search(self.wanted(words), limit)
-        return [told(event) for event in reversed(found)]
+        return [event_as_json(event) for event in reversed(found)]
 
     async def search(self, wanted: Query, limit: int) -> tuple[list[DecisionEvent], bool]:
-        """The latest `limit` decisions that fit, the latest first; and whether there are more.
+        """The latest `limit` decisions that match, the latest first; and whether there are more.
 
         Raises StoreError.
         """
@@ -112,9 +112,9 @@ class HistoryReader(ABC):
                 return found, False
 
     async def forget(self, words: Mapping[str, str]) -> int:
-        """Remove every decision that concerns all of `words`; returns how many.
+        """Remove every decision that matches all of `words`; returns how many.
 
-        Raises CommandError for what cannot be looked for, StoreError.
+        Raises CommandError for words that cannot be searched for, StoreError.
         """
         wanted = self.wanted(words)
         gone = 0
@@ -127,7 +127,7 @@ class HistoryReader(ABC):
                 return gone
 
     async def compact(self) -> None:
-        """Give the room of what was forgotten back, so that nothing of it is left.  Raises StoreError."""
+        """Rewrite the file without what was forgotten, so that nothing of it is left.  Raises StoreError."""
         await self._do(self._compact)
 
     def _compact(self, file: HistoryFile) -> None:
@@ -136,17 +136,17 @@ class HistoryReader(ABC):
         draft = path.with_name(path.name + ".new")
         file.compact(draft)
         file.close()
-        self._file = None
+        self._file = None  # if the rest fails, the next use opens it again
         put_in_place(path, draft)
         self._file = open_history(path, file.map_size)
 
     async def since(self) -> int:
-        """The time of the oldest decision there is; 0: there is none.  Raises StoreError."""
+        """The time of the oldest decision; 0 if the file is empty.  Raises StoreError."""
         return (await self._do(HistoryFile.times))[0]
 
 
 class PastHistory(HistoryReader):
-    """The history of a daemon that does not run.  It is only read, unless something is to be forgotten."""
+    """The history of a stopped daemon.  It is only read, unless something is to be forgotten."""
 
     def __init__(self, state_dir: Path, map_size: int, redactor: Redactor | None = None) -> None:
         self.redactor = redactor
@@ -165,7 +165,7 @@ class PastHistory(HistoryReader):
             await super().compact()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -179,14 +179,14 @@ class PastHistory(HistoryReader):
         return work(self._file)
 
     def _reopened(self) -> bool:
-        """Whether there is a file that can be written now."""
+        """Close the file, which is opened for writing next; returns whether there is one."""
         self.close()
         self._read_only = False
         return self._path.exists()
 
 
 class HistoryRecorder(HistoryReader):
-    """Hears of decisions and keeps them."""
+    """Receives decisions and keeps them."""
 
     def __init__(
         self,
@@ -197,15 +197,15 @@ class HistoryRecorder(HistoryReader):
         *,
         redact: bool = False,
     ) -> None:
-        """`settings` may be replaced; only its map size holds from the start."""
+        """`settings` may be replaced, but its map size is fixed at the start."""
         self.settings = settings
         self.redactor = redactor
         self.redact = redact
-        """Whether `redactor` hides who is told of from now on; may be changed."""
+        """Whether `redactor` hides the people in decisions from now on; may be changed."""
         self.lost = 0
-        """Decisions that were not kept since the start."""
+        """Decisions since the start that were not kept."""
         self.trouble = ""
-        """What kept the file from being written the last time; "" when that went well."""
+        """Why the file could not be written the last time; "" if it was written."""
         self._path = state_dir / NAME
         self._map_size = settings.map_size
         self._clock = clock
@@ -217,10 +217,10 @@ class HistoryRecorder(HistoryReader):
         self._guard: ClockGuard | None = None
         self._writing = trio.Lock()
         self._tried = trio.Event()
-        """Set when the file was opened, or could not be, for the first time."""
+        """Set when the file was opened, or could not be opened, for the first time."""
 
     def __call__(self, event: DecisionEvent) -> None:
-        """Keep a decision; a listener of the engine."""
+        """Keep a decision; a subscriber of the engine."""
         reason = event.verdict.reason
         room = self._room.get(reason, MOST_A_SECOND)
         if room:
@@ -230,7 +230,7 @@ class HistoryRecorder(HistoryReader):
             self.lost += 1
 
     async def run(self) -> None:
-        """Write once a second, for ever; whatever happens to the file."""
+        """Write once a second, for ever, also after errors of the file."""
         self._thread = WorkThread("multigrey-history")
         try:
             pause = _FIRST_PAUSE
@@ -239,7 +239,7 @@ class HistoryRecorder(HistoryReader):
                 try:
                     await self._work_on_file()
                 except DamagedHistoryError as error:
-                    await self._begin_anew(error)
+                    await self._start_over(error)
                 except StoreError as error:
                     self._complain(error)
                 pause = _FIRST_PAUSE if fine else min(pause * 2, _LONGEST_PAUSE)
@@ -249,7 +249,7 @@ class HistoryRecorder(HistoryReader):
             self._thread = None
 
     async def flush(self) -> None:
-        """Write what waits.  Raises StoreError; then it is lost."""
+        """Write the decisions that wait.  Raises StoreError; then they are lost."""
         if self._thread is not None:
             with trio.move_on_after(_OPENING):
                 await self._tried.wait()
@@ -274,12 +274,12 @@ class HistoryRecorder(HistoryReader):
             self.trouble = ""
 
     async def finish(self) -> None:
-        """Write what waits, at the end; what cannot be written is missing later."""
+        """Write the decisions that wait, at the end.  What cannot be written is lost."""
         with suppress(StoreError):
             await self.flush()
 
     def health(self) -> Mapping[str, int | str]:
-        """Figures for status and metrics; there is no trouble before the file was to be opened."""
+        """Figures for status and metrics.  Until the file was first tried, they show no trouble."""
         file = self._file
         return {
             "decisions": 0 if file is None else file.count,
@@ -290,7 +290,7 @@ class HistoryRecorder(HistoryReader):
     # Inside
 
     async def _do(self, work: Callable[[HistoryFile], T]) -> T:
-        with suppress(StoreError):  # `run` finds out by itself
+        with suppress(StoreError):  # `run` meets the same error, and logs it
             await self.flush()
         file = self._file
         if file is None:
@@ -312,6 +312,7 @@ class HistoryRecorder(HistoryReader):
         finally:
             file, self._file = self._file, None
             if file is not None:
+                # Shielded, because this also runs when cancelled; with a limit, because the disk may hang.
                 with trio.move_on_after(_CLOSING, shield=True):
                     await self._in_thread(file.close)
 
@@ -340,9 +341,9 @@ class HistoryRecorder(HistoryReader):
         return ClockGuard.at_start(self._clock.now(), self._clock.monotonic(), newest)
 
     def _due(self, summaries: Sequence[Summary]) -> Iterable[int]:
-        """Pieces that are too old.
+        """The numbers of pieces that are too old.
 
-        One from the future (the clock was wrong) goes with the first sane one after it.
+        A piece from the future (the clock was wrong) goes when the next piece with a believable time goes.
         """
         now = self._clock.now()
         assert self._guard is not None
@@ -358,19 +359,19 @@ class HistoryRecorder(HistoryReader):
                 yield summary.number
             future = []
 
-    async def _begin_anew(self, damage: DamagedHistoryError) -> None:
+    async def _start_over(self, damage: DamagedHistoryError) -> None:
         try:
             aside = await self._in_thread(partial(move_aside, self._path))
         except StoreError as error:
             self._complain(error)
         else:
-            logger.warning("history: %s; moved to %s, and begun anew", damage, aside)
+            logger.warning("history: %s: moved to %s, and a new file is made", damage, aside)
 
     def _complain(self, error: StoreError) -> None:
         self._tried.set()
         self.trouble = str(error)
         if self._seldom.due("trouble", self._clock.monotonic()):
-            logger.warning("history: %s; decisions are made as ever, but not remembered", error)
+            logger.warning("history: %s: decisions are made as usual, but not kept", error)
 
 
 def _walk(file: HistoryFile, wanted: Query, before: int | None) -> tuple[list[Summary], int | None]:
@@ -381,13 +382,13 @@ def _entries(events: Sequence[DecisionEvent], redactor: Redactor | None) -> list
     found = []
     for event in events:
         kept = event if redactor is None else hidden(event, redactor)
-        with suppress(CodecError):  # text that no wire can have brought
+        with suppress(CodecError):  # text that cannot have come from a mail server
             found.append(HistoryEntry(event.time, frozenset(marks_of(kept)), encode_event(kept)))
     return found
 
 
 def _fitting(file: HistoryFile, number: int, wanted: Query) -> list[DecisionEvent]:
-    """The decisions of a piece that fit, the latest first."""
+    """The decisions of a piece that match, the latest first."""
     found = []
     for data in reversed(_read(file, number)):
         with suppress(CodecError):
@@ -404,7 +405,7 @@ def _forget(file: HistoryFile, number: int, wanted: Query) -> int:
         try:
             event = decode_event(data)
         except CodecError:
-            continue  # nobody can find it any more
+            continue  # it goes too: no search can find it
         if not wanted.fits(event):
             kept.append(HistoryEntry(event.time, frozenset(marks_of(event)), data))
     if len(kept) < len(stored):
@@ -413,9 +414,9 @@ def _forget(file: HistoryFile, number: int, wanted: Query) -> int:
 
 
 def _read(file: HistoryFile, number: int) -> list[bytes]:
-    """The entries of a piece; of one that is damaged none, so that the others can be looked through."""
+    """The entries of a piece; none if it is damaged, so that the others can be searched."""
     try:
         return file.read(number)
     except DamagedHistoryError as error:
-        logger.warning("%s: piece %d is passed over", error, number)
+        logger.warning("%s: piece %d is skipped", error, number)
         return []

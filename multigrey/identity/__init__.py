@@ -1,1 +1,1 @@
-"""Who is sending, and the keys it is remembered under."""
+"""Finds who is sending, and makes the keys under which attempts are stored."""

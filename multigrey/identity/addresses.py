@@ -1,15 +1,14 @@
-"""IP addresses, envelope addresses and host names: how they are read, and what keys are made of.
+"""Parses and normalises IP addresses, envelope addresses and host names, from which keys are made.
 
-Two kinds of functions.  `parse_client_address` is strict: it says AddressError for what is no IP
-address.  The others make key text of whatever a mail server told, so they take every string
-(empty, binary noise as surrogate escapes, megabytes) and never raise: a name that cannot be
-normalised stays what it is, in lower case.  Normalising twice changes nothing.
+`parse_client_address` is strict: it raises AddressError for text that is not an IP address.  The other
+functions make key text of everything that a mail server sends.  They take every string (empty, binary
+noise as surrogate escapes, megabytes) and never raise: a name that cannot be normalised stays as it is, in
+lower case.  Normalising twice changes nothing.
 
-The results are stored (as digests) for weeks: changing one of these rules, or a new Unicode table
-that changes them, forgets the senders it concerns.  Mail servers differ in what they tell of the
-same command (Exim keeps the quotes of a sender's local part, Postfix removes them; both keep
-case), hence the lower-casing of the whole address although RFC 5321 section 2.4 leaves the case of
-local parts to the receiving host.
+The results are stored (as digests) for weeks: if one of these rules changes, or a new Unicode table changes
+a result, the senders concerned are forgotten.  Mail servers send the same command in different forms (Exim
+keeps the quotes of a sender's local part, Postfix removes them; both keep case).  Therefore the whole
+address is lower-cased, although RFC 5321 section 2.4 leaves the case of local parts to the receiving host.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import encodings.punycode  # noqa: F401  (idna's codec, see below)
 import re
 import unicodedata
 
-# idna loads its tables and its codec when a name first needs them.  Here they are imported at once: a
-# daemon that has given up root by then may not be able to read them any more.
+# idna loads its tables and its codec only when a name first needs them.  They are imported here, at start:
+# after the daemon has given up root it may not be able to read them any more.
 from collections import Counter
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
@@ -47,23 +46,23 @@ LONGEST_ADDRESS = 320
 """Characters of an envelope address: 64 + 1 + 255 (RFC 5321 section 4.5.3.1)."""
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-"""A quoted string (RFC 5321 section 4.1.2), generous about what is in it."""
+"""A quoted string (RFC 5321 section 4.1.2), with any characters inside."""
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _OCTETS = {str(octet): octet for octet in range(256)}
-"""Reading the plain form by table takes half the time IPv4Address(text) takes."""
+"""Parsing the plain form with this table takes half the time of IPv4Address(text)."""
 _CACHED = 512
 _NEVER_SPLIT = frozenset({"postmaster", "mailer-daemon", "double-bounce"})
 _NAT64 = 0x64FF9B << 96
 """64:ff9b::/96 (RFC 6052 section 2.1) without its last 32 bits."""
 _DOMAIN_OCTETS = 255
-"""RFC 1035 section 2.3.4; longer text is no domain and not worth converting."""
+"""RFC 1035 section 2.3.4; longer text is not a domain and is not converted."""
 
 
 def parse_client_address(text: str) -> Address | None:
-    """The address a mail server told, None for the empty text and for `unknown`.
+    """The address in a mail server's request; None for the empty text and for `unknown`.
 
-    Takes brackets, the `IPv6:` tag of an address literal, any case and a zone id (dropped).  An
-    IPv6 address that stands for an IPv4 host is that host: mapped (RFC 4291 section 2.5.5.2),
+    Accepts brackets, the `IPv6:` tag of an address literal, any case and a zone id (dropped).  An IPv6
+    address that stands for an IPv4 host becomes that IPv4 address: mapped (RFC 4291 section 2.5.5.2),
     NAT64's well-known prefix (RFC 6052) and 6to4 (RFC 3056).  Raises AddressError for anything else.
     """
     try:
@@ -101,10 +100,14 @@ def _embedded(address: IPv6Address) -> Address:
 
 
 def client_text(address: Address) -> str:
-    """An address in canonical text: `str` of it, which takes microseconds, for keys, records and logs."""
+    """The canonical text of an address for keys, records and logs.
+
+    It is `str` of the address, but cached, because `str` takes microseconds.
+    """
     return _ipv4_text(int(address)) if isinstance(address, IPv4Address) else _ipv6_text(int(address))
 
 
+# Shortcut of str.
 @lru_cache(maxsize=_CACHED)
 def _ipv4_text(number: int) -> str:
     return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
@@ -115,8 +118,9 @@ def _ipv6_text(number: int) -> str:
     return str(IPv6Address(number))
 
 
+# Shortcut of ipaddress.ip_network.
 def network_of(address: Address, ipv4_prefix: int, ipv6_prefix: int) -> str:
-    """The client network in canonical text, like "192.0.2.0/24" or "2001:db8:1:2::/64".
+    """The canonical text of the client network, such as "192.0.2.0/24" or "2001:db8:1:2::/64".
 
     Prefixes are lengths in bits, 0 to 32 and 0 to 128 (the configuration has checked them).
     """
@@ -132,10 +136,10 @@ def network_of(address: Address, ipv4_prefix: int, ipv6_prefix: int) -> str:
 
 
 def _upper_half(number: int) -> str:
-    """The first 64 bits of a network up to its last group that is not zero.
+    """The text of the first 64 bits of a network, up to the last group that is not zero.
 
-    The zeros that follow fill at least four of the eight groups, so they are the longest run and
-    "::" belongs there (RFC 5952 section 4.2.3).  A third of what str(IPv6Address) takes.
+    The zeros that follow fill at least four of the eight groups, so they are the longest run and "::"
+    belongs there (RFC 5952 section 4.2.3).  Takes a third of the time of str(IPv6Address).
     """
     if not number:
         return ""
@@ -153,8 +157,8 @@ def _upper_half(number: int) -> str:
 def normalise_address(text: str) -> str:
     """The key text of an envelope address; "" (the null sender) stays "".
 
-    Local part unquoted, NFC, everything in lower case, the domain as A-labels (UTS 46) without a
-    trailing dot.  A domain that IDNA refuses stays as text.
+    The local part is unquoted, the whole is in NFC and lower case, the domain is in A-labels (UTS 46)
+    without a trailing dot.  A domain that IDNA refuses stays as text.
     """
     text = text.lower() if text.isascii() else _composed(text)
     if text[:1] != '"' and text[-1:] != "." and text.isascii():
@@ -166,7 +170,7 @@ def normalise_address(text: str) -> str:
 
 
 def _composed(text: str) -> str:
-    """Lower case in NFC; some letters need a second round before they hold still."""
+    """The text in lower case and NFC.  Some letters need a second pass before the text stops changing."""
     previous = None
     while text != previous:
         previous = text
@@ -175,14 +179,14 @@ def _composed(text: str) -> str:
 
 
 def _unquoted(local: str) -> str:
-    """Without quotes, all layers of them: one mail server has removed the outermost already."""
+    """The local part without quotes.  Removes every layer, because a mail server may have removed one."""
     while match := _QUOTED.fullmatch(local):
         local = _ESCAPE.sub(r"\1", match[1])
     return local
 
 
 def host_name(text: str) -> str:
-    """A host or domain name as keys hold it: lower case, A-labels, no trailing dot; "" stays ""."""
+    """The key text of a host or domain name: lower case, A-labels, no trailing dot; "" stays ""."""
     if text.isascii():
         return text.lower().rstrip(".")
     name = _composed(text).rstrip(".")
@@ -201,12 +205,11 @@ def split_address(text: str) -> tuple[str, str]:
 
 
 def strip_extension(address: str, delimiters: str) -> str:
-    """The address without its extension: `user+list@example.org` is `user@example.org` for "+".
+    """The address without its extension: `user+list@example.org` becomes `user@example.org` for "+".
 
-    As Postfix's recipient_delimiter does (postconf(5)): the first character of the local part that
-    is one of `delimiters` begins the extension; never leaves an empty local part; leaves
-    postmaster, mailer-daemon and double-bounce alone, and with "-" among the delimiters also
-    owner-foo and foo-request.
+    Works as Postfix's recipient_delimiter (postconf(5)): the first character of the local part that is in
+    `delimiters` begins the extension.  The local part never becomes empty.  postmaster, mailer-daemon and
+    double-bounce stay unchanged; so do owner-foo and foo-request if "-" is a delimiter.
     """
     local, at, domain = address.rpartition("@")
     if not at:
@@ -230,7 +233,7 @@ def _is_special(local: str, delimiters: str) -> bool:
 
 
 def network_and_wider(event: DecisionEvent) -> tuple[str, str]:
-    """Whose limit a decision concerns, and the wider network around it; "" for a name, which has none."""
+    """The network or name whose limit a decision concerns, and the wider network around it; "" for a name."""
     address = event.attempt.client_address
     if address is None or (event.origin and "/" not in event.origin):
         return event.origin, ""
@@ -246,11 +249,11 @@ def _networks_of(version: int, number: int) -> tuple[str, str]:
 
 
 _MANY = 4
-"""Networks of one wider one from which on the wider one is named."""
+"""Number of networks in one wider network from which on they are shown as the wider one."""
 
 
 def widened(wider_of: dict[str, str]) -> dict[str, str]:
-    """Which network stands for each of these: itself, or the wider one where that has many of them."""
+    """For each network: itself, or the wider network if that contains at least `_MANY` of them."""
     sizes = Counter(wider_of.values())
     return {
         network: wider if wider and sizes[wider] >= _MANY else network for network, wider in wider_of.items()

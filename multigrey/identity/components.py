@@ -1,4 +1,4 @@
-"""The parts a key can be made of (see `contracts.KeyComponent`)."""
+"""The components from which a key can be made (see `contracts.KeyComponent`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from multigrey.identity.addresses import (
     network_of,
     split_address,
 )
-from multigrey.identity.envelope import _recipient_text, address_text, sender_key_domain, sender_key_text
+from multigrey.identity.envelope import address_text, recipient_text, sender_key_domain, sender_key_text
 from multigrey.model import Attempt
 
 __all__ = [
@@ -50,10 +50,10 @@ class ClientNetwork:
 
 @dataclass(frozen=True, slots=True)
 class OriginText:
-    """`origin`: who is sending, if that has a name; else the client network stands in."""
+    """`origin`: the text of a named origin; the client network replaces an unnamed one."""
 
     def text(self, attempt: Attempt) -> None:
-        """See `KeyComponent.text`.  None: the origin is told to the KeyScheme by whoever found it."""
+        """Always None: the caller of `KeyScheme` passes the origin itself."""
         del attempt
 
 
@@ -83,7 +83,7 @@ class Recipient:
 
     def text(self, attempt: Attempt) -> str | None:
         """See `KeyComponent.text`."""
-        return _recipient_text(attempt.recipient, self.delimiters) or None
+        return recipient_text(attempt.recipient, self.delimiters) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Key text of envelope addresses, remembered for the few that come again and again."""
+"""Makes the key text of envelope addresses, with caches for the addresses that repeat."""
 
 from __future__ import annotations
 
@@ -15,17 +15,31 @@ from multigrey.identity.addresses import (
 from multigrey.identity.sender import plain_domain, sender_text
 from multigrey.model import Attempt
 
-__all__ = ["Envelope", "address_text", "envelope_of", "sender_key_domain", "sender_key_text"]
+__all__ = [
+    "DOMAIN",
+    "SENDER_AND_RECIPIENT",
+    "STANDING",
+    "TRUST",
+    "VERSION",
+    "Envelope",
+    "address_text",
+    "envelope_of",
+    "filled_in",
+    "recipient_text",
+    "sender_key_domain",
+    "sender_key_text",
+    "template_of",
+]
 
 _CACHED = 512
-"""Enough for the recipients and senders of the moment; who is known is remembered elsewhere (`recent`)."""
+"""Enough for the current recipients and senders; known ones are cached elsewhere."""
 _CACHED_ENVELOPES = 128
-"""Enough for attempts that are judged together."""
+"""Enough for attempts that are judged at the same time."""
 _cached_address_text = lru_cache(maxsize=_CACHED)(normalise_address)
 
 
 def address_text(address: str) -> str:
-    """Key text of an envelope address; cached, because the same few are asked for again and again."""
+    """Key text of an envelope address; cached, because the same few addresses repeat."""
     if len(address) > LONGEST_ADDRESS:
         return normalise_address(address)
     return _cached_address_text(address)
@@ -36,22 +50,23 @@ def _cached_sender(sender: str, recipient: str) -> tuple[str, str]:
     plain = address_text(sender)
     text = sender_text(plain, address_text(recipient))
     domain, told = split_address(text)[1], split_address(plain)[1]
-    if domain == told or told.endswith(f".{domain}"):  # the latter: a host of a pool was left out
+    if domain == told or told.endswith(f".{domain}"):  # the latter: the name of a host in a pool was removed
         return text, domain
     return f"{text}/{told}", told
 
 
 def sender_key_text(attempt: Attempt) -> str:
-    """Key text of the envelope sender, without what changes from message to message (see `senders`).
+    """Key text of the envelope sender, without the parts that change with each message (see `sender`).
 
-    What a forwarder wrapped up (SRS) is the original address with the forwarder's domain behind it: whoever
-    sends chooses the local part, and must not be able to choose whose records it is known by.
+    For an address wrapped by a forwarder (SRS) it is the original address followed by the forwarder's
+    domain.  A sender can choose the local part freely, so without that domain it could use another
+    sender's records.
     """
     return _sender(attempt.sender, attempt.recipient)[0]
 
 
 def sender_key_domain(attempt: Attempt) -> str:
-    """The domain trust is counted for: that of the envelope itself; "" for the null sender."""
+    """The domain for which trust is counted: that of the envelope itself; "" for the null sender."""
     return _sender(attempt.sender, attempt.recipient)[1]
 
 
@@ -66,29 +81,30 @@ def _cached_recipient_text(recipient: str, delimiters: str) -> str:
     return strip_extension(normalise_address(recipient), delimiters)
 
 
-def _recipient_text(recipient: str, delimiters: str) -> str:
+def recipient_text(recipient: str, delimiters: str) -> str:
+    """Key text of an envelope recipient without its extension (see `strip_extension`)."""
     if len(recipient) > LONGEST_ADDRESS:
         return strip_extension(normalise_address(recipient), delimiters)
     return _cached_recipient_text(recipient, delimiters)
 
 
 class Envelope(NamedTuple):
-    """What keys and records are made of, from one envelope."""
+    """The texts of one envelope from which keys and records are made."""
 
     sender: str
     """Key text of the sender (see `sender_key_text`)."""
     domain: str
     """See `sender_key_domain`."""
     shown: str
-    """The sender normalised, with everything that `sender` leaves out."""
+    """The normalised sender, including the parts that `sender` leaves out."""
     recipient: str
     """Key text of the recipient."""
     tail: bytes
-    """The end of a key's text, if that is sender and recipient; b"": there is no recipient."""
+    """The end of the text of a key that ends in sender and recipient; b"" without a recipient."""
 
 
 def _envelope(sender: str, recipient: str, delimiters: str) -> Envelope:
-    shown, to = address_text(sender), _recipient_text(recipient, delimiters)
+    shown, to = address_text(sender), recipient_text(recipient, delimiters)
     domain = plain_domain(shown, address_text(recipient))
     text = shown
     if domain is None:
@@ -108,8 +124,12 @@ def envelope_of(attempt: Attempt, delimiters: str) -> Envelope:
     return _cached_envelope(sender, recipient, delimiters)
 
 
+# Shortcut of bytes.join.
 def filled_in(template: str, texts: Sequence[str]) -> bytes:
-    """A template filled in.  One and two texts are written out, because strangers need them three times."""
+    """The template with the length and bytes of each text filled in.
+
+    The cases of one and two texts are written out for speed: every unknown attempt needs them three times.
+    """
     if len(texts) == 1:
         told = template % (len(texts[0]), texts[0])
     elif len(texts) == 2:
@@ -118,7 +138,7 @@ def filled_in(template: str, texts: Sequence[str]) -> bytes:
         told = template % tuple([part for text in texts for part in (len(text), text)])
     if told.isascii():
         return told.encode("ascii")
-    # The length is that of the bytes.
+    # The length in the template is in bytes, so texts that are not ASCII are encoded before measuring.
     sizes = [len(text.encode("utf-8", "surrogateescape")) for text in texts]
     parts = [part for pair in zip(sizes, texts, strict=True) for part in pair]
     return (template % tuple(parts)).encode("utf-8", "surrogateescape")

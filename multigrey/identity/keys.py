@@ -1,10 +1,10 @@
-"""From an attempt to the keys under which a store remembers it.
+"""Makes the keys under which a store keeps the records of an attempt.
 
-A key is a list of components (`[greylist] key`).  Its text is every component's name and normalised
-value, each value with its length in front, so that no value can pretend to be two; the store holds a
-digest of that text under the site key, so that a stolen store names nobody.
+A key is a list of components (`[greylist] key`).  Its text is the name and the normalised value of each
+component.  Each value has its length in front, so that one value cannot imitate two.  The store holds only a
+digest of that text under the site key, so that a stolen store reveals no senders and recipients.
 
-The texts and digests are pinned by tests: changing them would silently forget every sender.
+Tests fix the texts and digests: changing them would silently forget every sender.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from multigrey.contracts import KeyComponent
-from multigrey.identity.addresses import (
-    host_name,
-)
+from multigrey.identity.addresses import host_name
 from multigrey.identity.components import (
     ClientAddress,
     ClientNetwork,
@@ -29,7 +27,6 @@ from multigrey.identity.components import (
     SenderDomain,
 )
 from multigrey.identity.envelope import (
-    _CACHED,
     DOMAIN,
     STANDING,
     TRUST,
@@ -44,10 +41,10 @@ from multigrey.model import Attempt, Key, Origin, Table
 __all__ = ["NETWORK_KEY", "ORIGIN_KEY", "KeyScheme"]
 
 NETWORK_KEY = ("client-network", "sender", "recipient")
-"""The key every record is also kept under, so that changing `[greylist] key` forgets nobody."""
+"""The key under which every record is kept too, so that a change of `[greylist] key` forgets no sender."""
 
 ORIGIN_KEY = ("origin", "sender", "recipient")
-"""The default, and the key under which what a slow source found of the origin is remembered."""
+"""The default key.  Records of an origin that a slow source found are kept under it, too."""
 
 _DIGEST_SIZE = 16
 _NOBODY = Origin("", named=False)
@@ -65,14 +62,14 @@ _FROM_ENVELOPE = (
 
 
 class _Told(Enum):
-    """Stands in a recipe for what the caller tells, because it is needed for other things too."""
+    """Marks a component of a recipe whose text the caller passes in, because the caller has it already."""
 
     ORIGIN = 1
     NETWORK = 2
 
 
 class _Recipe:
-    """One list of components, ready to be made into digests."""
+    """A list of components, prepared for making digests."""
 
     __slots__ = ("components", "head", "template")
 
@@ -102,10 +99,10 @@ class KeyScheme:
         network: ClientNetwork,
         recipient: Recipient,
     ) -> None:
-        """`names` and `components` are `[greylist] key` and what stands behind its words."""
+        """`names` are the words of `[greylist] key`, `components` their components in the same order."""
         self._hash = blake2b(digest_size=_DIGEST_SIZE, key=site_key)
         self._network = network
-        self._domain_mark = lru_cache(maxsize=_CACHED)(lambda domain: self._hashed(DOMAIN, (domain,)))
+        self._domain_mark = lru_cache(maxsize=512)(lambda domain: self._hashed(DOMAIN, (domain,)))
         self._by_network = _Recipe(NETWORK_KEY, (network, Sender(), recipient))
         self._by_origin = _Recipe(ORIGIN_KEY, (OriginText(), Sender(), recipient))
         self._delimiters = recipient.delimiters
@@ -116,24 +113,25 @@ class KeyScheme:
             configured = self._by_origin
         self._configured = configured
         self.follows_from_envelope = all(isinstance(component, _FROM_ENVELOPE) for component in components)
-        """Whether client, HELO, sender and recipient are all that the keys are made of."""
+        """Whether the keys are made only of client, HELO, sender and recipient."""
 
     def first_key(self, attempt: Attempt, origin: Origin, network: str) -> Key:
-        """The one key nearly every known attempt is recognised by.
+        """The first key of an attempt; nearly every known attempt is found by it.
 
-        `network` is the text of the client network; it stands in for whatever has no value.
+        `network` is the text of the client network; it replaces each component without a value.
         """
         if attempt.raw:
             return (Table.RECORD, self.digest(("raw", attempt.raw)))
         recipe = self._configured
         if recipe is self._by_origin and not origin.named:
-            recipe = self._by_network  # they say the same, and one key is enough
+            # Without a named origin both recipes use the client network; one of the keys is enough.
+            recipe = self._by_network
         return (Table.RECORD, self._digest_of(recipe, attempt, origin, network))
 
     def record_keys(self, attempt: Attempt, origin: Origin, network: str | None = None) -> tuple[Key, ...]:
-        """The configured key first, then the client-network key if it is another one.
+        """The configured key, then the client-network key if it is a different one.
 
-        A named origin adds a key of its own, so that its next client matches whatever its network.
+        A named origin adds a key of its own, so that its other clients match from any network.
         `network` is the text of the client network, if the caller has it already.
         """
         if network is None:
@@ -142,7 +140,7 @@ class KeyScheme:
         return self.further_keys(first, attempt, origin, network)
 
     def further_keys(self, first: Key, attempt: Attempt, origin: Origin, network: str) -> tuple[Key, ...]:
-        """`record_keys`, when the first of them is there already."""
+        """The same as `record_keys`, for a caller that has the first key already."""
         if attempt.raw:
             return (first,)
         keys = [first]
@@ -155,38 +153,38 @@ class KeyScheme:
         return tuple(keys)
 
     def named_key(self, attempt: Attempt, origin: Origin, network: str) -> Key:
-        """The key under a named origin, whatever is configured."""
+        """The key under a named origin, independent of the configured key."""
         return (Table.RECORD, self._digest_of(self._by_origin, attempt, origin, network))
 
     def network_key(self, attempt: Attempt, network: str) -> Key:
-        """The key under the client network, whatever is configured."""
+        """The key under the client network, independent of the configured key."""
         return (Table.RECORD, self._digest_of(self._by_network, attempt, _NOBODY, network))
 
     def mark_digest(self, attempt: Attempt, origin: Origin, network: str) -> bytes:
-        """What a mark of an attempt is made of: the named key if there is one, else the network key."""
+        """The digest from which a mark is made: of the named key if there is one, else of the network key."""
         key = self.named_key(attempt, origin, network) if origin.named else self.network_key(attempt, network)
         return key[1]
 
     def version_key(self, attempt: Attempt, version: int) -> Key:
-        """The key of an attempt by a host that announces this name, over this IP version.
+        """The key of an attempt by a host with this HELO name, over this IP version.
 
-        A host with two addresses may come back by the other one; only the name it announces, of the
-        sender's own domain, says that it is the same.
+        A host with an IPv4 and an IPv6 address may retry from the other one.  Only its HELO name, if that is
+        in the sender's own domain, shows that it is the same host.
         """
         told = self.envelope(attempt)
         texts = (str(version), host_name(attempt.helo), told.sender, told.recipient)
         return (Table.RECORD, self._hashed(VERSION, texts))
 
     def domain_mark(self, domain: str) -> bytes:
-        """What stands for a registered domain among those that came back."""
+        """The mark of a registered domain in the list of sender domains whose mail returned."""
         return self._domain_mark(domain)
 
     def standing_key(self, trust: str) -> Key:
-        """The key of what is known of an origin as a whole."""
+        """The key of the standing of an origin."""
         return (Table.ORIGIN, self._hashed(STANDING, (trust,)))
 
     def origin_key(self, trust: str, sender_domain: str) -> Key:
-        """The key of what is known of (origin, sender domain)."""
+        """The key of the origin record of (origin, sender domain)."""
         return (Table.ORIGIN, self._hashed(TRUST, (trust, sender_domain)))
 
     def digest(self, *parts: tuple[str, str]) -> bytes:

@@ -1,24 +1,24 @@
-"""Who is sending: the origin of an attempt.
+"""Finds the origin of an attempt: who is sending.
 
 A *named* origin is the registered domain of the client's verified name, the word of a provider, or a
-folded name.  Everybody else is *unnamed*: the client network.  The rules, in this order:
+folded name.  Every other origin is *unnamed*: its text is the client network.  The rules, in this order:
 
-1. Without a verified client name nobody is named: a reverse name that is not confirmed, or a HELO
-   alone, earns nothing.  Where both of them lie below suffixes of one provider, its word and a question
-   mark *group* the records of its servers while names cannot be verified; nobody passes by that.
-2. What the tables of providers and shared hosts know of the name decides (`identity.host_names.host_table`
-   says what counts when they know several things).  A provider's word stands for all of its servers,
-   whatever they say in HELO.  Hosts below a shared suffix belong to different customers and are unnamed.
-3. A name that is itself a public suffix (or has one label) has no registered domain.
+1. A client without a verified name has no named origin: an unconfirmed reverse name, or a HELO alone, proves
+   nothing.  If both lie below suffixes of one provider, the provider's word with a question mark *groups*
+   the records of its servers while names cannot be verified.  No attempt passes because of such a group.
+2. The tables of providers and shared hosts decide, if the name is in them
+   (`identity.host_names.host_table` says which of several entries counts).  A provider's word stands for all
+   of its servers, with any HELO.  Hosts below a shared suffix belong to different customers and are unnamed.
+3. A name that is itself a public suffix (or has one label) has no registered domain and is unnamed.
 4. The HELO must lie in the same registered domain.
-5. A *generated* name (`identity.host_names.generated_names` says which ones are) is unnamed, but for one
-   case: it holds the client's address and no word for pools, and the sender's domain too lies in its
-   registered domain.  Then the *folded* name, without the address, is an origin of its own, which earns its
-   own trust and has no part in that of the domain.
+5. A *generated* name (see `identity.host_names.generated_names`) is unnamed, with one exception: it holds
+   the client's address and no word for pools, and the sender's domain also lies in its registered domain.
+   Then the *folded* name, without the address, is an origin of its own.  It gains its own trust and does not
+   share that of the domain.
 
-A registered domain has a dot in it, a network a slash, an origin that SPF found a colon, a folded name
-a `#`, a claimed provider a `?`; a provider's word has none of them.  So no origin can pretend to be one
-of another kind.
+A registered domain contains a dot, a network a slash, an origin found by SPF a colon, a folded name a `#`,
+a claimed provider a `?`; a provider's word contains none of them.  So origins of different kinds can never
+have the same text.
 """
 
 from __future__ import annotations
@@ -45,21 +45,20 @@ __all__ = ["ExplainedOrigin", "Naming", "Origins", "Provider", "SharedHost", "or
 _SITE_IPV6 = 64
 _CACHED = 512
 _CACHED_LENGTH = 512
-"""Characters; longer names are not worth memory and cannot be host names."""
+"""Characters; longer names are not cached, because they cannot be host names."""
 _LONGEST_NAME = 253
 """Characters of a host name without the trailing dot (RFC 1035 section 2.3.4)."""
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
-_DIGITS = "0123456789"
 _ENDING = 6
-"""Characters of its end that tell nearly every name apart from those of providers."""
+"""Characters at the end of a name that suffice to rule out nearly every name that is not a provider's."""
 _REVERSE_NAME = "reverse_client_name"
-"""Postfix's word for a client name that nothing confirms (SMTPD_POLICY_README)."""
+"""Postfix's attribute for an unconfirmed client name (SMTPD_POLICY_README)."""
 
 
 def origin_of(attempt: Attempt, network: str) -> Origin:
-    """The unnamed origin, for whoever has no `Origins` at hand.
+    """The unnamed origin, for callers without an `Origins` object.
 
-    `network` is the text of the client network; "" (nobody) when the client's address is not known.
+    `network` is the text of the client network; "" when the client's address is not known.
     """
     del attempt
     return Origin(network, named=False)
@@ -68,8 +67,8 @@ def origin_of(attempt: Attempt, network: str) -> Origin:
 def trust_text(origin: Origin, client_address: Address | None) -> str:
     """The text under which trust is counted for this origin.
 
-    A named origin stands for itself; an unnamed client only for its exact IPv4 address or its /64,
-    so that nobody earns trust for a neighbour in the same network.
+    For a named origin this is its text.  For an unnamed client it is only its exact IPv4 address or its
+    /64, so that one client does not gain trust for a neighbour in the same network.
     """
     if origin.named or client_address is None:
         return origin.text
@@ -79,52 +78,52 @@ def trust_text(origin: Origin, client_address: Address | None) -> str:
 
 
 class Naming(MeantWord):
-    """Why an origin is named or not; `meaning` is a sentence for `explain` and the manual page."""
+    """Why an origin is named or unnamed; `meaning` is a sentence for `explain` and the manual page."""
 
     NAMED = "named", "The client name is verified, not generated, and HELO lies in its registered domain."
-    PROVIDER = "provider", "The client name is verified and belongs to a provider of the list."
+    PROVIDER = "provider", "The client name is verified and belongs to a provider in the list."
     NO_NAME = "no-name", "The client has no verified name."
-    NO_ADDRESS = "no-address", "The mail server did not tell the client's address."
-    ODD_NAME = "odd-name", "The client name is no host name."
+    NO_ADDRESS = "no-address", "The mail server did not send the client's address."
+    ODD_NAME = "odd-name", "The client name is not a valid host name."
     SHARED = "shared-host", "Hosts below this suffix belong to different customers."
     NO_DOMAIN = "no-domain", "The client name is itself a public suffix, or has a single label."
     GENERATED = "generated", "The client name is made from the client's address or from words for pools."
     FOLDED = "folded", "The name holds the client's address; HELO and sender lie in its registered domain."
-    CLAIMED = "claimed", "Reverse name and HELO lie below suffixes of one provider; nothing verifies them."
+    CLAIMED = "claimed", "Reverse name and HELO lie below suffixes of one provider; neither is verified."
     HELO_ELSEWHERE = "helo-elsewhere", "HELO does not lie in the registered domain of the client name."
 
 
 @value
 class Provider:
-    """Whose servers have verified names below a suffix that nobody else can obtain."""
+    """A provider whose servers have verified names below a suffix that only it can use."""
 
     origin: str
-    """A word of lower-case letters, digits and hyphens: without dot, slash and colon."""
+    """A word of lower-case letters, digits and hyphens, without dot, slash and colon."""
     reason: str = ""
     source: str = ""
     retries: bool = False
-    """Whether it is known to come back for days: a delay would teach nothing."""
+    """Whether it is known to retry for days, so that a delay would show nothing new."""
     spf: tuple[str, ...] = ()
-    """Domains whose SPF records list the addresses of this provider, and of nobody else."""
+    """Domains whose SPF records list the addresses of this provider and of no other."""
 
 
 @value
 class SharedHost:
-    """A suffix whose hosts belong to different customers; or one below it that is exempt."""
+    """A suffix whose hosts belong to different customers, or a suffix below it that is exempt."""
 
     reason: str = ""
     source: str = ""
     exempt: bool = False
-    """Whether the ordinary rules hold for names below the suffix after all."""
+    """Whether the ordinary rules apply to names below this suffix."""
 
 
 class ExplainedOrigin(NamedTuple):
-    """An origin and why it is this one."""
+    """An origin and the reason for it."""
 
     origin: Origin
     naming: Naming
     detail: str
-    """What decided, in a few words; empty when `naming` says it all."""
+    """What decided, in a few words; empty when `naming` is sufficient."""
 
 
 Site = tuple[str, bool, str]
@@ -134,10 +133,10 @@ _NO_SITE: Site = ("", False, "")
 
 
 class _Known(NamedTuple):
-    """What is needed of every client, without reasons."""
+    """What every decision needs to know about a client name, without reasons."""
 
     origin: Origin | None = None
-    """None: unnamed, unless the sender makes a folded name of it."""
+    """None: unnamed, unless the sender turns it into a folded name (see `foldable`)."""
     provider: Provider | None = None
     site: Site = _NO_SITE
     foldable: str = ""
@@ -149,7 +148,7 @@ _NOBODY = _Known()
 
 @value
 class _Judged:
-    """What is known of a verified client name in the mouth of a client with this address and HELO."""
+    """The full result for a verified client name, from a client with a given address and HELO."""
 
     naming: Naming
     named: Origin | None = None
@@ -163,7 +162,7 @@ _UNKNOWN = _Judged(Naming.NO_NAME)
 
 
 class Origins:
-    """Finds origins; immutable but for the memory of the names seen last."""
+    """Finds origins; immutable except for its caches of recent names."""
 
     def __init__(
         self,
@@ -171,10 +170,10 @@ class Origins:
         providers: Mapping[str, Provider],
         shared: Mapping[str, SharedHost],
     ) -> None:
-        """`registered_domain`: of a name in the form `host_name` gives, None if it has none.
+        """`registered_domain` takes a name in the form `host_name` returns; None if the name has none.
 
-        `providers` and `shared` are by suffix or pattern, in the same form (see
-        `identity.host_names.host_table`); where both hold the same one, it is shared.
+        The keys of `providers` and `shared` are suffixes or patterns, in the same form (see
+        `identity.host_names.host_table`).  A key that is in both counts as shared.
         """
         judge = _Judge(registered_domain, HostTable({**providers, **shared}))
         self._named: Callable[[str, str, int, type], _Known] = lru_cache(maxsize=_CACHED)(judge.named)
@@ -187,13 +186,13 @@ class Origins:
         self._ending = min([_ENDING, *map(len, tails)])
         self._endings = frozenset(tail[-self._ending :] for tail in tails)
         self.retrying = frozenset(entry.origin for entry in providers.values() if entry.retries)
-        """Origins of the providers of whom some servers are known to retry."""
+        """Origins of the providers of which some servers are known to retry."""
         self._by_spf = {domain: entry for entry in providers.values() for domain in entry.spf}
 
     def of(self, attempt: Attempt, network: str) -> Origin:
-        """Who is sending; `network` is the text of the client network, "" when it is not known."""
+        """The origin of an attempt; `network` is the text of the client network, "" when it is not known."""
         if not attempt.client_name:
-            # HELO first: attributes may have to be parsed before one can be looked up.
+            # Check HELO first: reading an attribute may need the attributes to be parsed.
             if attempt.helo[-self._ending :].lower() not in self._endings:
                 return self._unnamed(network)
             return self._claim(attempt) or self._unnamed(network)
@@ -203,7 +202,7 @@ class Origins:
         return (known.foldable and self._fold(attempt, known.foldable)) or self._unnamed(network)
 
     def explained(self, attempt: Attempt, network: str) -> ExplainedOrigin:
-        """What `of` says, and why."""
+        """What `of` returns, and why."""
         judged = self._look_up(attempt)
         if judged.named is not None:
             return ExplainedOrigin(judged.named, judged.naming, judged.detail)
@@ -215,11 +214,11 @@ class Origins:
         return ExplainedOrigin(self._unnamed(network), judged.naming, judged.detail)
 
     def provider_of(self, attempt: Attempt) -> str:
-        """The word of the provider the client belongs to; "" if it belongs to none."""
+        """The word of the provider to which the client belongs; "" if it belongs to none."""
         return self._look_up(attempt).provider
 
     def provider_entry(self, attempt: Attempt) -> Provider | None:
-        """What the table says of the provider whose server the client is; None without a verified name."""
+        """The table's entry of the provider to which the client's verified name belongs; None for others."""
         return self._known(attempt).provider
 
     def retries(self, attempt: Attempt) -> bool:
@@ -228,23 +227,24 @@ class Origins:
         return provider is not None and provider.retries
 
     def word_by_spf(self, domain: str) -> str:
-        """The word of the provider that `provider_by_spf` finds; "" if there is none."""
+        """The word of the provider that `provider_by_spf` returns; "" if there is none."""
         provider = self.provider_by_spf(domain)
         return "" if provider is None else provider.origin
 
     def provider_by_spf(self, domain: str) -> Provider | None:
-        """The provider whose addresses the SPF record of this domain lists, and nobody else's.
+        """The provider if the SPF record of this domain lists its addresses and no others; else None.
 
-        `domain` as `identity.addresses.host_name` gives it.
+        `domain` is in the form that `identity.addresses.host_name` returns.
         """
         return self._by_spf.get(domain)
 
     def judged_domain(self, attempt: Attempt) -> Site:
-        """Where the client stands, if its verified name is an ordinary one: no provider's, no shared host.
+        """The registered domains of client and HELO, if the verified name is neither a provider's nor shared.
 
-        The registered domain ("" if the name is none of that kind), whether HELO lies in another one, and
-        HELO's registered domain ("" if it has none).  Generated names have no say in what others of their
-        domain are, so their domain is "" where HELO agrees; where it does not, ask `generated` as well.
+        Returns the registered domain of the name ("" for other names), whether HELO lies in another domain,
+        and HELO's registered domain ("" if it has none).  A generated name must not count as evidence about
+        its domain: if HELO lies in the same domain, "" is returned for it; if not, the caller has to check
+        `generated` too.
         """
         return self._known(attempt).site
 
@@ -253,7 +253,7 @@ class Origins:
         return self._home(sender) if len(sender) <= _CACHED_LENGTH else ""
 
     def generated(self, attempt: Attempt) -> bool:
-        """Whether the client's verified name is generated (and not that of a provider's server)."""
+        """Whether the client's verified name is generated (and is not that of a provider's server)."""
         return self._look_up(attempt).generated
 
     def helo_mismatch(self, attempt: Attempt) -> bool:
@@ -266,7 +266,7 @@ class Origins:
             return _NOBODY
         if len(helo) > _CACHED_LENGTH:
             helo = ""
-        # Not the address itself: its hash and comparison are calls into Python.
+        # Not the address itself as cache key: its hash and comparison are Python functions, which are slow.
         return self._named(name, helo, int(address), type(address))
 
     def _look_up(self, attempt: Attempt) -> _Judged:
@@ -280,7 +280,7 @@ class Origins:
         return self._judged(name, helo, -1 if address is None else int(address), type(address))
 
     def _claim(self, attempt: Attempt) -> Origin | None:
-        """The provider that an unverified reverse name and HELO both claim; None: there is none."""
+        """The claimed origin if the unverified reverse name and HELO both name one provider; else None."""
         helo = attempt.helo
         if attempt.client_name or attempt.client_address is None or len(helo) > _CACHED_LENGTH:
             return None
@@ -288,7 +288,7 @@ class Origins:
         return self._claimed(reverse, helo) if 0 < len(reverse) <= _CACHED_LENGTH else None
 
     def _fold(self, attempt: Attempt, domain: str) -> Origin | None:
-        """The folded name, if the sender lies in the registered domain of the client's generated one."""
+        """The folded origin if the sender lies in the registered domain of the generated name; else None."""
         name, address = attempt.client_name, attempt.client_address
         if name is None or address is None or self.home_of(attempt.sender) != domain:
             return None
@@ -300,7 +300,7 @@ def _unnamed(network: str) -> Origin:
 
 
 def _folded(told: str, domain: str, number: int, kind: Callable[..., Address]) -> Origin | None:
-    """None where it is the registered domain that holds the address: every customer has one of those."""
+    """The folded origin; None if the address is in the registered domain itself, as each customer has one."""
     name, address = _host(told) or "", kind(number)
     if not holds_address(name.removesuffix(domain), address):
         return None
@@ -309,7 +309,7 @@ def _folded(told: str, domain: str, number: int, kind: Callable[..., Address]) -
 
 
 class _Judge:
-    """Judges names; where the rules at the top of this file stand in code."""
+    """Applies the rules at the top of this file to names."""
 
     def __init__(
         self, registered_domain: Callable[[str], str | None], table: HostTable[Provider | SharedHost]
@@ -318,7 +318,10 @@ class _Judge:
         self._table = table
 
     def named(self, told: str, helo: str, number: int, kind: Callable[..., Address]) -> _Known:
-        """The origin `judge` finds, without the reasons: what is quick comes first."""
+        """The origin that `judge` finds, without the reasons.
+
+        The quick tests come first, so their order differs from that in `judge`.
+        """
         if (name := _host(told)) is None:
             return _NOBODY
         entry, _ = self._table.find(name)
@@ -338,7 +341,10 @@ class _Judge:
         return _Known(Origin(domain, named=True), site=(domain, False, domain))
 
     def judge(self, told: str, helo: str, number: int, kind: Callable[..., Address]) -> _Judged:
-        """`number` and `kind` make the client's address; a negative number says that it is not known."""
+        """The origin of a client name with all reasons.
+
+        `kind(number)` is the client's address; a negative number means that it is not known.
+        """
         name, greeting = _host(told), _host(helo)
         if name is None:
             return _Judged(Naming.ODD_NAME, mismatch=True)
@@ -368,7 +374,7 @@ class _Judge:
         return _Judged(naming, named, "", detail, bool(shown), mismatch)
 
     def claimed(self, reverse: str, helo: str) -> Origin | None:
-        """The provider to which both names belong, if they were true."""
+        """The claimed origin if both names lie below suffixes of one provider; else None."""
         words = []
         for told in (reverse, helo):
             name = _host(told)
@@ -388,12 +394,9 @@ class _Judge:
 
 
 def _host(told: str) -> str | None:
-    """A host name in the form `identity.addresses.host_name` gives; None if it cannot be one."""
+    """A host name in the form `identity.addresses.host_name` returns; None if the text cannot be one."""
     bare = told.rstrip(".")
     if len(bare) > _LONGEST_NAME:
         return None
     name = host_name(bare)
     return name if len(name) <= _LONGEST_NAME and _HOST_NAME.fullmatch(name) else None
-
-
-# --- traits ---

@@ -1,15 +1,16 @@
-"""Tokens in place of what names a person: `[log] redact`.
+"""Replaces values that identify a person by tokens: `[log] redact`.
 
-A token is `h:` and 16 signs of base32, 80 bits of a hash under the site key: who has the key can check
-a guess, nobody can go back from the token, and two installations have nothing in common.
+A token is `h:` and 16 characters of base32, which are 80 bits of a hash under the site key.  With the key
+one can check a guess; the value cannot be computed from the token.  Two installations have different tokens
+for the same value.
 
     anna@example.org   h:k3v7...@example.org    the token is of the whole address, the domain stays
     192.0.2.10         h:ay4d...                client addresses, and client networks as origins
     mail.example.org   h:q2zr...                client names, HELO names, login names, raw keys
     example.org        example.org              named origins: an organisation, and decisions need them
 
-So mail can still be told apart, counted and grouped by domain, and a filter works that is given in
-clear: `Redactor.text` gives what the log and the records show for it.
+So different senders stay distinguishable, mail can be counted and grouped by domain, and a filter may be
+given in clear: `Redactor.text` returns what the log and the records show for it.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from multigrey.model import Origin
 __all__ = ["HIDDEN_CLIENT", "TOKEN", "Redactor"]
 
 HIDDEN_CLIENT = "client_address"
-"""The attribute that stands in for the client's address where decisions are redacted."""
+"""The attribute that holds the token of the client's address in a redacted decision."""
 
 TOKEN = re.compile(r"h:[a-z2-7]{16}")
-"""A token alone."""
+"""A token without a domain."""
 
 _SHOWN = re.compile(rf"{TOKEN.pattern}(?:@.*)?", re.DOTALL)
 _PURPOSE = b"multigrey-redact"
@@ -40,13 +41,13 @@ _BYTES = 10
 
 
 def _remembered(make: Callable[[str], str]) -> Callable[[str], str]:
-    """The same, faster for the few texts that are shown again and again."""
+    """The same function with a cache, for the texts that repeat."""
     remembered = lru_cache(maxsize=4096)(make)
     return lambda text: remembered(text) if len(text) <= LONGEST_ADDRESS else make(text)
 
 
 class Redactor:
-    """Makes tokens under one site key."""
+    """Makes tokens with one site key."""
 
     def __init__(self, site_key: bytes) -> None:
         """`site_key` has 32 bytes."""
@@ -64,9 +65,9 @@ class Redactor:
         }
 
     def text(self, given: str) -> str:
-        """What is shown for something an administrator filters by: an address, a client, a domain, a token.
+        """What is shown for a filter of an administrator: an address, a client, a domain or a token.
 
-        Everything is left as it is but envelope addresses, client addresses and networks.  For a host
+        Envelope addresses, client addresses and networks become tokens; everything else stays.  For a host
         name see `name`.
         """
         if _SHOWN.fullmatch(given):
@@ -80,26 +81,29 @@ class Redactor:
         return given if address is None else self.client(str(address))
 
     def matches(self, given: str) -> frozenset[str]:
-        """Every text that may be shown for `given`, itself included: a host name has no form of its own."""
+        """Every text that may be shown for `given`, including `given` itself and its token as a host name.
+
+        A host name cannot be recognised by its form, so that token is always included.
+        """
         return frozenset((given, self.text(given), self.name(given)))
 
     def field(self, name: str, value: str) -> str:
-        """What the log shows under the key `name` (see multigrey(8))."""
+        """What the log shows for `value` under the key `name` (see multigrey(8))."""
         hide = self._fields.get(name)
         return value if hide is None else hide(value)
 
     def fields(self, shown: Mapping[str, str]) -> dict[str, str]:
-        """Fields of a log line, of a decision remembered, redacted."""
+        """The fields of a log line or of a stored decision, redacted."""
         return {name: self.field(name, value) for name, value in shown.items()}
 
     def origin(self, origin: Origin) -> str:
-        """A named origin in clear; for others, whose text is the client network, a token."""
+        """A named origin in clear; for an unnamed one, whose text is the client network, a token."""
         return origin.text if origin.named or not origin.text else self.token(origin.text)
 
     def address(self, address: str) -> str:
-        """A token and the domain; the null sender (empty or `<>`) stays.
+        """A token and the domain; the null sender (empty or `<>`) stays unchanged.
 
-        Without a domain, or with an address literal for one, it is a token only.
+        Only a token if the address has no domain, or if the domain is an address literal.
         """
         if address in {"", "<>"}:
             return address
@@ -109,15 +113,15 @@ class Redactor:
         return f"{token}@{domain}" if domain and not domain.startswith("[") else token
 
     def client(self, address: str) -> str:
-        """A token for a client address; `unknown` and nothing stay."""
+        """A token for a client address; `unknown` and the empty text stay unchanged."""
         return address if address in {"", "unknown"} else self.token(address)
 
     def name(self, name: str) -> str:
-        """A token for a host name, whatever its case."""
+        """A token for a host name; case and a trailing dot make no difference."""
         return self.token(name.lower().rstrip(".")) if name else name
 
     def token(self, text: str) -> str:
-        """`h:` and 16 signs for exactly this text; nothing for an empty one."""
+        """`h:` and 16 characters for exactly this text; the empty text stays empty."""
         if not text:
             return text
         keyed = self._hash.copy()

@@ -1,21 +1,21 @@
-"""Key text of an envelope sender: what stays the same from message to message of one sender.
+"""Makes the key text of an envelope sender: the part that is the same in all messages of one sender.
 
-Many senders write something new into each MAIL FROM: lists and newsletters the recipient and a
-counter (VERP), forwarders the original sender under a signature that changes daily (SRS), others a
-signature of their own (BATV), services a token per message.  Taken as they are, such senders are
-never known, and some not even when they retry.  `sender_text` takes out what changes:
+Many senders put something new into each MAIL FROM.  Lists and newsletters add the recipient and a counter
+(VERP), forwarders wrap the original sender with a signature that changes daily (SRS), others add a signature
+of their own (BATV), services add a token per message.  Unchanged, such senders would never be known, and
+some not even on their retry.  `sender_text` removes what changes:
 
-    - the original address of what SRS or BATV has wrapped up, however often;
-    - the `+tag` extension (RFC 5233);
-    - the recipient, in the spellings VERP uses, and tokens, counters and dates: all become `#`.
+    - an address wrapped by SRS or BATV, even several times, becomes the original address;
+    - the `+tag` extension (RFC 5233) is removed;
+    - the recipient, in the spellings of VERP, and tokens, counters and dates become `#`.
 
-Everything else stays, and so do malformed wrappings.  Two humans at one domain never get one text
-unless they differ in nothing but the extension or a BATV signature.  Applying it again changes nothing.
+Everything else stays, including malformed wrappings.  Two humans at one domain never get the same text,
+unless they differ only in the extension or a BATV signature.  Applying it again changes nothing.
 
-An original address can be forged by whoever writes SRS addresses, so whoever uses the text has to keep
-the domain it came from beside it: `keys` does, and counts trust for that domain alone.
+A sender of SRS addresses can forge the original address.  Therefore the caller must use the text only
+together with the domain from which it came: `envelope` does so, and trust is counted for that domain alone.
 
-The results are stored (as digests) for weeks: changing a rule forgets the senders it concerns.
+The results are stored (as digests) for weeks: if a rule changes, the senders concerned are forgotten.
 """
 
 from __future__ import annotations
@@ -48,62 +48,65 @@ __all__ = [
 
 
 _NAME = re.compile(r"[^\W\d_]++(?:[._-][^\W\d_]++)*[0-9]{0,4}")
-"""Names, and names with a year behind them: nothing of the kind is folded, but for these beginnings."""
+"""Names, and names followed by a year.  They are not folded, except beside the words below."""
 _MACHINE = "|".join(sorted({re.escape(word[:4]) for word in MACHINE_WORDS}))
 _MACHINE_HOST = "boun|bnc|verp|retu"
-"""How the words begin beside which, or below which, also what looks like a name can be a token."""
+"""Beginnings of the words and of the subdomains with which text that looks like a name can be a token."""
 _HUMAN = re.compile(
     rf"((?!{_MACHINE})[a-z]++(?:[._-](?!{_MACHINE})[a-z]++)*[0-9]{{0,4}})"
     rf"@((?!{_MACHINE_HOST})[a-z0-9]*+(?:[.-](?!{_MACHINE_HOST})[a-z0-9]*+)*)",
     re.ASCII,
 ).fullmatch
-"""The address of a name in ASCII, without those words: nothing in it has another form."""
+"""An address that is a name in ASCII, without those words.  Its key text is the address itself."""
 _OF_MACHINE = re.compile(rf"(?:^|[._-])(?:{_MACHINE})").search
 _AT_MACHINE = re.compile(rf"(?:^|[.-])(?:{_MACHINE_HOST})").search
 _NO_NAME = ("double-bounce", "v-")
 _PROBE = re.compile("double-bounce(?:[0-9b-df-hj-np-tv-z]{2,13}|-[0-9a-z]{1,32})?")
-"""Postfix's own token is a number in base 31, without vowels (safe_ultostr)."""
+"""Postfix's token is a number in base 31, without vowels (safe_ultostr)."""
 _SHORT = 16
-"""No word of fewer characters is a token by itself."""
+"""A word of fewer characters is never a token by itself."""
 
 _DOMAIN = re.compile(r"[\w-]++(?:\.[\w-]++)+")
 _BATV_TAG = re.compile("[0-9][0-9a-f]{8,9}")
-"""draft-levine-smtp-batv section 3: a key digit, three of the day, six of the hash; some hash one less."""
+"""draft-levine-smtp-batv section 3: one digit for the key, three for the day, six of the hash.  Some
+implementations have one digit of the hash less."""
 _BATV_LIKE = re.compile("[0-9][0-9a-z]{2,15}")
 _SRS = ("srs0=", "srs0+", "srs0-", "srs1=", "srs1+", "srs1-")
 
 _FLAT = str.maketrans(dict.fromkeys("@=#%*~?!/:_-+", "."))
 _AT_SIGNS = (".", "..", "...", ".40", ".at.", "..a..")
-"""What VERP writes for "@", flattened: user=domain, user**domain, user===domain, user%40domain,
+"""What VERP writes instead of "@", flattened: user=domain, user**domain, user===domain, user%40domain,
 user_at_domain, user==a==domain."""
 _VERP_MARKS = "+-=._*#~"
-"""What stands between a recipient and the rest."""
+"""Separators between a recipient and the rest."""
 _SALESFORCE = ".bnc.salesforce.com"
-"""Below it Salesforce keeps the addresses of its customers."""
+"""The suffix below which Salesforce puts the addresses of its customers."""
 _SOFT = "._-"
-"""At-signs that are in human names too."""
+"""Replacements of "@" that occur in human names too."""
 
 
 def sender_text(sender: str, recipient: str) -> str:
     """The key text of an envelope sender; "" (the null sender) stays "".
 
-    Both addresses as `normalise_address` gives them; an upper case sender does no harm.  Takes every
-    string and never raises.
+    Both addresses are in the form that `normalise_address` returns; the sender may be in upper case.  Takes
+    every string and never raises.
     """
     sender = sender.lower()
     if len(sender) > LONGEST_ADDRESS or plain_domain(sender, recipient) is not None:
         return sender
     if _is_plain(*split_address(sender), recipient):
         return sender
-    while (folded := _fold(sender, recipient)) != sender:  # each round leaves fewer characters but "#"
+    # The loop ends: each pass leaves fewer characters, "#" not counted.
+    while (folded := _fold(sender, recipient)) != sender:
         sender = folded
     return sender
 
 
+# Shortcut of sender_text.
 def plain_domain(sender: str, recipient: str) -> str | None:
-    """The domain of a sender like a human's, of whom a look shows that nothing is folded; else None.
+    """The domain of a sender that looks like a human's, if a quick test shows that nothing in it is folded.
 
-    Both as `sender_text` wants them, which would give `sender` back.
+    None for all others.  Parameters as in `sender_text`, which would return `sender` unchanged.
     """
     match = _HUMAN(sender)
     if match is None or sender.startswith(_NO_NAME) or match.end(1) > len(recipient):
@@ -112,11 +115,11 @@ def plain_domain(sender: str, recipient: str) -> str | None:
 
 
 def listed_forms(sender: str, recipient: str) -> tuple[str, ...]:
-    """The sender, and what it is without what its own domain has wrapped around it, if that is another text.
+    """The forms in which an administrator may list a sender: as it is, and without what its domain added.
 
-    That is a signature (BATV and the like) and the recipient's address (VERP).  Whoever means a sender in a
-    list writes one of these.  The domain is the same in all; what a forwarder wraps up (SRS) stays wrapped,
-    because anybody can write any address there.  Both as `sender_text` wants them.
+    The domain may have added a signature (BATV and similar) and the recipient's address (VERP).  All forms
+    have the same domain.  An address wrapped by a forwarder (SRS) stays wrapped, because any address can be
+    forged there.  Parameters as in `sender_text`.
     """
     if len(sender) > LONGEST_ADDRESS or plain_domain(sender, recipient) is not None:
         return (sender,)
@@ -130,20 +133,20 @@ def listed_forms(sender: str, recipient: str) -> tuple[str, ...]:
 
 
 class Forwarded(NamedTuple):
-    """A sender of which another domain asserts where it comes from."""
+    """A sender whose domain claims that the mail comes from an address of another domain."""
 
     scheme: str
-    """How it is written: `SRS`, or `Salesforce`."""
+    """The form in which it is written: `SRS` or `Salesforce`."""
     domain: str
-    """The domain that asserts it: the sender's own."""
+    """The domain that claims it: the sender's own."""
     inner: str
-    """The address that it asserts."""
+    """The claimed address."""
 
 
 def forwarded_sender(sender: str) -> Forwarded | None:
-    """What a sender (normalised) says of another domain's address; None for nearly all.
+    """The address of another domain that a (normalised) sender contains; None for nearly all senders.
 
-    Never matched with anything: who forwards can write there whatever it likes.
+    The result must never be matched against lists: a forwarder can write any address there.
     """
     local, _, domain = sender.rpartition("@")
     if len(sender) > LONGEST_ADDRESS or not local:
@@ -158,11 +161,11 @@ def forwarded_sender(sender: str) -> Forwarded | None:
 
 
 def is_probe(sender: str) -> bool:
-    """Whether an envelope sender is one by which mail servers verify addresses (Postfix: double-bounce@).
+    """Whether mail servers use this envelope sender to verify addresses (Postfix: double-bounce@).
 
-    `verify@` and `verification@` are none: they send login codes.  Source: address_verify_sender and
-    address_verify_sender_ttl in Postfix's postconf(5), which appends a token to the local part; some put a
-    hyphen between.
+    `verify@` and `verification@` do not count: they send login codes.  Source: address_verify_sender and
+    address_verify_sender_ttl in Postfix's postconf(5).  Postfix appends a token to the local part; some mail
+    servers put a hyphen before it.
     """
     if sender[:13].lower() != "double-bounce":
         return False
@@ -171,15 +174,15 @@ def is_probe(sender: str) -> bool:
 
 
 def sender_domain(sender: str) -> str:
-    """The domain of the normalised sender: the original one under SRS; "" for the null sender.
+    """The domain of the normalised sender: with SRS the original one; "" for the null sender.
 
-    Takes an envelope sender or what `sender_text` made of it.
+    Takes an envelope sender or the result of `sender_text`.
     """
     return split_address(sender_text(sender, ""))[1]
 
 
 def _is_plain(local: str, domain: str, recipient: str) -> bool:
-    """Whether a quick look shows that there is nothing to fold, as it does for nearly all humans."""
+    """Whether a quick test shows that nothing is to be folded, as for nearly all humans."""
     if _NAME.fullmatch(local):
         if _AT_MACHINE(domain) or (may_hold_token(local) and _OF_MACHINE(local)):
             return False
@@ -188,7 +191,7 @@ def _is_plain(local: str, domain: str, recipient: str) -> bool:
 
 
 def _may_hold(local: str, recipient: str) -> bool:
-    """False when a local part of letters can't have the recipient in it."""
+    """False if a local part of letters cannot contain the recipient."""
     if len(local) <= len(recipient) or not recipient:
         return False
     return recipient.rpartition("@")[2].partition(".")[0] in local
@@ -216,7 +219,7 @@ def _fold_parts(local: str, domain: str, recipient: str) -> str:
 
 
 def _unwrapped(local: str, domain: str) -> tuple[str, str] | None:
-    """Local part and domain of the address inside, None when there is none (or it is malformed)."""
+    """Local part and domain of the wrapped address; None if nothing is wrapped or it is malformed."""
     begin = local[:5]
     if begin in _SRS:
         return _srs0(local[5:]) if begin[3] == "0" else _srs1(local[5:])
@@ -234,7 +237,7 @@ def _unwrapped(local: str, domain: str) -> tuple[str, str] | None:
 
 
 def _srs0(text: str) -> tuple[str, str] | None:
-    """hash=day=domain=local, as Mail::SRS writes it behind `SRS0=`."""
+    """Parses hash=day=domain=local, the text that Mail::SRS writes after `SRS0=`."""
     parts = text.split("=", 3)
     if len(parts) == 4 and all(parts) and _DOMAIN.fullmatch(parts[2]):
         return (parts[3], parts[2])
@@ -242,7 +245,7 @@ def _srs0(text: str) -> tuple[str, str] | None:
 
 
 def _srs1(text: str) -> tuple[str, str] | None:
-    """hash=first forwarder=, then what stood behind that one's `SRS0`, its separator first."""
+    """Parses hash=first forwarder=, followed by that forwarder's separator and the text after its `SRS0`."""
     parts = text.split("=", 2)
     if len(parts) == 3 and all(parts) and parts[2][0] in "=+-":
         return _srs0(parts[2][1:])
@@ -255,7 +258,7 @@ def _original(text: str) -> tuple[str, str] | None:
 
 
 def _prvs(text: str) -> str:
-    """tag=local, or local=tag and local/tag as the first drafts had it; "" when it is neither."""
+    """The local part in tag=local, or in local=tag and local/tag of the first drafts; "" for other text."""
     tag, _, core = text.partition("=")
     if _BATV_TAG.fullmatch(tag):
         return core
@@ -267,7 +270,7 @@ def _prvs(text: str) -> str:
 
 
 def _other_batv(local: str) -> str:
-    """Barracuda's btv1==tag==local and SparkPost's msprvs1=tag=local."""
+    """The local part in Barracuda's btv1==tag==local and SparkPost's msprvs1=tag=local; else ""."""
     name, _, rest = local.partition("=")
     if name == "btv1":
         tag, _, core = rest[1:].partition("==")
@@ -279,7 +282,10 @@ def _other_batv(local: str) -> str:
 
 
 def _without_recipient(local: str, recipient: str) -> str:
-    """The local part with the recipient in it folded; the very same object when it isn't in it."""
+    """The local part with the recipient in it folded.
+
+    Returns the very same object if it does not contain the recipient; callers test this with `is`.
+    """
     if not 0 < len(recipient) <= min(len(local), LONGEST_ADDRESS):
         return local
     host, spellings, codes = _spellings(recipient)
@@ -297,7 +303,7 @@ def _without_recipient(local: str, recipient: str) -> str:
 
 
 def _without_verp(local: str, recipient: str) -> str:
-    """The local part without the recipient in it and the marks around that; "" if it isn't in it."""
+    """The local part without the recipient and the separators around it; "" if it does not contain it."""
     found = _without_recipient(local, recipient)
     if found is local:
         return ""
@@ -307,10 +313,10 @@ def _without_verp(local: str, recipient: str) -> str:
 
 
 def _stands_alone(flat: str, start: int, end: int, *, soft: bool) -> bool:
-    """Whether a recipient found in a flattened local part isn't by chance part of a longer name.
+    """Whether a recipient found in a flattened local part is not just part of a longer name.
 
-    With an at-sign that human names have too (`max.example.org`) it needs something beside it and a
-    separator between; with any other, what stands before it may touch it.
+    `soft`: its "@" is replaced by a character that human names contain too (`max.example.org`).  Then there
+    must be other text beside it, and a separator between them.  Otherwise the text before it may touch it.
     """
     if end < len(flat) and flat[end] != ".":
         return False
@@ -319,9 +325,9 @@ def _stands_alone(flat: str, start: int, end: int, *, soft: bool) -> bool:
 
 @lru_cache(maxsize=256)
 def _spellings(recipient: str) -> tuple[str, tuple[tuple[str, int], ...], tuple[str, ...]]:
-    """First label of the recipient's domain; the address as VERP writes it; its encodings.
+    """First label of the recipient's domain; the spellings of the address in VERP; its encodings.
 
-    The former are flattened, with the place of their at-sign; all are in lower case.
+    The spellings are flattened, each with the position of its replacement of "@".  All are in lower case.
     """
     local, domain = split_address(recipient)
     if not local or not _DOMAIN.fullmatch(domain):

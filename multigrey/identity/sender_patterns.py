@@ -1,21 +1,21 @@
-"""Parts of an envelope sender that change with every message, and how they are recognised.
+"""Recognises the parts of an envelope sender that change with every message, and replaces them by `#`.
 
-Two kinds of knowledge.  `fold_known` holds the shapes of some big senders whose parts are known:
-what names their customer stays, the rest becomes `#`.  `fold_tokens` looks at the words of a local
-part without knowing who made it: what no human is called (a UUID, groups of hex, a long mix of digits
-and letters) is a token anywhere; counters, dates, short tokens, and letters that are no name are tokens
-only beside something that shows a machine at work: a word as `bounce` or `return`, a subdomain as
-`bounces.example.org`, the address of a recipient.
+It works in two ways.  `fold_known` knows the address formats of some big senders: the part that names the
+customer stays, the rest becomes `#`.  `fold_tokens` examines the words of any local part.  Text that is
+never a human's name (a UUID, groups of hex, a long mix of digits and letters) is always a token.  Counters,
+dates, short tokens, and letters that do not form a name are tokens only together with a sign of a machine: a
+word such as `bounce` or `return`, a subdomain such as `bounces.example.org`, the address of a recipient.
 
-A family of tokens is folded whole or not at all: lengths, places, marks and alphabets decide, and where
-names could be meant how far all letters together are from a name (`identity.host_names.gibberish`), never
-single letters or digits that a token has by chance.  So of a thousand tokens of a family fewer than one has
-another text than the rest; tests/support/sender_families.py lists the families.
+All tokens of one family are folded, or none.  The decision depends on lengths, positions, separators and
+alphabets, and, if the text could be a name, on how unlike a name all its letters together are
+(`identity.host_names.gibberish`).  It never depends on single letters or digits that a token has by chance.
+So fewer than one of a thousand tokens of a family gets another text than the rest;
+tests/support/sender_families.py lists the families.
 
-Nothing here folds the local parts of two humans: letters alone, a name with up to four digits behind it
-and digits alone are no token unless a word or a host beside them says otherwise, and there no word that
-people know, as `deadbeef`.  An unknown token that is left alone costs its sender one delay; a name that
-is taken for a token lets a stranger use what its owner has earned.
+The local parts of two humans are never folded to the same text.  Letters alone, a name with up to four
+digits after it, and digits alone are not tokens unless a word or a host beside them shows a machine; even
+then a known word such as `deadbeef` is not a token.  The two errors differ: a token that is not recognised
+delays its sender once more; a name that is taken for a token lets others use the trust of its owner.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from multigrey.identity.host_names.gibberish import oddity
 __all__ = ["MACHINE_WORDS", "PLACEHOLDER", "fold_known", "fold_padded", "fold_tokens", "may_hold_token"]
 
 PLACEHOLDER = "#"
-"""What stands for the parts that change.  Legal in a local part (RFC 5322 section 3.2.3) but used by
-nearly nobody; who has it in his address on purpose is compared with tokens of the same shape only."""
+"""Replaces the parts that change.  It is legal in a local part (RFC 5322 section 3.2.3), but very rare; an
+address that really contains it can be confused only with tokens of the same shape."""
 
 _RETURNS = frozenset(
     [
@@ -37,8 +37,8 @@ _RETURNS = frozenset(
         *["probe", "callout", "callback"],
     ]
 )
-"""Words that only machines which take bounces or check addresses have in theirs: counters of any length
-beside them are folded."""
+"""Words that occur only in addresses of machines that receive bounces or verify addresses.  Beside them
+counters of any length are folded."""
 
 _AUTOMATIC = frozenset(
     [
@@ -48,15 +48,16 @@ _AUTOMATIC = frozenset(
         *["verify", "verification"],
     ]
 )
-"""Words of automatic mail that are less sure: beside them only long numbers and tokens are folded."""
+"""Words of automatic mail that are less certain: beside them only long numbers and tokens are folded."""
 
 _RETURN_HOST = re.compile(
     r"(?:^|[.-])(?:bounces?|bnce?[0-9]*+|verp|returns?|returnpath)(?:-[^.]*+)?\.[^.]++\."
 )
-"""A subdomain for bounces.  Two labels follow, so that it isn't the domain of a firm of that name."""
+"""A subdomain for bounces.  Two labels must follow, so that the domain of a company of that name does not
+match."""
 
 MACHINE_WORDS = _RETURNS | _AUTOMATIC
-"""Words beside which what looks like a name may be a token."""
+"""Words beside which text that looks like a name may be a token."""
 _DIGITS = "0123456789"
 _WITHOUT_DIGITS = str.maketrans("", "", _DIGITS)
 _ANY_DIGIT = re.compile("[0-9]")
@@ -66,7 +67,7 @@ _HEX = re.compile("[0-9a-f]+")
 _HEX_GROUP = re.compile("[0-9a-f]{4,}")
 _DIGITS_ONLY = re.compile("[0-9]+")
 _NUMBER_OF_HEX = re.compile("[a-f]{0,3}[0-9]+|[0-9]+[a-f]{1,2}|[a-f]+")
-"""A number with letters before or behind it, as customers and documents have: no token by itself."""
+"""A number with letters before or after it, as in customer and document numbers: not a token by itself."""
 _HEX_WORDS = frozenset(
     [
         *["aada", "aba", "abad", "abada", "abba", "abbad", "abbe", "abc", "abe", "abed", "acced"],
@@ -80,42 +81,44 @@ _HEX_WORDS = frozenset(
         *["fedde", "fee", "feed"],
     ]
 )
-"""All that people and things are called with the letters a to f alone."""
+"""All words and names that consist only of the letters a to f."""
 _SIZES = sorted({len(word) for word in _HEX_WORDS})
 _YEAR = re.compile("(?:[0-9]{1,2}|(?:19|20)[0-9]{2})?")
 _UUID = re.compile(
     r"(?:(?<![0-9a-z])|(?<=[g-z])|(?<=bounce)|(?<=id))"
     r"[0-9a-f]{8}([-_.])[0-9a-f]{4}(?:\1[0-9a-f]{4}){2}\1[0-9a-f]{12}(?![0-9a-z])"
 )
-"""Also behind a word without anything between, if the word's last letter shows where it begins."""
+"""Also directly after a word, if the word's last letter shows where the UUID begins."""
 _EXIM_ID = re.compile(
     r"(?<![0-9a-z])1[0-9a-z]{5}-(?:00[0-9a-z]{4}-[0-9a-z]{2}|0000[0-9a-z]{7}-[0-9a-z]{4})(?![0-9a-z])"
 )
-"""Exim's message id, of the old kind and of that since 4.97."""
+"""Exim's message id, in the old format and in the format since 4.97."""
 _PADDED = re.compile("(?<![a-z0-9+/])[a-z0-9+/]{14,}={1,2}(?![a-z0-9=])")
 _MARKS = "-_"
 _MARK = re.compile("[-_]")
 _URL_RUN = re.compile("[a-z0-9_-]{21,}")
 _URL_SIZES = (43, 32, 27, 22, 21)
-"""Characters of 256, 192, 160 and 128 bits in base64url, and of a Nano ID."""
+"""Numbers of characters of 256, 192, 160 and 128 bits in base64url, and of a Nano ID."""
 _NAME = re.compile(r"[^\W\d_]++(?:[0-9]{1,2}|(?:19|20)[0-9]{2})|[^\W\d_]{3,}+[0-9]{1,4}")
-"""Letters and a small number or a year; three letters and more with any number of four digits."""
+"""Letters and a small number or a year; or three letters or more with any number of up to four digits."""
 _COOKIE = re.compile("[a-p]{20}")
 """ezmlm's hash of an address: 20 letters."""
 _NUMBERED = re.compile("([a-z]{3,})[0-9]{5,}")
 _NUMBERED_NAME = re.compile("[a-z]*[0-9]{0,8}")
 _LIKELY, _BARELY, _PROBABLY, _SURELY = -4, 3, 6, 12
-"""Least `oddity` of some 20 characters that are a token.  With marks in them, beside a machine's word, and
-with digits or without; of one word that stands alone; with marks in them, alone."""
+"""Least `oddity` of about 20 characters that are a token.  In order: with separators and digits, beside a
+machine's word; with separators, without digits, beside a machine's word; one word by itself; with separators,
+by itself."""
 _MAY_HOLD = re.compile("[0-9]|[a-z_-]{12}|[a-f]{8}").search
 _NEIGHBOURS = re.compile(r"#[-._=#]*#")
 _DOMAIN = re.compile(r"[\w-]++(?:\.[\w-]++)+")
 
 _POOLS = (".mcsv.net", ".mcdlv.net", ".rsgsv.net", ".d.sender-sib.com")
-"""Mailchimp and Brevo: the host is in the sender's domain (mail12.suw15.mcsv.net) and changes."""
+"""Domains of Mailchimp and Brevo below which the name of the sending host is part of the sender's domain
+(mail12.suw15.mcsv.net) and changes."""
 
 _SHAPES = (
-    # Mailchimp and Mandrill: the account stays; campaign and recipient go.
+    # Mailchimp and Mandrill: the account stays; campaign and recipient are removed.
     ("bounce-mc.", re.compile(r"(bounce-mc\.us[0-9]+_[0-9]+)\..+", re.DOTALL), r"\1.#"),
     ("bounce-md_", re.compile(r"(bounce-md_[0-9]+)\..+", re.DOTALL), r"\1.#"),
     # Silverpop writes its numbers with the letters a to p.
@@ -125,34 +128,35 @@ _SHAPES = (
     # Journal reports of Exchange.
     ("microsoftexchange", re.compile("microsoftexchange[0-9a-f]{32}"), "microsoftexchange#"),
 )
-"""Shapes that occur at any domain: what the local part begins with, its pattern, what becomes of it."""
+"""Formats that occur at any domain: the beginning of the local part, its pattern, the folded result."""
 
 _MAILJET = re.compile(r"[0-9a-f]{8}\.[0-9a-z_-]{24,}")
 """Eight hex digits and base64url; the customer is in the domain, which begins with bnc3."""
 _MARKETO = re.compile(r"([0-9]{3}-[a-z]{3}-[0-9]{3})\.[0-9#][0-9.#]*")
 
 _AT_DOMAINS = (
-    # Calendar, and Google's own staff: the sender in a cipher that changes with each message.
+    # Google Calendar, and Google's own staff: the sender is encrypted, differently in each message.
     (".bounces.google.com", re.compile(r"3[\w.-]{20,}"), PLACEHOLDER),
     # Token and recipient without anything between them.
     (".bounce.twitter.com", re.compile(r"[^=]+=.+", re.DOTALL), PLACEHOLDER),
     # token_account_token, the tokens in base64 with "+" and "/".
     (".in.constantcontact.com", re.compile(r"[^_]+_([0-9]{10,})_.+", re.DOTALL), r"#_\1_#"),
-    # Amazon's shops: time, token, hash.
+    # Amazon: time, token, hash.
     (".bounces.amazon.com", re.compile(r"20[0-9]{12}[0-9a-z]{16,}(?:-[0-9a-z]+)?"), PLACEHOLDER),
-    # LinkedIn: what kind of mail it is, and a token of any length.
+    # LinkedIn: the kind of mail, and a token of any length.
     (".bounce.linkedin.com", re.compile(r"([a-z])-[0-9a-z_-]{6,}"), r"\1-#"),
     # Brevo: bounces-counter-recipient.
     (".d.sender-sib.com", re.compile(r"bounces-.+", re.DOTALL), "bounces-#"),
 )
-"""Shapes of one domain and of those below it."""
+"""Formats of one domain and of those below it: the domain, the pattern of the local part, the folded
+result."""
 
 _BEGINNINGS = tuple([begin for begin, _, _ in _SHAPES])
 _SUFFIXES = tuple([suffix for suffix, _, _ in _AT_DOMAINS])
 
 
 def fold_known(local: str, domain: str) -> tuple[str, str] | None:
-    """Local part and domain of a sender whose shape is known, folded; None for all others."""
+    """Folded local part and domain of a sender in a known format; None for all others."""
     if local.startswith(_BEGINNINGS):
         for begin, pattern, result in _SHAPES:
             if local.startswith(begin) and (match := pattern.fullmatch(local)):
@@ -168,7 +172,7 @@ def fold_known(local: str, domain: str) -> tuple[str, str] | None:
 
 
 def _without_host(domain: str) -> str:
-    """The domain without what names only one host of many that do the same."""
+    """The domain without the name of a host, if it lies below one of `_POOLS`."""
     for end in _POOLS:
         if domain.endswith(end):
             return end[1:]
@@ -176,12 +180,15 @@ def _without_host(domain: str) -> str:
 
 
 def may_hold_token(local: str) -> bool:
-    """False for a local part that a look shows to be too short, without digits, for any token."""
+    """False if a quick test shows that a local part cannot contain a token: no digits, and too short."""
     return _MAY_HOLD(local) is not None
 
 
 def fold_padded(local: str) -> str:
-    """The local part with its padded base64 folded; to be done before anything is cut off at a "+"."""
+    """The local part with padded base64 folded.
+
+    Must run before the extension is cut off at a "+", because base64 may contain "+".
+    """
     return _PADDED.sub(_padded, local) if "=" in local else local
 
 
@@ -192,7 +199,7 @@ def _padded(match: re.Match[str]) -> str:
 def fold_tokens(local: str, domain: str, *, returns: bool) -> str:
     """The local part (lower case, without extension) with its tokens folded.
 
-    `returns` says that it is known to belong to a machine that takes bounces.
+    `returns`: whether it is known to belong to a machine that receives bounces.
     """
     if not may_hold_token(local):
         return local
@@ -223,7 +230,7 @@ def fold_tokens(local: str, domain: str, *, returns: bool) -> str:
 
 
 def _verp(local: str) -> tuple[str, str]:
-    """What stands before a foreign domain at the end (`list-return-7-user=example.org`), and that end."""
+    """The text before a foreign domain at the end (`list-return-7-user=example.org`), and that end or ""."""
     head, mark, domain = local.rpartition("=")
     if head and _DOMAIN.fullmatch(domain):
         return (head, mark + domain)
@@ -234,10 +241,10 @@ def _verp(local: str) -> tuple[str, str]:
 
 
 def _url_tokens(text: str, *, sure: bool) -> str:
-    """The text with its tokens of base64url folded that have marks in them (the others are words).
+    """The text with those base64url tokens folded that contain "-" or "_" (the others are single words).
 
-    Such a token is the end of a run of letters, digits and marks, and has one of the usual lengths.
-    `sure`: something beside it shows a machine at work.
+    Such a token is the end of a run of letters, digits, "-" and "_", and has one of the usual lengths.
+    `sure`: other text beside it shows a machine.
     """
     if "-" not in text and "_" not in text:
         return text
@@ -258,7 +265,7 @@ def _url_tokens(text: str, *, sure: bool) -> str:
 
 
 def _is_url_token(token: str, *, sure: bool) -> bool:
-    """Whether a text with marks in it is one token: neither words, nor words and a shorter token."""
+    """Whether a text with separators is one token: not several words, and not words and a shorter token."""
     words = [word for word in _MARK.split(token) if word]
     if len(words) == 1 and len(token) == len(words[0]):
         return False
@@ -277,9 +284,10 @@ def _is_url_token(token: str, *, sure: bool) -> bool:
 
 
 def _hex_groups(parts: list[str], *, sure: bool) -> set[int]:
-    """Places of the words that are groups of one hex token: four digits and more each, one mark between.
+    """Positions of the words that are groups of one hex token.
 
-    What is a word at an end stays outside, unless it has the length of its neighbour.
+    Each group has four digits or more, with one separator between two groups.  A known word at an end is not
+    part of the token, unless it has the length of its neighbour.
     """
     words = parts[::2]
     found: set[int] = set()
@@ -321,7 +329,7 @@ def _stands_out(group: str, neighbour: str) -> bool:
 
 
 def _is_token(word: str) -> bool:
-    """Whether a word of at least 16 characters is no human's, whatever stands beside it."""
+    """Whether a word of at least 16 characters is a token, independent of the text beside it."""
     if not word.isascii():
         return False
     if _HEX.fullmatch(word):
@@ -331,9 +339,10 @@ def _is_token(word: str) -> bool:
 
 
 def _is_random(word: str, least: int) -> bool:
-    """Whether the letters of a word, with or without a number behind them, are no name.
+    """Whether the letters of a word, with or without a number after them, do not form a name.
 
-    Of hex from eight characters on, which letters alone can be is known; others need `least` characters.
+    Hex of eight characters or more is compared with the known words of hex letters; all other words must
+    have at least `least` characters.
     """
     if len(word) < 8:
         return False
@@ -345,13 +354,13 @@ def _is_random(word: str, least: int) -> bool:
 
 
 def _is_hex_name(word: str) -> bool:
-    """Whether a word of hex is one that people know, with or without a small number behind it."""
+    """Whether a word of hex digits is a known word, with or without a small number after it."""
     letters = word.rstrip(_DIGITS)
     return len(word) - len(letters) <= 4 and _are_hex_words(letters)
 
 
 def _are_hex_words(letters: str) -> bool:
-    """Whether letters are words of hex, one behind the other."""
+    """Whether the letters are a sequence of known words of hex letters."""
     ends = {0}
     for place in range(len(letters)):
         if place in ends:
@@ -360,7 +369,10 @@ def _are_hex_words(letters: str) -> bool:
 
 
 def _longer(word: str) -> str:
-    """Beside a token: four digits and more, and what is neither a name nor shorter than that."""
+    """The word, folded if it stands beside a token and is a token itself.
+
+    That is a word of four characters or more with a digit that is not a name, or long random letters.
+    """
     if len(word) < 4:
         return word
     if not _ANY_DIGIT.search(word) or _NAME.fullmatch(word):
@@ -369,7 +381,10 @@ def _longer(word: str) -> str:
 
 
 def _automatic(word: str) -> str:
-    """In automatic mail: numbers longer than a year, tokens of eight characters and more."""
+    """The word, folded if it is a token in automatic mail.
+
+    That is a number longer than a year, or a token of eight characters or more.
+    """
     if len(word) < 5:
         return word
     if not _ANY_DIGIT.search(word) or _NAME.fullmatch(word):
@@ -380,7 +395,10 @@ def _automatic(word: str) -> str:
 
 
 def _anything(word: str) -> str:
-    """Where bounces go: all numbers, and all with a digit that isn't built like a name."""
+    """The word, folded if it is a token in an address for bounces.
+
+    That is every number, and every word with a digit that is not built like a name.
+    """
     if not _ANY_DIGIT.search(word):
         return PLACEHOLDER if _COOKIE.fullmatch(word) or _is_random(word, 12) else word
     if _NAME.fullmatch(word):

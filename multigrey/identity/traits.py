@@ -1,15 +1,15 @@
-"""Traits of an attempt that multigrey itself registers."""
+"""The traits that multigrey itself provides for rules."""
 
 from __future__ import annotations
 
 from multigrey.errors import AddressError
-from multigrey.identity.addresses import (
-    parse_client_address,
-)
-from multigrey.identity.origin import _DIGITS, Origins
+from multigrey.identity.addresses import parse_client_address
+from multigrey.identity.origin import Origins
 from multigrey.model import Attempt, value
 
 __all__ = ["GeneratedName", "HeloIsAddress", "HeloMismatch", "NoClientName", "NullSender"]
+
+_DIGITS = "0123456789"
 
 
 @value
@@ -54,7 +54,7 @@ class NullSender:
     """`null-sender`: a bounce, or a probe that looks like one."""
 
     def holds(self, attempt: Attempt) -> bool:
-        """See `Trait.holds`.  Who is asked about by nothing but a client address may be any sender."""
+        """See `Trait.holds`.  False if only the client address is known: the sender may be any."""
         return not attempt.sender and not attempt.raw and bool(attempt.recipient or attempt.message)
 
 

@@ -1,1 +1,1 @@
-"""Endpoints: opening them, and the loop that serves whoever connects."""
+"""Endpoints: opening them, and the loop that serves their connections."""

@@ -1,4 +1,4 @@
-"""Accepting: who may connect, and when there is room."""
+"""Accepts connections: from permitted peers, while there is room."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["accept_all"]
 logger = logging.getLogger(__name__)
 
 _BURST = 64
-"""Connections accepted before everybody else has a turn."""
+"""Connections accepted before other tasks have a turn."""
 _PAUSE = 0.25
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 async def accept_all(server: Server, listening: Listening) -> None:
-    """Accept on one endpoint until cancelled and hand whoever may talk to us to `server`."""
+    """Accept on one endpoint until cancelled, and hand permitted peers to `server`."""
     seldom = Throttle()
     while True:
         await trio.lowlevel.wait_readable(listening.socket)
@@ -50,9 +50,9 @@ async def accept_all(server: Server, listening: Listening) -> None:
 
 
 def _accept_some(listening: Listening, most: int) -> list[tuple[socket.socket, str, str]]:
-    """Whoever wants to connect now: socket, IP address ("": a unix socket) and name for logs.
+    """The peers that want to connect now: socket, IP address ("": a unix socket) and name for logs.
 
-    Raises OSError if nobody could be accepted.
+    Raises OSError if none could be accepted.
     """
     accepted: list[tuple[socket.socket, str, str]] = []
     try:
@@ -72,7 +72,7 @@ def _accept_some(listening: Listening, most: int) -> list[tuple[socket.socket, s
 
 
 async def _pause_without_resources(listening: Listening, error: OSError, seldom: Throttle) -> None:
-    """A connection that vanished is nothing; without descriptors, wait for some to be closed."""
+    """Ignore a connection that vanished; without descriptors, wait for some to be closed."""
     if error.errno not in _OUT_OF_RESOURCES:
         return
     if seldom.due("accept", trio.current_time()):

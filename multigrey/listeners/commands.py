@@ -1,7 +1,7 @@
-"""What a client may ask for besides a verdict: the state of a key, lists, figures (greylistd's words).
+"""Commands of clients, besides asking for a verdict: the state of a key, lists, figures (greylistd's words).
 
-Every command is one method named after its word; it gets the Command and returns a mapping that its
-protocol puts into words.  Long work (listing, clearing) goes through the store in small pieces.
+Every command is one method named after its word.  It is given the Command, and returns a mapping that the
+protocol turns into text.  Long work (listing, clearing) goes through the store in small pieces.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Commands:
         self._reload = reload
         self._since = Since(engine.clock)
         self._before: Mapping[tuple[Action, Reason], int] = {}
-        """The engine's counts when statistics began anew (`clear`)."""
+        """The engine's counts when the statistics were last cleared."""
         self._words = {
             "state": self._state,
             "check": self._check,
@@ -113,7 +113,7 @@ class Commands:
         return {"list": "" if found == "unseen" else found}
 
     async def _all_keys(self, attempt: Attempt, question: StoredDecision) -> tuple[Key, ...]:
-        """The record's keys, those under the name the sender has besides included: who asks tells none."""
+        """The record's keys, also those under the sender's name, which the request does not contain."""
         progress = self._engine.progress(attempt)
         values = await self._engine.store.read(question.record_keys)
         origins = {decode_record(value).origin for value in values if value is not None}
@@ -162,7 +162,7 @@ class Commands:
         return {"rows": rows, "more": more, "now": self._engine.clock.now()}
 
     async def _save(self, command: Command) -> Mapping[str, Any]:
-        """Everything answered is on disk already: wait for what is still under way."""
+        """Wait for changes that are under way; everything that was answered is on disk already."""
         del command
         await self._write({})
         return {}
@@ -211,7 +211,7 @@ class Commands:
         await self._engine.store.apply(tuple(puts), lambda _: Change(None, puts, durable=True))
 
     async def _rows(self, table: Table) -> AsyncGenerator[tuple[bytes, bytes], None]:
-        """All rows of a table, a piece at a time, giving way to others in between."""
+        """All rows of a table, in pieces, giving way to other tasks in between."""
         cursor = b""
         while True:
             rows, cursor = await self._engine.store.scan(table, cursor, _PIECE)
@@ -224,7 +224,7 @@ class Commands:
 
 def _attempt(command: Command) -> Attempt:
     if command.attempt is None:
-        raise CommandError(f"{command.word} needs something to work on")
+        raise CommandError(f"{command.word} needs an attempt or a key")
     return command.attempt
 
 

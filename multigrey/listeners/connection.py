@@ -1,4 +1,4 @@
-"""One connection and one endpoint, as `connections` keeps them: plain data."""
+"""One connection and one endpoint, as `server` keeps them: plain data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["OWN_TASK", "Connection", "ConnectionLimits", "Listening", "Need", "a
 
 
 def admits(host: str, allow_from: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Whether a peer at this IP address may talk to us; with no networks everybody may."""
+    """Whether a peer at this IP address may connect; without networks, every peer may."""
     if not allow_from:
         return True
     client = ip_address(host.partition("%")[0])
@@ -28,7 +28,7 @@ def admits(host: str, allow_from: Sequence[IPv4Network | IPv6Network]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """`[limits]`, in seconds and numbers."""
+    """The values of `[limits]`, in seconds and numbers."""
 
     connections: int
     idle: float
@@ -37,38 +37,39 @@ class ConnectionLimits:
 
 @dataclass(slots=True)
 class Listening:
-    """One open endpoint and how to talk to who connects to it."""
+    """One open endpoint, and how its connections are served."""
 
     name: str
     socket: socket.socket
     make_dialogue: Callable[[], Dialogue]
-    """Replaced by a reload; connections go on with what they began with."""
+    """Replaced by a reload.  An open connection keeps the dialogue it began with."""
     on_error: str
     allow_from: Sequence[IPv4Network | IPv6Network] = ()
 
     def admits(self, host: str) -> bool:
-        """Whether a peer at this IP address may talk to us."""
+        """Whether a peer at this IP address may connect."""
         return admits(host, self.allow_from)
 
 
 class Need(Enum):
-    """What a connection has to wait for before it can go on."""
+    """What a connection waits for before it can go on."""
 
+    # The hash of Enum is a call into Python, and is needed for each request.
     __hash__ = object.__hash__
 
     READ = "bytes from the peer"
     WRITE = "room for our answer"
     DECISION = "the engine"
     COMMAND = "a command"
-    TURN = "the others, who want their turn too"
-    NOTHING = "nothing any more: it is over"
+    TURN = "a turn, after other connections"
+    NOTHING = "nothing: it has ended"
 
 
 OWN_TASK = frozenset({Need.WRITE, Need.COMMAND, Need.TURN, Need.DECISION})
 
 
 class Connection:
-    """One peer, and what the sweep has to know of it."""
+    """The connection of one peer, and its state."""
 
     __slots__ = (
         "answered",
@@ -99,23 +100,23 @@ class Connection:
         self.began = 0.0
         """When the request being answered was read, if that is measured; 0: it has been answered."""
         self.attempt: Attempt
-        """The last one it brought."""
+        """The last attempt it brought."""
         self.pending: Progress | None = None
-        """The attempt being decided right now, or waiting for the disk."""
+        """The attempt that is being decided, or waits for the disk."""
         self.command: Command | None = None
         self.rest = b""
         """The part of an answer the peer has not taken yet."""
         self.answered = False
         self.partial = False
-        """Whether something has begun (a request, an answer) that must not take long to finish."""
+        """Whether a request or an answer has begun, which must not take long to finish."""
         self.parked = False
         self.silent = False
         """Whether it is to be closed without a further answer (on_error = silent)."""
         self.overdue = False
         self.scope: trio.CancelScope | None = None
-        """Of its task, while it has one."""
+        """The scope of its task, while it has one."""
 
     @property
     def waits_for_disk(self) -> bool:
-        """Whether its attempt is decided, and answered as soon as that is on disk."""
+        """Whether its attempt is decided, and is answered as soon as the decision is on disk."""
         return self.pending is not None and self.pending.durability is not None

@@ -1,4 +1,4 @@
-"""All endpoints of a configuration, opened before the daemon gives up its rights."""
+"""Opens all endpoints of a configuration, before the daemon gives up its rights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_all(
 ) -> list[OpenEndpoint]:
     """Open every endpoint of the configuration, or none (see `open_endpoint`).  Raises ListenerError."""
     if settings.metrics.address is not None:
-        # Later we may not be able to read what it imports any more.
+        # Now, because later the daemon may not have the right to read the modules that it imports.
         import_module("multigrey.metrics.service")
     opened: list[OpenEndpoint] = []
     try:

@@ -1,4 +1,4 @@
-"""What went wrong on a connection, and what an administrator should know: said seldom, and counted."""
+"""Logs what went wrong on connections, and hints for the administrator, both seldom; counts bugs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Faults:
-    """Of all connections of the daemon."""
+    """The faults of all connections of the daemon."""
 
     def __init__(self) -> None:
         self.internal_errors = 0
@@ -24,7 +24,7 @@ class Faults:
         self._hints: set[tuple[str, str]] = set()
 
     def report(self, connection: Connection, error: Exception, now: float) -> None:
-        """What ended a connection: the peer's fault, the network's, or ours.  `now`: seconds of any clock."""
+        """Log what ended a connection: a fault of the peer, the network or ours.  `now`: any seconds."""
         if isinstance(error, ProtocolError):
             self._protocol_error(connection, error, now)
         elif isinstance(error, OSError):
@@ -34,7 +34,7 @@ class Faults:
             logger.error("%s: %s: internal error", connection.listening.name, connection.peer, exc_info=error)
 
     def hint(self, connection: Connection, ignored: Ignored) -> None:
-        """Say once per endpoint what an administrator should know."""
+        """Log what an administrator should know, once for each endpoint."""
         if ignored.hint and (connection.listening.name, ignored.hint) not in self._hints:
             self._hints.add((connection.listening.name, ignored.hint))
             logger.warning("%s: %s", connection.listening.name, ignored.hint)

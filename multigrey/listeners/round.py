@@ -1,10 +1,10 @@
-"""What can be done for connections at once: read, decide, answer, send.
+"""The steps of connections that need no waiting: read, decide, answer, send.
 
-Each step is made for all that are ready before the next one: first everybody is heard, then all are
-decided on, then all are answered.  A system call costs the interpreter what it has in the processor's
-caches, and so does other code: taking turns made every decision half as slow again.
+Each step is taken for all connections that are ready before the next step: first all are read, then all are
+decided, then all are answered.  Do not merge these loops into one.  A system call drives the interpreter out
+of the processor's caches, and so does other code: with mixed steps, every decision took half as long again.
 
-`RoundRunner.all` is the error boundary: whatever goes wrong in a step ends that connection and no other.
+`RoundRunner.all` is the error boundary: an error in a step ends that connection and no other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REQUESTS_BEFORE_GIVING_WAY = 16
 
 
 class RoundRunner:
-    """The steps of all connections; each says what its connection needs then."""
+    """The steps of all connections.  Each returns what its connection needs next."""
 
     def __init__(self, engine: Engine) -> None:
         self.tick = 0.0
@@ -42,7 +42,7 @@ class RoundRunner:
     ) -> list[tuple[Connection, Need]]:
         """The error boundary of everything that happens without a task.
 
-        `all_arguments` are those of each call, the connection first.
+        `all_arguments` are the arguments of each call, the connection first.
         """
         done = []
         for arguments in all_arguments:
@@ -55,13 +55,13 @@ class RoundRunner:
         return done
 
     def one(self, connection: Connection, do: Callable[..., Need], *arguments: object) -> Need:
-        """The same for one."""
+        """The same for one call."""
         return self.all(do, [(connection, *arguments)])[0][1]
 
     def receive(self, connection: Connection) -> Need:
-        """Read what the peer has sent; TURN: there is something to do with it."""
+        """Read what the peer has sent.  TURN: there is data to work on."""
         if connection.pending is not None:
-            return Need.DECISION  # it does not wait for its answer
+            return Need.DECISION  # the peer does not wait for its answer
         try:
             data = connection.sock.recv(_CHUNK)
         except BlockingIOError:
@@ -75,12 +75,12 @@ class RoundRunner:
         return Need.TURN
 
     def advance(self, connection: Connection) -> Need:
-        """Decide and answer what can be without waiting; what has to be waited for then."""
+        """Decide and answer what can be without waiting; returns what is needed next."""
         ((_, need),) = self.advance_all([connection])
         return need
 
     def advance_all(self, connections: Sequence[Connection]) -> list[tuple[Connection, Need]]:
-        """The same for many: one request of each, then those that have another one."""
+        """The same for many: one request of each, then the next one of those that have more."""
         needs: list[tuple[Connection, Need]] = []
         for _ in range(_REQUESTS_BEFORE_GIVING_WAY):
             asked: list[Connection] = []
@@ -106,7 +106,7 @@ class RoundRunner:
         return [*needs, *[(connection, Need.TURN) for connection in connections]]
 
     def _begin(self, asked: Sequence[Connection]) -> Sequence[Begun | Exception]:
-        """What the engine makes of the attempts of each, or what went wrong."""
+        """Hand the attempts to the engine; returns its result for each, or what went wrong."""
         try:
             return self._engine.begin_all(
                 [(connection.attempt, connection.listening.on_error) for connection in asked]
@@ -115,7 +115,7 @@ class RoundRunner:
             return [error] * len(asked)
 
     def _next(self, connection: Connection) -> Need:
-        """Take the next request; DECISION: it is an attempt, to be begun; TURN: it is dealt with."""
+        """Take the next request.  DECISION: it is an attempt, to be begun; TURN: it is dealt with."""
         if connection.silent:
             return Need.NOTHING
         request = connection.dialogue.next_request()
@@ -132,7 +132,7 @@ class RoundRunner:
         return Need.READ if request is Signal.NEED_DATA else Need.NOTHING
 
     def _take_begun(self, connection: Connection, begun: Begun | Exception) -> Need:
-        """What the engine made of an attempt; TURN: it is answered."""
+        """Take the engine's result for an attempt.  TURN: it is answered."""
         if isinstance(begun, Progress):
             connection.pending = begun
             connection.since = self.tick
@@ -143,7 +143,7 @@ class RoundRunner:
         return Need.TURN if begun is not None else Need.NOTHING
 
     def send(self, connection: Connection, need: Need) -> Need:
-        """Send what is queued; what is needed then: `need`, or room for the rest of it."""
+        """Send what is queued; returns what is needed next: `need`, or room for the rest."""
         data = connection.dialogue.data_to_send()
         if connection.rest:
             data = connection.rest + data
@@ -166,7 +166,7 @@ class RoundRunner:
         return need if need is Need.DECISION else Need.WRITE
 
     def take_answer(self, connection: Connection, attempt: Attempt, reply: Reply | None) -> None:
-        """Queue the engine's answer; None: the connection is to be closed without one."""
+        """Queue the engine's answer; None: close the connection without one."""
         connection.pending = None
         connection.answered = True
         if reply is None:
@@ -175,7 +175,7 @@ class RoundRunner:
             connection.dialogue.answer(attempt, reply)
 
     def answer_waiting(self, connection: Connection, progress: Progress, error: str) -> Need:
-        """Answer what is on disk now, or never will be (`error`)."""
+        """Answer an attempt whose decision is on disk, or cannot be written (`error`: why)."""
         self.take_answer(connection, progress.attempt, self._engine.end(progress, error))
         return Need.TURN
 

@@ -1,21 +1,21 @@
-"""The hot loop: every connection of the daemon, without a stream and mostly without a task.
+"""The hot loop: serves every connection of the daemon, without a stream and mostly without a task.
 
-Everything here is written for the two common cases: a mail server that keeps its connection and asks
-one question after the other (Postfix), and one that connects, asks, half-closes and reads to the end
-(Exim, greylistd's clients).  Measured, a task that waits with `wait_readable` costs as much per
-question as the whole decision, and trio's streams three times greylistd's whole answer.  Therefore
+It is written for the two common cases: a mail server that keeps its connection and sends one request after
+the other (Postfix), and one that connects, asks, half-closes and reads to the end (Exim, greylistd's
+clients).  By measurement, a task that waits with `wait_readable` takes as long per request as the whole
+decision, and trio's streams take three times as long as greylistd's whole answer.  Therefore
 
   - a connection that only waits for its peer has no task: it is parked in one epoll, which one task
-    watches; whatever can be done at once (read, decide, answer) is done by that task in turn;
-  - the first read happens when we accept: a one-shot question is usually there;
+    watches; that task does everything that needs no waiting (read, decide, answer), for all in turn;
+  - the first read happens when we accept: a single request is usually there already;
   - decisions that have to be on disk first wait together, one task for each commit;
-  - only what must wait for something of its own (a command, a slow source, a peer that does not take
-    its answer) gets a task, with a cancel scope;
-  - a sweep, a few times a second, ends silent and slow peers and answers for overdue decisions;
+  - only a connection that waits for something of its own (a command, a slow source, a peer that does not
+    take its answer) gets a task, with a cancel scope;
+  - a sweep, a few times a second, ends silent and slow peers and answers overdue decisions;
   - a peer that pipelines gives way to the others every few requests.
 
-What is done at once stands in `steps`.  Each step of a connection runs inside one error boundary
-(`RoundRunner.all`, `_connection`): whatever goes wrong there ends that connection and no other.
+The steps that need no waiting are in `round`.  Each step of a connection runs inside one error boundary
+(`RoundRunner.all`, `_connection`): an error there ends that connection and no other.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ __all__ = ["REQUEST_TIME", "Server"]
 logger = logging.getLogger(__name__)
 
 REQUEST_TIME = 30.0
-"""Seconds a peer has to bring its first request, or to finish one it has begun."""
+"""Seconds a peer has to send its first request, or to finish one it has begun."""
 
 _BURST = 64
-"""Connections looked at before everybody else has a turn."""
+"""Connections served before other tasks have a turn."""
 _SWEEP_EVERY = 0.25
 
 
@@ -62,10 +62,10 @@ class Server:
         self._poll = select.epoll()
         self._parked: dict[int, Connection] = {}
         self._shared: dict[Durability, list[tuple[Connection, Progress]]] = {}
-        """Who waits for the same commit."""
+        """The connections that wait for the same commit."""
         self._nursery: trio.Nursery | None = None
         self._departure: trio.Event | None = None
-        """Set when a connection ends, if somebody waits for that."""
+        """Set when a connection ends; None: no task waits for that."""
         self._draining = False
 
     @property
@@ -88,7 +88,7 @@ class Server:
         return len(self.open)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Attend to connections until cancelled; `accept` brings them."""
+        """Serve connections until cancelled; `welcome` takes new ones."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -119,7 +119,7 @@ class Server:
         self._serve(connections)
 
     async def drain(self, seconds: float) -> None:
-        """Let decisions under way be answered, end everybody else, wait at most `seconds`."""
+        """Let decisions under way be answered, end all other connections, wait at most `seconds`."""
         self._draining = True
         for connection in list(self.open):
             if connection.pending is None:
@@ -133,7 +133,7 @@ class Server:
     # Waiting
 
     async def _attend_parked(self) -> None:
-        """Hear whoever of the parked has something to say, for ever."""
+        """Serve the parked connections whose peer has sent something, for ever."""
         while True:
             ready = self._poll.poll(0, _BURST)
             if ready:
@@ -143,26 +143,26 @@ class Server:
                 await trio.lowlevel.wait_readable(self._poll.fileno())
 
     def _serve(self, connections: Sequence[Connection]) -> None:
-        """Read from all, then decide for all, then answer all (see `steps`)."""
+        """Read from all, then decide for all, then answer all (see `round`)."""
         heard = self._steps.all(self._steps.receive, zip(connections, strict=True))
         turn, needs = [], []
         for connection, need in heard:
             if need is Need.TURN:
                 turn.append(connection)
-            elif need is Need.DECISION:  # not listened to again before it has its answer
+            elif need is Need.DECISION:  # not read again before it has its answer
                 self._unpark(connection)
             else:
                 needs.append((connection, need))
         self._finish_round([*needs, *self._steps.advance_all(turn)])
 
     def _finish_round(self, needs: Iterable[tuple[Connection, Need]]) -> None:
-        """Send what is queued for each, see to it that each goes on, tell what was decided."""
+        """Send what is queued for each, arrange how each goes on, report the decisions."""
         for connection, need in self._steps.all(self._steps.send, needs):
             self._settle(connection, need)
-        self._engine.report()
+        self._engine.report()  # last: no answer waits for a subscriber
 
     def _settle(self, connection: Connection, need: Need) -> None:
-        """See to it that a connection goes on when it has what it needs."""
+        """Arrange that a connection goes on when it has what it needs."""
         if need is Need.READ:
             if not connection.parked and self._steps.one(connection, self._park) is Need.NOTHING:
                 self._close(connection)
@@ -191,23 +191,23 @@ class Server:
             self._poll.unregister(connection.sock)
 
     def _close(self, connection: Connection) -> None:
-        self._unpark(connection)
+        self._unpark(connection)  # first: it needs the open descriptor
         connection.sock.close()
-        connection.pending = None
+        connection.pending = None  # so that `_answer_together` leaves it out
         self.open.discard(connection)
         if self._departure is not None:
             self._departure.set()
             self._departure = None
 
     def _end(self, connection: Connection) -> None:
-        """Close a connection, whatever it is doing."""
+        """Close a connection, in any state."""
         if connection.scope is not None:
             connection.scope.cancel()
         else:
             self._close(connection)
 
     def _wait_for_disk(self, connection: Connection) -> None:
-        """Answer when what was decided is on disk, together with whoever waits for the same commit."""
+        """Answer when the decision is on disk, with all connections that wait for the same commit."""
         progress = connection.pending
         assert progress is not None
         assert progress.durability is not None
@@ -221,7 +221,7 @@ class Server:
     async def _answer_together(self, durability: Durability) -> None:
         began = perf_counter()
         error = await failure_of(durability)
-        group = self._shared.pop(durability)
+        group = self._shared.pop(durability)  # not before: until the commit, more connections may join
         if self._steps.timings is not None:
             self._steps.timings.commits.observe(perf_counter() - began)
             self._steps.timings.batches.observe(len(group))
@@ -231,7 +231,7 @@ class Server:
                 [
                     (connection, progress, error)
                     for connection, progress in group[start : start + _BURST]
-                    if connection.pending is progress  # or it was overdue, or is gone
+                    if connection.pending is progress  # not if it was overdue, or has ended
                 ],
             )
             turn = [connection for connection, need in answered if need is Need.TURN]
@@ -240,13 +240,13 @@ class Server:
             await trio.lowlevel.checkpoint()
 
     async def _connection(self, connection: Connection, need: Need) -> None:
-        """The task of a connection that needs something of its own; ends when it may be parked."""
+        """The task of a connection that waits for something of its own; ends when it can be parked."""
         try:
             need = await self._attend(connection, need)
         except Exception as error:  # noqa: BLE001  (reported, and it ends here)
             self._steps.troubles.report(connection, error, self._steps.tick)
             need = Need.NOTHING
-        connection.scope = None
+        connection.scope = None  # before `_settle`, which may start another task
         self._settle(connection, need)
         self._engine.report()
 
@@ -257,6 +257,7 @@ class Server:
                 await self._get(connection, need)
                 need = self._steps.send(connection, self._steps.advance(connection))
             return need
+        # Cancelled, by `_end`: its decision is overdue, or it has to be closed.
         pending, connection.pending = connection.pending, None
         if not connection.overdue or pending is None:
             return Need.NOTHING
@@ -289,7 +290,7 @@ class Server:
         except MultigreyError as error:
             connection.dialogue.answer(command, str(error))
 
-    # Ends
+    # Ending
 
     async def _sweep(self) -> None:
         """End silent and slow peers, and decisions that take too long, for ever."""
@@ -312,11 +313,11 @@ class Server:
             await trio.sleep(_SWEEP_EVERY)
 
     def _patience(self, connection: Connection) -> float:
-        """Seconds a peer may go on as it does."""
+        """Seconds after which a peer is ended that makes no progress."""
         return self.limits.idle if connection.answered and not connection.partial else REQUEST_TIME
 
     def _lose_patience(self, connection: Connection, age: float) -> Need:
-        """A peer that never ends its request (see `Dialogue.patience`): take what it has sent as all."""
+        """Take what a peer has sent as its whole request, if it never ends one (`Dialogue.patience`)."""
         patience = connection.dialogue.patience
         if patience is None or age < patience:
             return Need.READ

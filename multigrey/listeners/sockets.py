@@ -1,6 +1,6 @@
-"""Opening endpoints: unix sockets, TCP, and what systemd handed over.
+"""Opens endpoints: unix sockets, TCP sockets, and sockets that systemd handed over.
 
-Done before the daemon gives up root, so that a socket may lie in the mail server's own directory.
+This happens before the daemon gives up root, so that a socket can be in the mail server's own directory.
 Every failure is a ListenerError that says what holds the endpoint and what to do.
 """
 
@@ -33,14 +33,14 @@ _WELL_KNOWN = {
 
 @dataclass(frozen=True, slots=True)
 class OpenSocket:
-    """A listening socket, and the file it made if it made one."""
+    """A listening socket, and the file that was made for it, if any."""
 
     socket: socket.socket
     path: Path | None = None
     inode: int = 0
 
     def close(self) -> None:
-        """Close it and remove its file, unless another socket has taken its place meanwhile."""
+        """Close it and remove its file, unless another socket has replaced the file meanwhile."""
         self.socket.close()
         try:
             if self.path is not None and self.path.lstat().st_ino == self.inode:
@@ -75,8 +75,8 @@ def _adopt(endpoint: SystemdEndpoint, inherited: Mapping[str, list[int]]) -> lis
     if not descriptors:
         names = ", ".join(inherited) or "none"
         raise ListenerError(
-            f"{endpoint}: systemd handed over no socket of that name (got: {names}); "
-            "is the socket unit's FileDescriptorName= the same, and was the daemon started by systemd?"
+            f"{endpoint}: systemd handed over no socket of that name (got: {names}): "
+            "check FileDescriptorName= in the socket unit, and whether systemd started the daemon"
         )
     found = []
     for descriptor in descriptors:
@@ -96,7 +96,7 @@ def _open_tcp(endpoint: TcpEndpoint) -> socket.socket:
         raise ListenerError(f"{endpoint}: {error.strerror or error}") from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # An answer is one small write: waiting to fill a packet would cost 40 ms.
+        # An answer is one small write: waiting to fill a packet would delay it by 40 ms.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind(info[4])
         sock.listen(_BACKLOG)
@@ -127,7 +127,7 @@ def _open_unix(
     except OSError as error:
         raise ListenerError(f"{endpoint}: {error.strerror or error}") from error
     try:
-        # Nobody may connect between bind and chmod.
+        # No client may connect between bind and chmod.
         mask = os.umask(0o777)
         try:
             sock.bind(str(path))
@@ -145,13 +145,13 @@ def _open_unix(
 
 
 def _clear_the_way(path: Path) -> None:
-    """Remove a socket nobody answers on.  Anything else in the way is an error."""
+    """Remove a socket on which no program listens.  Anything else in the way is an error."""
     try:
         kind = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(kind):
-        raise ListenerError(f"unix:{path}: something that is not a socket is in the way")
+        raise ListenerError(f"unix:{path}: is not a socket: move it away, or choose another path")
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.settimeout(_PROBE_SECONDS)
     try:
@@ -161,9 +161,9 @@ def _clear_the_way(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ListenerError(f"unix:{path}: cannot tell whether it is in use: {error.strerror}") from error
+        raise ListenerError(f"unix:{path}: cannot find out whether it is in use: {error.strerror}") from error
     else:
-        raise ListenerError(f"unix:{path}: somebody answers on it: is another multigrey running?")
+        raise ListenerError(f"unix:{path}: another program listens on it: is another multigrey running?")
     finally:
         probe.close()
 
@@ -171,7 +171,7 @@ def _clear_the_way(path: Path) -> None:
 def _give(path: Path, owner: str | None, group: str | None, uid: int, gid: int) -> None:
     """Change owner and group, given by name or else by number.
 
-    Raises KeyError for a name the system does not know.
+    Raises KeyError for a name that the system does not know.
     """
     if owner is not None:
         uid = pwd.getpwnam(owner).pw_uid

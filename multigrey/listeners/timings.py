@@ -1,4 +1,4 @@
-"""What connections measure, and by which bounds."""
+"""The times that connections measure, and the bounds of their histograms."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BATCH_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 @dataclass(slots=True)
 class Timings:
-    """What connections measure."""
+    """The times that connections measure."""
 
     answers: Histogram = field(default_factory=lambda: Histogram(ANSWER_BOUNDS))
     """Seconds from reading a request to handing its answer to the kernel."""
     commits: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))
-    """Seconds for which the first of the answers that waited for the same commit waited."""
+    """Seconds that the first of the answers to the same commit waited for it."""
     batches: Histogram = field(default_factory=lambda: Histogram(BATCH_BOUNDS))
     """How many answers waited for the same commit."""

@@ -1,8 +1,8 @@
-"""The decision log: one line for each decision, and the ids the lines carry.
+"""The decision log: one line for each decision.
 
-Deciding must never wait for logging.  `DecisionLog.write` makes the line and appends it to a queue
-(a few microseconds; stdlib logging would take as long as a whole decision); a thread writes it within
-10 ms (see `linewriter` for what happens when it cannot).
+Deciding must never wait for logging.  `DecisionLog.write` makes the line and appends it to a queue (a few
+microseconds; stdlib logging would take as long as a whole decision).  A thread writes it within 10 ms
+(`log.writer` describes what happens when it cannot).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["DecisionLog"]
 logger = logging.getLogger(__name__)
 
 _LAST_WORDS = 2.0
-"""Seconds the end of the daemon waits at most for the last lines."""
+"""Most seconds that the end of the daemon waits for the last lines."""
 _REOPENING = 1.0
 _RESTART = 1.0
 
@@ -71,8 +71,8 @@ class DecisionLog:
     ) -> None:
         """`form` is `multigrey`, `json` or `postgrey`; `to` is `stderr`, `syslog` or the path of a file.
 
-        `ident`, `facility` (a name) and `host` stand where syslog's form wants them.  At most `limit` bytes
-        wait to be written.  `hide` redacts what lines show.  Nothing is opened yet.
+        `ident`, `facility` (a name) and `host` appear where syslog's form needs them.  At most `limit` bytes
+        wait to be written.  `hide` redacts what lines show.  Opens nothing yet.
         """
         self._to = to
         self._clock = clock
@@ -101,7 +101,7 @@ class DecisionLog:
             self._writer.put(self._frame(event.time, text))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write until cancelled, then what is left, for two seconds at most.
+        """Write until cancelled; then write what is left, for two seconds at most.
 
         Raises MultigreyError when the file cannot be opened.
         """
@@ -112,7 +112,7 @@ class DecisionLog:
         token = trio.lowlevel.current_trio_token()
         while True:
             ended = trio.Event()
-            self._writer.start(partial(_tell, token, ended))
+            self._writer.start(partial(_set_from_thread, token, ended))
             task_status.started()
             task_status = trio.TASK_STATUS_IGNORED
             try:
@@ -126,7 +126,7 @@ class DecisionLog:
             await trio.sleep(_RESTART)
 
     async def reopen(self) -> None:
-        """Begin a new file when the old one was moved away (log rotation); waits a second for it at most."""
+        """Start a new file when the old one was moved away (log rotation); waits a second at most."""
         done = trio.Event()
         self._writer.call(partial(self._reopen, trio.lowlevel.current_trio_token(), done))
         with trio.move_on_after(_REOPENING):
@@ -137,7 +137,7 @@ class DecisionLog:
             self._writer.open()
         except OSError as error:
             self._complain(error)
-        _tell(token, done)
+        _set_from_thread(token, done)
 
     def _choose_frame(self, form: str, *, bare: bool) -> Callable[[int, str], bytes]:
         """What turns a time and a text into the bytes of a line."""
@@ -172,7 +172,7 @@ class DecisionLog:
         return self._frame(now, format_fields(fields))
 
     def _complain(self, error: OSError) -> None:
-        """At most once a minute, through `logging`; called in the writer's thread."""
+        """Log an error at most once a minute, through `logging`; called in the writer's thread."""
         if self._seldom.due(error.errno, self._clock.monotonic()):
             logger.error("decision log: cannot write to %s: %s", self._to, error.strerror or error)
 
@@ -185,8 +185,8 @@ def _sink(to: str, syslog_path: str) -> Sink:
     return FileSink(Path(to))
 
 
-def _tell(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:
-    """Set an event from another thread; nobody minds when the loop is gone."""
+def _set_from_thread(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:
+    """Set an event from another thread; does nothing when the event loop has ended."""
     with suppress(trio.RunFinishedError):
         token.run_sync_soon(event.set)
 

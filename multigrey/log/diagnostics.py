@@ -1,9 +1,9 @@
-"""What the daemon has to say about itself, through `logging`, on stderr.
+"""Diagnostics: the daemon's messages about itself, through `logging`, on stderr.
 
-A thread writes it (see `linewriter`), so a stderr that nobody reads holds up nothing.  Under systemd
-each line begins with its priority, `<4>` for a warning (sd-daemon(3)), and the journal adds the time;
-elsewhere it begins with the time and the word.  What a peer managed to get into a message cannot
-begin a line or carry control characters.
+A thread writes them (see `log.writer`), so a stderr that is not read delays nothing.  Under systemd each line
+begins with its priority, `<4>` for a warning (sd-daemon(3)), and the journal adds the time.  Elsewhere it
+begins with the time and the word of its level.  Text of a peer in a message can neither begin a line nor
+contain control characters.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["DiagnosticsHandler", "diagnostics", "is_journal"]
 
 STDERR = 2
 _LAST_WORDS = 2.0
-"""Seconds that the end of the program waits for stderr at most."""
+"""Most seconds that the end of the program waits for stderr."""
 
 
 @contextmanager
 def diagnostics(
     environ: Mapping[str, str], *, level: int = logging.INFO, descriptor: int = STDERR
 ) -> Iterator[None]:
-    """While the block runs, send what is logged to stderr: ours from `level` on, others' warnings."""
+    """While the block runs, log to stderr: multigrey's messages from `level` on, warnings of others."""
     root, ours = logging.getLogger(), logging.getLogger("multigrey")
     before = root.level, ours.level
     handler = DiagnosticsHandler(descriptor, journal=is_journal(environ, descriptor))
@@ -63,28 +63,28 @@ class DiagnosticsHandler(logging.Handler):
         self._writer = LineWriter(
             StreamSink(descriptor),
             lost_line=self._lost_line,
-            on_error=lambda _: None,  # there is nowhere left to say it
+            on_error=lambda _: None,  # there is nowhere left to report it
         )
         self._writer.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See logging.Handler, whose lock makes sure that one thread is here at a time."""
+        """See logging.Handler.  Its lock ensures that only one thread is here at a time."""
         try:
             lines = self._lines(record)
-        except Exception:  # noqa: BLE001  (a wrong call of a logger must not hurt who made it)
+        except Exception:  # noqa: BLE001  (a wrong call of a logger must not fail the caller)
             self.handleError(record)
             return
         for line in lines:
             self._writer.put(line)
 
     def close(self) -> None:
-        """Write what there is, waiting two seconds at most."""
+        """Write what is queued, waiting two seconds at most."""
         super().close()
         self._writer.stop()
         self._writer.join(_LAST_WORDS)
 
     def _lines(self, record: logging.LogRecord) -> list[bytes]:
-        """The record line by line; all but the first are indented, so none can pass for another record."""
+        """The record as lines; all but the first are indented, so that none can pass for another record."""
         first, *others = self._text.format(record).split("\n")
         if not record.name.startswith("multigrey"):
             first = f"{record.name}: {first}"
@@ -98,7 +98,7 @@ class DiagnosticsHandler(logging.Handler):
 
     def _lost_line(self, count: int) -> bytes:
         begin = f"<{_severity(logging.WARNING)}>" if self._journal else "warning "
-        return f"{begin}{count} lines lost: nobody was reading here".encode()
+        return f"{begin}{count} lines lost: standard error was not read in time".encode()
 
 
 def _severity(level: int) -> int:
@@ -110,5 +110,5 @@ def _severity(level: int) -> int:
 
 
 def _cut(line: str) -> bytes:
-    """At most LONGEST bytes, line end included, for the reasons `logline` gives."""
+    """At most LONGEST bytes, line end included, for the reasons given in `events.line`."""
     return line.encode()[: LONGEST - 1].decode(errors="ignore").encode()

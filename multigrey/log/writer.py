@@ -1,13 +1,13 @@
-"""Lines that leave the process without ever holding up the event loop.
+"""Writes lines in a thread of its own, so that the event loop never waits for them.
 
-A full pipe, a slow disk, a syslog daemon that does not read: each blocks whoever writes, so a thread of
-its own does.  `LineWriter.put` only appends to a queue; the thread takes what has gathered in
-10 ms and writes it in as few calls as keep lines whole.
+A full pipe, a slow disk or a syslog daemon that does not read blocks the thread that writes.  So
+`LineWriter.put` only appends to a queue.  The writer's thread takes what has gathered in 10 ms, and writes it
+in as few calls as keep lines whole.
 
-The queue is bounded in bytes.  What does not fit, and what a write failed on, is lost, counted, and told
-in one line as soon as writing works again.
+The queue is bounded in bytes.  Lines that do not fit, and lines whose write failed, are lost.  They are
+counted, and reported in one line as soon as writing works again.
 
-It is a daemon thread: one that hangs in a write cannot keep the process from ending.
+The thread is a daemon thread: when it hangs in a write, the process can still end.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from typing import Protocol
 __all__ = ["DatagramSink", "FileSink", "LineWriter", "Sink", "StreamSink"]
 
 _GATHER = 0.01
-"""Seconds from the first line of a batch to its writing."""
+"""Seconds from the first line of a batch to its write."""
 _LIMIT = 4 << 20
 _OVERHEAD = 50
-"""Bytes a queued line takes beside its own."""
+"""Bytes a queued line takes besides its text."""
 
 
 class Sink(Protocol):
-    """Where lines go.  Used by the writer's thread alone; everything may block and raise OSError."""
+    """Where lines go.  Only the writer's thread uses it.  Every method may block and raise OSError."""
 
     most: int
-    """Bytes to hand over at a time, line ends included (one line may be longer)."""
+    """Most bytes of one write, line ends included (a single line may be longer)."""
 
     def open(self) -> None:
-        """Make ready; once more: begin anew, so that a file that was moved away is made again."""
+        """Open it.  A second call opens it again, so that a file that was moved away is made again."""
 
     def write(self, lines: Sequence[bytes]) -> int:
-        """Write some of `lines`, given without their ends; how many went out whole.
+        """Write some of `lines`, given without their ends; returns how many were written whole.
 
-        Raises OSError when none did.
+        Raises OSError when none was.
         """
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 class StreamSink:
-    """A descriptor somebody else opened: stderr."""
+    """A descriptor that another process opened: stderr."""
 
     most = select.PIPE_BUF
-    """So much stays in one piece on a pipe or a stream socket, whoever else writes to it (pipe(7))."""
+    """So many bytes stay in one piece on a pipe or a stream socket, even if others write too (pipe(7))."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -80,17 +80,17 @@ class StreamSink:
         while True:
             try:
                 return os.write(self._descriptor, data)
-            except BlockingIOError:  # whoever shares the descriptor made it non-blocking
+            except BlockingIOError:  # another process made the shared descriptor non-blocking
                 waiting = select.poll()
                 waiting.register(self._descriptor, select.POLLOUT)
                 waiting.poll()
 
     def close(self) -> None:
-        """It is not ours to close."""
+        """Leave it open: it belongs to another process too."""
 
 
 class FileSink(StreamSink):
-    """A file that is appended to; made with mode 0640 when it is not there."""
+    """A file that is appended to; made with mode 0640 if it is missing."""
 
     most = 1 << 16
 
@@ -99,7 +99,7 @@ class FileSink(StreamSink):
         self._path = path
 
     def open(self) -> None:
-        """See `Sink.open`; when it fails, the old file stays in use."""
+        """See `Sink.open`.  When it fails, the old file stays in use."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
         new = os.open(self._path, flags, 0o640)
         self.close()
@@ -113,7 +113,7 @@ class FileSink(StreamSink):
 
 
 class DatagramSink:
-    """The local syslog daemon: one datagram a line.  It may be restarted, or not be there yet."""
+    """The local syslog daemon: one datagram for each line.  It may be restarted, or not run yet."""
 
     most = 1
 
@@ -122,7 +122,7 @@ class DatagramSink:
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
-        """See `Sink.open`; the connection itself is made when there is something to say."""
+        """See `Sink.open`.  `write` makes the connection."""
         self.close()
 
     def write(self, lines: Sequence[bytes]) -> int:
@@ -152,7 +152,7 @@ class DatagramSink:
 
 
 class LineWriter:
-    """A sink with a thread in front of it."""
+    """A sink with a queue and a thread in front of it."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class LineWriter:
         on_error: Callable[[OSError], None],
         limit: int = _LIMIT,
     ) -> None:
-        """`lost_line` says how many lines are missing; `on_error` is called in the thread.
+        """`lost_line` makes a line about so many lost lines; `on_error` is called in the thread.
 
         At most `limit` bytes wait.
         """
@@ -173,17 +173,17 @@ class LineWriter:
         self._queue: SimpleQueue[bytes | Callable[[], None] | None] = SimpleQueue()
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
-        # Each of these is changed by one side only: no lock is needed.
+        # Each of these is changed by one thread only: no lock is needed.
         self._put = self._overflowed = 0  # by the caller
         self._taken = self._failed = self._told = 0  # by the thread
 
     @property
     def lost(self) -> int:
-        """Lines that were not written, since the beginning."""
+        """Lines since the start that were not written."""
         return self._overflowed + self._failed
 
     def put(self, line: bytes) -> None:
-        """Take a line, given without its end, to be written; never blocks.  Not from two threads at once."""
+        """Queue a line, given without its end; never blocks.  Not from two threads at once."""
         size = len(line) + _OVERHEAD
         if self._put - self._taken + size > self._limit:
             self._overflowed += 1
@@ -192,7 +192,7 @@ class LineWriter:
         self._queue.put(line)
 
     def call(self, what: Callable[[], None]) -> None:
-        """Have the thread do `what` once everything put before is written.  From any thread."""
+        """Have the thread call `what` after it has written everything put before.  From any thread."""
         self._queue.put(what)
         self._hurry.set()
 
@@ -201,17 +201,17 @@ class LineWriter:
         self._sink.open()
 
     def start(self, ended: Callable[[], None] = lambda: None) -> None:
-        """Start the thread; it calls `ended` when it is over, orderly or not."""
+        """Start the thread; it calls `ended` when it ends, orderly or not."""
         self._thread = threading.Thread(target=self._work, args=(ended,), name="lines", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Have the thread write what there is, close the sink and end; does not wait for it."""
+        """Have the thread write what is queued, close the sink and end; does not wait for it."""
         self._queue.put(None)
         self._hurry.set()
 
     def join(self, seconds: float) -> None:
-        """Wait so long at most for the thread to end."""
+        """Wait at most so many seconds for the thread to end."""
         if self._thread is not None:
             self._thread.join(seconds)
 
@@ -232,7 +232,7 @@ class LineWriter:
         return items
 
     def _write_batch(self, items: Sequence[bytes | Callable[[], None] | None]) -> bool:
-        """Do everything, in order; False when the end was asked for."""
+        """Do everything, in order; returns False after `stop`."""
         lines: list[bytes] = []
         for item in items:
             if isinstance(item, bytes):
@@ -247,7 +247,7 @@ class LineWriter:
         return True
 
     def _write(self, lines: Sequence[bytes]) -> None:
-        overflowed = self._overflowed  # after `lines` were put, and before whatever waits by now
+        overflowed = self._overflowed  # counts what was lost before the lines that wait by now
         failed = self._send(lines)
         self._failed += failed
         self._taken += sum(map(len, lines)) + _OVERHEAD * len(lines)
@@ -258,7 +258,7 @@ class LineWriter:
             self._told += untold
 
     def _send(self, lines: Sequence[bytes]) -> int:
-        """How many could not be written."""
+        """Write lines; returns how many could not be written."""
         lost = 0
         for piece in _pieces(lines, self._sink.most):
             rest = piece

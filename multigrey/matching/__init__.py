@@ -1,1 +1,1 @@
-"""Tables that match many values at once, the fields of an attempt as conditions see them, times of day."""
+"""Matching for rules and whitelists: tables of many values, the fields of an attempt, times of day."""

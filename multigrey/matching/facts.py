@@ -1,4 +1,4 @@
-"""What conditions ask of one attempt: its parts in the form that values are compared in."""
+"""The fields of an attempt that conditions test, in the form in which they are compared."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Facts", "Surroundings", "WorkedOut", "forwarded_note", "sender_forms
 T = TypeVar("T")
 
 _CACHED = 4096
-"""Enough for the senders and recipients of the moment, as in the tables of whitelists: some 2 MB at most."""
+"""Enough for the current senders and recipients, as in the tables of whitelists; 2 MB or less."""
 
 
 def sender_forms(attempt: Attempt) -> tuple[str, ...]:
-    """What lists, rules and whoever else means senders by their text compare: one of them must match.
+    """The texts of the sender with which lists, rules and other conditions compare; one of them must match.
 
-    The envelope sender, and the same without the signature (BATV) and the recipient (VERP) that its own
-    domain has put around it.  Empty for an attempt that was not asked about by addresses.
+    They are the envelope sender, and the same without the signature (BATV) and the recipient (VERP) that its
+    own domain has added.  Empty for an attempt that has a raw key instead of addresses.
     """
     if attempt.raw:
         return ()
@@ -43,7 +43,7 @@ def _forms(sender: str, recipient: str) -> tuple[str, ...]:
 
 
 def forwarded_note(attempt: Attempt) -> str:
-    """What to know of a forwarder's sender (SRS) when no entry matches; "" for all other senders."""
+    """A note for the administrator about a forwarder's sender (SRS) that no entry matches; "" for others."""
     found = None if attempt.raw else forwarded_sender(address_text(attempt.sender))
     if found is None:
         return ""
@@ -54,12 +54,12 @@ def forwarded_note(attempt: Attempt) -> str:
 
 
 class Surroundings:
-    """What conditions depend on beside the attempt; one for all rules of a configuration."""
+    """What conditions depend on besides the attempt; one object for all rules of a configuration."""
 
     __slots__ = ("_minute", "_moment", "_zone", "recipient")
 
     def __init__(self, zone: tzinfo | None = None, delimiters: str = "+") -> None:
-        """`zone` None: the system's own; `delimiters`: `[greylist] recipient_delimiter`."""
+        """`zone`: the time zone, None for the system's; `delimiters`: `[greylist] recipient_delimiter`."""
         self.recipient = Recipient(delimiters)
         self._zone = zone
         self._minute = -1
@@ -75,7 +75,7 @@ class Surroundings:
 
 
 class WorkedOut(Generic[T]):
-    """An attribute that a function works out when it is first asked for (`cached_property`, without lock)."""
+    """An attribute that a function computes at its first use: `functools.cached_property` without a lock."""
 
     def __init__(self, work_out: Callable[[Facts], T]) -> None:
         self._work_out = work_out
@@ -90,9 +90,9 @@ class WorkedOut(Generic[T]):
 
 
 class Facts:
-    """What conditions ask of one attempt, each worked out once.
+    """The fields of one attempt, each computed once, at its first use.
 
-    Texts are those that keys are made of; None stands for what the attempt does not have.
+    Texts are those from which keys are made; None means that the attempt does not have the field.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Facts:
         unanswered: frozenset[str],
         surroundings: Surroundings,
     ) -> None:
-        """`found`, `unanswered`: traits, as for `Rules.evaluate`."""
+        """`found` and `unanswered` are traits, as in `Rules.evaluate`."""
         self.attempt = attempt
         self.origin = origin
         self.provider = provider or None
@@ -116,22 +116,22 @@ class Facts:
 
     @WorkedOut
     def authenticated(self) -> str | None:
-        """Login name or subject of a certificate."""
+        """Login name, or subject of the client certificate."""
         return self.attempt.authenticated or None
 
     @WorkedOut
     def client_name(self) -> str | None:
-        """The verified name."""
+        """The verified client name."""
         return host_name(self.attempt.client_name or "") or None
 
     @WorkedOut
     def origin_domain(self) -> str | None:
-        """The domain of a named origin, without "spf:" in front; a provider's word."""
+        """The domain of a named origin, without "spf:" in front; or the word of a provider."""
         return self.origin.text.rpartition(":")[2] if self.origin.named else None
 
     @WorkedOut
     def helo(self) -> str:
-        """What the client called itself; may be empty."""
+        """The name that the client gave in HELO; may be empty."""
         return host_name(self.attempt.helo)
 
     @WorkedOut
@@ -141,7 +141,7 @@ class Facts:
 
     @WorkedOut
     def senders(self) -> tuple[str, ...]:
-        """The texts of the envelope sender that conditions look for, `sender` first (`sender_forms`)."""
+        """The texts of the envelope sender with which conditions compare, `sender` first (`sender_forms`)."""
         return sender_forms(self.attempt)
 
     @WorkedOut
@@ -151,7 +151,7 @@ class Facts:
 
     @WorkedOut
     def recipients(self) -> tuple[str, ...]:
-        """The envelope recipient, and once more without its extension if it has one."""
+        """The envelope recipient, and the same without its extension if it has one."""
         bare = self.surroundings.recipient.text(self.attempt)
         if bare is None or self.attempt.raw:
             return ()
@@ -170,13 +170,13 @@ class Facts:
 
     @WorkedOut
     def encrypted(self) -> bool | None:
-        """Whether the session is; None: not told."""
+        """Whether the session is encrypted; None: the mail server did not say."""
         told = self.attempt.attributes.get("encryption_protocol")
         return None if told is None else bool(told)
 
     @WorkedOut
     def size(self) -> int | None:
-        """Octets the client announced; Postfix tells 0, and Exim -1, when it announced none."""
+        """Octets that the client announced; None without an announcement (Postfix sends 0, Exim -1)."""
         told = self.attempt.attributes.get("size", "")
         return int(told) or None if told.isascii() and told.isdigit() and len(told) < 19 else None
 
@@ -190,7 +190,7 @@ class Facts:
         return {}
 
     def holds(self, name: str, trait: Trait) -> bool:
-        """Whether a trait that can be asked at once holds; asked once."""
+        """Whether a trait holds that needs no waiting; it is tested only once."""
         held = self._held.get(name)
         if held is None:
             held = self._held[name] = trait.holds(self.attempt)

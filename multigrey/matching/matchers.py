@@ -1,15 +1,14 @@
-"""Tables that answer in microseconds however many entries they hold.
+"""Tables that match a text or address in microseconds, independent of the number of their entries.
 
-- `NetworkTable`: networks by prefix length, each length a hash of network numbers; the longest
-  matching prefix wins.
-- `NameTable`: names with their sub-domains, found by walking the suffixes of the name asked for.
+- `NetworkTable`: networks by length of prefix, with a hash table of network numbers for each length; the
+  longest matching prefix wins.
+- `NameTable`: names with their sub-domains, found by walking the suffixes of the wanted name.
 - `AddressTable`: envelope addresses, or their local parts alone, with any extension.
-- `RegexSet`: many regular expressions in one automaton (google-re2), so that no pattern can take
-  more than linear time.
+- `RegexSet`: many regular expressions in one automaton (google-re2), so that no pattern can take more than
+  linear time.
 
-All are immutable once made, safe to make in one thread and to use in another, and say which *value*
-matched (`every`: which values); where several entries are equal the first one given wins.  No value
-may be None.
+All are immutable; one may be made in one thread and used in another.  `get` returns the *value* of the
+matching entry, `every` all values.  Of equal entries the first one counts.  A value must not be None.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ T = TypeVar("T")
 Network = IPv4Network | IPv6Network
 
 TEXT_LIMIT = 1024
-"""Characters; a longer text matches no regular expression.  No real name or address comes near."""
+"""Characters; a longer text never matches a regular expression.  Real names and addresses are far shorter."""
 
 _SET_MEMORY = 64 << 20
 _PATTERN_MEMORY = 1 << 20
-_NO_ROOM = "no room beside the expressions before it"
+_NO_ROOM = "the expressions before it use up the memory"
 _PROBE = "\x00multigrey probe\x00"
-"""A text that no mail server sends and a pattern of our own matches."""
+"""A text that no mail server sends, and that is added as a pattern to test the automaton."""
 
 
 _OCTETS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}")
@@ -56,15 +55,15 @@ _IPV4_INSIDE = (
     (IPv6Network("64:ff9b::/96"), 96),
     (IPv6Network("2002::/16"), 16),
 )
-"""IPv6 networks that hold IPv4 addresses, and behind which bit (see `parse_client_address`)."""
+"""IPv6 networks that contain IPv4 addresses, and after which bit (see `parse_client_address`)."""
 
 
 def parse_network(text: str) -> Network:
-    """The network a list entry means: an address, ADDRESS/LENGTH, or the first octets of IPv4.
+    """The network of a list entry: an address, ADDRESS/LENGTH, or the first octets of IPv4.
 
-    `192.0` is 192.0.0.0/16.  Bits behind the prefix are ignored.  A network of IPv6 addresses that
-    stand for IPv4 hosts is the network of those hosts, because that is how clients are looked up.
-    Raises AddressError, also for the length 0: nobody means everybody by an address.
+    `192.0` is 192.0.0.0/16.  Bits after the prefix are ignored.  A network of IPv6 addresses that stand for
+    IPv4 hosts becomes the network of those hosts, because clients are looked up in that form.  Raises
+    AddressError, also for the length 0: an address entry that matches every client is certainly a mistake.
     """
     try:
         if "/" not in text and _OCTETS.fullmatch(text):
@@ -91,7 +90,7 @@ def _ipv4_inside(network: Network) -> Network:
 
 
 class NetworkTable(Generic[T]):
-    """Networks and what they stand for; asked with addresses."""
+    """Values by network; looked up by address."""
 
     __slots__ = ("_ipv4", "_ipv6", "_size")
 
@@ -108,7 +107,7 @@ class NetworkTable(Generic[T]):
         return self._size
 
     def get(self, address: Address) -> T | None:
-        """What stands behind the smallest network with this address in it, if any."""
+        """The value of the smallest network that contains this address; None if there is none."""
         number = int(address)
         for shift, table in self._ipv4 if isinstance(address, IPv4Address) else self._ipv6:
             value = table.get(number >> shift)
@@ -117,7 +116,7 @@ class NetworkTable(Generic[T]):
         return None
 
     def every(self, address: Address) -> Iterator[T]:
-        """What stands behind each network with this address in it, the smallest first."""
+        """The values of all networks that contain this address, the smallest network first."""
         number = int(address)
         for shift, table in self._ipv4 if isinstance(address, IPv4Address) else self._ipv6:
             value = table.get(number >> shift)
@@ -130,12 +129,12 @@ def _shift_of(item: tuple[int, object]) -> int:
 
 
 class NameTable(Generic[T]):
-    """Host or domain names, each standing for itself and all its sub-domains."""
+    """Values by host or domain name; each name stands for itself and all its sub-domains."""
 
     __slots__ = ("_longest", "_table")
 
     def __init__(self, entries: Iterable[tuple[str, T]] = ()) -> None:
-        """Names in the form `identity.addresses.host_name` gives them: lower case, no trailing dot."""
+        """Names are in the form that `identity.addresses.host_name` returns: lower case, no trailing dot."""
         table: dict[str, T] = {}
         for name, value in entries:
             table.setdefault(name, value)
@@ -146,9 +145,9 @@ class NameTable(Generic[T]):
         return len(self._table)
 
     def get(self, name: str) -> T | None:
-        """What stands behind the longest entry that is the name or a parent of it, if any.
+        """The value of the longest entry that is the name or a parent of it; None if there is none.
 
-        `name` in the form `identity.addresses.host_name` gives it.
+        `name` is in the form that `identity.addresses.host_name` returns.
         """
         table = self._table
         name = self._end_of(name)
@@ -160,7 +159,7 @@ class NameTable(Generic[T]):
         return None
 
     def every(self, name: str) -> Iterator[T]:
-        """What stands behind each entry that is the name or a parent of it, the longest first."""
+        """The values of all entries that are the name or a parent of it, the longest first."""
         table = self._table
         name = self._end_of(name)
         while name:
@@ -170,7 +169,7 @@ class NameTable(Generic[T]):
             name = name.partition(".")[2]
 
     def _end_of(self, name: str) -> str:
-        """The last labels of a name, as many as can match, however many it has."""
+        """The last labels of a name that can match; bounds the time for a name with very many labels."""
         if len(name) <= self._longest:
             return name
         cut = name.find(".", len(name) - self._longest - 1)
@@ -178,15 +177,15 @@ class NameTable(Generic[T]):
 
 
 class AddressTable(Generic[T]):
-    """Envelope addresses, each also with any extension: `bob@example.org` is `bob+list@example.org` too.
+    """Values by envelope address, with any extension: `bob@example.org` matches `bob+list@example.org` too.
 
-    An empty domain stands for every one.  What an entry has of an extension must be there.
+    An empty domain matches every domain.  An extension in an entry must be in the address too.
     """
 
     __slots__ = ("_most_pluses", "_table")
 
     def __init__(self, entries: Iterable[tuple[tuple[str, str], T]] = ()) -> None:
-        """Local parts and domains in the form of `identity.addresses.normalise_address`."""
+        """Local parts and domains are in the form of `identity.addresses.normalise_address`."""
         table: dict[tuple[str, str], T] = {}
         for address, value in entries:
             table.setdefault(address, value)
@@ -197,11 +196,11 @@ class AddressTable(Generic[T]):
         return len(self._table)
 
     def get(self, local: str, domain: str) -> T | None:
-        """What stands behind the entry with the most of this address, if any."""
+        """The value of the most specific entry for this address; None if there is none."""
         return next(self.every(local, domain), None)
 
     def every(self, local: str, domain: str) -> Iterator[T]:
-        """What stands behind each entry this address belongs to, the one with the most of it first."""
+        """The values of all entries that match this address, the most specific first."""
         table = self._table
         for user in self._users(local):
             for key in ((user, domain), (user, "")) if domain else ((user, ""),):
@@ -210,7 +209,7 @@ class AddressTable(Generic[T]):
                     yield value
 
     def _users(self, local: str) -> Iterator[str]:
-        """The local part with ever less of its extension; no more of them than entries can match."""
+        """The local part with less and less of its extension; only as many forms as entries can match."""
         if not self._most_pluses and "+" not in local:
             yield local
             return
@@ -227,12 +226,12 @@ class _Pattern(Generic[T]):
 
 
 class RegexSet(Generic[T]):
-    """Regular expressions (RE2 syntax: no look-around, no back-references), searched all at once.
+    """Values by regular expression (RE2 syntax: no look-around, no back-references), searched all at once.
 
-    Case-insensitive and unanchored.  Time is linear in the text, which is bounded; memory is
-    bounded by `max_memory` bytes for all patterns together.  A pattern that RE2 does not take, that
-    is too large, or that comes when the memory is used up, is left out and told in `rejected`;
-    nothing ever falls back to `re`.
+    Case-insensitive and unanchored.  Time is linear in the length of the text, which is bounded.  Memory is
+    bounded by `max_memory` bytes for all patterns together.  A pattern is left out and listed in `rejected`
+    if RE2 refuses it, if it is too large, or if it does not fit into the rest of the memory.  Python's `re`
+    is never used instead.
     """
 
     __slots__ = ("_searcher", "_size", "_values", "rejected")
@@ -257,13 +256,13 @@ class RegexSet(Generic[T]):
         self._values = tuple(pattern.value for pattern in accepted[: self._size])
         rejected |= {pattern.position: _NO_ROOM for pattern in accepted[self._size :]}
         self.rejected: Mapping[int, str] = MappingProxyType(rejected)
-        """Positions of the patterns left out, each with the reason."""
+        """The reasons by position of the patterns that were left out."""
 
     def __len__(self) -> int:
         return self._size
 
     def get(self, text: str) -> T | None:
-        """What stands behind the first pattern found in the text, if any."""
+        """The value of the first pattern that matches the text; None if there is none."""
         if self._searcher is None or len(text) > TEXT_LIMIT:
             return None
         found: list[int] | None = self._searcher.Match(text.encode("utf-8", "surrogateescape"))
@@ -273,7 +272,7 @@ class RegexSet(Generic[T]):
         return self._values[first] if first < self._size else None  # the last one is the probe
 
     def every(self, text: str) -> Iterator[T]:
-        """What stands behind each pattern found in the text, in their order."""
+        """The values of all patterns that match the text, in their order."""
         if self._searcher is None or len(text) > TEXT_LIMIT:
             return
         found: list[int] | None = self._searcher.Match(text.encode("utf-8", "surrogateescape"))
@@ -285,13 +284,13 @@ class RegexSet(Generic[T]):
 def _options(memory: int) -> re2.Options:
     options = re2.Options()
     options.case_sensitive = False
-    options.log_errors = False  # it would write to standard error, past the log
+    options.log_errors = False  # RE2 would write to standard error, not to the log
     options.max_mem = memory
     return options
 
 
 def _reason_against(pattern: bytes, memory: int) -> str:
-    """Why RE2 does not take this pattern; "" if it does."""
+    """Why RE2 refuses this pattern; "" if it accepts it."""
     alone = re2.Set.SearchSet(_options(memory))
     try:
         alone.Add(pattern)
@@ -309,7 +308,7 @@ def _reason_against(pattern: bytes, memory: int) -> str:
 
 
 def _text_of(error: Exception) -> str:
-    """RE2 gives its reason as bytes."""
+    """The text of an error of RE2, which gives its reason as bytes."""
     reason = error.args[0] if error.args else ""
     return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
 
@@ -324,11 +323,12 @@ def _automaton(patterns: Sequence[_Pattern[T]], memory: int) -> re2.Set | None:
         searcher.Compile()
     except re2.error:
         return None
-    return searcher if searcher.Match(_PROBE) else None  # no match: too little is left to search with
+    # RE2 may compile a set and then lack the memory to search with it; the probe detects that.
+    return searcher if searcher.Match(_PROBE) else None
 
 
 def _largest_automaton(patterns: Sequence[_Pattern[T]], memory: int) -> tuple[re2.Set | None, int]:
-    """An automaton of as many of the first patterns as fit, and how many those are."""
+    """An automaton of as many of the first patterns as fit, and their number."""
     everything = _automaton(patterns, memory)
     if everything is not None:
         return everything, len(patterns)

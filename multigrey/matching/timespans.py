@@ -1,9 +1,8 @@
-"""Times of day and days of the week, as rules name them.
+"""Parses the times of day and days of the week in rules.
 
-Times are minutes after midnight, days are 0 (Monday) to 6 (Sunday); both are those of the wall clock
-in whatever time zone the caller looks at.  A span of times that ends before it begins goes over
-midnight: "22:00-06:00" holds at 23:00 and at 05:59.  The first minute belongs to a span and the last
-does not, so "09:00-17:00" and "17:00-09:00" share nothing.
+Times are minutes after midnight, days are 0 (Monday) to 6 (Sunday), in the time zone of the caller.  A span
+that ends before it begins crosses midnight: "22:00-06:00" holds at 23:00 and at 05:59.  The first minute
+belongs to a span and the last does not, so "09:00-17:00" and "17:00-09:00" do not overlap.
 """
 
 from __future__ import annotations
@@ -21,26 +20,27 @@ _TIMES = re.compile(r"([0-9]{1,2}):([0-9]{2})\s*-\s*([0-9]{1,2}):([0-9]{2})")
 
 
 def parse_times(text: str) -> tuple[int, int]:
-    """The first minute of a span like "22:00-06:00", and the one it ends before.  Raises ValueError.
+    """The first minute of a span such as "22:00-06:00", and the minute before which it ends.
 
-    "24:00" ends a span at midnight.  A span of no length is refused: it could mean never or always.
+    "24:00" ends a span at midnight.  An empty span is refused, because it could mean never or always.  Raises
+    ValueError.
     """
     matched = _TIMES.fullmatch(text.strip())
     if not matched:
-        raise ValueError("no span of times")
+        raise ValueError("not a span of times")
     from_hour, from_minute, to_hour, to_minute = map(int, matched.groups())
     begin, end = from_hour * 60 + from_minute, to_hour * 60 + to_minute
     if from_minute > 59 or to_minute > 59 or begin >= MINUTES or end > MINUTES:
-        raise ValueError("no times of day")
+        raise ValueError("not a time of day")
     if begin == end % MINUTES and (begin, end) != (0, MINUTES):
-        raise ValueError("begins when it ends")
+        raise ValueError("begins and ends at the same time")
     return begin, end
 
 
 def parse_days(text: str) -> frozenset[int]:
-    """The days of "sat", "mon-fri" or "fri-mon" (over the weekend).  Raises ValueError.
+    """The days of "sat", "mon-fri" or "fri-mon" (which contains the weekend).  Raises ValueError.
 
-    English names, three letters or whole, in any case.
+    Names are English, with three letters or in full, in any case.
     """
     first, dash, last = (part.strip() for part in text.partition("-"))
     begin = _day(first)
@@ -56,11 +56,11 @@ def _day(word: str) -> int:
     for names in (DAYS, _LONG):
         if word in names:
             return names.index(word)
-    raise ValueError("no day of the week")
+    raise ValueError("not a day of the week")
 
 
 def minutes_of(spans: Iterable[tuple[int, int]]) -> frozenset[int]:
-    """Every minute of a day that lies in one of the spans."""
+    """All minutes of a day that lie in one of the spans."""
     found: set[int] = set()
     for begin, end in spans:
         if begin < end:

@@ -1,1 +1,1 @@
-"""Figures for Prometheus, and checks of health, over HTTP; see multigrey-metrics(7)."""
+"""Metrics for Prometheus and health checks, over HTTP; see multigrey-metrics(7)."""

@@ -1,4 +1,4 @@
-"""From what was added up to samples: made anew each time somebody fetches them."""
+"""Makes the samples of all metrics from the current counts, at each scrape."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _OPENMETRICS = "application/openmetrics-text"
 
 @dataclass(frozen=True, slots=True)
 class OverLimit:
-    """Floods."""
+    """Attempts over the limit of new records."""
 
     attempts: int = 0
     """Since the start."""
     networks: int = 0
-    """How many are over the limit now."""
+    """The number of networks that are over the limit now."""
     worst: Mapping[str, tuple[int, int]] = field(default_factory=lambda: MappingProxyType({}))
-    """Attempts in the last hour, and the second since when, of those with most."""
+    """The networks with the most: attempts in the last hour, and the second since when over the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScrapedFigures:
-    """What is looked up at each scrape."""
+    """The figures that are looked up at each scrape."""
 
     mode: str
     connections: int
@@ -57,21 +57,21 @@ class ScrapedFigures:
     targets: Mapping[str, int]
     """By class."""
     lists: Mapping[str, Mapping[str, int]]
-    """Whitelists: how many entries are in which state."""
+    """The number of entries of each whitelist by state."""
     health: Mapping[str, int | float | str] | None
-    """Of the store; None: it did not tell."""
+    """The figures of the store; None: it did not report them."""
     history: Mapping[str, int | str] | None
-    """Of the history of decisions; None: there is none."""
+    """The figures of the history of decisions; None: it is disabled."""
     over_limit: OverLimit
     implausible: Mapping[tuple[str, str], bool]
-    """By listener and problem, whether it has it."""
+    """Whether a listener has a problem, by listener and problem."""
     own_clients: Mapping[str, float]
     """By listener, the share of own clients."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What samples are made of."""
+    """The objects that samples are made from."""
 
     version: str
     started: Since
@@ -94,7 +94,7 @@ class _Scrape(Collector):
 
 
 def exposition(sources: Sources, figures: ScrapedFigures, accept: str) -> tuple[bytes, str]:
-    """All samples in the form the `Accept` field of a request asks for, and their content type."""
+    """Return all samples in the format that the `Accept` field allows, and the content type."""
     encode: Callable[[Collector], bytes] = generate_latest
     kind = CONTENT_TYPE_PLAIN_0_0_4
     if _OPENMETRICS in accept:
@@ -103,7 +103,7 @@ def exposition(sources: Sources, figures: ScrapedFigures, accept: str) -> tuple[
 
 
 def families(sources: Sources, figures: ScrapedFigures) -> Iterator[Family]:
-    """Every metric with its samples, in the order of the manual; those without any are left out."""
+    """Yield every metric that has samples, with them, in the order of the manual."""
     rows = {name: [*found] for name, found in _rows(sources, figures)}
     histograms = {name: [*found] for name, found in _histograms(sources)}
     for name, metric in METRICS.items():
@@ -217,7 +217,7 @@ def _of_history(history: Mapping[str, int | str] | None) -> Iterator[tuple[str, 
 
 
 def _of_plugins(registry: BuiltRegistry) -> Iterator[tuple[str, Iterable[Row]]]:
-    """Also of those nothing has happened to: an alert needs a nought to rise from."""
+    """Counts of all plugins, also zero: an alert on an increase needs a first sample of zero."""
     counters = registry.counters
     nothing = dict.fromkeys(sorted({owner.name for owner in registry.owners.values()}), 0)
     yield "multigrey_plugin_calls", _by_one({**nothing, **counters.calls})

@@ -1,8 +1,8 @@
-"""Is the daemon well?  An attempt is judged the way of every attempt, and the disk has to take something.
+"""The health check: decides a test attempt like any other, and writes a small row to the store.
 
-The attempt is of a listener no configuration can name, from an address of documentation (RFC 5737); it
-is only looked at: nothing is recorded, counted or logged, and nobody outside is asked.  What is written
-is one small row of the store's own, because a disk that is full says so only when it is written to.
+The attempt is from a listener that cannot be configured, and from an address for documentation
+(RFC 5737).  It is only decided: nothing is recorded, counted or logged, and no slow source is asked.
+The row is written because a full disk is noticed only by writing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from multigrey.stores.meta import HEALTH_CHECK
 __all__ = ["LISTENER", "Health", "Probe"]
 
 LISTENER = '"health check"'
-"""The name of the attempt's listener: a [[listen]] cannot be called so, because of the quotes."""
+"""The name of the attempt's listener.  A [[listen]] cannot have this name, because of the quotes."""
 
 _ATTEMPT = Attempt(
     listener=LISTENER,
@@ -35,29 +35,30 @@ _ATTEMPT = Attempt(
 )
 _KEY: Key = HEALTH_CHECK.key()
 _FRESH = 1.0
-"""Seconds for which an answer is given again: whoever asks often must not keep the disk busy."""
+"""Seconds for which a result is returned again, so that frequent requests do not keep the disk busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What was found; times in seconds."""
+    """The result of a health check; times in seconds."""
 
     trouble: str
-    """What is wrong; empty: nothing."""
+    """What is wrong; "" if nothing is."""
     read: float = 0.0
-    """Deciding, with the look into the store."""
+    """The time for the decision, including the read from the store."""
     commit: float = 0.0
+    """The time for the write to the store."""
 
     @property
     def text(self) -> str:
-        """One line about it."""
+        """The result as one line."""
         if self.trouble:
             return f"not well: {self.trouble}\n"
         return f"ok read={self.read:.6f} commit={self.commit:.6f}\n"
 
 
 class Probe:
-    """Looks when asked; whoever asks while it looks gets the same answer."""
+    """Checks on request; concurrent requests share one check and its result."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -66,7 +67,7 @@ class Probe:
         self._until = -1.0
 
     async def health(self, within: float) -> Health:
-        """Whether attempts can be decided and remembered, both within so many seconds."""
+        """Return whether an attempt can be decided and a row written within `within` seconds together."""
         async with self._looking:
             if trio.current_time() >= self._until:
                 self._found = await self._look(within)
@@ -88,7 +89,7 @@ class Probe:
         return Health(f"the store was not {doing} within {within:g} s")
 
     async def _judge(self) -> None:
-        """The way of an attempt up to the verdict."""
+        """Process the test attempt up to the verdict, without recording it."""
         engine = self._engine
         progress = engine.progress(_ATTEMPT)
         precheck(progress)

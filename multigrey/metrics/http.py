@@ -1,8 +1,7 @@
-"""Just enough HTTP/1.1 to be fetched from: GET and HEAD, a bounded head, one answer, then the end.
+"""A minimal HTTP/1.1 server: GET and HEAD, a request head of bounded size, one answer per connection.
 
-A request has no business here to be long, slow or one of many: it may have 8 KiB and ten seconds, and
-sixteen peers are served at a time; further ones wait to be accepted.  Whatever a peer does harms its
-own connection only.
+A request head may have 8 KiB, a connection may last ten seconds, and sixteen connections are served at
+a time; further ones wait to be accepted.  An error affects only the connection it occurs on.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ TEXT = "text/plain; charset=utf-8"
 
 
 class RequestError(Exception):
-    """A request that is refused, with the status that says why."""
+    """A request that is refused, with the status of the answer."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -49,18 +48,18 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What was asked for."""
+    """The head of a request."""
 
     method: str
     path: str
     """Without the query."""
     fields: Mapping[str, str]
-    """Header fields by their names in small letters; of several of one name, all, with commas between."""
+    """Header fields by lower-case name; the values of several with one name are joined with commas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered."""
+    """An answer."""
 
     status: HTTPStatus
     body: bytes
@@ -68,7 +67,7 @@ class Response:
     fields: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def encoded(self, *, head_only: bool = False) -> bytes:
-        """The bytes of it; of an answer to HEAD without the body, whose length is told all the same."""
+        """The answer as octets.  `head_only`: without the body, but with its length, as HEAD requires."""
         fields = {
             "Content-Type": self.content_type,
             "Content-Length": str(len(self.body)),
@@ -86,7 +85,7 @@ Answer = Callable[[HttpRequest], Awaitable[Response]]
 
 
 def parse_head(head: bytes) -> HttpRequest:
-    """A request from its head, without the empty line that ends it (RFC 9112).  Raises RequestError.
+    """Parse a request head without the empty line that ends it (RFC 9112).  Raises RequestError.
 
     A line may end with LF alone (section 2.2).
     """
@@ -110,7 +109,10 @@ async def serve(
     allow_from: Callable[[], Sequence[IPv4Network | IPv6Network]],
     answer: Answer,
 ) -> None:
-    """Answer whoever may connect to a listening, non-blocking socket, until cancelled."""
+    """Answer clients of a listening, non-blocking socket until cancelled.
+
+    Clients that `allow_from` does not allow are disconnected at once.
+    """
     seldom = Throttle()
     listening = trio.socket.from_stdlib_socket(sock)
     room = trio.CapacityLimiter(AT_A_TIME)
@@ -134,7 +136,7 @@ async def serve(
 
 
 async def _pause(error: OSError, seldom: Throttle) -> None:
-    """A connection that vanished is nothing; without descriptors, wait for some to be closed."""
+    """After a failed accept, wait only if resources ran out, until connections have been closed."""
     if error.errno not in _OUT_OF_RESOURCES:
         return
     if seldom.due("accept", trio.current_time()):
@@ -145,7 +147,7 @@ async def _pause(error: OSError, seldom: Throttle) -> None:
 async def _attend(
     stream: trio.SocketStream, answer: Answer, room: trio.CapacityLimiter, place: object
 ) -> None:
-    """One connection, with its error boundary."""
+    """Serve one connection; an exception in it ends here."""
     try:
         with trio.move_on_after(SECONDS):
             async with stream:
@@ -169,7 +171,9 @@ async def _converse(stream: trio.SocketStream, answer: Answer) -> None:
         response = Response(error.status, text)
     await stream.send_all(response.encoded(head_only=head_only))
     await stream.send_eof()
-    with trio.move_on_after(_LINGER):  # closing with unread octets would take the answer away again
+    # Read the rest of the request: closing with unread octets makes the kernel send a reset, which can
+    # destroy the answer before the client has read it.
+    with trio.move_on_after(_LINGER):
         while await stream.receive_some(LONGEST_HEAD):
             pass
 
@@ -182,7 +186,7 @@ async def _answered(request: HttpRequest, answer: Answer) -> Response:
 
 
 async def _read_head(stream: trio.SocketStream) -> bytes:
-    """Everything before the first empty line.  Raises RequestError when it is too long or ends early."""
+    """Read everything before the first empty line.  Raises RequestError if it is too long or ends early."""
     data = bytearray()
     while (end := _HEAD_END.search(data)) is None:
         if len(data) > LONGEST_HEAD:

@@ -1,4 +1,4 @@
-"""How many entries of whitelists are in which state, told from the lists as they were loaded."""
+"""Counts whitelist entries by state (active, review, expired, disabled), for metrics."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ STATES = ("active", "review", "expired", "disabled")
 
 
 class Lists:
-    """The dates of every entry of one configuration's lists."""
+    """The dates of all entries in the lists of one configuration."""
 
     def __init__(self, counts: Mapping[str, int], dated: Mapping[str, Iterable[ListedEntry]]) -> None:
-        """`counts` of every list by its name; the entries of those whose format has dates."""
+        """`counts`: the number of entries of each list; `dated`: the entries of lists with dates."""
         self._counts = dict(counts)
         self._dated = {
             name: [(entry.enabled, entry.until, _review(entry)) for entry in entries]
@@ -29,9 +29,9 @@ class Lists:
 
     @classmethod
     def of(cls, settings: Settings, counts: Mapping[str, int]) -> Lists:
-        """Read the lists of a configuration again; `counts` are those it was loaded with.
+        """Read the lists of a configuration again; `counts` are the numbers it was loaded with.
 
-        A list that cannot be read any more has no dates.  To be called aside: it reads files.
+        A list that cannot be read any more has no dates.  Reads files, so call it in a thread.
         """
         dated = {}
         for index, table in enumerate(settings.whitelist):
@@ -45,7 +45,7 @@ class Lists:
         return cls(counts, dated)
 
     def states(self, now: int) -> dict[str, dict[str, int]]:
-        """By list and state: how many entries, at this second."""
+        """Return the number of entries at this second, by list and state."""
         found = {}
         for name, count in self._counts.items():
             dated = self._dated.get(name)

@@ -1,4 +1,4 @@
-"""What is fetched under which path, and what the daemon runs for it."""
+"""The HTTP service for metrics and health checks, as the daemon runs it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ __all__ = ["PATHS", "MetricsService", "ServedDaemon", "open_metrics"]
 logger = logging.getLogger(__name__)
 
 PATHS = {
-    "/metrics": "Every figure, as text or as OpenMetrics, whichever is asked for.",
-    "/healthz": "Whether attempts can be decided and remembered: 200, or 503 with what is wrong.",
-    "/readyz": "Whether mail servers are being answered: 200, or 503 while starting and stopping.",
+    "/metrics": "All metrics, as text or as OpenMetrics, as the request accepts.",
+    "/healthz": "Whether attempts can be decided and recorded: 200, or 503 with what is wrong.",
+    "/readyz": "Whether the daemon answers mail servers: 200, or 503 while starting and stopping.",
 }
-"""What can be fetched."""
+"""The paths that can be fetched, and what each returns."""
 
 SAVE_EVERY = 300
-"""Seconds between two times at which open deferrals are written to the store."""
+"""Seconds between two writes of the open deferrals to the store."""
 _HOURS: Key = OPEN_DEFERRALS.key()
 _STORE_WAITS = 2.0
 _MOST_FLOODS = 5
@@ -55,7 +55,7 @@ _MOST_FLOODS = 5
 
 @dataclass(frozen=True, slots=True)
 class ServedDaemon:
-    """What is told of a running daemon; everything that changes is a function."""
+    """The parts of a running daemon that metrics are read from; values that change are functions."""
 
     engine: Engine
     server: Server
@@ -63,19 +63,19 @@ class ServedDaemon:
     settings: Callable[[], Settings]
     registry: Callable[[], BuiltRegistry]
     counts: Callable[[], Mapping[str, int]]
-    """Whitelists, and how many entries each was loaded with."""
+    """The number of entries that each whitelist was loaded with."""
     log_lines_lost: Callable[[], int]
     lag: LoopLag
-    """Somebody else measures."""
+    """Measured by another task of the daemon."""
     alarms: Alarms
     history: Callable[[], Mapping[str, int | str]] | None
-    """What the history of decisions says of itself; None: there is none."""
+    """The health of the history of decisions; None: it is disabled."""
     ready: Callable[[], str]
-    """Why mail servers are not being answered; empty: they are."""
+    """Why the daemon does not answer mail servers; "" if it does."""
 
 
 def open_metrics(running: ServedDaemon, address: Endpoint) -> MetricsService:
-    """Listen, and have everything counted from now on.  Raises ListenerError."""
+    """Open the endpoint, and count every decision from now on.  Raises ListenerError."""
     (opened,) = open_endpoint(address, mode=0, owner=None, group=None, inherited={})
     metrics = MetricsService(running, opened.socket)
     running.engine.subscribers = (*running.engine.subscribers, metrics.tally)
@@ -84,10 +84,10 @@ def open_metrics(running: ServedDaemon, address: Endpoint) -> MetricsService:
 
 
 class MetricsService:
-    """Counts, and tells whoever fetches."""
+    """Counts decisions, and serves metrics and health checks."""
 
     def __init__(self, running: ServedDaemon, sock: socket.socket) -> None:
-        """`sock` listens and does not block."""
+        """`sock` is listening and non-blocking."""
         self._running = running
         self._socket = sock
         self._probe = Probe(running.engine)
@@ -95,10 +95,10 @@ class MetricsService:
         self._targets: tuple[Settings | None, Mapping[str, int]] = (None, {})
         self._lists: tuple[Settings | None, Lists] = (None, Lists({}, {}))
         self.timings = Timings()
-        """For the server of connections."""
+        """The timings that the server of connections fills."""
         self.tally = Tally(lambda: running.engine.setup, lambda name: self._class_targets().get(name))
-        """For the engine's listeners."""
-        for listen in running.settings().listen:  # an alert needs a nought to rise from
+        """A subscriber of the engine."""
+        for listen in running.settings().listen:  # an alert on an increase needs a first sample of zero
             action = Action.PASS if listen.on_error == "pass" else Action.DEFER
             self.tally.decisions[action, Reason.ERROR, listen.name, False] = 0
         self._sources = Sources(
@@ -111,14 +111,14 @@ class MetricsService:
         )
 
     async def run(self) -> None:
-        """Measure and answer until cancelled.  The store must be running."""
+        """Count and answer until cancelled.  The store must be running."""
         await self._restore()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(supervise, "saving open deferrals", self._save_for_ever)
+            nursery.start_soon(supervise, "saving open deferrals", self._save_repeatedly)
             nursery.start_soon(serve, self._socket, self._allowed, self._answer)
 
     async def save(self) -> None:
-        """Write down which deferrals are still open; call it once more at the end."""
+        """Write to the store which deferrals are still open.  Call it once more at the end."""
         self._settle()
         entry = Entry(OPEN_DEFERRALS.coder.encode(self.tally.open_hours()), None)
 
@@ -129,10 +129,10 @@ class MetricsService:
         try:
             await self._running.engine.store.apply((_HOURS,), decide)
         except StoreError as error:
-            logger.warning("open deferrals wait to be written: %s", error)
+            logger.warning("metrics: open deferrals cannot be written now, and will be later: %s", error)
 
     async def _restore(self) -> None:
-        """Once, however often `run` is started again."""
+        """Read the open deferrals of the previous run; only once, even if `run` is started again."""
         if self._restored:
             return
         self._restored = True
@@ -141,9 +141,9 @@ class MetricsService:
             if value is not None:
                 self.tally.restore(OPEN_DEFERRALS.coder.decode(value))
         except (StoreError, CodecError) as error:
-            logger.warning("which deferrals were open cannot be read: %s", error)
+            logger.warning("metrics: the open deferrals of the previous run cannot be read: %s", error)
 
-    async def _save_for_ever(self) -> None:
+    async def _save_repeatedly(self) -> None:
         while True:
             await trio.sleep(SAVE_EVERY)
             await self.save()
@@ -165,7 +165,7 @@ class MetricsService:
                 trouble = self._running.ready()
                 return _checked(trouble, f"{trouble or 'ready'}\n")
         known = " ".join(PATHS)
-        return Response(HTTPStatus.NOT_FOUND, f"There is: {known}\n".encode())
+        return Response(HTTPStatus.NOT_FOUND, f"Not found; known paths: {known}\n".encode())
 
     async def _figures(self) -> ScrapedFigures:
         running, settings = self._running, self._running.settings()
@@ -189,7 +189,7 @@ class MetricsService:
         )
 
     def _settle(self) -> int:
-        """Close the hours that are over, unless the clock is in doubt; returns the time."""
+        """Close the hours that are over, unless the clock is in doubt.  Returns the time."""
         engine = self._running.engine
         now = engine.clock.now()
         if engine.shared.clock_believed():
@@ -203,7 +203,7 @@ class MetricsService:
         return OverLimit(alarms.attempts_over_limit, len(floods), worst)
 
     def _implausible(self, settings: Settings) -> Mapping[tuple[str, str], bool]:
-        """Of every listener and problem: an alert needs a nought to rise from."""
+        """Whether each listener has each problem; also False, for alerts need a first sample of zero."""
         found = {(each.listener, each.problem) for each in self._running.alarms.problems()}
         names = [listen.name for listen in settings.listen]
         return {(name, each.value): (name, each) in found for name in names for each in Implausibility}
@@ -217,7 +217,7 @@ class MetricsService:
         return None
 
     async def _loaded_lists(self, settings: Settings) -> Lists:
-        """The lists of this configuration; read when it is first asked about."""
+        """The lists of this configuration; read once, when they are first needed."""
         if self._lists[0] is not settings:
             found = await trio.to_thread.run_sync(partial(Lists.of, settings, self._running.counts()))
             self._lists = (settings, found)

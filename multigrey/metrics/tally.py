@@ -1,13 +1,14 @@
-"""What decisions come to: counts by what was decided, real delays, and deferrals that never came back.
+"""Counts decisions for metrics: numbers by verdict, real delays, and deferrals that never came back.
 
-`Tally` hears of every decision, so it only adds to plain dictionaries; samples are made of them when
-somebody fetches them.  Nothing here is named by who sends or receives: labels come from enums and the
-configuration, so no attacker can make them grow.
+`Tally` is called for every decision, so it only adds to plain dictionaries; `collector` makes samples
+from them at each scrape.  Labels come from enums and the configuration, never from senders or
+recipients, so an attacker cannot make the dictionaries grow.
 
-Deferrals that never came back cost nobody a look at the store.  The first deferral of a mail is
-counted under the hour it happened in; a retry tells the age of its record, and so the hour it belongs
-to.  When the retry window of an hour's last deferral is over, whatever did not return never will.
-The open hours are kept in the store (`open_hours`, `restore`), for a restart must not lose two days.
+Deferrals that never came back are counted without reading the store.  The first deferral of a mail is
+counted under its hour.  A retry has the age of its record, and so the hour of its first deferral.
+When the retry window of an hour's last deferral is over, all that have not returned are counted as
+never returned.  The open hours are kept in the store (`open_hours`, `restore`), so that a restart does
+not lose the counts of two days.
 """
 
 from __future__ import annotations
@@ -31,35 +32,35 @@ ORIGINS = (NAMED, UNNAMED, PROVIDER)
 DELAY_BOUNDS = (60, 120, 180, 300, 450, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400, 172_800)
 
 _ACCEPTED = frozenset({Reason.RETRY, Reason.SAME_MESSAGE, Reason.AUTO_WHITELISTED})
-"""Reasons for which a mail passes that may have been deferred before."""
+"""Reasons with which mail passes that may have been deferred before."""
 _DEFERRED = frozenset({Reason.NEW, Reason.EXPIRED, Reason.OVER_LIMIT})
-"""Reasons with which a record, or a mark, and waiting begins."""
+"""Reasons with which mail is deferred for the first time, and a record or mark begins."""
 _LOOKED_AT = _ACCEPTED | _DEFERRED
 
 Kind = tuple[Action, Reason, str, bool]
-"""What decisions are counted by: action, reason, listener, observed."""
+"""The key of the decision counts: action, reason, listener, observed."""
 
 
 class Tally:
-    """A listener of the engine."""
+    """A subscriber of the engine that counts decisions."""
 
     def __init__(self, setup: Callable[[], Setup], target_of: Callable[[str], int | None]) -> None:
-        """`setup` is the present one; `target_of` gives the target of a class, in seconds."""
+        """`setup` returns the current setup; `target_of` returns the target of a class in seconds."""
         self.decisions: dict[Kind, int] = {}
         self.delays: dict[tuple[str, str], Histogram] = {}
         """Seconds from the first attempt to acceptance, by origin class and class."""
         self.over_target: dict[str, int] = {}
-        """By class: mail accepted later than its target allows."""
+        """By class: the number of mails accepted later than its target allows."""
         self.deferred = dict.fromkeys(ORIGINS, 0)
         self.returned = dict.fromkeys(ORIGINS, 0)
         self.never_returned = dict.fromkeys(ORIGINS, 0)
         self._hours: dict[tuple[int, str], list[int]] = {}
-        """By hour since 1970 and origin class: deferred in it, and how many of these came back."""
+        """By hour since 1970 and origin class: the deferrals in that hour, and how many came back."""
         self._setup = setup
         self._target_of = target_of
 
     def __call__(self, event: DecisionEvent) -> None:
-        """Count one decision; the hot path."""
+        """Count one decision.  This is on the hot path."""
         verdict = event.verdict
         reason = verdict.reason
         kind = (verdict.action, reason, event.attempt.listener, verdict.observed)
@@ -69,10 +70,10 @@ class Tally:
             self._follow(event, verdict)
 
     def _follow(self, event: DecisionEvent, verdict: Verdict) -> None:
-        """Count what begins to wait and what waited."""
+        """Count a first deferral, or the acceptance of mail that was deferred."""
         if verdict.action is Action.DEFER:
             if verdict.attempts > 1:
-                return  # a mark that is met again
+                return  # a mark that was found again: its first deferral is already counted
             origin = self._origin_class(event)
             self.deferred[origin] += 1
             self._hours.setdefault((event.time // HOUR, origin), [0, 0])[0] += 1
@@ -83,7 +84,10 @@ class Tally:
             self._accepted(origin, event.class_, verdict.age)
 
     def _note_return(self, hour: int, origin: str) -> None:
-        """Note that one of an hour's deferrals came back; a name may have been found out meanwhile."""
+        """Count that a deferral of this hour came back.
+
+        The origin class may have changed since, when a name was found; then another class is used.
+        """
         for other in (origin, *ORIGINS):
             counts = self._hours.get((hour, other))
             if counts is not None and counts[1] < counts[0]:
@@ -101,14 +105,15 @@ class Tally:
 
     def _origin_class(self, event: DecisionEvent) -> str:
         attempt, origin = event.attempt, event.origin
-        if attempt.raw or not origin or "/" in origin:  # only a network has one
+        if attempt.raw or not origin or "/" in origin:  # only a network contains a slash
             return UNNAMED
         return PROVIDER if self._setup().provider_of(attempt) else NAMED
 
     def settle(self, now: int) -> None:
-        """Close the hours whose retry window is over: what has not returned by then never does.
+        """Close the hours whose retry window is over: what has not returned counts as never returned.
 
-        The window is the longer one of [greylist]'s; rules with a longer one have theirs cut short here.
+        The window is the longer of the two policies' retry windows.  A longer window of a rule is cut
+        short here.
         """
         setup = self._setup()
         window = max(setup.policy.retry_window, setup.unnamed_policy.retry_window)
@@ -116,25 +121,25 @@ class Tally:
             begun, back = self._hours.pop((hour, origin))
             self.never_returned[origin] += begun - back
         for key in [key for key in self._hours if key[0] * HOUR > now + HOUR]:
-            del self._hours[key]  # the clock was wrong then, and nobody can tell when that really was
+            del self._hours[key]  # the clock was wrong at that time, so the real hour is unknown
 
     def waiting(self) -> dict[str, int]:
-        """By origin class: deferrals that have not returned, and still may."""
+        """Return the number of deferrals that have not returned and still may, by origin class."""
         found = dict.fromkeys(ORIGINS, 0)
         for (_, origin), (begun, back) in self._hours.items():
             found[origin] += begun - back
         return found
 
     def open_hours(self) -> list[tuple[int, str, int, int]]:
-        """The hours that are still open: when, whose, begun, come back."""
+        """Return the open hours: hour since 1970, origin class, deferrals, how many came back."""
         return [(hour, origin, begun, back) for (hour, origin), (begun, back) in self._hours.items()]
 
     def restore(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Go on with hours that were open when the daemon ended.  Raises CodecError."""
+        """Add the hours that were open when the daemon ended.  Raises CodecError."""
         for row in rows:
             hour, origin, begun, back = row
             if origin not in ORIGINS:
-                raise CodecError(f"not what was written: {row!r}")
+                raise CodecError(f"not a row of open deferrals: {row!r}")
             counts = self._hours.setdefault((hour, origin), [0, 0])
             counts[0] += begun
             counts[1] += back

@@ -1,7 +1,7 @@
-"""What administrators have blocked by hand (greylistd's list `black`), kept in the META table.
+"""Blocks made by administrators (greylistd's list `black`), kept in the META table.
 
-A block is the digest of a key, and the text that it stands for.  What holds is `Setup.blocked`, so that the
-engine and an explanation look at one place.
+A block is the digest of a key, and the text that it stands for.  The engine and explanations both use
+`Setup.blocked`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ __all__ = ["Blocks"]
 
 
 class Blocks:
-    """The blocks there are; one of these for each engine."""
+    """The blocks of one engine."""
 
     def __init__(self, store: Store, changed: Callable[[], None] = lambda: None) -> None:
-        """`changed` is called when there are others than before; it makes the engine's Setup again."""
+        """`changed` is called after each change of the blocks; it makes the engine's Setup again."""
         self._store = store
         self._changed = changed
         self.texts: Mapping[bytes, str] = MappingProxyType({})
-        """Digests of keys, and what they stand for."""
+        """Digests of keys, and the text that each stands for."""
 
     def joined(self, setup: Setup) -> Setup:
         """The same setup with these blocks."""
         return replace(setup, blocked=self.texts)
 
     async def load(self) -> None:
-        """Read what earlier runs blocked; call once, when the store runs.  Raises StoreError, CodecError."""
+        """Read the blocks of earlier runs; call once, when the store runs.  Raises StoreError, CodecError."""
         found: dict[bytes, str] = {}
         async with aclosing(BLOCKS.walk(self._store)) as slices:
             async for rows in slices:
@@ -42,12 +42,13 @@ class Blocks:
         self._take(found)
 
     async def add(self, digest: bytes, text: str, also: Mapping[Key, Entry | None]) -> None:
-        """Block what has this key; `also` is written with it.  Raises StoreError."""
+        """Block attempts with this key; `also` is written in the same change.  Raises StoreError."""
+        # The store first: when it fails, memory still shows what the store holds.
         await self._write({BLOCKS.key(digest): Entry(BLOCKS.coder.encode(text), None), **also})
         self._take({**self.texts, digest: text})
 
     async def remove(self, digest: bytes) -> bool:
-        """Block it no longer; whether it was.  Raises StoreError."""
+        """Remove the block of a key; returns whether there was one.  Raises StoreError."""
         if digest not in self.texts:
             return False
         await self._write({BLOCKS.key(digest): None})

@@ -1,9 +1,9 @@
-"""Mail that somebody waits for: it passes for a while, because a person asked for it.
+"""Expectations: mail to one recipient that passes for a while, because a person waits for it.
 
-A user on the telephone waits for a code that a stranger sends.  Mail to that user then passes at
-once, until a given second; nothing is remembered of it.  Expectations lie in the META table (one row
-each, forgotten when they are over), survive a restart, and there are at most `MOST`.  They are asked
-before every other whitelist; without any that costs one look at an empty mapping.
+Example: a user on the telephone waits for a code that an unknown sender sends.  Mail to that user then passes
+at once, until a given second; nothing of it is remembered.  Expectations are rows of the META table, which
+are forgotten when they are over.  They survive a restart, and there are at most `MOST`.  They are asked
+before every other whitelist; if there are none, that is one look at an empty mapping.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["MOST", "SOURCE", "Expectation", "ExpectationError", "Expectations"]
 logger = logging.getLogger(__name__)
 
 MOST = 1_000
-"""Expectations at a time; each is one person who waits."""
+"""Expectations at a time; each is for one waiting person."""
 SOURCE = "expect"
-"""The word for this source in the log."""
+"""The name of this source in the log."""
 _LONGEST_REASON = 200
 
 
 class ExpectationError(MultigreyError):
-    """An expectation that cannot be had; the text is for whoever asked."""
+    """An expectation that cannot be made; the text is for the caller."""
 
 
 @value
@@ -45,9 +45,9 @@ class Expectation:
     """Mail to one recipient that passes until a second."""
 
     recipient: str
-    """Key text; without an extension it stands for every extension too."""
+    """Key text.  Without an extension it stands for every extension too."""
     sender_domain: str
-    """Key text; a domain with its sub-domains, "" for mail from anybody."""
+    """Key text: a domain with its sub-domains; "" for mail from any sender."""
     since: int
     until: int
     """The first second at which it is over."""
@@ -61,7 +61,7 @@ class Expectation:
 
 
 class Expectations:
-    """The expectations there are; one of these in a daemon."""
+    """The expectations of one daemon."""
 
     def __init__(self, store: Store, now: Callable[[], int]) -> None:
         """`now` gives the wall clock in seconds."""
@@ -73,6 +73,7 @@ class Expectations:
         """The same setup, with this source asked before all others."""
         recipient = setup.recipient
 
+        # Looks at the present expectations, so that a change of them needs no new Setup.
         def match(attempt: Attempt) -> Match | None:
             return self.match(attempt, recipient) if self._by_recipient else None
 
@@ -83,7 +84,7 @@ class Expectations:
         )
 
     def match(self, attempt: Attempt, recipient: Recipient) -> Match | None:
-        """Whose mail this is, if somebody waits for it."""
+        """The match of an attempt that is expected; None for all others."""
         if attempt.raw:
             return None
         whole = address_text(attempt.recipient)
@@ -100,7 +101,7 @@ class Expectations:
         return None
 
     def all(self) -> list[Expectation]:
-        """Those that are not over, the next to be over first."""
+        """The expectations that are not over, the next to end first."""
         now = self._now()
         rows = (each for rows in self._by_recipient.values() for each in rows if each.until > now)
         return sorted(rows, key=lambda each: (each.until, each.text))
@@ -108,9 +109,10 @@ class Expectations:
     async def add(
         self, recipient: str, sender_domain: str, seconds: int, asked_by: str, reason: str = ""
     ) -> Expectation:
-        """Expect mail from now on; the same once more replaces it.
+        """Expect mail from now on, for so many seconds.  The same expectation again replaces the old one.
 
-        Raises ExpectationError for what is no address or domain, and when there are too many; StoreError.
+        Raises ExpectationError for text that is not an address or a domain, and when there are too many;
+        StoreError.
         """
         now = self._now()
         made = Expectation(
@@ -122,10 +124,10 @@ class Expectations:
             printable(reason)[:_LONGEST_REASON],
         )
         if seconds <= 0:
-            raise ExpectationError("an expectation must last for a while")
+            raise ExpectationError("an expectation must last at least a second")
         others = [each for each in self.all() if each.text != made.text]
         if len(others) >= MOST:
-            raise ExpectationError(f"{MOST} expectations are the most there may be; cancel some first")
+            raise ExpectationError(f"at most {MOST} expectations are possible: cancel some first")
         await self._write({_key(made): Entry(EXPECTATIONS.coder.encode(_fields_of(made)), made.until)})
         self._take([*others, made])
         logger.info(
@@ -138,7 +140,7 @@ class Expectations:
         return made
 
     async def cancel(self, recipient: str, sender_domain: str | None, asked_by: str) -> list[Expectation]:
-        """Expect no longer; which ones that were.  `sender_domain` None: whoever it was from.
+        """Cancel expectations, and return them.  `sender_domain` None: those of every sender.
 
         Raises ExpectationError, StoreError.
         """
@@ -151,14 +153,14 @@ class Expectations:
             self._take([each for each in present if each not in gone])
         for each in gone:
             logger.info(
-                "mail is no longer expected: %s, asked by %s", printable(each.text), printable(asked_by)
+                "mail is not expected any more: %s, asked by %s", printable(each.text), printable(asked_by)
             )
         return gone
 
     async def load(self) -> None:
-        """Read what is expected since before the start; call once, when the store runs.
+        """Read the expectations of earlier runs; call once, when the store runs.
 
-        A row that cannot be read is told in the log and left out.  Raises StoreError.
+        A row that cannot be read is logged and left out.  Raises StoreError.
         """
         found: list[Expectation] = []
         async with aclosing(EXPECTATIONS.walk(self._store)) as slices:
@@ -194,7 +196,9 @@ def _recipient_text(told: str) -> str:
     text = address_text(told.strip().removeprefix("<").removesuffix(">"))
     local, domain = split_address(text)
     if not local or not domain or len(text) > LONGEST_ADDRESS or not text.isprintable() or " " in domain:
-        raise ExpectationError(f"{told[:80]!a} is no recipient; expected an address such as user@example.org")
+        raise ExpectationError(
+            f"{told[:80]!a} is not a recipient: expected an address such as user@example.org"
+        )
     return text
 
 
@@ -204,7 +208,7 @@ def _domain_text(told: str) -> str:
         return ""
     name = host_name(bare.removeprefix("@").removeprefix("."))
     if not name or "@" in name or not name.isprintable() or " " in name or len(name) > LONGEST_ADDRESS:
-        raise ExpectationError(f"{told[:80]!a} is no domain; expected one such as example.org")
+        raise ExpectationError(f"{told[:80]!a} is not a domain: expected one such as example.org")
     return name
 
 

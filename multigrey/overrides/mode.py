@@ -1,18 +1,18 @@
-"""What an administrator changes for a while: the mode, and how hard unknown senders have it.
+"""Overrides: an administrator changes the mode, or how strict greylisting is, for a while.
 
-Two slots, each with at most one override, kept in the store's META table so that a restart does not end
-them:
+There are two slots, each with at most one override.  Overrides are kept in the store's META table, so a
+restart does not end them:
 
-    mode      enforce, observe or off takes the place of `[greylist] mode`
+    mode      enforce, observe or off replaces `[greylist] mode`
     pressure  tighten: delays of new records double, clients without a trustworthy name wait at least a
               quarter of an hour, and providers that are known to retry are delayed like others;
-              relax: clients without a trustworthy name wait no longer than others, however impatient
-              they are
+              relax: clients without a trustworthy name wait no longer than others, even after early
+              retries
 
-An override ends by itself.  It is a pure change of the Setup that the configuration gives, made anew
-after each reload.  Delays that a rule of the administrator sets stay as they are, and so do those of
-records that exist: a delay holds for its record.  What origins have earned is left alone in either
-direction, for they have shown that they would come back anyway.
+An override ends by itself.  It is a pure change of the Setup that the configuration gives, and is applied
+again after each reload.  Delays that a rule of the administrator sets stay as they are, and so do those of
+existing records: a delay holds for its record.  No override changes what origins have earned, because they
+have shown that they retry anyway.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ logger = logging.getLogger(__name__)
 MODE, PRESSURE = "mode", "pressure"
 TIGHTEN, RELAX = "tighten", "relax"
 SLOTS: Mapping[str, tuple[str, ...]] = {MODE: MODES, PRESSURE: (TIGHTEN, RELAX)}
-"""What there is to override, and by which words."""
+"""The slots, and the words that each can hold."""
 LONGEST = 366 * DAY
-"""Seconds an override lasts at most: what is to stay belongs into the configuration."""
+"""Most seconds of an override: a permanent change belongs in the configuration."""
 
 _UNNAMED_DELAY = 900
-"""Seconds a client without a name waits at least under `tighten`: few programs of spammers do."""
+"""Least delay of a client without a name under `tighten`, in seconds: few spam programs wait so long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """One change.  Times are wall-clock seconds."""
+    """One override.  Times are wall-clock seconds."""
 
     slot: str
     word: str
     since: int
     until: int
-    """Its end; from this second on it does not hold."""
+    """Its end: from this second on it does not hold."""
     by: str = ""
     """Who asked for it."""
 
     def as_mapping(self) -> Mapping[str, Any]:
-        """For whoever asks."""
+        """The override as JSON values."""
         return asdict(self)
 
 
 def overridden(setup: Setup, overrides: Sequence[Override]) -> Setup:
-    """What becomes of a Setup under these overrides."""
+    """The Setup, changed by these overrides."""
     for override in overrides:
         if override.slot == MODE:
             setup = _in_mode(setup, override.word)
@@ -92,7 +92,7 @@ def _in_mode(setup: Setup, mode: str) -> Setup:
 
 
 def _slower(policy: Policy, least: int) -> Policy:
-    """Twice the delay, but never so long that a patient sender could miss the retry window."""
+    """Twice the delay, but never so long that a patient sender can miss the retry window."""
     most = max(policy.delay, policy.retry_window // 2)
     delay = min(max(2 * policy.delay, least), most)
     return replace(policy, delay=delay, patience=min(2 * policy.patience, most))
@@ -102,21 +102,21 @@ class Overrides:
     """The overrides that hold, in memory and in the store."""
 
     def __init__(self, clock: Clock, store: Store) -> None:
-        """Knows none until `load`."""
+        """No override holds until `load`."""
         self._clock = clock
         self._store = store
         self._by_slot: dict[str, Override] = {}
         self._ends: dict[str, float] = {}
-        """By slot, the end by the monotonic clock: an hour is one whatever is done to the wall clock."""
+        """By slot, the end by the monotonic clock: setting the wall clock does not change it."""
 
     @property
     def active(self) -> tuple[Override, ...]:
-        """Those that hold now."""
+        """The overrides that hold now."""
         now = self._clock.monotonic()
         return tuple(override for slot, override in self._by_slot.items() if now < self._ends[slot])
 
     async def load(self) -> None:
-        """Read what earlier runs left.  Raises StoreError; one that cannot be read is left out."""
+        """Read the overrides of earlier runs; leave out those that cannot be read.  Raises StoreError."""
         values = await self._store.read([_key(slot) for slot in SLOTS])
         for slot, value in zip(SLOTS, values, strict=True):
             if value is not None:
@@ -128,12 +128,12 @@ class Overrides:
                 self._hold(override, override.until - self._clock.now())
 
     async def put(self, slot: str, word: str, seconds: int, by: str) -> Override:
-        """Let `word` hold for `seconds`, instead of what held before.
+        """Let `word` hold for `seconds`, instead of the override that held before.
 
-        Raises ValueError for what there is not, or lasts too long; StoreError.
+        Raises ValueError for an unknown slot or word and for a wrong duration; StoreError.
         """
         if word not in SLOTS.get(slot, ()):
-            raise ValueError(f"{slot} {word!r}: there is no such override")
+            raise ValueError(f"{slot} {word!r}: unknown override")
         if not 1 <= seconds <= LONGEST:
             raise ValueError(f"an override lasts from one second to {LONGEST // DAY} days")
         now = self._clock.now()
@@ -144,13 +144,14 @@ class Overrides:
         return override
 
     def _hold(self, override: Override, seconds: int) -> None:
-        """Let it hold for so long, but never for longer than it was meant to."""
+        """Let it hold for so many seconds, but never for longer than it was made for."""
         self._by_slot[override.slot] = override
+        # A wall clock that was set back since the override was made must not prolong it.
         most = override.until - override.since
         self._ends[override.slot] = self._clock.monotonic() + min(seconds, most)
 
     async def end(self, slot: str) -> Override | None:
-        """End what holds; returns it, None when nothing did.  Raises StoreError."""
+        """End the override of a slot; returns it, or None when there was none.  Raises StoreError."""
         found = self._by_slot.get(slot)
         if found is not None:
             await self._write(slot, None)
@@ -158,7 +159,7 @@ class Overrides:
         return found
 
     async def expire(self) -> list[Override]:
-        """Drop what is over; returns it.  What the store then still has is dropped at the next start."""
+        """Drop overrides that are over, and return them.  One that stays in the store is dropped later."""
         now = self._clock.monotonic()
         over = [override for slot, override in self._by_slot.items() if now >= self._ends[slot]]
         for override in over:
@@ -182,5 +183,5 @@ def _decoded(slot: str, value: bytes) -> Override:
     """Raises CodecError."""
     override = Override(slot, **OVERRIDES.coder.decode(value))
     if override.word not in SLOTS[slot]:
-        raise CodecError("not an override that is known")
+        raise CodecError("unknown override")
     return override

@@ -1,1 +1,1 @@
-"""Finding, guarding and registering plugins, and the one that is built in."""
+"""Plugins: finds, guards and registers them, and holds the built-in plugin."""

@@ -1,4 +1,4 @@
-"""What multigrey brings along, registered like anybody else's plugin."""
+"""The built-in plugin: registers multigrey's own components through the same interface as any plugin."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BuiltIns:
     """The built-in plugin."""
 
     def __init__(self, origins: Origins | None = None) -> None:
-        """`origins` judges names; by default with what comes with multigrey alone."""
+        """`origins` classifies client names; by default with the shipped tables only."""
         self._origins = load_origins() if origins is None else origins
 
     @hookimpl

@@ -1,13 +1,13 @@
-"""Between the engine and plugins: whatever a plugin does wrong is counted and means "no vote".
+"""Guards between the engine and plugins: an error of a plugin is counted and means "no vote".
 
-Every object of a plugin is wrapped once, when it is registered; the hot path calls the wrapper: one
-`try` and one type check, no pluggy.  An exception, or a value of the wrong type, is counted for the
-plugin and logged at most once a minute.  A coroutine that nobody awaits counts as wrong and is
-closed, so that it can neither be taken for a match nor warn later.
+Every object of a plugin is wrapped once, when it is registered.  The hot path calls the wrapper, which
+has one `try` and one type check and does not use pluggy.  An exception or a value of the wrong type is
+counted for the plugin and logged at most once a minute.  A coroutine that is never awaited counts as a
+wrong value and is closed, so that it is neither taken for a match nor causes a warning later.
 
-This is one of the three places that may catch `Exception` (the others: the connection, and the
-restart of background tasks).  `SystemExit` of a plugin is caught too: only an administrator stops
-the daemon.  `trio.Cancelled` is never kept from whoever cancelled.
+This is one of the three places that may catch `Exception` (the others are the connection and the
+restart of background tasks).  `SystemExit` of a plugin is caught too: only an administrator stops the
+daemon.  `trio.Cancelled` is never caught, so that cancellation always reaches its scope.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ __all__ = [
 ]
 
 FAILURES = (Exception, SystemExit)
-"""What a plugin's failure is caught as."""
+"""The exceptions that count as a failure of a plugin."""
 
 NOTHING = Findings()
 
 _MOST_LISTS = 16
-"""Domains that list a client; SPF leads to eleven at most (RFC 7208 section 4.6.4)."""
+"""Most domains that list a client; SPF leads to at most eleven (RFC 7208 section 4.6.4)."""
 
 _log = logging.getLogger(__name__)
 
 
 class PluginKind:
-    """What a plugin can register, in the words of messages."""
+    """The kinds of objects that a plugin can register, as messages name them."""
 
     KEY_COMPONENT = "key component"
     WHITELIST_SOURCE = "whitelist source"
@@ -70,7 +70,7 @@ class PluginKind:
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """Which plugin, for people."""
+    """The name of a plugin and where it comes from, for messages."""
 
     name: str
     distribution: str
@@ -84,10 +84,10 @@ BUILT_IN = PluginInfo("multigrey", "built in")
 
 
 class GuardCounters:
-    """Counts what plugins do wrong, and says it now and then."""
+    """Counts failures of plugins, and logs them at most once a minute for each plugin."""
 
     def __init__(self, clock: Clock, owners: Mapping[tuple[str, str], PluginInfo]) -> None:
-        """`owners` tells by kind and name which plugin an object is from; others are built in."""
+        """`owners` maps the kind and name of an object to its plugin; all others are built in."""
         self._clock = clock
         self._owners = owners
         self._seldom = Throttle()
@@ -97,32 +97,35 @@ class GuardCounters:
 
     @property
     def calls(self) -> Mapping[str, int]:
-        """How often slow sources were asked, by plugin."""
+        """The number of calls of slow sources, by plugin."""
         return MappingProxyType(self._calls)
 
     @property
     def timeouts(self) -> Mapping[str, int]:
-        """How often slow sources were too late, by plugin; these are among the failures."""
+        """The number of calls of slow sources that were not answered in time, by plugin.
+
+        `failures` includes them.
+        """
         return MappingProxyType(self._timeouts)
 
     @property
     def failures(self) -> Mapping[str, int]:
-        """How often each plugin failed; those that never did are not in it."""
+        """The number of failures of each plugin that has failed at least once."""
         return MappingProxyType(self._failures)
 
     def called(self, kind: str, name: str) -> None:
-        """Count a call of what is registered under this kind and name."""
+        """Count a call of the object registered under this kind and name."""
         plugin = self._owners.get((kind, name), BUILT_IN).name
         self._calls[plugin] = self._calls.get(plugin, 0) + 1
 
     def late(self, kind: str, name: str, seconds: float) -> None:
-        """Count a call that was not answered within so many seconds; a failure."""
+        """Count a call that was not answered within `seconds`, also as a failure."""
         plugin = self._owners.get((kind, name), BUILT_IN).name
         self._timeouts[plugin] = self._timeouts.get(plugin, 0) + 1
         self.failed(kind, name, f"no answer within {seconds:g} s")
 
     def failed(self, kind: str, name: str, error: BaseException | str) -> None:
-        """Count a failure of what is registered under this kind and name."""
+        """Count a failure of the object registered under this kind and name, and perhaps log it."""
         plugin = self._owners.get((kind, name), BUILT_IN)
         self._failures[plugin.name] = self._failures.get(plugin.name, 0) + 1
         if self._seldom.due(plugin.name, self._clock.monotonic()):
@@ -132,20 +135,20 @@ class GuardCounters:
             _log.error("%s failed and was ignored: %s %s: %s%s", plugin, kind, name, what, more)
 
     def wrong(self, kind: str, name: str, value: object, expected: str) -> None:
-        """Count a value of the wrong type, and make it harmless."""
+        """Count a value of the wrong type as a failure; a coroutine is closed."""
         discard(value)
-        self.failed(kind, name, f"a {type(value).__name__} came back, not {expected}")
+        self.failed(kind, name, f"returned a {type(value).__name__} instead of {expected}")
 
 
 def discard(value: object) -> None:
-    """Close a coroutine nobody will await."""
+    """Close a coroutine that will not be awaited, so that Python does not warn about it later."""
     if inspect.iscoroutine(value):
         with suppress(*FAILURES):
             value.close()
 
 
 def describe(error: BaseException) -> str:
-    """One short line about an exception: type, text, and the place it was raised at."""
+    """Return one short line about an exception: its type, its text, and the place where it was raised."""
     try:
         text = str(error)
     except FAILURES:
@@ -165,7 +168,7 @@ def _place(trace: TracebackType | None) -> str:
 
 
 class GuardedComponent:
-    """A key component that never raises and only gives text."""
+    """A key component that never raises and returns only text or None."""
 
     __slots__ = ("_counters", "_name", "_text")
 
@@ -175,7 +178,7 @@ class GuardedComponent:
         self._name = name
 
     def text(self, attempt: Attempt) -> str | None:
-        """See `KeyComponent.text`; None also when it failed, so the client network stands in."""
+        """See `KeyComponent.text`; None also if it failed, so that the client network takes its place."""
         try:
             value: object = self._text(attempt)
         except FAILURES as error:
@@ -188,7 +191,7 @@ class GuardedComponent:
 
 
 class GuardedTrait:
-    """A trait that never raises and only says yes or no."""
+    """A trait that never raises and returns only True or False."""
 
     __slots__ = ("_counters", "_holds", "_name")
 
@@ -198,7 +201,7 @@ class GuardedTrait:
         self._name = name
 
     def holds(self, attempt: Attempt) -> bool:
-        """See `Trait.holds`; False also when it failed."""
+        """See `Trait.holds`; False also if it failed."""
         try:
             value: object = self._holds(attempt)
         except FAILURES as error:
@@ -211,7 +214,7 @@ class GuardedTrait:
 
 
 class GuardedSlowSource:
-    """A slow source that never raises (but lets itself be cancelled) and only gives findings."""
+    """A slow source that never raises (except when cancelled) and returns only well-formed findings."""
 
     __slots__ = ("_counters", "_source", "name", "no_answer", "traits")
 
@@ -221,16 +224,17 @@ class GuardedSlowSource:
         self.name = name
         self.traits = source.traits
         self.no_answer = Findings(unanswered=source.traits)
-        """What is found when there is no answer: it is unknown which of its traits hold."""
+        """The findings when no answer came: it is unknown which of its traits hold."""
 
     async def ask(self, attempt: Attempt) -> Findings:
-        """See `SlowSource.ask`; when it failed, nobody can tell its traits.  Others' are dropped."""
+        """See `SlowSource.ask`.  If it failed, its traits are unknown.  Traits of others are dropped."""
         try:
             found: object = await self._source.ask(attempt)
         except FAILURES as error:
             self._counters.failed(PluginKind.SLOW_SOURCE, self.name, error)
             return self.no_answer
         except BaseExceptionGroup as group:
+            # A group can hold failures and trio.Cancelled at once: only the rest must go on to the caller.
             failures, rest = group.split(FAILURES)
             if failures is not None:
                 self._counters.failed(PluginKind.SLOW_SOURCE, self.name, failures)
@@ -265,31 +269,31 @@ def _are_texts(*values: object) -> bool:
 
 
 def _is_a_name(text: object, named: object) -> bool:
-    """A source that asked may name an origin, and nothing else."""
+    """Whether an origin of a slow source is valid: it must be named."""
     return isinstance(text, str) and bool(text) and named is True
 
 
 def guarded_text(component: KeyComponent, counters: GuardCounters, name: str) -> GuardedComponent:
-    """The component registered under `name`, guarded (once)."""
+    """Return the component registered under `name`, guarded (once)."""
     if isinstance(component, GuardedComponent):
         return component
     return GuardedComponent(component, counters, name)
 
 
 def guarded_holds(trait: Trait, counters: GuardCounters, name: str) -> GuardedTrait:
-    """The trait registered under `name`, guarded (once)."""
+    """Return the trait registered under `name`, guarded (once)."""
     return trait if isinstance(trait, GuardedTrait) else GuardedTrait(trait, counters, name)
 
 
 def guarded_ask(source: SlowSource, counters: GuardCounters, name: str) -> GuardedSlowSource:
-    """The slow source registered under `name`, guarded (once)."""
+    """Return the slow source registered under `name`, guarded (once)."""
     return source if isinstance(source, GuardedSlowSource) else GuardedSlowSource(source, counters, name)
 
 
 def guarded_match(
     source: WhitelistSource, counters: GuardCounters, name: str
 ) -> Callable[[Attempt], Match | None]:
-    """The `match` of a source whose maker is registered under `name`, guarded."""
+    """Return the `match` of a source whose maker is registered under `name`, guarded."""
     match = source.match
 
     def guarded(attempt: Attempt) -> Match | None:
@@ -312,12 +316,13 @@ async def ask_all(
     budget_seconds: float,
     counters: GuardCounters,
 ) -> Findings:
-    """Ask all sources at once; what is not there when the budget is over stays unknown.
+    """Ask all sources at once, and combine what they find within `budget_seconds`.
 
-    The match and the origin are those of the first source, in this order, that has one; the traits
-    of all are put together, those found and those that nobody could tell (all of a source that failed
-    or was too late), and so are the first domains that list the client.  It is one of the sender's own
-    hosts if one of them says so.  Cancelled as one, without a trace, when the caller is.
+    The match and the origin are those of the first source, in this order, that has one.  The traits of
+    all sources are combined: those found, and those that are unknown (all traits of a source that failed
+    or was too late).  So are the domains that list the client, up to a limit.  The client is one of the
+    sender's own hosts if one source says so.  When the caller is cancelled, all sources are cancelled,
+    and nothing is counted as a failure.
     """
     if not sources:
         return NOTHING

@@ -1,14 +1,15 @@
-"""Finding plugins, and putting together what they register.
+"""Finds and imports plugins, and combines what they register.
 
-Order: what is built in (under the same contract), the entry points of group `multigrey` by name,
-the Python files of `[plugins] dir` by name (files that begin with "_" are left to the others to
-import).  Nothing is kept outside the objects made here; any number of them live side by side.
+The order is: the built-in plugin (under the same contract), the entry points of group `multigrey` by
+name, the Python files of `[plugins] dir` by name (files whose names begin with "_" are not plugins;
+other files may import them).  All state is in the objects made here, so any number of them can exist
+at the same time.
 
-What goes wrong, and what follows
-  cannot be imported, `multigrey_settings` fails   left out; an error once its table is configured
-  `multigrey_register` fails                       left out with all it registered; the same
-  configured, but there is no such plugin          error
-  breaks the contract of hooks (unknown or         error: nobody would notice otherwise
+Problem, and consequence
+  cannot be imported, `multigrey_settings` fails   left out; an error if its table is configured
+  `multigrey_register` fails                       left out with all it registered; error likewise
+  configured, but not installed                    error
+  breaks the contract of hooks (unknown or         error: it would go unnoticed otherwise
   missing hooks, wrong arguments), same name twice
   a file that others can write                     error: they could run code in the daemon
 """
@@ -44,19 +45,19 @@ __all__ = ["LoadedPlugins", "load_plugins"]
 
 GREYLIST = "greylist"
 CONTROL = "control"
-_EVERYBODYS = frozenset({GREYLIST, CONTROL})
-"""The tables every plugin gets; none may have one of them as its own."""
+_SHARED_TABLES = frozenset({GREYLIST, CONTROL})
+"""The tables that every plugin is given; a plugin cannot have a table of its own with such a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A plugin that could be loaded."""
+    """A plugin that was loaded without error."""
 
     info: PluginInfo
     plugin: object
     register: Callable[..., object] | None
     table: str = ""
-    """Name of its table under `[plugins]`; empty: it has none."""
+    """Name of its table under `[plugins]`; "" if it has no table."""
     model: type[BaseModel] | None = None
 
     def is_wanted(self, configured: Container[str]) -> bool:
@@ -64,24 +65,24 @@ class _Member:
 
 
 class LoadedPlugins:
-    """The plugins there are; made by `load_plugins`."""
+    """All plugins that were found; made by `load_plugins`."""
 
     def __init__(self, members: Iterable[_Member], broken: Mapping[PluginInfo, str]) -> None:
         self._members = tuple(members)
         self.broken = MappingProxyType(dict(broken))
-        """Plugins that could not be loaded, and why."""
+        """Plugins that could not be loaded, each with the reason."""
 
     @property
     def infos(self) -> tuple[PluginInfo, ...]:
-        """The plugins that could be loaded, in order; the built-in one is the first."""
+        """The plugins that were loaded, in order; the built-in one is the first."""
         return tuple(member.info for member in self._members)
 
     def settings_models(self) -> Mapping[str, type[BaseModel]]:
-        """The pydantic model of each table under `[plugins]` that somebody understands."""
+        """The pydantic model of each table under `[plugins]` that belongs to a loaded plugin."""
         return {member.table: member.model for member in self._members if member.model is not None}
 
     def why_missing(self, table: str) -> str:
-        """What to tell somebody who configured a table that nobody understands."""
+        """The message for a configured table that belongs to no loaded plugin."""
         for info, error in self.broken.items():
             if info.name == table:
                 return f"{info} could not be loaded: {error}"
@@ -96,14 +97,15 @@ class LoadedPlugins:
         configured: Container[str] | None = None,
         clock: Clock | None = None,
     ) -> BuiltRegistry:
-        """Let every plugin register; one that fails leaves nothing behind.
+        """Call the register hook of every plugin; a plugin that fails leaves nothing registered.
 
-        `settings` has the checked tables by name, and `greylist`.  `configured` has the names of
-        the tables the administrator wrote (the others are defaults); None: all in `settings`.
-        Raises PluginError, one line for each, for configured plugins that are missing or failed.
+        `settings` has the checked tables by name, `greylist` and `control` included.  `configured` has
+        the names of the tables that the administrator wrote (the others are defaults); None means all
+        in `settings`.  Raises PluginError, with one line for each configured plugin that is missing or
+        failed.
         """
         wanted = settings if configured is None else configured
-        known = {*_EVERYBODYS, *self.settings_models()}
+        known = {*_SHARED_TABLES, *self.settings_models()}
         errors = [f"[plugins.{name}]: {self.why_missing(name)}" for name in settings if name not in known]
         built = BuiltRegistry(SystemClock() if clock is None else clock)
         built.warnings += [f"{info} could not be loaded: {error}" for info, error in self.broken.items()]
@@ -118,7 +120,7 @@ class LoadedPlugins:
 
 
 def _register(member: _Member, built: BuiltRegistry, settings: Mapping[str, BaseModel]) -> str:
-    """What went wrong; "" when everything it registered was taken over."""
+    """Register one plugin.  Returns what went wrong; "" if everything it registered was adopted."""
     if member.register is None:
         return ""
     draft = PluginRegistry(built, member.info)
@@ -146,9 +148,9 @@ def load_plugins(
 ) -> LoadedPlugins:
     """Find and import plugins: built-in ones, entry points, then the files in `directory`.
 
-    `entry_points` replaces those of the installed distributions; `origins` is for the built-in traits
-    (by default what comes with multigrey).  Raises PluginError for what the
-    head of this module calls an error.
+    `entry_points` replaces those of the installed distributions.  `origins` is for the built-in traits
+    (by default from the shipped tables).  Raises PluginError for all that the table at the head of this
+    module calls an error.
     """
     loader = _Loader()
     loader.take(BUILT_IN, partial(BuiltIns, origins))
@@ -166,29 +168,38 @@ def _info_of(entry_point: importlib.metadata.EntryPoint) -> PluginInfo:
         distribution = entry_point.dist
         if distribution is not None:
             return PluginInfo(entry_point.name, f"{distribution.name} {distribution.version}")
-    except FAILURES:  # a distribution with damaged metadata; what it points to may still work
+    except FAILURES:  # a distribution with damaged metadata: the entry point may still work
         pass
     return PluginInfo(entry_point.name, entry_point.value)
 
 
 def _files(directory: Path) -> list[Path]:
-    """The Python files in it; whoever can write one can run code in the daemon, so they are few."""
+    """The Python files in a directory.  Raises PluginError if other users can write it or one of them.
+
+    A user who can write such a file can run code in the daemon.
+    """
     try:
         owner = directory.stat().st_uid
         files = sorted(path for path in directory.iterdir() if path.suffix == ".py")
         for path in (directory, *files):
             status = path.stat()
             if status.st_mode & 0o022:
-                raise PluginError(f"{path}: is writable by group or others; run chmod go-w {path}")
+                raise PluginError(f"{path}: is writable by group or others: run chmod go-w {path}")
             if status.st_uid not in {0, os.geteuid(), owner}:
-                raise PluginError(f"{path}: belongs neither to root nor to the owner of its directory")
+                raise PluginError(
+                    f"{path}: belongs neither to root nor to the owner of its directory: "
+                    f"run chown root {path}"
+                )
     except OSError as error:
         raise PluginError(f"{error.filename or directory}: cannot be read: {error.strerror}") from error
     return [path for path in files if path.name[0] not in "._"]
 
 
 class _FreshLoader(SourceFileLoader):
-    """Compiles from the source each time: a file changed twice in a second is read twice."""
+    """Compiles from the source each time.
+
+    Python's bytecode cache compares size and time in whole seconds, so it could miss a second change.
+    """
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
@@ -196,7 +207,7 @@ class _FreshLoader(SourceFileLoader):
 
 
 def _import_file(path: Path) -> object:
-    """The module in a file, imported anew; known to `sys.modules`, where pydantic looks for types."""
+    """Import the module in a file again.  It is put into `sys.modules`, where pydantic looks up types."""
     digest = blake2b(os.fsencode(path.absolute()), digest_size=6).hexdigest()
     name = f"multigrey_plugin_{path.stem}_{digest}"
     spec = spec_from_loader(name, _FreshLoader(name, str(path)))
@@ -217,7 +228,7 @@ def _import_file(path: Path) -> object:
 
 
 class _Loader:
-    """Collects plugins and everything wrong with them."""
+    """Collects plugins, and everything that is wrong with them."""
 
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -227,7 +238,7 @@ class _Loader:
         self._mistakes: list[str] = []
 
     def take(self, info: PluginInfo, load: Callable[[], object]) -> None:
-        """Import a plugin and learn what it has; never raises for what the plugin does."""
+        """Import a plugin and find its hooks; errors of the plugin are recorded, never raised."""
         plugin: object = None
         try:
             plugin = load()
@@ -240,7 +251,7 @@ class _Loader:
             self._drop(plugin)
 
     def finish(self) -> LoadedPlugins:
-        """All of them; PluginError, one line for each, if there are mistakes."""
+        """Return the collected plugins.  Raises PluginError, with one line for each contract violation."""
         if self._mistakes:
             raise PluginError("\n".join(self._mistakes))
         try:
@@ -263,7 +274,7 @@ class _Loader:
             raise PluginError("; ".join(str(error).split("\n"))) from error
         hooks = {caller.name: caller for caller in self._manager.get_hookcallers(plugin) or ()}
         if not hooks:
-            raise PluginError("marks no function with multigrey.plugins.hookspecs.hookimpl")
+            raise PluginError("has no hook: mark a function with multigrey.api.hookimpl")
         calls = {name: _only_call(caller, plugin) for name, caller in hooks.items()}
         table, model = self._settings_of(calls.get("multigrey_settings"))
         return _Member(info, plugin, calls.get("multigrey_register"), table, model)
@@ -278,8 +289,8 @@ class _Loader:
             case _:
                 discard(result)
                 raise PluginError("multigrey_settings must return a name and a class made from BaseModel")
-        if table in _EVERYBODYS:
-            raise PluginError(f"[plugins.{table}]: that name is taken")
+        if table in _SHARED_TABLES:
+            raise PluginError(f"[plugins.{table}]: this name is reserved: choose another one")
         for member in self._members:
             if member.table == table:
                 raise PluginError(f"[plugins.{table}] is already the table of {member.info}")
@@ -287,13 +298,13 @@ class _Loader:
 
 
 def _only_call(caller: pluggy.HookCaller, plugin: object) -> Callable[..., object]:
-    """The plugin's own implementation of a hook, to be called with all arguments of the hook."""
+    """A function that calls the plugin's own implementation of a hook with the arguments that it names."""
     known = ("multigrey_register", "multigrey_settings")
     implementation = next(one for one in caller.get_hookimpls() if one.plugin is plugin)
     if not caller.has_spec() and not implementation.optionalhook:
-        raise PluginError(f"there is no hook {caller.name} (there are {' and '.join(known)})")
+        raise PluginError(f"hook {caller.name} does not exist (known: {' and '.join(known)})")
     if implementation.hookwrapper or implementation.wrapper:
-        raise PluginError(f"{caller.name} must not be a wrapper: plugins do not touch each other")
+        raise PluginError(f"{caller.name} must not be a wrapper, which could change other plugins")
 
     def call(**arguments: object) -> object:
         return implementation.function(*(arguments[name] for name in implementation.argnames))

@@ -1,7 +1,7 @@
-"""What every slow source needs beside its look-up: a memory of answers, and when not to ask at all.
+"""Helpers for slow sources: a cache of answers with expiry, and a circuit breaker.
 
-Part of the public contract: plugins that ask elsewhere (DNS, LDAP, …) use these.  No I/O and no
-clock: the caller brings a monotonic time (`Clock.monotonic`).
+They are part of the public contract, for plugins that query other services (DNS, LDAP, …).  They do
+no I/O and have no clock: the caller passes a monotonic time (`Clock.monotonic`).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ V = TypeVar("V")
 
 
 class TtlCache(Generic[K, V]):
-    """Remembers values for as long as they may be believed.  Bounded: the oldest is dropped first."""
+    """A cache whose values expire.  Its size is bounded: the oldest value is dropped first."""
 
     def __init__(self, monotonic: Callable[[], float], size: int = 10_000) -> None:
-        """`monotonic` gives the time in seconds; at most `size` values are remembered."""
+        """`monotonic` returns the time in seconds; at most `size` values are kept."""
         self._monotonic = monotonic
         self._size = size
         self._held: dict[K, tuple[float, V]] = {}
 
     def __len__(self) -> int:
-        """How many values are held, those that are out of date included."""
+        """The number of values held, expired ones included."""
         return len(self._held)
 
     def get(self, key: K) -> V | None:
-        """What is remembered of `key`, if it may still be believed."""
+        """Return the value of `key`; None if there is none or it has expired."""
         held = self._held.get(key)
         if held is None:
             return None
@@ -40,7 +40,7 @@ class TtlCache(Generic[K, V]):
         return None
 
     def put(self, key: K, value: V, ttl: float) -> None:
-        """Remember `value` for `ttl` seconds; nothing is remembered for none."""
+        """Keep `value` for `ttl` seconds; with `ttl` 0 or less, only remove the previous value of `key`."""
         self._held.pop(key, None)
         if ttl <= 0:
             return
@@ -50,10 +50,10 @@ class TtlCache(Generic[K, V]):
 
 
 class Breaker:
-    """Stops asking somebody who does not answer, and tries again after a pause that grows.
+    """A circuit breaker: stops calls to a service that does not answer, and tries again after a pause.
 
-    While it is open nobody asks.  When the pause is over, one question goes through as a probe: if it
-    is answered the breaker closes, else the next pause is twice as long.
+    While it is open, no calls are made.  When the pause is over, one call is let through as a probe: if
+    it is answered, the breaker closes; else the next pause is twice as long.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Breaker:
         pause: float = 10.0,
         longest: float = 300.0,
     ) -> None:
-        """Opens after `failures` in a row; pauses are seconds."""
+        """It opens after `failures` in a row.  `pause` (the first) and `longest` are in seconds."""
         self._monotonic = monotonic
         self._allowed = failures
         self._first_pause = pause
@@ -75,11 +75,11 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Whether it keeps questions back at the moment (says so without letting a probe through)."""
+        """Whether it blocks calls at the moment; reading this does not let a probe through."""
         return self._failures >= self._allowed and self._monotonic() < self._probe_at
 
     def allows(self) -> bool:
-        """Whether to ask now.  A probe that is let through keeps all others back for another pause."""
+        """Whether to call now.  A probe that is let through blocks all other calls for another pause."""
         if self._failures < self._allowed:
             return True
         now = self._monotonic()
@@ -89,12 +89,12 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """An answer came."""
+        """Record that an answer came."""
         self._failures = 0
         self._pause = self._first_pause
 
     def failed(self) -> None:
-        """No answer came (time-out, server failure); "there is no such name" is an answer."""
+        """Record that no answer came (time-out, server failure); "this name does not exist" is an answer."""
         self._failures += 1
         if self._failures < self._allowed:
             return

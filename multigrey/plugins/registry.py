@@ -1,7 +1,7 @@
-"""What plugins register, checked and guarded.
+"""The registry of plugins: checks what plugins register, and guards it.
 
-`PluginRegistry` is what one plugin's `multigrey_register` gets; what it adds is taken over into the
-`BuiltRegistry` of all plugins when the hook has come through, all of it or nothing.
+The `multigrey_register` of each plugin gets its own `PluginRegistry`.  When the hook has returned
+without error, the `BuiltRegistry` of all plugins adopts everything that the plugin added, else nothing.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from multigrey.plugins.guards import (
 __all__ = ["BuiltRegistry", "PluginRegistry"]
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
-"""Names stand in the configuration and in `key=value` log lines."""
+"""Names are used in the configuration and in `key=value` log lines, so they have no spaces or quotes."""
 
 
 class BuiltRegistry:
-    """Everything all plugins registered, by kind and name; guarded where the hot path calls it."""
+    """Everything that all plugins registered, by kind and name; guarded where the hot path calls it."""
 
     def __init__(self, clock: Clock) -> None:
         self.key_components: dict[str, KeyComponent] = {}
@@ -55,18 +55,18 @@ class BuiltRegistry:
         self.protocols: dict[str, MakeDialogue] = {}
         self.services: dict[str, Service] = {}
         self.owners: dict[tuple[str, str], PluginInfo] = {}
-        """Which plugin registered what, by `PluginKind` and name."""
+        """The plugin that registered each object, by `PluginKind` and name."""
         self.warnings: list[str] = []
-        """Plugins that were left out, and why."""
+        """Plugins that were left out, each with the reason."""
         self.counters = GuardCounters(clock, self.owners)
 
     @property
     def slow_traits(self) -> frozenset[str]:
-        """The traits slow sources may find."""
+        """The traits that slow sources may find."""
         return frozenset().union(*(source.traits for source in self.slow_sources.values()))
 
     def adopt(self, draft: PluginRegistry) -> None:
-        """Take over what a plugin registered, now that it got through."""
+        """Take over what a plugin registered, after its hook has returned without error."""
         for (kind, name), value in draft.added.items():
             self.owners[kind, name] = draft.plugin
             self._put(kind, name, value)
@@ -74,7 +74,7 @@ class BuiltRegistry:
     def _put(self, kind: str, name: str, value: Any) -> None:
         match kind:
             case PluginKind.KEY_COMPONENT:
-                ours = self.owners[kind, name] is BUILT_IN  # a call less for every attempt
+                ours = self.owners[kind, name] is BUILT_IN  # without a guard: one call less per attempt
                 self.key_components[name] = value if ours else guarded_text(value, self.counters, name)
             case PluginKind.WHITELIST_SOURCE:
                 self.whitelist_sources[name] = value
@@ -91,7 +91,7 @@ class BuiltRegistry:
 
 
 class PluginRegistry:
-    """What one plugin adds to a BuiltRegistry (see `contracts.Registry`); all of it or nothing."""
+    """The objects that one plugin registers (see `contracts.Registry`), until a BuiltRegistry adopts them."""
 
     def __init__(self, built: BuiltRegistry, plugin: PluginInfo) -> None:
         self._built = built
@@ -100,7 +100,7 @@ class PluginRegistry:
         self.added: dict[tuple[str, str], object] = {}
 
     def close(self) -> None:
-        """The hook has returned: from now on everything is refused."""
+        """Refuse everything from now on, because the hook has returned."""
         self._open = False
 
     def key_component(self, name: str, component: KeyComponent) -> None:
@@ -126,7 +126,7 @@ class PluginRegistry:
             raise PluginError(f"{self.plugin}: slow source {name!r}: traits must be a frozenset of names")
         for trait in traits:
             if owner := self._owner(PluginKind.TRAIT, trait):
-                raise PluginError(f"{self.plugin}: slow source {name!r}: trait {trait!r} is {owner}'s")
+                raise PluginError(f"{self.plugin}: slow source {name!r}: trait {trait!r} belongs to {owner}")
         self._add(PluginKind.SLOW_SOURCE, name, source, "ask", waits=True)
 
     def store(self, name: str, make: MakeStore) -> None:
@@ -145,7 +145,10 @@ class PluginRegistry:
 
     def _add(self, kind: str, name: str, value: object, method: str = "", *, waits: bool = False) -> None:
         if not self._open:
-            raise PluginError(f"{self.plugin}: {kind} {name!r} comes too late: multigrey_register is over")
+            raise PluginError(
+                f"{self.plugin}: {kind} {name!r} comes too late: "
+                "register it before multigrey_register returns"
+            )
         word: object = name
         if not isinstance(word, str) or not _WORD.fullmatch(word):
             raise PluginError(f"{self.plugin}: {name!r} cannot be the name of a {kind}")
@@ -169,7 +172,7 @@ class PluginRegistry:
 def _check_method(plugin: PluginInfo, what: str, value: object, method: str, *, waits: bool) -> None:
     function = getattr(value, method, None)
     if inspect.isclass(value):
-        raise PluginError(f"{plugin}: {what} is the class {value.__name__}, not an object of it")
+        raise PluginError(f"{plugin}: {what} is the class {value.__name__}: register an object of it")
     if not callable(function):
         raise PluginError(f"{plugin}: {what} has no method {method}()")
     if _is_async(function) is not waits:
@@ -178,7 +181,7 @@ def _check_method(plugin: PluginInfo, what: str, value: object, method: str, *, 
 
 
 def _is_async(function: object) -> bool:
-    """Whether calling it gives a coroutine (or an async generator)."""
+    """Whether calling it returns a coroutine (or an async generator)."""
     called = getattr(function, "__call__", None)  # noqa: B004  (the method itself is looked at)
     return any(
         inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in (function, called)
@@ -186,7 +189,7 @@ def _is_async(function: object) -> bool:
 
 
 def _checked_maker(make: MakeSource, plugin: PluginInfo, name: str) -> MakeSource:
-    """`make`, which now only raises ConfigError and PluginError and only gives whitelist sources."""
+    """Wrap `make`, so that it raises only ConfigError and PluginError, and returns only whitelist sources."""
 
     def checked(options: SourceOptions) -> WhitelistSource:
         try:

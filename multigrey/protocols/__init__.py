@@ -1,7 +1,7 @@
-"""The protocols mail servers speak to us, one module each: bytes in, attempts out, answers back.
+"""The protocols of mail servers, one module each: take bytes, give attempts, write answers.
 
-A dialogue (see `contracts.Dialogue`) knows one connection and does no I/O; one listener loop drives
-them all.  Each module states its grammar, limits and dangers.
+A dialogue (see `contracts.Dialogue`) serves one connection and does no I/O.  One listener loop drives them
+all.  Each module states its grammar, limits and dangers.
 """
 
 from __future__ import annotations

@@ -24,31 +24,31 @@ Grammar, in bytes:
     message      defer and reject: the words for the client
     header       pass only, when due: a whole header line
 
-The answer is made for `${extract{name}{...}}`: values that may hold blanks stand in double quotes,
-in which Exim undoes backslash escapes; we write only \\ and \".
+The answer is made for `${extract{name}{...}}`: values that may contain blanks are in double quotes, in which
+Exim undoes backslash escapes; we write only \\ and \".
 
-At the data stage a message to several recipients, or to nobody knows whom, is an attempt without a
-recipient if its sender is the null sender or one that probes addresses (`identity.sender.is_probe`): they are
-judged there, and honest ones have one recipient.  Other senders were judged at RCPT and are answered
-`action=pass`: a refusal would hit all recipients.  Several are told by recipient_count or, without one,
-by a list as $recipients makes it ("a@b, c@d"; a comma in a quoted local part separates nothing).
+At the data stage, a message with several recipients, or an unknown number, is an attempt without a recipient
+if its sender is the null sender or one that probes addresses (`identity.sender.is_probe`).  Such messages are
+judged at this stage, and honest ones have one recipient.  Other senders were judged at RCPT and are answered
+`action=pass`, because a refusal would hit all recipients.  Several recipients are recognised by
+recipient_count or, without it, by a list as $recipients makes it ("a@b, c@d"; a comma in a quoted local part
+separates nothing).
 
-Evolution: a line without "=" is skipped, an unknown name is kept for rules, of two lines with the
-same name the first counts.  Answers may get further names.  A request of another version gets
-`action=error reason=version message="..."` and nothing else: no snippet takes that for a defer or a
-reject, so mail flows, and one that logs every answer but pass, defer and reject shows the text in
-Exim's log.
+Evolution: a line without "=" is skipped.  An unknown name is kept for rules.  Of two lines with the same name
+the first counts.  Answers may get further names.  A request of another version gets
+`action=error reason=version message="..."` and nothing else: no snippet reads that as a defer or a reject, so
+mail passes, and a snippet that logs every answer but pass, defer and reject shows the text in Exim's log.
 
 A line may end with CR LF, as in telnet; any other CR is a byte like others.
 
-Limits: a request longer than the endpoint's `request_size` ends the connection without an answer,
-which Exim sees as the empty string.  One request per connection; what follows it is thrown away.
+Limits: a request longer than the endpoint's `request_size` ends the connection without an answer, which Exim
+sees as the empty string.  One request per connection; what follows it is discarded.
 
 Dangers:
 - Exim half-closes after the request: the end of file means "answer now", not "go away".  It takes an
   answer as complete only when we close, and a NUL ends it.
-- One field per line is safe because no SMTP command holds a LF.  One line with blanks between the
-  fields is not: `$sender_address` keeps quoted local parts, which hold blanks and "=".
+- One field per line is safe because no SMTP command contains a LF.  One line with blanks between the
+  fields is not: `$sender_address` keeps quoted local parts, which contain blanks and "=".
 - Exim does not expand the answer again, but a snippet that expands the message would: never use
   `${expand:}` on it.
 """
@@ -71,10 +71,10 @@ __all__ = ["EximDialogue"]
 _GREETING = b"multigrey/1"
 _PASS = b"action=pass\n"
 _USUAL_CODES = frozenset({"4.7.1", "5.7.1"})
-"""What the snippets say by themselves to defer and reject (RFC 3463: delivery not authorised)."""
+"""The codes that snippets use for defer and reject by default (RFC 3463: delivery not authorised)."""
 _STAGES = {stage.value: stage for stage in Stage}
 _IS_LIST = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.)*")*,', re.DOTALL).match
-"""Whether a comma separates addresses; between quotes it is part of a local part (RFC 5321 section 4.1.2)."""
+"""Whether a comma separates addresses.  In quotes it belongs to a local part (RFC 5321 section 4.1.2)."""
 _FIELDS = frozenset(
     {
         "stage",
@@ -186,7 +186,7 @@ class EximDialogue:
 
 
 def _others(told: Mapping[str, str]) -> Mapping[str, str]:
-    """What Exim told besides the fields of an attempt; usually nothing."""
+    """What Exim sent besides the fields of an attempt; usually nothing."""
     if told.keys() <= _FIELDS:
         return NO_ATTRIBUTES
     return MappingProxyType({name: value for name, value in told.items() if name not in _FIELDS})
@@ -203,7 +203,7 @@ def _check_version(first: bytes) -> None:
 
 
 def _several(count: str, recipient: str) -> bool:
-    """Whether a message has more than one recipient; `count` and `recipient` as Exim told them."""
+    """Whether a message has more than one recipient; `count` and `recipient` as Exim sent them."""
     if count in {"", "0"}:
         return _IS_LIST(recipient) is not None
     return count != "1"

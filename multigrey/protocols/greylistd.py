@@ -16,33 +16,34 @@ Grammar, in bytes:
     save, reload, clear [--option]    a line saying so
     (none)   yes   update
 
-Words and options may have any case.  Whatever goes wrong is answered "error: " and why.
+Words and options may have any case.  Every error is answered by "error: " and the reason.
 
-Data: three words that begin with an address are client address, envelope sender and recipient; two
-whose second holds "@" are the null sender's (its empty word vanishes between blanks; Debian asks so at
-DATA), and a sender written "<>" is the null sender too.  Instead of the address there may be a network
-as `${mask:}` writes it (IPv6 with dots), which stands for its first address.  An address with several
-recipients ("a@b, c@d", `$recipients` of a message to many) is the null sender's, without a recipient.
-An address alone (filters for OpenSMTPD ask so when a client connects) is an attempt of which nothing
-else is known.  There is no second question about any of these, nor about a sender that probes addresses
-(`identity.sender.is_probe`), so they are at the stage `data`: judged now.
+Data: three words of which the first is an address are client address, envelope sender and recipient.  Two
+words of which the second contains "@" are address and recipient, with the null sender (its empty word
+vanishes between blanks; Debian asks so at DATA).  A sender written "<>" is the null sender too.  Instead of
+the address there may be a network as `${mask:}` writes it (IPv6 with dots), which stands for its first
+address.  An address with several recipients ("a@b, c@d", `$recipients` of a message to many) has the null
+sender, and is judged without a recipient.  An address alone (filters for OpenSMTPD ask so when a client
+connects) is an attempt of which nothing else is known.  No client asks a second time about an attempt without
+a sender, or with a sender that probes addresses (`identity.sender.is_probe`).  So these are at the stage
+`data`: judged now.
 Everything else is one opaque key: lower case, words joined by single blanks, other bytes kept.
 
-Differences from greylistd, on purpose: a request is complete at its line end or at the end of file,
-never after the first segment; `--black` only looks and never makes or refreshes a record; bytes that
-are no ASCII stay apart; words that change what is known work only where the endpoint may administer.
+Differences from greylistd, on purpose: a request is complete at its line end or at the end of file, never
+after the first segment; `--black` only looks and never makes or refreshes a record; bytes that are not ASCII
+stay distinct; words that change what is stored work only on an endpoint that may administer.
 
-Two clients, Debian's own `greylist` and an OpenSMTPD filter, send neither a line end nor an end of file
-and wait.  Silence cannot be seen without a clock, so `patience` tells the caller how long to wait
-before it may say `receive(b"")` on the peer's behalf; nothing is guessed from the bytes.
+Two clients, Debian's own `greylist` and an OpenSMTPD filter, send neither a line end nor an end of file, and
+wait.  Silence cannot be seen without a clock.  So `patience` says how long the caller has to wait before it
+may call `receive(b"")` for the peer; nothing is guessed from the bytes.
 
-Limits: one request per connection, at most the endpoint's `request_size`; a longer one ends the
-connection without an answer.  What follows the request is thrown away.
+Limits: one request per connection, at most the endpoint's `request_size`; a longer one ends the connection
+without an answer.  What follows the request is discarded.
 
-Evolution: none; the protocol belongs to others.
+Evolution: none; others define the protocol.
 
-Danger: a quoted local part with blanks makes more than three words and so an opaque key, in which
-rules and whitelists see no address.  The exim protocol has no such holes.
+Danger: a quoted local part with blanks makes more than three words, and so an opaque key, in which rules and
+whitelists see no address.  The exim protocol does not have this problem.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class GreylistdDialogue:
 
     @property
     def patience(self) -> float | None:
-        """Seconds of silence after which what has arrived is a whole request; None: wait on."""
+        """Seconds of silence after which what has arrived is a whole request; None: wait for more."""
         return _PATIENCE if self._inbox and not self._done else None
 
     def receive(self, data: bytes) -> None:
@@ -169,7 +170,7 @@ class GreylistdDialogue:
             if name not in _LISTS:
                 raise CommandError(f"Invalid list: {_shown(name)}")
         if self._word == "clear" and len(self._lists) > 1:
-            raise CommandError("one list at a time")  # never more than was asked for
+            raise CommandError("one list at a time")  # or `clear` would delete more than was asked for
         return Command(self._word, None, {"list": self._lists[0] if len(self._lists) == 1 else ""})
 
     def _with_data(self, words: Sequence[bytes]) -> Attempt | Command:
@@ -226,7 +227,7 @@ def _attempt(listener: str, words: Sequence[bytes]) -> Attempt:
 
 
 def _envelope(words: Sequence[str]) -> tuple[str, str] | None:
-    """Sender and recipient from the words behind an address; None: they mean neither."""
+    """Sender and recipient from the words after an address; None: they are neither."""
     null = words[:1] == ["<>"]
     rest = words[1:] if null else words
     if len(rest) > 1 and all(word.endswith(",") for word in rest[:-1]):
@@ -292,7 +293,7 @@ def _mrtg(result: Mapping[str, Any]) -> str:
 
 
 def _statistics(result: Mapping[str, Any]) -> str:
-    """Lines of the shape `N items, matching M requests, are currently whitelisted`, which others parse."""
+    """Lines like `N items, matching M requests, are currently whitelisted`, which other programs parse."""
     since = _number(result, "since")
     title = f"Statistics since {_moment(since)} UTC ({_duration(_number(result, 'now') - since)} ago)"
     matched = {"white": "passed", "grey": "deferred", "black": "rejected"}

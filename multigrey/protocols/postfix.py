@@ -7,39 +7,39 @@ Grammar, in bytes:
     value     = *<any byte but NUL, LF>
     answer    = "action=" action LF LF
 
-What Postfix asks at RCPT (since 3.0 in this order, later versions add lines at the end):
+What Postfix sends at RCPT (since 3.0 in this order, later versions add lines at the end):
 
     request=smtpd_access_policy, protocol_state=RCPT, protocol_name, client_address, client_name,
     client_port, reverse_client_name, server_address, server_port, helo_name, sender, recipient,
     recipient_count, queue_id, instance, size, etrn_domain, stress, sasl_method, sasl_username,
     sasl_sender, ccert_subject, ccert_issuer, ccert_fingerprint, ...
 
-An attempt is a recipient at RCPT, or a message at DATA whose sender is the null sender or one that
-probes addresses (`identity.sender.is_probe`; a client that only probes never gets there): with its recipient,
-or without one when there are several.  A question without `protocol_state` but with a recipient, as
-typed by hand, is taken for RCPT.  Every other question is answered `DUNNO` and judged by nobody.
+An attempt is a recipient at RCPT, or a message at DATA whose sender is the null sender or one that probes
+addresses (`identity.sender.is_probe`; a client that only probes never gets there).  The attempt at DATA has
+the message's recipient, or none when there are several.  A request without `protocol_state` but with a
+recipient, as typed by hand, counts as RCPT.  Every other request is answered `DUNNO` and is not judged.
 A line may end with CR LF, as in telnet; any other CR is a byte like others.
-Connections live long and questions may be pipelined.  After the end of file what is complete is
-answered; a question without its empty line is not.
+Connections stay open for long, and requests may be pipelined.  After the end of file, complete requests are
+answered; a request without its empty line is not.
 
-Evolution: only `request` has to be there, unknown attributes are kept for rules and otherwise
-ignored, a line without "=" is skipped.
+Evolution: only `request` is required.  Unknown attributes are kept for rules and otherwise ignored.  A line
+without "=" is skipped.
 
-Limits: a question longer than the endpoint's `request_size`, or one without a single attribute,
-ends the connection without an answer, as the README wants it; Postfix asks again, then uses its
-`default_action`.  Their number is not limited otherwise.
+Limits: a request longer than the endpoint's `request_size`, or one without a single attribute, ends the
+connection without an answer, as the README demands; Postfix asks again, then uses its `default_action`.  The
+number of requests is not limited otherwise.
 
 Dangers:
 - The README leaves open which of two attributes of the same name counts.  Here the first does, so
-  that nobody who can smuggle a line into a later value changes an earlier one.
-- Postfix removes the quotes of local parts: addresses hold spaces and "=".
+  that a client that can smuggle a line into a later value cannot change an earlier one.
+- Postfix removes the quotes of local parts: addresses contain spaces and "=".
 - Never answer `DEFER`: it would win over a later permanent reject.  Never begin the text of
-  DEFER_IF_PERMIT with an SMTP code: it would become text.  Both are made impossible here.
+  DEFER_IF_PERMIT with an SMTP code: it would become text.  The code here makes both impossible.
 - At DATA a deferral is `451 4.x.x text`: for DEFER_IF_PERMIT Postfix logs a 450 there, which
-  fail2ban's stock jail counts.  So our check stands last in smtpd_data_restrictions.
+  fail2ban's stock jail counts.  So our check has to be the last in smtpd_data_restrictions.
 - `ccert_subject` is only sent for a certificate that Postfix has verified; the fingerprints are
   sent for every certificate and prove nothing.
-- Whoever reaches the socket can claim any client name.
+- Every client that reaches the socket can claim any client name.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ __all__ = ["PostfixDialogue"]
 _DUNNO = b"action=DUNNO\n\n"
 _CODE = re.compile(r"[45](\.\d{1,3}\.\d{1,3})")
 
-# One pass over a question in Postfix's own order; whatever differs is left to the full parse.
-# (Two thirds faster than splitting 30 lines; the two are held equal by a property test.)
+# One pass over a request in Postfix's own order; every other request is left to the full parse.
+# Two thirds faster than splitting 30 lines.
+# Shortcut of PostfixDialogue._read_any.
 _IN_ORDER = re.compile(
     "request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=[^\n]*\n"
     "client_address=([^\n]*)\nclient_name=([^\n]*)\n(?:client_port=[^\n]*\n)?"
@@ -72,7 +73,7 @@ _IN_ORDER = re.compile(
     "sasl_method=[^\n]*\nsasl_username=([^\n]*)\nsasl_sender=[^\n]*\nccert_subject=([^\n]*)(?:\n|\\Z)"
 ).match
 
-_MOVE = "; move it to the end of smtpd_recipient_restrictions"
+_MOVE = ": move it to the end of smtpd_recipient_restrictions"
 _HINTS: Mapping[str, str] = {
     "CONNECT": "Postfix asked at CONNECT: the check probably stands in smtpd_client_restrictions" + _MOVE,
     "EHLO": "Postfix asked at EHLO: the check probably stands in smtpd_helo_restrictions" + _MOVE,
@@ -81,12 +82,12 @@ _HINTS: Mapping[str, str] = {
     "ETRN": "Postfix asked at ETRN: the check probably stands in smtpd_etrn_restrictions" + _MOVE,
     "END-OF-MESSAGE": "Postfix asked at END-OF-MESSAGE: the check probably stands in"
     " smtpd_end_of_data_restrictions" + _MOVE,
-    "VRFY": "Postfix asked about a VRFY, which smtpd_recipient_restrictions is used for too;"
-    " disable_vrfy_command = yes spares the question",
+    "VRFY": "Postfix asked about a VRFY, for which it uses smtpd_recipient_restrictions too:"
+    " set disable_vrfy_command = yes to avoid that",
     "RCPT": "Postfix asked at RCPT without a recipient: the check is probably not in"
-    " smtpd_recipient_restrictions; move it to the end of that list",
+    " smtpd_recipient_restrictions: move it to the end of that list",
 }
-_UNNAMED = "a question without request=smtpd_access_policy: the peer is probably not Postfix"
+_UNNAMED = "a request without request=smtpd_access_policy: the peer is probably not Postfix"
 
 
 class PostfixDialogue:
@@ -114,7 +115,7 @@ class PostfixDialogue:
             return Signal.NEED_DATA
         try:
             while (raw := inbox.take(b"\n\n")) == b"":
-                pass  # empty lines between questions
+                pass  # empty lines between requests
             if raw is None:
                 return Signal.CLOSED if inbox.ended else Signal.NEED_DATA
             return self._read(decode(raw))
@@ -152,10 +153,10 @@ class PostfixDialogue:
         )
 
     def _read_any(self, text: str) -> Attempt | Ignored:
-        """The same for attributes in any order, and for questions nobody judges."""
+        """The same for attributes in any order, and for requests that are not judged."""
         told = Attributes(text)
         if not told:
-            raise ProtocolError("a question without a single attribute")
+            raise ProtocolError("a request without a single attribute")
         sender, recipient = told.get("sender", ""), told.get("recipient", "")
         stage = _stage(told, sender, recipient)
         if isinstance(stage, str):
@@ -180,7 +181,7 @@ class PostfixDialogue:
 
 
 class Attributes(Mapping[str, str]):
-    """All attributes of one question, under Postfix's names; read when first asked for."""
+    """All attributes of one request, under Postfix's names; parsed when first needed."""
 
     __slots__ = ("_parsed", "_text")
 
@@ -211,16 +212,16 @@ class Attributes(Mapping[str, str]):
 
 
 def _stage(told: Mapping[str, str], sender: str, recipient: str) -> Stage | str:
-    """Where the attempt stands, or the hint to give because there is none ("": nothing is wrong)."""
+    """The stage of the attempt; or the hint to log if it is not an attempt ("": nothing is wrong)."""
     request = told.get("request")
     if request != "smtpd_access_policy":
-        return _UNNAMED if request is None else f"unknown question request={request[:40]!a}"
+        return _UNNAMED if request is None else f"unknown kind of request: request={request[:40]!a}"
     state = told.get("protocol_state", "RCPT")
     if state == "DATA":
         return Stage.DATA if not sender or is_probe(sender) else ""
     if state == "RCPT" and recipient:
         return Stage.RCPT
-    return _HINTS.get(state) or f"Postfix asked at {state[:40]!a}, which is unknown here"
+    return _HINTS.get(state) or f"Postfix asked at {state[:40]!a}, which is not a known protocol_state"
 
 
 _HEX_PAIR = re.compile(rb"\+([0-9A-Fa-f]{2})")
@@ -242,7 +243,7 @@ def _action(reply: Reply, *, at_data: bool) -> bytes:
 
 @lru_cache(maxsize=16)
 def _refusal(action: Action, code: str, text: str, at_data: bool) -> bytes:
-    """The answer with these words, which are nearly always the same."""
+    """The answer with these words; cached, because they are nearly always the same."""
     known = _CODE.fullmatch(code)
     detail = known[1] if known else ".7.1"
     if action is Action.REJECT:

@@ -1,4 +1,4 @@
-"""Reply texts with fields: what a deferred or refused sender is told, filled in for each attempt.
+"""Reply texts with fields: the words for deferred and refused senders, filled in for each attempt.
 
     Greylisted[, please try again in {retry_after} seconds]
     Greylisted by {recipient_domain}, please try again later (id {id})
@@ -10,13 +10,13 @@ Doubled braces and brackets stand for themselves.
                         clients are mostly infected machines, and their programs have learned to read it
     {reason}            The word of the log, like `new` or `early`
     {recipient_domain}  The domain of the envelope recipient as A-labels; none for a key without one
-    {id}                The id of the decision, by which `explain` finds it: for who wants bounces to
-                        quote it.  It makes every text different, and log analysers group by text
+    {id}                The id of the decision, by which `explain` finds it, so that bounces quote it.  It
+                        makes every text different, and log analysers group by text
 
-A field without a value outside brackets makes the whole text unusable: then the plain default takes
-its place.  What strangers typed is only ever the recipient's domain, of which nothing remains but
-letters, digits and `.-_:[]`.  A text has no status code in front, which a mail server would take for
-its own (Postfix access(5), Exim's `message` modifier).
+A field without a value outside brackets makes the whole text unusable: then the plain default replaces it.
+The only text of strangers is the recipient's domain, of which only letters, digits and `.-_:[]` remain.  A
+text never begins with a status code, which a mail server would take for its own (Postfix access(5), Exim's
+`message` modifier).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FIELDS = ("retry_after", "reason", "recipient_domain", "id")
 """The names that may stand in braces."""
 
 _SOMETIMES = frozenset({"retry_after", "recipient_domain"})
-"""Fields that do not always have a value; only for them brackets mean something."""
+"""Fields that do not always have a value; brackets are only useful with them."""
 _TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{([^{}\[\]]*)\}|[{}\[\]]|[^{}\[\]]+")
 _ODD = re.compile(r"[^a-z0-9.:_\[\]-]")
 _DOMAIN_OCTETS = 255
@@ -50,9 +50,9 @@ class Fields:
     reason: str
     id: str
     retry_after: int = 0
-    """Seconds; 0: not to be told."""
+    """Seconds; 0: not to be shown."""
     recipient_domain: str = ""
-    """Ready to be shown; "": there is none."""
+    """Ready to be shown; "": none."""
 
     def text(self, name: str) -> str:
         """The text of a field of `FIELDS`; "" when it has no value."""
@@ -90,7 +90,7 @@ class _Part:
     optional: bool = False
 
     def render(self, fields: Fields) -> str | None:
-        """Its text; "" when it is left out; None when a value is missing that must be there."""
+        """Its text; "" when it is left out; None when a required value is missing."""
         words = []
         for piece in self.pieces:
             word = fields.text(piece.text) if piece.is_field else piece.text
@@ -107,12 +107,12 @@ class Template:
     text: str
     """The finished text of a constant template; of others, what the administrator wrote."""
     constant: bool
-    """Whether `text` is the reply, whatever the attempt."""
+    """Whether `text` is the reply to every attempt."""
     parts: tuple[_Part, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Template:
-        """Read a text.  Raises ValueError, whose message can stand behind `file:line: key:`."""
+        """Read a text.  Raises ValueError, whose message can follow `file:line: key:`."""
         parts = tuple(_parts(text))
         if not any(piece.is_field for part in parts for piece in part.pieces):
             plain = "".join(piece.text for part in parts for piece in part.pieces)
@@ -124,7 +124,7 @@ class Template:
     def render(self, fields: Fields, otherwise: str = "") -> str:
         """The reply: one line of at most 400 octets without a status code in front, never empty.
 
-        `otherwise` is the text when a value is missing that must be there; "": the default text.
+        `otherwise` is the text when a required value is missing; "": the default text.
         """
         if self.constant:
             return reply_text(self.text)
@@ -141,13 +141,13 @@ class Template:
         for raw in _renderings(self):
             line = one_line(raw, TEXT_OCTETS)
             if not line:
-                raise ValueError("would be empty without its parts in brackets; put some words beside them")
+                raise ValueError("would be empty without its parts in brackets: put some words beside them")
             if reply_text(line) != line:
-                raise ValueError(f"could begin with a status code, as in {line[:40]!a}; begin with a word")
+                raise ValueError(f"could begin with a status code, as in {line[:40]!a}: begin with a word")
 
 
 def samples(template: Template) -> tuple[str, ...]:
-    """What replies of this template look like, for whoever wants to know what they begin with."""
+    """What replies of this template look like, to check what they begin with."""
     if template.constant:
         return (template.text,)
     return tuple(dict.fromkeys(one_line(raw, TEXT_OCTETS) for raw in _renderings(template)))
@@ -155,19 +155,19 @@ def samples(template: Template) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _template(text: str) -> Template:
-    """Texts come from the configuration, so there are few."""
+    """The template of a text; cached, because few texts come from the configuration."""
     try:
         return Template.parse(text)
     except ValueError:
-        return Template(text, constant=True)  # of somebody who never asked the configuration
+        return Template(text, constant=True)  # a text that no configuration has checked
 
 
 def worded(
     text: str, attempt: Attempt, origin: Origin, verdict: Verdict, decision_id: str, otherwise: str = ""
 ) -> str:
-    """The reply for a configured text: itself if it is constant, else filled in.  Never raises.
+    """The reply for a configured text: the text itself if it is constant, else filled in.  Never raises.
 
-    A constant text costs a look-up.  `otherwise` as in `Template.render`.
+    A constant text takes one look-up.  `otherwise` as in `Template.render`.
     """
     template = _template(text)
     if template.constant:
@@ -176,7 +176,7 @@ def worded(
 
 
 def _renderings(template: Template) -> Iterator[str]:
-    """Texts of all kinds of attempts; those that miss a value that must be there are left out."""
+    """Texts for all kinds of attempts, without those that miss a required value."""
     for seconds in (0, 450, 50):
         for domain in ("", "example.org"):
             for reason in _DEFERRING:
@@ -199,14 +199,14 @@ def _parts(text: str) -> Iterator[_Part]:
         else:
             pieces.append(_piece(sign, match[1]))
     if begin is not None:
-        raise ValueError('a "[" without its "]"; write "[[" for the bracket itself')
+        raise ValueError('a "[" without its "]": write "[[" for the bracket itself')
     yield _Part(tuple(pieces))
 
 
 def _unbalanced(sign: str, *, inside: bool) -> str:
     if inside:
-        return 'a "[" within brackets; write "[[" for the bracket itself'
-    return f'a "{sign}" without its "["; write "]]" for the bracket itself'
+        return 'a "[" within brackets: write "[[" for the bracket itself'
+    return f'a "{sign}" without its "[": write "]]" for the bracket itself'
 
 
 def _part(written: str, pieces: list[_Piece]) -> _Part:
@@ -214,7 +214,7 @@ def _part(written: str, pieces: list[_Piece]) -> _Part:
     if not any(piece.is_field and piece.text in _SOMETIMES for piece in pieces):
         fields = " or ".join(f"{{{name}}}" for name in FIELDS if name in _SOMETIMES)
         raise ValueError(
-            f'"{written}" would never be left out, for it holds no {fields}; '
+            f'"{written}" would never be left out, because it contains no {fields}: '
             f'write "[{written}]" for the brackets themselves'
         )
     return _Part(tuple(pieces), optional=True)
@@ -224,9 +224,9 @@ def _piece(sign: str, field: str | None) -> _Piece:
     if field is None:
         if sign in {"{", "}"}:
             other = "}" if sign == "{" else "{"
-            raise ValueError(f'a "{sign}" without its "{other}"; write "{sign * 2}" for the brace itself')
+            raise ValueError(f'a "{sign}" without its "{other}": write "{sign * 2}" for the brace itself')
         return _Piece(sign[0] if sign in {"{{", "}}", "[[", "]]"} else sign)
     if field not in FIELDS:
         known = ", ".join(f"{{{name}}}" for name in FIELDS)
-        raise ValueError(f'"{{{field}}}" is no field; known are {known} ("{{{{" is the brace itself)')
+        raise ValueError(f'"{{{field}}}" is not a field: known are {known} ("{{{{" is the brace itself)')
     return _Piece(field, is_field=True)

@@ -1,13 +1,13 @@
 """What the dialogues share: bytes as they arrive, and text that is safe to send.
 
-`Inbox` collects what a peer sends and hands out one request at a time.  Every byte is copied and
-searched a bounded number of times, however small the pieces are in which it arrives, and whether a
-request is too long does not depend on the pieces either.  A CR in front of a LF belongs to the line end
-and is left out, at every door and in every line: people type questions in telnet, which sends CR LF.
-No SMTP command holds a LF, so no stranger makes a line end; any other CR is a byte like others.
+`Inbox` collects what a peer sends, and returns one request at a time.  Every byte is copied and searched a
+bounded number of times, even if it arrives in very small pieces.  Whether a request is too long does not
+depend on the pieces either.  A CR before a LF belongs to the line end and is left out, in every protocol and
+in every line: people type requests in telnet, which sends CR LF.  No SMTP command contains a LF, so no
+stranger can make a line end.  Any other CR is a byte like others.
 
-An MTA passes on what strangers typed.  So whatever leaves for the wire goes through `one_line`:
-whoever writes the reply text or a header, a line end or a NUL in it must not end our answer early.
+A mail server passes on what strangers typed.  So everything that is sent goes through `one_line`: a line end
+or a NUL in a reply text or a header must not end our answer early, regardless of its author.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ HEADER_OCTETS = 900
 DEFAULT_TEXT = "Greylisted, please try again later"
 
 _CR = 13
-"""As a number it is found seven times faster than as a text of one byte."""
+"""As a number: `in` finds it seven times faster than a text of one byte."""
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _CODES = re.compile(r"(?:[2-5](?:\d\d|\.\d{1,3}\.\d{1,3})(?:[ -]+|\Z))+", re.ASCII)
-"""SMTP and enhanced status codes in front of a text; they would become text, or override ours."""
+"""SMTP and enhanced status codes before a text; they would become text, or override ours."""
 
 
 def decode(data: bytes) -> str:
-    """Text of what a peer sent; bytes that are no UTF-8 survive as surrogate escapes."""
+    """The text that a peer sent; bytes that are not UTF-8 become surrogate escapes."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """The bytes of a text for a peer, escaped bytes as they came."""
+    """The bytes of a text for a peer; surrogate escapes become the bytes they stand for."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -59,7 +59,7 @@ _cached_address = lru_cache(maxsize=1024)(parse_client_address)
 
 
 def known_address(text: str) -> Address | None:
-    """The client address a mail server told; None when it told none that could be one."""
+    """The client address that a mail server sent; None when it sent none that is valid."""
     try:
         return _cached_address(text) if len(text) <= _CACHED_LENGTH else parse_client_address(text)
     except AddressError:
@@ -91,13 +91,13 @@ class Inbox:
     __slots__ = ("_carriage_return", "_data", "_limit", "_scanned", "_start", "ended")
 
     def __init__(self, limit: int) -> None:
-        """`limit` is the most bytes one request may have, its terminator included, line ends as LF."""
+        """`limit`: most bytes of one request, with its terminator, and with line ends as LF."""
         self._data: bytes | bytearray = b""
         self._start = 0
         self._scanned = 0
         self._limit = limit
         self._carriage_return = False
-        """Whether the last byte was a CR: what it is shows with the next one."""
+        """Whether the last byte was a CR: the next one shows whether it belongs to a line end."""
         self.ended = False
         """Whether the peer has sent its end of file."""
 
@@ -105,9 +105,9 @@ class Inbox:
         return len(self._data) > self._start
 
     def feed(self, data: bytes) -> None:
-        """More bytes; b"" is the end of file, after which nothing is taken any more.
+        """Take more bytes; b"" is the end of file, after which nothing is taken any more.
 
-        A CR right before it is left out as half a line end.
+        A CR right before the end of file is left out, as half a line end.
         """
         if not data:
             self.ended = True
@@ -128,7 +128,7 @@ class Inbox:
             self._data += data
 
     def take(self, terminator: bytes) -> bytes | None:
-        """The next request without its terminator, None while it is incomplete.
+        """The next request without its terminator; None while it is incomplete.
 
         Raises ProtocolError when it is, or can only become, longer than the limit.
         """
@@ -145,14 +145,14 @@ class Inbox:
         return bytes(data[start:end])
 
     def peek(self, terminator: bytes) -> bytes | None:
-        """What leads up to the first terminator, without taking it; None while there is none."""
+        """What precedes the first terminator, without taking it; None while there is none."""
         data, start = self._data, self._start
         end = data.find(terminator, self._scanned)
         if end < 0:
             self._check(len(data) - start)
             self._scanned = max(start, len(data) - len(terminator) + 1)
             return None
-        # A longer terminator to be looked for next may begin just before this one.
+        # A longer terminator that is searched for next may begin just before this one.
         self._scanned = max(start, end - len(terminator))
         return bytes(data[start:end])
 
@@ -164,7 +164,7 @@ class Inbox:
         return rest
 
     def _with_line_feeds(self, data: bytes) -> bytes:
-        """The same with every line end a LF."""
+        """The same bytes with every line end as LF."""
         if self._carriage_return:
             data = b"\r" + data
         self._carriage_return = data.endswith(b"\r")

@@ -1,1 +1,1 @@
-"""The administrator's rules and classes, made ready to be asked."""
+"""The administrator's rules and classes, compiled for evaluation."""

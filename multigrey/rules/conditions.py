@@ -1,13 +1,13 @@
-"""Conditions made ready to be asked: what `config.values.when` read, as functions of an attempt.
+"""Compiles the conditions that `config.values.when` reads into functions of an attempt.
 
-Every answer is True, False or None.  None means that nobody can tell (yet): a trait that only a slow
-source can find, a size or an encryption the mail server did not tell, a client without an address.
-Logic is three-valued (Kleene's): a table is False as soon as one of its conditions is, else None as
-soon as one is, and `not` of None is None.  None never counts as a match.
+Every result is True, False or None.  None means unknown (yet): a trait that only a slow source can
+find, a size or an encryption that the mail server did not report, a client without an address.  The
+logic is three-valued (Kleene's): a table is False if one of its conditions is False, else None if one
+is None; `not` of None is None.  None never counts as a match.
 
-Everything that can be is worked out once, when conditions are made ready: exact texts, networks and
-names are looked up in hash tables however many there are, regular expressions of one condition are
-one automaton.  What is asked of an attempt is worked out once for all rules (`Facts`).
+As much as possible is computed once, when conditions are compiled: exact texts, networks and names
+are looked up in hash tables, and all regular expressions of a condition are one automaton.  The texts
+of an attempt are computed once for all rules (`Facts`).
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from multigrey.matching.timespans import minutes_of
 __all__ = ["Check", "Maker", "Node", "Truth", "both", "either", "every", "negated", "node_of"]
 
 _REMEMBERED = 1024
-"""Texts whose answer each condition keeps: mail comes again from the same few."""
+"""Most texts whose result each condition caches: much mail comes from the same few senders."""
 
 Truth = bool | None
-"""None: nobody can tell."""
+"""None: unknown."""
 
 
 Check = Callable[[Facts], Truth]
@@ -55,7 +55,7 @@ GetText = Callable[[Facts], str | None]
 
 
 def both(checks: Sequence[Check]) -> Check:
-    """True when all are, False when one is; none at all: True."""
+    """True if all checks are True, False if one is False, else None; True for no checks."""
     if len(checks) == 1:
         return checks[0]
 
@@ -73,7 +73,10 @@ def both(checks: Sequence[Check]) -> Check:
 
 
 def every(checks: Sequence[Check]) -> Callable[[Facts], bool | None]:
-    """Whether all are True; what comes after the first that is not is never asked."""
+    """Whether all checks are True; checks after the first that is not True are not called.
+
+    Unlike `both`, it returns False instead of None: its results are never negated.
+    """
     if len(checks) == 1:
         return checks[0]
 
@@ -87,7 +90,7 @@ def every(checks: Sequence[Check]) -> Callable[[Facts], bool | None]:
 
 
 def either(checks: Sequence[Check]) -> Check:
-    """True when one is, False when all are; none at all: False."""
+    """True if one check is True, False if all are False, else None; False for no checks."""
     if len(checks) == 1:
         return checks[0]
 
@@ -105,7 +108,7 @@ def either(checks: Sequence[Check]) -> Check:
 
 
 def negated(inner: Check) -> Check:
-    """False when it is True and the reverse; what nobody can tell stays so."""
+    """The negation of a check; None stays None."""
 
     def check(facts: Facts) -> Truth:
         truth = inner(facts)
@@ -116,7 +119,7 @@ def negated(inner: Check) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A condition with its words, or several under `all`, `any` or `not`."""
+    """A compiled condition with its text, or several conditions under `all`, `any` or `not`."""
 
     check: Check
     label: str = ""
@@ -124,7 +127,7 @@ class Node:
     parts: tuple[Node, ...] = ()
 
     def why(self, facts: Facts) -> tuple[Truth, tuple[str, ...]]:
-        """Its truth, and the conditions that decided it."""
+        """Its truth, and the texts of the conditions that decided it."""
         if not self.word:
             return self.check(facts), (self.label,)
         answers = [part.why(facts) for part in self.parts]
@@ -133,14 +136,14 @@ class Node:
         if self.word == "not":
             deciding = None if truth is None else not truth
         reasons = [reasons for one, reasons in answers if one is deciding]
-        if deciding is (self.word != "all"):  # one of them was enough
+        if deciding is (self.word != "all"):  # one part was enough to decide, so name only the first
             reasons = reasons[:1]
         told = [reason for each in reasons for reason in each]
         return truth, tuple(f"not {reason}" if self.word == "not" else reason for reason in told)
 
 
 def node_of(word: str, parts: Sequence[Node]) -> Node:
-    """Several nodes under `all`, `any`, or `not` (none of them)."""
+    """Return one node for several under `all`, `any`, or `not` (none of them holds)."""
     checks = [part.check for part in parts]
     if word == "all":
         return Node(both(checks), word=word, parts=tuple(parts))
@@ -148,29 +151,29 @@ def node_of(word: str, parts: Sequence[Node]) -> Node:
     return Node(negated(check) if word == "not" else check, word=word, parts=tuple(parts))
 
 
-# --- making ready ----------------------------------------------------------------------------------
+# --- compiling -------------------------------------------------------------------------------------
 
 
 class Maker:
-    """Makes conditions ready; problems with list files gather in `problems`."""
+    """Compiles conditions; collects problems with list files in `problems`."""
 
     def __init__(self, traits: Mapping[str, Trait]) -> None:
-        """`traits` are those that can be asked at once (guarded); all others are slow sources'."""
+        """`traits` are the (guarded) traits with an immediate result; all others come from slow sources."""
         self._traits = traits
         self._lists: dict[tuple[Path, str], tuple[Value, ...]] = {}
         self.problems: list[Problem] = []
         self.slow: set[str] = set()
-        """Traits of slow sources that are asked for."""
+        """Traits of slow sources that the conditions use."""
 
     def all_of(self, conditions: Conditions, path: KeyPath) -> list[Node]:
-        """A node for each condition of a table; `path` leads to it, for messages."""
+        """Return a node for each condition of a table; `path` is the table's key path, for messages."""
         return [
             self.group(part, path) if isinstance(part, Group) else self.test(part, (*path, part.key))
             for part in conditions.parts
         ]
 
     def group(self, group: Group, path: KeyPath) -> Node:
-        """A node for `not`, `any` or `all`."""
+        """Return a node for `not`, `any` or `all`."""
         parts = []
         for index, inner in enumerate(group.parts):
             below = (*path, group.word, index) if group.listed else (*path, group.word)
@@ -179,12 +182,12 @@ class Maker:
         return node_of(group.word, parts)
 
     def test(self, test: Test, path: KeyPath) -> Node:
-        """A node for one condition."""
+        """Return a node for one condition."""
         values = [*test.values]
         for file in test.files:
             values += self._values_of(file, test.key, path)
         patterns = _Patterns(values)
-        for reason in patterns.regexes.rejected.values():  # alone each of them can be used
+        for reason in patterns.regexes.rejected.values():  # each was valid alone: together they are too many
             place = str(test.files[0].path) if test.files else "configuration"
             self.problems.append(
                 Problem(place, None, key_text(path), f"too many regular expressions: {reason}")
@@ -193,7 +196,7 @@ class Maker:
         return Node(self._check(test, values, patterns), conditions_text(test))
 
     def trait(self, names: Sequence[str]) -> Check:
-        """Whether an attempt has one of these traits."""
+        """Return the check whether an attempt has one of these traits."""
         quick = [(name, self._traits[name]) for name in names if name in self._traits]
         slow = frozenset(name for name in names if name not in self._traits)
         self.slow |= slow
@@ -233,7 +236,7 @@ class Maker:
         return found
 
     def _read(self, file: Path, key: str, path: KeyPath) -> Iterable[Value]:
-        """The values of a list file: one a line, `#` begins a comment."""
+        """Yield the values of a list file: one on each line; `#` begins a comment."""
         read = CONDITIONS[key].read
         assert read is not None
         try:
@@ -253,7 +256,7 @@ class Maker:
 
 
 class _Patterns:
-    """Patterns of one condition, sorted by how they are looked up."""
+    """The patterns of one condition, grouped by how they are looked up."""
 
     def __init__(self, values: Iterable[Value]) -> None:
         patterns = [value for value in values if isinstance(value, Pattern)]
@@ -269,7 +272,7 @@ class _Patterns:
 
 
 def _texts(get: GetText, get_name: GetText, found: _Patterns) -> Check:
-    """Whether a text is one of these; `get_name` gives the name that sub-domains are told by."""
+    """Return the check whether a text matches; `get_name` returns the name for patterns of sub-domains."""
     exact, below, regexes = found.exact, found.below, found.regexes
     if not below and not regexes:
         return lambda facts: get(facts) in exact
@@ -291,9 +294,9 @@ def _texts(get: GetText, get_name: GetText, found: _Patterns) -> Check:
 
 
 def _addresses(key: str, found: _Patterns) -> Check:
-    """Whether an address is one of these.
+    """Return the check whether an envelope address matches.
 
-    Of a recipient its extension may be missing, of a sender what its own domain has wrapped around it.
+    A recipient is also compared without its extension, a sender also without what its own domain added.
     """
     exact, users, domains = found.exact, found.users, found.domains
     below, regexes = found.domains_below, found.regexes

@@ -1,10 +1,10 @@
-"""The administrator's rules: ordered, the first one that matches decides; and the classes of reports.
+"""Evaluates the administrator's rules, in order until one matches, and the classes of reports.
 
 A rule matches when all its conditions hold (see `conditions`).  A trait that only a slow source can
-find is unknown until the sources were asked, and unknown never matches: then the next rule is looked
-at.  After they were asked, the rules are looked at once more from the top.  A slow source may also
-have found a better origin by then, so conditions on the origin look at what is known when they are
-asked.
+find is unknown until the slow sources have been asked.  An unknown condition does not match, and the
+next rule is tried.  After the slow sources have been asked, the rules are evaluated again from the
+first.  A slow source may also have found a better origin by then, so conditions on the origin use the
+origin that is known at the time of evaluation.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ ACTIONS: Mapping[str, Action | None] = {
     "defer": Action.DEFER,
     "reject": Action.REJECT,
 }
-"""The words for what a rule does; `greylist` and `observe` go on, with the rule's settings."""
+"""The actions of rules; `greylist` and `observe` (None) continue with the rule's settings."""
 
 _NOTHING: frozenset[str] = frozenset()
 
 
 class RuleLike(Protocol):
-    """What a rule of the configuration tells; `Rule` is one.  None or "": as configured elsewhere."""
+    """The fields of a rule in the configuration; `Rule` has them.  None or "": as configured elsewhere."""
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class RuleLike(Protocol):
 
     @property
     def traits(self) -> Sequence[str] | None:
-        """Traits that must hold too, all of them."""
+        """Traits that the attempt must have too, all of them."""
 
     @property
     def action(self) -> str:
@@ -77,7 +77,7 @@ class RuleLike(Protocol):
 
     @property
     def retry_window(self) -> int | None:
-        """Seconds."""
+        """Oldest age in seconds at which a retry counts."""
 
     @property
     def key(self) -> tuple[str, ...] | None:
@@ -94,7 +94,7 @@ class RuleLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule by itself (see `RuleLike`)."""
+    """A rule without a configuration (see `RuleLike`)."""
 
     name: str
     traits: tuple[str, ...] = ()
@@ -110,11 +110,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the rule that matched wants."""
+    """The action and settings of the rule that matched."""
 
     rule: str
     action: Action | None
-    """None: greylist, or observe what greylisting would do."""
+    """None: greylist, or (with `observe`) only record what greylisting would do."""
     observe: bool = False
     delay: int | None = None
     """Seconds, for named and unnamed senders unless `unnamed_delay` is given; None: as configured."""
@@ -124,18 +124,18 @@ class Outcome:
     """Names of key components; None: as configured."""
     text: str = ""
     code: str = ""
-    """Enhanced status code (RFC 3463); empty: the usual one."""
+    """Enhanced status code (RFC 3463); "" for the default one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedRule:
-    """What became of one rule for one attempt."""
+    """The result of one rule for one attempt."""
 
     rule: str
     truth: Truth
-    """Whether its conditions hold; None: nobody can tell (yet), so the rule does not match."""
+    """Whether its conditions hold; None: unknown (yet), so the rule does not match."""
     because: tuple[str, ...]
-    """The conditions that decided; none: the rule is for every attempt."""
+    """The conditions that decided; empty for a rule without conditions."""
 
 
 class _Ready(NamedTuple):
@@ -145,7 +145,7 @@ class _Ready(NamedTuple):
 
 
 class Rules:
-    """Rules in order, ready to be asked; false when there are none, so that they cost nothing."""
+    """Compiled rules in order; false when there are none, so that callers can skip them."""
 
     __slots__ = ("_rules", "_surroundings", "slow_traits")
 
@@ -157,16 +157,16 @@ class Rules:
         zone: tzinfo | None = None,
         delimiters: str = "+",
     ) -> None:
-        """Make rules ready; reads the list files they name.  Raises ConfigError.
+        """Compile rules and read the list files that they name.  Raises ConfigError.
 
-        `traits` are those that can be asked at once (guarded); all others are slow sources'.  `zone`
-        None: the system's own.  `delimiters`: `[greylist] recipient_delimiter`.
+        `traits` are the (guarded) traits with an immediate result; all others come from slow sources.
+        `zone`: the time zone; None is the system's own.  `delimiters`: `[greylist] recipient_delimiter`.
         """
         maker = Maker(traits or {})
         self._surroundings = Surroundings(zone, delimiters)
         self._rules = tuple(_ready(maker, index, rule) for index, rule in enumerate(rules))
         self.slow_traits = frozenset(maker.slow)
-        """Traits of slow sources that some rule asks for; none: asking them changes no rule."""
+        """Traits of slow sources that rules use; if empty, asking slow sources cannot change the result."""
         if maker.problems:
             raise ConfigError(maker.problems)
 
@@ -182,11 +182,11 @@ class Rules:
         found: frozenset[str] | None,
         unanswered: frozenset[str] = _NOTHING,
     ) -> Outcome | None:
-        """What the first matching rule wants, None when no rule matches.
+        """Return the outcome of the first matching rule; None if no rule matches.
 
-        `provider`: "" for none.  `now`: wall-clock seconds.  `found`: the traits slow sources have
-        found; None while they have not been asked.  `unanswered`: traits of sources that were asked
-        in vain; they stay unknown.
+        `provider`: "" for none.  `now`: wall-clock seconds.  `found`: the traits that slow sources have
+        found; None while they have not been asked.  `unanswered`: the traits of sources that were asked
+        but gave no answer; these stay unknown.
         """
         if not self._rules:
             return None
@@ -205,7 +205,7 @@ class Rules:
         found: frozenset[str] | None,
         unanswered: frozenset[str] = _NOTHING,
     ) -> list[ExplainedRule]:
-        """Every rule in order, with what `evaluate` would find; the first that is true decides."""
+        """Return the result of every rule in order, as `evaluate` computes it; the first True one decides."""
         facts = Facts(attempt, origin, provider, now, found, unanswered, self._surroundings)
         return [ExplainedRule(outcome.rule, *node.why(facts)) for _, outcome, node in self._rules]
 
@@ -233,7 +233,7 @@ def _ready(maker: Maker, index: int, rule: RuleLike) -> _Ready:
 
 
 class ClassLike(Protocol):
-    """What a class of the configuration tells."""
+    """The fields of a class in the configuration."""
 
     @property
     def name(self) -> str:
@@ -245,7 +245,7 @@ class ClassLike(Protocol):
 
 
 class Classes:
-    """Classes in order; false when there are none, so that they cost nothing."""
+    """Compiled classes in order; false when there are none, so that callers can skip them."""
 
     __slots__ = ("_classes", "_surroundings")
 
@@ -257,7 +257,7 @@ class Classes:
         zone: tzinfo | None = None,
         delimiters: str = "+",
     ) -> None:
-        """Make classes ready, as `Rules` does."""
+        """Compile classes; arguments and errors as for `Rules`."""
         maker = Maker(traits or {})
         self._surroundings = Surroundings(zone, delimiters)
         self._classes = tuple(
@@ -271,7 +271,7 @@ class Classes:
         return len(self._classes)
 
     def of(self, attempt: Attempt, origin: Origin, provider: str, now: int) -> str:
-        """Name of the first class the attempt is in; "" for none.  Arguments as for `Rules.evaluate`."""
+        """Return the name of the first class that matches; "" for none.  Arguments: see `Rules.evaluate`."""
         if not self._classes:
             return ""
         facts = Facts(attempt, origin, provider, now, None, _NOTHING, self._surroundings)
@@ -293,13 +293,13 @@ def wrong_rules(
     slow_traits: Iterable[str] = (),
     components: Iterable[str] | None = None,
 ) -> Iterator[Wrong]:
-    """What is wrong with rules, given the traits and key components there are (None: not looked at)."""
+    """Yield what is wrong with rules, given all traits and key components (None: do not check these)."""
     known = {*traits, *slow_traits}
     names: set[str] = set()
     for index, rule in enumerate(rules):
         where: KeyPath = ("rule", index)
         if rule.name in names:
-            yield (*where, "name"), f"there is another rule {rule.name!r}"
+            yield (*where, "name"), f"another rule is also named {rule.name!r}"
         names.add(rule.name)
         if rule.action not in ACTIONS:
             yield (*where, "action"), f"{rule.action!r} is none of {', '.join(ACTIONS)}"
@@ -309,18 +309,18 @@ def wrong_rules(
             for word in rule.key or ():
                 if word not in known_parts:
                     meant = f"{did_you_mean(word, known_parts)} (known: {', '.join(sorted(known_parts))})"
-                    yield (*where, "key"), f"{word!r} is no key component{meant}"
+                    yield (*where, "key"), f"{word!r} is not a key component{meant}"
 
 
 def wrong_classes(
     classes: Sequence[ClassLike], traits: Iterable[str], slow_traits: Iterable[str] = ()
 ) -> Iterator[Wrong]:
-    """What is wrong with classes, given the traits there are."""
+    """Yield what is wrong with classes, given all traits."""
     known, slow = {*traits}, {*slow_traits}
     for index, one in enumerate(classes):
         for path, name in _traits_of(one.when, ("class", index, "when"), known):
             if name in slow:
-                yield path, f"the trait {name!r} must be asked for elsewhere, and a class cannot wait for it"
+                yield path, f"the trait {name!r} comes from a slow source, and a class cannot wait for it"
             else:
                 yield path, _unknown_trait(name, known)
 
@@ -332,11 +332,11 @@ def _traits(rule: RuleLike, where: KeyPath, known: set[str]) -> Iterator[tuple[K
 
 
 def _traits_of(conditions: Conditions, where: KeyPath, known: set[str]) -> Iterator[tuple[KeyPath, str]]:
-    """Names of traits that nobody provides."""
+    """Yield the key path and the name of each trait that is not in `known`."""
     for path, test in conditions.tests(where):
         if test.key == "trait":
             yield from ((path, value.written) for value in test.values if value.written not in known)
 
 
 def _unknown_trait(name: str, known: Iterable[str]) -> str:
-    return f"nobody provides the trait {name!r}{did_you_mean(name, known)}"
+    return f"the trait {name!r} does not exist{did_you_mean(name, known)}"

@@ -17,7 +17,7 @@ LOAD_SLICE = 200
 
 
 def check_keys(keys: Iterable[Key]) -> None:
-    """Refuse (StoreError) a key no store can hold, before anything of a change is taken over."""
+    """Refuse (StoreError) a key that no store can hold, before any part of a change is taken over."""
     for table, digest in keys:
         if not 0 < len(digest) <= LONGEST_KEY:
             raise StoreError(

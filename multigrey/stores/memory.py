@@ -1,6 +1,6 @@
 """The memory store: for trials and tests.  It loses everything at exit.
 
-Nothing waits, because nothing is ever on disk; in every other respect it does what the contract says.
+No call waits, because nothing is ever on disk.  In every other respect it fulfils the contract.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MemoryStore:
     """See `contracts.Store`.  Loses everything when `run` ends."""
 
     def __init__(self, options: StoreOptions) -> None:
-        """Of `options` nothing is used: there is no file, and no limit but the machine's memory."""
+        """Uses nothing of `options`: it has no file, and only the machine's memory limits it."""
         self._options = options
         self._running = False
         self._clear()
@@ -146,7 +146,7 @@ class MemoryStore:
 
 
 class _Sorted:
-    """The digests of a table; put in order only when somebody scans."""
+    """The digests of a table; sorted only when a scan needs them."""
 
     def __init__(self) -> None:
         self._known: set[bytes] = set()
@@ -175,12 +175,12 @@ class _Sorted:
 
 
 class _Due:
-    """When to look at which entry: at its keep_until or earlier, so that a later one costs nothing."""
+    """When to look at which entry: at its keep_until or earlier, so that a later one changes nothing."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, bytes, bytes]] = []
         self._looks: dict[Key, int] = {}
-        """The earliest look that is planned for a key; other ones in the heap are void."""
+        """The earliest look that is planned for each key; other looks in the heap are void."""
 
     def note(self, key: Key, keep_until: int) -> None:
         planned = self._looks.get(key)

@@ -1,7 +1,8 @@
-"""The rows of the META table: every kind of them is declared here, once, and read, written and walked by it.
+"""The rows of the META table: every kind is declared here, once, and its declaration reads and writes it.
 
-A row is found by the name of its kind, alone or with a slash and something behind it.  `verify` reads every
-row with the coder of its kind; what several mail servers that share a store do with it, its scope says.
+The key of a row is the name of its kind, alone or followed by a slash and more.  `verify` reads every row
+with the coder of its kind.  The scope of a kind says what several mail servers do with its rows when they
+share what they know.
 """
 
 from __future__ import annotations
@@ -55,20 +56,20 @@ T = TypeVar("T")
 
 
 class Scope(Enum):
-    """What becomes of a row among several mail servers that share what they know."""
+    """What happens to a row when several mail servers share what they know."""
 
     LOCAL = "local"
-    """Each has its own."""
+    """Each server has its own."""
     JOINED = "joined"
-    """What two of them have is joined to one, in any order."""
+    """The rows of two servers are joined to one, in any order."""
     PARTS = "parts"
-    """Each writes a part, and all parts together count."""
+    """Each server writes a part, and all parts together count."""
     LAST = "last"
-    """What was written last holds everywhere."""
+    """The row that was written last holds everywhere."""
 
 
 class Coder(NamedTuple, Generic[T]):
-    """A value to stored bytes and back; `decode` raises CodecError."""
+    """Turns a value into stored bytes and back; `decode` raises CodecError."""
 
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
@@ -81,21 +82,21 @@ class MetaRows(NamedTuple, Generic[T]):
     coder: Coder[T]
     scope: Scope
     may_be_lost: bool
-    """Whether nothing but figures would be missing without them."""
+    """Whether only figures would be missing without these rows."""
     several: bool = True
-    """Whether there is one for each of several things; if not, the name alone is the key."""
+    """Whether there is a row for each of several things.  If not, the name alone is the key."""
 
     def key(self, rest: bytes = b"") -> Key:
-        """Of the row for `rest`."""
+        """The key of the row for `rest`."""
         return Table.META, self.prefix + rest
 
     @property
     def prefix(self) -> bytes:
-        """How their digests begin."""
+        """How the digests of these rows begin."""
         return self.name + b"/" if self.several else self.name
 
     async def walk(self, store: Store) -> AsyncGenerator[list[tuple[bytes, bytes]], None]:
-        """All of them in slices: what stands behind the prefix, and the stored bytes.  Raises StoreError."""
+        """All rows in slices: what follows the prefix, and the stored bytes.  Raises StoreError."""
         prefix = self.prefix
         cursor = prefix
         while cursor.startswith(prefix):
@@ -131,7 +132,7 @@ def _fields(**types: type) -> Coder[Mapping[str, Any]]:
 
 
 def _table(most: int, *types: type) -> Coder[Sequence[Sequence[Any]]]:
-    """A JSON list of at most so many rows with these columns."""
+    """A JSON list of at most `most` rows with these columns."""
 
     def decode(value: bytes) -> Sequence[Sequence[Any]]:
         rows = _json(value)
@@ -148,7 +149,7 @@ def _json(value: bytes) -> Any:
     try:
         return json.loads(decode_text(value))
     except (ValueError, RecursionError) as error:
-        raise CodecError(f"no JSON: {error}") from error
+        raise CodecError(f"not JSON: {error}") from error
 
 
 def _fingerprint(value: bytes) -> bytes:
@@ -204,13 +205,13 @@ TABLE_SCOPES: Mapping[Table, Scope | None] = {
     Table.MARK: Scope.JOINED,
     Table.META: None,
 }
-"""The same of whole tables; of ORIGIN the reputation of whole origins is in parts.  None: by kind."""
+"""The scopes of tables; in ORIGIN, the reputation of whole origins is in parts.  None: by kind."""
 
 # --- reading everything ----------------------------------------------------------------------------
 
 
 def kind_of(digest: bytes) -> MetaRows[Any] | None:
-    """The kind of a row of META; None: it is not ours."""
+    """The kind of a row of META; None: this version does not know it."""
     name, slash, _ = digest.partition(b"/")
     return next((kind for kind in KINDS if kind.name == name and kind.several == bool(slash)), None)
 
@@ -225,7 +226,7 @@ def why_unreadable(table: Table, digest: bytes, value: bytes, read_marks: Callab
         elif table is Table.MARK:
             read_marks(value)
         elif (kind := kind_of(digest)) is None:
-            return "no kind of row that this version knows"
+            return "not a kind of row that this version knows"
         else:
             kind.coder.decode(value)
     except CodecError as error:
@@ -234,7 +235,7 @@ def why_unreadable(table: Table, digest: bytes, value: bytes, read_marks: Callab
 
 
 def _decode_origin(value: bytes) -> None:
-    """Of an origin for a sender domain, or of an origin as a whole: both lie in this table."""
+    """Of an origin for a sender domain, or of an origin as a whole: both are in this table."""
     try:
         decode_origin(value)
     except CodecError:

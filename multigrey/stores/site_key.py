@@ -1,8 +1,8 @@
 """The site key: the secret under which stored keys are hashed.
 
-Made at first start, kept in `STATE_DIR/site.key` (0600).  Without it a stolen or restored store names
-nobody, and knows nobody: so the store keeps a fingerprint of the key it was written with, and a start
-with another key is refused instead of silently forgetting every sender.
+It is made at the first start and kept in `STATE_DIR/site.key` (0600).  Without it a stolen store names no
+sender, and a restored store recognises none.  So the store keeps a fingerprint of the key it was written
+with, and a start with another key is refused: otherwise every sender would be forgotten silently.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FINGERPRINT: Key = SITE_KEY.key()
 
 
 def load_site_key(state_dir: Path) -> bytes:
-    """The site key, made if there is none yet.  Raises StoreError naming the file."""
+    """The site key, made if it is missing.  Raises StoreError, which names the file."""
     path = state_dir / _NAME
     try:
         try:
@@ -38,7 +38,7 @@ def load_site_key(state_dir: Path) -> bytes:
 
 
 async def check_site_key(store: Store, site_key: bytes) -> None:
-    """Refuse (StoreError) a store that was written with another key; mark a new one with ours."""
+    """Refuse (StoreError) a store that was written with another key; write ours into a new store."""
     fingerprint = blake2b(b"multigrey site key", key=site_key, digest_size=8).digest()
 
     def decide(values: Sequence[bytes | None]) -> Change[bytes]:
@@ -50,7 +50,7 @@ async def check_site_key(store: Store, site_key: bytes) -> None:
     if await store.apply((_FINGERPRINT,), decide) != fingerprint:
         raise StoreError(
             f"the store was written with another {_NAME}: put that file back, "
-            "or move the store away to begin with an empty one"
+            "or move the store away to start empty"
         )
 
 
@@ -62,15 +62,16 @@ def _read(path: Path) -> bytes:
 
 
 def _make(path: Path) -> bytes:
-    """Write a new key completely before it gets its name, so that a crash leaves none or a whole one."""
+    """Make a key that gets its name when it is complete: a crash leaves no key, or a whole one."""
     key = secrets.token_bytes(_SIZE)
     draft = path.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # before the rename: the name must never stand for a part of the key
     draft.rename(path)
+    # The name too must survive a power cut: the store is useless without this key.
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

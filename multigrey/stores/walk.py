@@ -1,4 +1,4 @@
-"""Walking through everything a store knows without keeping anybody waiting."""
+"""Walks through the records of a store without delaying other tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = tuple[bytes, Record]
 
 
 async def rows_of(store: Store) -> AsyncGenerator[list[Row], None]:
-    """Every row of a record, in slices, giving way to others in between; unreadable ones are left out."""
+    """All records, in slices, giving way to other tasks in between; unreadable ones are left out."""
     cursor = b""
     while True:
         stored, cursor = await store.scan(Table.RECORD, cursor, SLICE)

@@ -1,6 +1,6 @@
-"""One thread that works off jobs in order, for work that must not hold up the event loop.
+"""One thread that does jobs in order, for work that must not hold up the event loop.
 
-A thread of its own, because handing every commit to trio's pool costs a third of the commits a second.
+It is a thread of its own: if every commit went to trio's pool, there would be a third fewer commits a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class _Job(Generic[T]):
-    """A function, and what became of it."""
+    """A function, and its result."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
@@ -27,7 +27,7 @@ class _Job(Generic[T]):
         self.done = trio.Event()
 
     def do(self) -> None:
-        """In the thread: whatever happens is carried to the task that waits."""
+        """In the thread.  Keeps the result, or any exception, for the task that waits."""
         try:
             self._value = self._work()
         except BaseException as error:  # noqa: BLE001  (raised again in `result`)
@@ -39,12 +39,12 @@ class _Job(Generic[T]):
             try:
                 raise self._error
             finally:
-                self._error = None  # or exception and job keep each other alive
+                self._error = None  # else exception and job keep each other alive
         return self._value  # type: ignore[return-value]  # (set before `done`)
 
 
 class WorkThread:
-    """The thread, started at once; belongs to the trio run it was made in."""
+    """The thread.  It starts at once, and belongs to the trio run in which it was made."""
 
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[_Job[object] | None] = SimpleQueue()
@@ -64,11 +64,11 @@ class WorkThread:
         return job.result()
 
     def stop(self) -> None:
-        """End the thread after the jobs it has."""
+        """End the thread after the jobs it already has."""
         self._jobs.put(None)
 
     def join(self, seconds: float) -> bool:
-        """Wait for the end after `stop`; returns whether it came."""
+        """Wait for the end after `stop`; returns whether the thread has ended."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 

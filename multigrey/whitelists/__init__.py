@@ -1,4 +1,4 @@
-"""Whitelist sources of multigrey's own, and the tables they (and other sources) are made of."""
+"""The built-in whitelist sources, and the tables that these and other sources are built from."""
 
 from multigrey.whitelists.postgrey import postgrey_clients, postgrey_recipients
 from multigrey.whitelists.roles import role_addresses

@@ -1,8 +1,8 @@
-"""Which entries others make superfluous: whatever meets the one meets the other, too.
+"""Finds whitelist entries that another entry makes superfluous, because it matches everything they do.
 
 One entry covers another if each of its conditions is met by everything that meets some condition of
-the other.  That is decided by the texts alone: what two regular expressions have in common is not
-looked into, so an entry that is told to be covered is, but not the other way round.
+the other.  Only the texts are compared: two different regular expressions are never analysed.  So
+every entry that is reported as covered is covered, but some covered entries are not reported.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ __all__ = ["Covered", "covered", "covers", "implies"]
 
 
 class Covered(NamedTuple):
-    """An entry that could go."""
+    """An entry that could be removed, and the entry that covers it."""
 
     entry: ListedEntry
     by: ListedEntry
     same: bool
-    """Whether both ask for the same."""
+    """Whether both have the same conditions."""
 
 
 def covered(entries: Sequence[ListedEntry]) -> Iterator[Covered]:
-    """Every entry that another one covers, for at least as long; of two equal ones the later.
+    """Yield every entry that another one covers for at least as long; of two equal ones the later.
 
-    Only entries in use are expected here.
+    `entries` must hold only entries that are in use.
     """
     items = [(entry.conditions, position) for position, entry in enumerate(entries)]
     index: Index[int] = Index(items)
@@ -43,7 +43,7 @@ def covered(entries: Sequence[ListedEntry]) -> Iterator[Covered]:
             by = entries[other]
             if not _outlives(by, entry):
                 continue
-            if _outlives(entry, by) and other > position:  # the other one is told to be covered
+            if _outlives(entry, by) and other > position:  # they cover each other: report the later one
                 continue
             yield Covered(entry, by, set(entry.conditions) == set(by.conditions))
             break
@@ -59,7 +59,7 @@ def covers(wide: Iterable[Condition], narrow: Sequence[Condition]) -> bool:
 
 
 def implies(narrow: Condition, wide: Condition) -> bool:
-    """Whether everything that meets `narrow` meets `wide`; False also where that is not known."""
+    """Whether everything that meets `narrow` meets `wide`; False also if that cannot be decided."""
     if narrow.subject != wide.subject:
         return False
     if narrow.network is not None or wide.network is not None:
@@ -95,7 +95,7 @@ def _address_implies(narrow: Condition, wide: Condition) -> bool:
 
 
 def _parts(condition: Condition) -> tuple[str, str]:
-    """Local part and domain of what a condition on an address names."""
+    """The local part and the domain that a condition on an address names; "" for any."""
     if condition.how == "exact":
         return split_address(condition.text)
     return (condition.text, "") if condition.how == "user" else ("", condition.text)
@@ -112,7 +112,7 @@ def _is_below(name: str, wide: str) -> bool:
 def _candidates(
     index: Index[int], by_pattern: Mapping[Condition, Sequence[int]], conditions: Iterable[Condition]
 ) -> Iterator[int]:
-    """Every entry that may cover one with these conditions, and some more."""
+    """Yield the positions of all entries that may cover one with these conditions, and some others."""
     for condition in conditions:
         if condition.how.endswith("regex"):
             yield from by_pattern.get(condition, ())

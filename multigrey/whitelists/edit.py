@@ -1,10 +1,10 @@
-"""Changes to TOML whitelists that people wrote: comments, order and layout stay as they are.
+"""Edits hand-written TOML whitelists and keeps their comments, order and layout.
 
-A change is made in the text, around whole lines, and the result is read once more: it must say what the
-file said before and the change, and nothing else, or the file is left alone.  So a layout that is not
-understood (entries in one line, say) costs a refusal, never an entry.
+A change adds, removes or replaces whole lines of the text.  The result is parsed again and compared:
+it must contain the entries of the file with this change and no other difference, or the file stays as
+it is.  So an unusual layout (entries in one line, say) leads to an error, never to a lost entry.
 
-`rewrite` replaces a file at one stroke: readers see the old text or the new one, also after a crash.
+`rewrite` replaces a file atomically: readers see the old text or the new one, also after a crash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 Value = str | date | datetime | bool
-"""What a key of an entry may hold."""
+"""The values that a key of an entry can have."""
 
 ENTRY_KEYS = (*MATCH_KEYS, "owner", "reason", "ticket", "added", "review_by", "expires")
 """The keys of an entry, in the order in which they are written."""
@@ -54,16 +54,16 @@ class Edited(NamedTuple):
 
     text: str
     entry: ListedEntry
-    """The one that was added, removed (as it was) or changed."""
+    """The entry that was added, removed (as it was before) or changed."""
 
 
 # --- changes ---------------------------------------------------------------------------------------
 
 
 def with_entry(path: Path, text: str, values: Mapping[str, Value], owner: str = "") -> Edited:
-    """One entry more, at the end.  Raises ConfigError, with lines as they would be.
+    """Add an entry at the end.  Raises ConfigError, with line numbers of the changed text.
 
-    `owner` answers for entries that name nobody.
+    `owner` is the owner of entries without one.
     """
     before = understood(path, text, owner)
     lines = _lines(text)
@@ -78,9 +78,9 @@ def with_entry(path: Path, text: str, values: Mapping[str, Value], owner: str = 
 
 
 def without_entry(path: Path, text: str, index: int, *, comments: bool = False) -> Edited:
-    """One entry less; `index` counts from 0.  `comments`: those directly above it go too.
+    """Remove an entry; `index` counts from 0.  Raises ConfigError.
 
-    Raises ConfigError.
+    `comments`: remove the comment lines directly above it, too.
     """
     before = understood(path, text)
     lines = _lines(text)
@@ -99,7 +99,7 @@ def without_entry(path: Path, text: str, index: int, *, comments: bool = False) 
 
 
 def with_review(path: Path, text: str, index: int, day: date) -> Edited:
-    """The entry is looked at again by this day.  Raises ConfigError."""
+    """Set the `review_by` date of an entry; `index` counts from 0.  Raises ConfigError."""
     before = understood(path, text)
     lines = _lines(text)
     begin, end = _block(path, text, before, index)
@@ -121,23 +121,23 @@ def with_review(path: Path, text: str, index: int, day: date) -> Edited:
 
 
 def entry_at(path: Path, text: str, line: int) -> int:
-    """The position of the entry that stands on this line (its header or one of its keys).
+    """Return the position of the entry on this line (its header or one of its keys).
 
-    Raises ConfigError.
+    Raises ConfigError if there is none.
     """
     found = understood(path, text)
     for index in range(len(found.entries)):
         begin, end = _block(path, text, found, index)
         if begin < line <= end:
             return index
-    raise ConfigError([Problem(str(path), line, "", "no entry stands on this line")])
+    raise ConfigError([Problem(str(path), line, "", "this line is not part of an entry")])
 
 
 # --- text ------------------------------------------------------------------------------------------
 
 
 def _lines(text: str) -> list[str]:
-    """Lines with their ends; the last one ends too."""
+    """The lines with their line ends; the last one gets one if it has none."""
     lines = re.findall(r"[^\n]*\n|[^\n]+", text)
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
@@ -145,13 +145,13 @@ def _lines(text: str) -> list[str]:
 
 
 def _block(path: Path, text: str, found: ReadList, index: int) -> tuple[int, int]:
-    """Where an entry stands: its lines, counted from 0, without what follows its last key."""
+    """The first line of an entry and the line after its last key, counted from 0.  Raises ConfigError."""
     places = locate(text)
     lines = _lines(text)
     begin = (places.get(("entry", index)) or 0) - 1
     if begin < 0 or not lines[begin].lstrip().startswith("[["):
         line = found.entries[index].line
-        problem = "this entry does not stand in a table [[entry]] of its own; edit the file by hand"
+        problem = "this entry is not written as a table [[entry]]: edit the file by hand"
         raise ConfigError([Problem(str(path), line, "entry", problem)])
     headers = [line - 1 for key, line in places.items() if key == ("list",) or _is_entry(key)]
     end = min((line for line in headers if line > begin), default=len(lines))
@@ -174,13 +174,13 @@ def _written(value: Value) -> str:
 
 
 def _meaning(entry: ListedEntry) -> Meaning:
-    """Everything an entry says but where it stands."""
+    """All values of an entry except its line."""
     return tuple(entry._replace(line=None))
 
 
 def _insist(path: Path, meant: Sequence[Meaning], found: Sequence[Meaning]) -> None:
     if [*meant] != [*found]:
-        problem = "the change would say something else than was meant; edit the file by hand"
+        problem = "the change would alter more than this entry: edit the file by hand"
         raise ConfigError([Problem(str(path), None, "", problem)])
 
 
@@ -188,10 +188,10 @@ def _insist(path: Path, meant: Sequence[Meaning], found: Sequence[Meaning]) -> N
 
 
 def rewrite(path: Path, change: Callable[[str], Edited], *, create: bool = False) -> Edited:
-    """Change a file at one stroke; mode, owner and a symbolic link to it stay.  Raises ConfigError.
+    """Change a file atomically; its mode, its owner and a symbolic link to it stay.  Raises ConfigError.
 
-    `change` gets the text there is.  Nobody else who uses `rewrite` comes in between.  `create`: a file
-    that is not there is empty.
+    `change` is called with the current text.  A lock on the directory keeps out other calls of
+    `rewrite` meanwhile.  `create`: treat a missing file as an empty one.
     """
     real = Path(os.path.realpath(path))
     try:
@@ -199,6 +199,7 @@ def rewrite(path: Path, change: Callable[[str], Edited], *, create: bool = False
     except OSError as error:
         raise _trouble(real.parent, error) from error
     try:
+        # The lock is on the directory: the file itself is replaced, so a lock on it would be lost.
         fcntl.flock(folder, fcntl.LOCK_EX)
         is_new = create and not real.exists()
         edited = change("" if is_new else read_text(path))
@@ -221,7 +222,7 @@ def _replace(path: Path, text: str, folder: int, like: os.stat_result | None) ->
             if like is not None and (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(descriptor, like.st_uid, like.st_gid)
             os.fchmod(descriptor, _MODE if like is None else like.st_mode & 0o7777)
-            os.fsync(descriptor)
+            os.fsync(descriptor)  # before the rename, or a crash could leave an empty file in its place
         finally:
             os.close(descriptor)
         temporary.replace(path)
@@ -229,7 +230,7 @@ def _replace(path: Path, text: str, folder: int, like: os.stat_result | None) ->
         with suppress(OSError):
             temporary.unlink()
         raise
-    os.fsync(folder)
+    os.fsync(folder)  # so that the rename itself survives a crash
 
 
 def _trouble(path: Path, error: OSError) -> ConfigError:

@@ -1,6 +1,6 @@
-"""Entries of whitelists as plain data, from whatever kind of list: what they ask for, whose they are.
+"""Whitelist entries of every kind of list as plain data: conditions, owner, reason and dates.
 
-Compared with one another by `coverage` and with attempts by `table`.
+`coverage` compares entries with each other, `entry_table` compares them with attempts.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = [
 ]
 
 NEVER = 1 << 62
-"""Later than any time."""
+"""A time later than any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One thing an attempt must have; `text` is normalised like what it is compared with."""
+    """One condition on an attempt; `text` is normalised like the text it is compared with."""
 
     subject: str
     """`client`, `origin`, `sender` or `recipient`."""
     how: str
-    """`network`, or what `Pattern` has; of the domain of an address also `domain regex`."""
+    """`network`, or a value of `Pattern.how`; for the domain of an address also `domain regex`."""
     text: str
     network: Network | None = None
 
@@ -55,13 +55,13 @@ _FORMS = {
 
 
 def network_condition(network: Network) -> Condition:
-    """The condition that the client's address lies in this network."""
+    """The condition that the client's address is in this network."""
     single = network.prefixlen == network.max_prefixlen
     return Condition("client", "network", str(network.network_address if single else network), network)
 
 
 class ListedEntry(NamedTuple):
-    """One entry, from whatever kind of list."""
+    """One entry of any kind of list."""
 
     path: Path
     line: int | None
@@ -74,16 +74,16 @@ class ListedEntry(NamedTuple):
     expires: date | datetime | None = None
     enabled: bool = True
     written: str = ""
-    """The line it stands on, in formats with an entry on each."""
+    """The text of its line, in formats with one entry on each line."""
 
     @property
     def text(self) -> str:
-        """Its conditions; the same text, the same meaning, wherever it stands."""
+        """Its conditions as text; entries with the same text match the same attempts."""
         return " ".join(map(str, self.conditions))
 
     @property
     def until(self) -> int:
-        """The first second at which it matches no more; NEVER if it does not expire."""
+        """The first second at which it is expired; NEVER if it does not expire."""
         return NEVER if self.expires is None else end_of(self.expires)
 
 
@@ -93,7 +93,7 @@ def day_begin(day: date) -> int:
 
 
 def end_of(moment: date | datetime) -> int:
-    """The first second after a day in UTC, or the second of a moment."""
+    """The first second after a day (in UTC), or the second of a moment."""
     if isinstance(moment, datetime):
         offset = moment.utcoffset()
         return timegm(moment.timetuple()) - (0 if offset is None else int(offset.total_seconds()))
@@ -101,5 +101,5 @@ def end_of(moment: date | datetime) -> int:
 
 
 def place_name(path: Path) -> str:
-    """The name of a list file as a log line shows it: nothing in it looks like the end of it."""
+    """The name of a list file for a log line: no character in it could be taken for the end of the name."""
     return re.sub(r"[^!-9;-~]", "?", path.name)

@@ -1,9 +1,9 @@
-"""Thousands of entries, matched with an attempt in microseconds.
+"""An index of whitelist entries: matches an attempt with thousands of entries in microseconds.
 
-Each entry stands in one table, under the condition that fewest other entries share; an attempt is
-looked up in every table that is not empty, and what is found is checked for its other conditions and
-its end.  Of several entries that match, the one that stands first in the list counts: so which entry
-is named does not depend on how they are found.
+Each entry is in one table, under the condition that the fewest other entries share.  An attempt is
+looked up in every table that is not empty, and each entry found is checked for its other conditions
+and its expiry.  Of several matching entries the first in the list counts, so the result does not
+depend on the order in which they are found.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ T = TypeVar("T")
 
 
 Row = tuple[Sequence[Condition], int, Match]
-"""The conditions of an entry, the first second at which it matches no more, and what it says."""
+"""The conditions of an entry, the first second at which it is expired, and its Match."""
 
 
 class Sighting:
-    """The texts of an attempt that entries are compared with, each made when first asked for."""
+    """The texts of an attempt that entries are compared with, each computed when it is needed."""
 
     __slots__ = ("_origin_of", "address", "attempt")
 
@@ -52,7 +52,7 @@ class Sighting:
         return origin.text if origin.named else ""
 
     def envelope(self, subject: str) -> tuple[str, ...]:
-        """The texts of the sender or the recipient; none if the attempt was not asked about by them."""
+        """The texts of the sender or the recipient; none for a raw attempt, which has neither."""
         if subject == "sender":
             return sender_forms(self.attempt)
         return () if self.attempt.raw else (address_text(self.attempt.recipient),)
@@ -64,7 +64,7 @@ _Check = Callable[[Sighting], bool]
 
 
 def _check(condition: Condition) -> _Check:
-    """Whether an attempt meets a condition, asked of one condition alone."""
+    """Return the check whether an attempt meets one condition."""
     subject, text = condition.subject, condition.text
     if condition.network is not None:
         networks = NetworkTable([(condition.network, True)])
@@ -78,7 +78,7 @@ def _check(condition: Condition) -> _Check:
 
 
 def _text_check(condition: Condition) -> Callable[[str], bool]:
-    """The same for the text alone: the client name, the sender or the recipient."""
+    """Return the same check for a text: the client name, the sender or the recipient."""
     text, below = condition.text, f".{condition.text}"
     match condition.how:
         case "regex":
@@ -113,7 +113,7 @@ def _address_key(condition: Condition) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class _Filed(Generic[T]):
-    """Something that stands under one condition in an index."""
+    """A value that is stored in an index under one condition."""
 
     condition: Condition
     value: T
@@ -124,7 +124,7 @@ def _key(condition: Condition) -> Hashable:
 
 
 class _Texts(Generic[T]):
-    """Tables of what one text is compared with."""
+    """Tables with the conditions on one kind of text."""
 
     def __init__(self, filed: Iterable[_Filed[T]], *, address: bool = False) -> None:
         """`address`: the text is an envelope address, not a name."""
@@ -143,7 +143,7 @@ class _Texts(Generic[T]):
         self._domain_patterns = RegexSet((condition.text, value) for condition, value in of_domain)
 
     def of_name(self, name: str) -> Iterator[T]:
-        """Everything a name can belong to."""
+        """Yield all values whose condition a name meets."""
         if self._exact:
             yield from self._exact.get(name, ())
         if len(self._below):
@@ -152,7 +152,7 @@ class _Texts(Generic[T]):
         yield from self._patterns.every(name)
 
     def of_address(self, address: str) -> Iterator[T]:
-        """Everything an envelope address can belong to."""
+        """Yield all values whose condition an envelope address meets."""
         if not address:
             yield from self._null
         local, domain = split_address(address)
@@ -163,7 +163,7 @@ class _Texts(Generic[T]):
         yield from self._patterns.every(address)
 
     def of_domain(self, domain: str) -> Iterator[T]:
-        """Everything every address in a domain can belong to."""
+        """Yield all values whose condition every address in a domain meets."""
         if self._exact:
             yield from self._exact.get(domain, ())
         if len(self._below):
@@ -184,7 +184,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 def _together(pairs: Iterable[tuple[K, T]]) -> Iterable[tuple[K, tuple[T, ...]]]:
-    """Values of equal keys, as one."""
+    """Group the values of equal keys into one tuple."""
     found: dict[K, list[T]] = {}
     for key, value in pairs:
         found.setdefault(key, []).append(value)
@@ -192,7 +192,7 @@ def _together(pairs: Iterable[tuple[K, T]]) -> Iterable[tuple[K, tuple[T, ...]]]
 
 
 class Index(Generic[T]):
-    """Values under sets of conditions; finds all those that may hold for something, and a few more."""
+    """Values under sets of conditions.  A look-up finds all values whose conditions hold, and some others."""
 
     def __init__(self, items: Sequence[tuple[Sequence[Condition], T]]) -> None:
         counts = Counter(_key(condition) for conditions, _ in items for condition in conditions)
@@ -217,7 +217,7 @@ class Index(Generic[T]):
 
 @dataclass(slots=True)
 class _Entry:
-    """An entry ready to be checked."""
+    """A compiled entry."""
 
     position: int
     until: int
@@ -226,17 +226,17 @@ class _Entry:
 
 
 def _checks(conditions: Sequence[Condition]) -> tuple[_Check, ...]:
-    """What the index leaves open: nothing if there is one condition, the one it is found by."""
+    """The checks that a look-up leaves to do; none for a single condition, which the look-up has met."""
     return tuple(map(_check, conditions)) if len(conditions) > 1 else ()
 
 
 class EntryTable:
-    """The entries of a list, ready to match."""
+    """The entries of a list, compiled for matching."""
 
     def __init__(
         self, rows: Iterable[Row], now: Callable[[], int], origin_of: Callable[[Attempt], Origin]
     ) -> None:
-        """`now` gives the wall clock in seconds, and is asked only about entries that expire."""
+        """`now` returns the wall clock in seconds; it is called only for entries that expire."""
         entries = [
             (conditions, _Entry(position, until, _checks(conditions), match))
             for position, (conditions, until, match) in enumerate(rows)
@@ -252,13 +252,13 @@ class EntryTable:
         self._recipients = _of_addresses(index.envelopes.get("recipient"))
 
     def every(self, attempt: Attempt) -> list[Match]:
-        """What all entries say whose conditions hold and that have not expired, in their order."""
+        """The matches of all entries whose conditions hold and that have not expired, in their order."""
         found = {entry.position: entry for entry in self._candidates(attempt)}
         seen = Sighting(attempt, self._origin_of)
         return [found[place].match for place in sorted(found) if self._holds(found[place], seen)]
 
     def match(self, attempt: Attempt) -> Match | None:
-        """What the first entry says whose conditions all hold and that has not expired."""
+        """The match of the first entry whose conditions all hold and that has not expired."""
         found = self._candidates(attempt)
         if not found:
             return None
@@ -267,7 +267,7 @@ class EntryTable:
         return next((entry.match for entry in found if self._holds(entry, seen)), None)
 
     def _candidates(self, attempt: Attempt) -> list[_Entry]:
-        """Every entry one of whose conditions the attempt meets."""
+        """The entries that the attempt is found under in the index, in any order."""
         found: list[_Entry] = []
         if self._networks is not None and attempt.client_address is not None:
             for entries in self._networks.every(attempt.client_address):
@@ -297,6 +297,9 @@ def _of_addresses(texts: _Texts[_Entry] | None) -> Callable[[str], Sequence[_Ent
 
 
 def _remembered(find: Callable[[str], Iterable[_Entry]]) -> Callable[[str], Sequence[_Entry]]:
-    """The same, faster for the few texts that are asked for again and again."""
+    """Return `find` with a cache, for the few texts that are looked up again and again.
+
+    A text longer than any address is not cached, so that the cache stays bounded in octets.
+    """
     remembered = lru_cache(maxsize=4096)(lambda text: tuple(find(text)))
     return lambda text: remembered(text) if len(text) <= LONGEST_ADDRESS else tuple(find(text))

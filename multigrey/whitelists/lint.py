@@ -1,8 +1,8 @@
-"""What is wrong with whitelists as lists: entries nobody needs, answers for, or should trust.
+"""Lint for whitelists: finds entries that are unused, have no owner, or are too generous.
 
-Lists rot: peers' shipped ones are years out of date, and nobody dares to remove what nobody knows the
-reason of.  Lint says which entries somebody has to look at, and who.  It only judges; it changes
-nothing, and nothing it says keeps an entry from matching.
+Lists become outdated: those shipped with other greylisting programs are years old, and entries whose
+reason is unknown are never removed.  Lint reports which entries must be reviewed, and by which owner.
+It changes nothing, and an entry with findings still matches.
 """
 
 from __future__ import annotations
@@ -30,32 +30,33 @@ class LintKind(NamedTuple):
     """A kind of finding."""
 
     severity: str
-    """`warning`: something to do; `note`: something to know."""
+    """`warning`: the owner should act; `note`: for information."""
     meaning: str
 
 
 KINDS: Mapping[str, LintKind] = MappingProxyType(
     {
         "expired": LintKind(
-            "warning", "The entry has expired and lets nobody in any more: remove or renew it."
+            "warning", "The entry has expired and does not match any more: remove or renew it."
         ),
         "stale": LintKind("warning", "The day by which the entry was to be reviewed has passed."),
         "expires-soon": LintKind("warning", "The entry expires within the time given with `--within`."),
         "review-soon": LintKind(
             "warning", "The entry is due for review within the time given with `--within`."
         ),
-        "duplicate": LintKind("warning", "An entry before this one asks for the same."),
+        "duplicate": LintKind("warning", "An earlier entry has the same conditions."),
         "shadowed": LintKind("warning", "Another entry lets in everything that this one does."),
         "unverifiable": LintKind(
             "warning",
-            "The entry believes an envelope sender, which anybody can claim; give it a client or an origin.",
+            "The entry relies on the envelope sender, which any client can claim: add a client or an origin.",
         ),
         "loose-pattern": LintKind(
             "warning",
-            "A regular expression without an end or beginning: strangers can have names it is found in.",
+            "A regular expression that is not anchored at its beginning and end: it also matches names of "
+            "strangers.",
         ),
         "public-suffix": LintKind(
-            "warning", "Anybody can have a name below this one, which is a public suffix like co.uk."
+            "warning", "The name is a public suffix like co.uk: anyone can register a name below it."
         ),
         "shared-hosts": LintKind(
             "warning", "Names below this one belong to different customers of a provider."
@@ -64,15 +65,16 @@ KINDS: Mapping[str, LintKind] = MappingProxyType(
         "example": LintKind("warning", "An address or name of examples or tests, which no client ever has."),
         "unused": LintKind(
             "warning",
-            "The entry never matched, or not for the time given with `--unused`, as far as hits are known.",
+            "The entry has never matched, or not for the time given with `--unused`, as far as hits are "
+            "known.",
         ),
-        "no-owner": LintKind("warning", "Nobody answers for the entry."),
-        "no-reason": LintKind("warning", "The entry does not say what it is for."),
+        "no-owner": LintKind("warning", "The entry has no owner."),
+        "no-reason": LintKind("warning", "The entry has no reason."),
         "dates": LintKind("warning", "Dates that cannot be right."),
         "ignored": LintKind("warning", "A line that cannot be used."),
-        "no-review": LintKind("note", "The entry has neither a day for its review nor an end."),
+        "no-review": LintKind("note", "The entry has neither a review date nor an expiry date."),
         "disabled": LintKind("note", "The entry is switched off."),
-        "old-list": LintKind("note", "Nothing was added to the list for a year."),
+        "old-list": LintKind("note", "No entry was added to the list for a year."),
         "ignored-file": LintKind(
             "note", "A file in a drop-in directory is not read: its name does not end with .toml."
         ),
@@ -81,14 +83,14 @@ KINDS: Mapping[str, LintKind] = MappingProxyType(
 
 
 class Finding(NamedTuple):
-    """Something an owner should look at."""
+    """One finding about an entry or a list, for its owner."""
 
     kind: str
     path: Path
     line: int | None
     owner: str
     entry: str
-    """What the entry asks for; "" for a finding about a whole list."""
+    """The conditions of the entry; "" for a finding about a whole list."""
     message: str
 
     @property
@@ -99,32 +101,32 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class LintedList:
-    """One file and what is in it."""
+    """One list file and its content."""
 
     path: Path
     source: str
     entries: tuple[ListedEntry, ...] = ()
     owner: str = ""
     unusable: tuple[Problem, ...] = ()
-    """Lines of it that are left out."""
+    """Lines that cannot be used and are left out."""
     ignored: tuple[Path, ...] = ()
-    """Files beside it that are not read."""
+    """Files in the same directory that are not read."""
     dated: bool = True
     """Whether the format has reasons and dates."""
 
     @property
     def newest(self) -> date | None:
-        """The last day on which an entry was added, as far as they say."""
+        """The latest `added` date of its entries; None if no entry has one."""
         return max((entry.added for entry in self.entries if entry.added is not None), default=None)
 
 
 class HitRecords(NamedTuple):
-    """What is known of how often entries matched."""
+    """The counted hits of whitelist entries."""
 
     since: int
     """Wall-clock second since which hits are counted."""
     by_entry: Mapping[tuple[str, str], Hits]
-    """By source and hit name (see `lists.hit_name`)."""
+    """By source and hit name (see `list_source.hit_name`)."""
 
 
 def _unknown_domain(name: str) -> str | None:
@@ -133,7 +135,7 @@ def _unknown_domain(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class LintOutlook:
-    """What lists are judged by."""
+    """The time, limits and functions that lint uses to check lists; times and limits in seconds."""
 
     now: int
     """Wall-clock time."""
@@ -142,18 +144,18 @@ class LintOutlook:
     registered_domain: Callable[[str], str | None] = _unknown_domain
     shared_host: Callable[[str], bool] = lambda _name: False
     hits: HitRecords | None = None
-    """None: not known."""
+    """None: not known, so that unused entries are not reported."""
     hit_name: Callable[[ListedEntry, str], str] = lambda entry, _source: entry.text
-    """Under which name hits of an entry of a source are counted."""
+    """Returns the name under which the hits of an entry of a source are counted."""
 
 
 def lint(lists: Sequence[LintedList], outlook: LintOutlook) -> list[Finding]:
-    """Everything there is to say about the lists of a configuration, in their order."""
+    """Return all findings about the lists of a configuration, in the order of lists and lines."""
     found = [finding for each in lists for finding in _of_list(each, outlook)]
     used = [entry for each in lists for entry in each.entries if _in_use(entry, outlook.now)]
     for pair in covered(used):
         kind = "duplicate" if pair.same else "shadowed"
-        verb = "asks for the same as" if pair.same else "is covered by"
+        verb = "has the same conditions as" if pair.same else "is covered by"
         found.append(_finding(kind, pair.entry, f"{verb} {pair.by.path}:{pair.by.line} ({pair.by.text})"))
     order = {path: number for number, path in enumerate(dict.fromkeys(each.path for each in lists))}
     found.sort(key=lambda each: (order.get(each.path, len(order)), each.line or 0))
@@ -179,7 +181,7 @@ def _of_list(each: LintedList, outlook: LintOutlook) -> Iterator[Finding]:
             "ignored-file", path, None, each.owner, "", "is not read: its name does not end with .toml"
         )
     if not each.dated and not each.owner and each.entries:
-        message = "nobody answers for this list: give its [[whitelist]] table an owner"
+        message = "has no owner: add owner to its [[whitelist]] table"
         yield Finding("no-owner", each.path, None, "", "", message)
     newest = each.newest
     if newest is not None and outlook.now - day_begin(newest) > 365 * DAY:
@@ -192,7 +194,7 @@ def _of_list(each: LintedList, outlook: LintOutlook) -> Iterator[Finding]:
 
 
 def days(number: int) -> str:
-    """A number of days in words."""
+    """A number of days as text: "1 day" or "5 days"."""
     return "1 day" if number == 1 else f"{number} days"
 
 
@@ -206,17 +208,17 @@ def _of_entry(entry: ListedEntry, each: LintedList, outlook: LintOutlook) -> Ite
         ago = (outlook.now - entry.until) // DAY
         when = f"{days(ago)} ago" if ago else "within the last day"
         yield _finding(
-            "expired", entry, f"expired {when} ({entry.expires}) and matches nobody: remove or renew it"
+            "expired", entry, f"expired {when} ({entry.expires}) and matches nothing: remove or renew it"
         )
         return
     if each.dated:
         yield from _dates(entry, outlook)
-        yield from _papers(entry)
+        yield from _owner_and_reason(entry)
     for condition in entry.conditions:
         yield from (_finding(kind, entry, message) for kind, message in _of_condition(condition, outlook))
     subjects = {condition.subject for condition in entry.conditions}
     if "sender" in subjects and not subjects & {"client", "origin"}:
-        message = "believes the envelope sender, which anybody can claim: give it a client or an origin, too"
+        message = "relies on the envelope sender, which any client can claim: add a client or an origin"
         yield _finding("unverifiable", entry, message)
     if entry.enabled:
         yield from _unused(entry, each.source, outlook)
@@ -234,9 +236,9 @@ def _dates(entry: ListedEntry, outlook: LintOutlook) -> Iterator[Finding]:
         elif left <= outlook.within:
             yield _finding("review-soon", entry, f"is to be reviewed by {review}, {_ahead(left)}")
     elif entry.expires is None and entry.enabled:
-        yield _finding("no-review", entry, "has neither review_by nor expires: nobody will look at it again")
+        yield _finding("no-review", entry, "has neither review_by nor expires, so it is never reviewed")
     if added is not None:
-        if day_begin(added) > now + DAY:  # somewhere it is tomorrow already
+        if day_begin(added) > now + DAY:  # a day of tolerance: in other time zones it is tomorrow already
             yield _finding("dates", entry, f"was added on {added}, which is in the future")
         if review is not None and review < added:
             yield _finding("dates", entry, f"is to be reviewed by {review}, before it was added ({added})")
@@ -248,11 +250,11 @@ def _ahead(seconds: int) -> str:
     return f"in {days(seconds // DAY)}" if seconds >= DAY else "within a day"
 
 
-def _papers(entry: ListedEntry) -> Iterator[Finding]:
+def _owner_and_reason(entry: ListedEntry) -> Iterator[Finding]:
     if not entry.owner:
-        yield _finding("no-owner", entry, "has no owner: nobody answers for it")
+        yield _finding("no-owner", entry, "has no owner: add one, who is responsible for it")
     if not entry.reason:
-        yield _finding("no-reason", entry, "has no reason: nobody will know whether it is still needed")
+        yield _finding("no-reason", entry, "has no reason: add one, to know whether it is still needed")
 
 
 def _unused(entry: ListedEntry, source: str, outlook: LintOutlook) -> Iterator[Finding]:
@@ -299,11 +301,11 @@ _PRIVATE_NETWORKS = tuple(
         ),
     )
 )
-"""RFC 1918, 1122, 6598, 4193, 4291: one's own, however large."""
+"""RFC 1918, 1122, 6598, 4193, 4291: the site's own networks, which are never too wide."""
 
 
 def _of_condition(condition: Condition, outlook: LintOutlook) -> Iterator[tuple[str, str]]:
-    """Kinds and messages."""
+    """Yield the kind and the message of each finding about one condition."""
     if condition.network is not None:
         yield from _of_network(condition.network)
     elif condition.how.endswith("regex"):
@@ -322,7 +324,7 @@ def _of_network(network: Network) -> Iterator[tuple[str, str]]:
     ):
         count = 1 << (32 if network.version == 4 else 64) - network.prefixlen
         what = "addresses" if network.version == 4 else "networks of length 64"
-        yield "too-wide", f"holds {count:,} {what}: nobody answers for all of them"
+        yield "too-wide", f"holds {count:,} {what}, which do not all have one owner: name a smaller network"
 
 
 def _within(network: Network, other: Network) -> bool:
@@ -338,9 +340,9 @@ def _of_name(condition: Condition, outlook: LintOutlook) -> Iterator[tuple[str, 
     if any(name == example or name.endswith(f".{example}") for example in _EXAMPLE_NAMES):
         yield "example", f"{name} is reserved for examples and tests (RFC 2606)"
     elif condition.how in {"below", "domain below"} and _is_public_suffix(name, outlook.registered_domain):
-        yield "public-suffix", f"{name} is a public suffix: anybody can have a name below it"
+        yield "public-suffix", f"{name} is a public suffix: anyone can register a name below it"
     elif condition.subject == "client" and outlook.shared_host(name):
-        message = f"names like {name} are given to whoever rents a machine, and to somebody else afterwards"
+        message = f"names like {name} belong to the current customer of a provider, and later to another one"
         yield "shared-hosts", message
 
 

@@ -1,4 +1,4 @@
-"""`list`: entries in TOML, each with an owner, a reason and dates; see multigrey-whitelists(5)."""
+"""The whitelist source `list`: TOML entries with owner, reason and dates (multigrey-whitelists(5))."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LONGEST_NAME = 2000
 
 
 def entry_list(options: SourceOptions) -> EntryList:
-    """Entries in TOML, each with an owner, a reason, and dates for review and expiry.
+    """Return a source of TOML entries, each with an owner, a reason, and dates for review and expiry.
 
-    Raises ConfigError with everything that is wrong with the file, or the files in the directory.
+    Raises ConfigError with every problem in the file, or in the files of the directory.
     """
     path = options.path
     if path is None:
@@ -31,33 +31,33 @@ def entry_list(options: SourceOptions) -> EntryList:
     lists = read_lists(path, options.owner)
     warnings = []
     if not lists and not list_files(path):
-        warnings = [Problem(str(path), None, "", "there is no *.toml file in this directory")]
+        warnings = [Problem(str(path), None, "", "this directory contains no *.toml file")]
     return EntryList([*chain.from_iterable(each.entries for each in lists)], options, warnings)
 
 
 class EntryList:
-    """A list ready to match."""
+    """The entries of one list, compiled for matching."""
 
     name = SOURCE
 
     def __init__(
         self, entries: Sequence[ListedEntry], options: SourceOptions, warnings: Sequence[Problem] = ()
     ) -> None:
-        """Entries count in this order; `options` brings the clock and the origin of an attempt."""
+        """The first matching entry counts; `options` supplies the clock and the origin of an attempt."""
         used = [entry for entry in entries if entry.enabled]
         rows = ((entry.conditions, entry.until, match_of(entry)) for entry in used)
         self._table = EntryTable(rows, options.now, options.origin_of)
         self.count = len(used)
-        """How many entries are in use, or were until they expired."""
+        """The number of entries that are in use, or were until they expired."""
         self.warnings = tuple(warnings)
         self._remarks = {match_of(entry).entry: text for entry in used if (text := _remark(entry))}
 
     def every(self, attempt: Attempt) -> list[Match]:
-        """What all matching entries say, the one that counts first."""
+        """The matches of all matching entries; the first one counts."""
         return self._table.every(attempt)
 
     def why(self, match: Match) -> str:
-        """What the list says of an entry: its reason, ticket and dates; "" if nothing."""
+        """The reason, ticket and dates of an entry as text; "" if it has none."""
         return self._remarks.get(match.entry, "")
 
     def match(self, attempt: Attempt) -> Match | None:
@@ -66,9 +66,10 @@ class EntryList:
 
 
 def match_of(entry: ListedEntry) -> Match:
-    """What an entry says when it matches: `partners.toml:12 client=.example.org`, and its owner.
+    """The Match of an entry: `partners.toml:12 client=.example.org`, and its owner.
 
-    One that names a recipient says nothing of the other recipients of a message.
+    The match of an entry with a recipient holds for that recipient only, not for the other recipients
+    of the message.
     """
     carries = all(condition.subject != "recipient" for condition in entry.conditions)
     return Match(SOURCE, f"{place_name(entry.path)}:{entry.line or 0} {entry.text}", entry.owner, carries)
@@ -82,10 +83,10 @@ def _remark(entry: ListedEntry) -> str:
 
 
 def hit_name(match: Match) -> str:
-    """Under which name the hits of an entry are counted.
+    """The name under which the hits of an entry are counted.
 
-    An entry of a list keeps it when lines before it come and go: it is the name of the file and what
-    the entry asks for.
+    For an entry of a list it is the name of the file and the conditions, without the line, so that it
+    stays the same when lines before the entry are added or removed.
     """
     if match.source != SOURCE:
         return match.entry[:_LONGEST_NAME]
@@ -94,5 +95,5 @@ def hit_name(match: Match) -> str:
 
 
 def entry_hit_name(entry: ListedEntry, source: str) -> str:
-    """The same for an entry of a list that was read by itself."""
+    """The same for an entry that was read without a match."""
     return hit_name(match_of(entry) if source == SOURCE else Match(source, entry.written))

@@ -1,7 +1,7 @@
-r"""Whitelist files in postgrey's two formats, for clients and for recipients.
+r"""Reads whitelist files in postgrey's two formats, for clients and for recipients.
 
-One entry per line; `#` begins a comment, also at the end of a line (a regular expression writes it
-`\\x23`); blank lines do not count.  Text is UTF-8.
+One entry per line.  `#` begins a comment, also at the end of a line (in a regular expression write it
+as `\\x23`).  Blank lines are ignored.  Text is UTF-8.
 
 Clients, compared with the client address and the *verified* client name:
     example.org         the name and all its sub-domains
@@ -12,19 +12,19 @@ Clients, compared with the client address and the *verified* client name:
     2001:db8::/32       an IPv6 network
     /regex/             searched in the client name only (never in the address, as with postgrey)
 
-Recipients, compared with the key text of the envelope recipient (see `identity.addresses.normalise_address`:
-unquoted, lower case, A-labels):
+Recipients, compared with the key text of the envelope recipient (see
+`identity.addresses.normalise_address`: unquoted, lower case, A-labels):
     user@               that local part in any domain, also user+extension@
     user@example.org    that address, also user+extension@example.org
     example.org         every address in the domain and its sub-domains
     /regex/             searched in the whole address
 
-Regular expressions are RE2's, case-insensitive, unanchored.  A client without a verified name only
-matches by address; postgrey's habit of matching the word "unknown" then is not kept.
+Regular expressions have RE2's syntax, ignore case and are not anchored.  A client without a verified
+name matches by its address only; unlike postgrey, it is not compared as the word "unknown".
 
-Beside the file, the file of the same name with `.local` at the end is read if there is one, as
-postgrey does for its default files; its entries come after the others.  A line that cannot be used
-is told in `warnings` and ignored; a file that cannot be read is a ConfigError.
+The file of the same name with `.local` at the end is read too if it exists, as postgrey does for its
+default files; its entries come after the others.  A line that cannot be used is reported in `warnings`
+and ignored.  A file that cannot be read raises ConfigError.
 """
 
 from __future__ import annotations
@@ -73,23 +73,23 @@ class _Line(NamedTuple):
 
 
 class _BadLineError(Exception):
-    """Why a line cannot be used."""
+    """A line that cannot be used; the text says why."""
 
 
 def postgrey_clients(options: SourceOptions) -> ClientList:
-    """The clients a file in postgrey's format lists; ConfigError if it cannot be read."""
+    """Return the clients of a file in postgrey's format.  Raises ConfigError if it cannot be read."""
     return ClientList(_lines(options, "postgrey-clients"), options.owner)
 
 
 def postgrey_recipients(options: SourceOptions) -> RecipientList:
-    """The recipients a file in postgrey's format lists; ConfigError if it cannot be read."""
+    """Return the recipients of a file in postgrey's format.  Raises ConfigError if it cannot be read."""
     return RecipientList(_lines(options, "postgrey-recipients"), options.owner)
 
 
 def postgrey_entries(options: SourceOptions, source: str) -> tuple[list[ListedEntry], tuple[Problem, ...]]:
-    """The entries of a file in the format of `source`, for lint, and what cannot be used of it.
+    """Return the entries of a file in the format of `source`, for lint, and the lines that cannot be used.
 
-    Raises ConfigError if it cannot be read.
+    Raises ConfigError if the file cannot be read.
     """
     clients = source == ClientList.name
     lines = _lines(options, source)
@@ -125,7 +125,7 @@ def _recipient_condition(text: str) -> Condition:
 
 
 class ClientList:
-    """The clients format, ready to match: by address first, then by name, then by pattern."""
+    """A list of clients, compiled for matching: by address first, then by name, then by pattern."""
 
     name = "postgrey-clients"
 
@@ -138,9 +138,9 @@ class ClientList:
         self._names = NameTable((key, match) for key, match in entries.keyed if isinstance(key, str))
         self._patterns = entries.patterns()
         self.count = len(entries.keyed) + len(self._patterns)
-        """How many entries are in use."""
+        """The number of entries in use."""
         self.warnings = tuple(entries.warnings)
-        """Lines that are not."""
+        """Lines that cannot be used, with the reason."""
 
     def match(self, attempt: Attempt) -> Match | None:
         """See `WhitelistSource.match`."""
@@ -156,7 +156,7 @@ class ClientList:
 
 
 class RecipientList:
-    """The recipients format, ready to match: address, local part, domain, then pattern."""
+    """A list of recipients, compiled for matching: by address, local part, domain, then pattern."""
 
     name = "postgrey-recipients"
 
@@ -167,9 +167,9 @@ class RecipientList:
         self._domains = NameTable((domain, match) for (local, domain), match in entries.keyed if not local)
         self._patterns = entries.patterns()
         self.count = len(entries.keyed) + len(self._patterns)
-        """How many entries are in use."""
+        """The number of entries in use."""
         self.warnings = tuple(entries.warnings)
-        """Lines that are not."""
+        """Lines that cannot be used, with the reason."""
 
     def match(self, attempt: Attempt) -> Match | None:
         """See `WhitelistSource.match`."""
@@ -183,10 +183,10 @@ class RecipientList:
 
 
 class _Entries(Generic[T]):
-    """What a list's lines say, sorted into keys and patterns."""
+    """The entries of a list, separated into keys and patterns."""
 
     def __init__(self, source: str, owner: str, *, carries: bool = False) -> None:
-        """`carries`: for all recipients of a message, see `Match`."""
+        """`carries`: whether a match holds for all recipients of a message (see `Match`)."""
         self._source = source
         self._owner = owner
         self._carries = carries
@@ -195,7 +195,7 @@ class _Entries(Generic[T]):
         self.warnings: list[Problem] = []
 
     def read(self, lines: Sequence[_Line], parse: Callable[[str], T]) -> None:
-        """Sort the lines; `parse` makes the key of all but regular expressions."""
+        """Read the lines; `parse` makes the key of every line that is not a regular expression."""
         for line in lines:
             match = Match(self._source, line.text, self._owner, self._carries)
             try:
@@ -207,7 +207,7 @@ class _Entries(Generic[T]):
                 self._warn(line, str(error))
 
     def patterns(self) -> RegexSet[Match]:
-        """The regular expressions; those that cannot be used become warnings."""
+        """Compile the regular expressions; those that cannot be used become warnings."""
         found = RegexSet((text, match) for text, _, match in self._regexes)
         for index, reason in found.rejected.items():
             line = self._regexes[index][1]
@@ -220,7 +220,7 @@ class _Entries(Generic[T]):
 
 
 def companion(path: Path) -> Path | None:
-    """The `.local` file that belongs to a list, whether it exists or not; it has none itself."""
+    """The `.local` file of a list, whether it exists or not; None for a `.local` file itself."""
     return None if path.name.endswith(".local") else path.with_name(f"{path.name}.local")
 
 
@@ -261,16 +261,16 @@ def _client(text: str) -> Network | str:
 
 
 def _recipient(text: str) -> tuple[str, str]:
-    """Local part and domain; an empty local part stands for every one, an empty domain too."""
+    """The local part and the domain of a line; an empty part stands for any."""
     if len(text.split()) > 1:
-        _refuse(text, "an address or a domain holds no spaces")
+        _refuse(text, "an address or a domain must not contain spaces")
     if "*" in text:
-        _refuse(text, "there are no wildcards: write user@, user@example.org, example.org or /regex/")
+        _refuse(text, "wildcards are not supported: write user@, user@example.org, example.org or /regex/")
     local, at, domain = text.rpartition("@")
     if not at:
         return "", _domain(text)
     if not local:
-        _refuse(text, f"the local part is missing: a whole domain is written {domain or 'example.org'}")
+        _refuse(text, f"the local part is missing: write {domain or 'example.org'} for a whole domain")
     if domain and not domain.startswith("["):
         _domain(domain)
     user, _ = split_address(normalise_address(f"{local}@localhost"))
@@ -282,7 +282,7 @@ def _domain(text: str) -> str:
     if text.startswith((".", "*.")):
         _refuse(text, f"sub-domains always match: write {text.lstrip('*.') or 'example.org'}")
     if len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
-        _refuse(text, "neither a domain name nor anything else that may stand here")
+        _refuse(text, "not a domain name, nor any other entry of this format")
     return name
 
 

@@ -1,7 +1,7 @@
-r"""Whether a regular expression holds a name fast, or is found in names of strangers too.
+r"""Checks whether a regular expression is anchored at both ends, or also matches names of strangers.
 
-A client name is verified, but whose it is depends on its end: `/example\.org/` is found in
-`example.org.example.net`, and `/example\.org$/` in `notexample.org`.
+A client name is verified, but its owner depends on its end: `/example\.org/` matches
+`example.org.example.net`, and `/example\.org$/` matches `notexample.org`.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Iterator
 __all__ = ["alternatives", "loose_ends"]
 
 _PIECE = re.compile(r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|.", re.DOTALL)
-_FAST_BEGINNING = re.compile(r"\^|\\A|\\\.|\[\.\]|\((?:\?:)?(?:\^|\\A)\|(?:\\\.|\[\.\])\)")
-_FAST_END = re.compile(r".*(?<!\\)(?:\\\\)*(?:\$|\\z)", re.DOTALL)
+_ANCHORED_BEGINNING = re.compile(r"\^|\\A|\\\.|\[\.\]|\((?:\?:)?(?:\^|\\A)\|(?:\\\.|\[\.\])\)")
+_ANCHORED_END = re.compile(r".*(?<!\\)(?:\\\\)*(?:\$|\\z)", re.DOTALL)
 
 
 def loose_ends(pattern: str) -> str:
-    """What is loose about a pattern, as the end of a sentence; "" if both ends hold.
+    """Return which end of a pattern is not anchored, as the end of a sentence; "" if both are.
 
-    Only looks at how its alternatives begin and end: one that holds may still be too generous in
-    between.
+    Looks only at the beginning and end of each alternative: an anchored pattern may still match too
+    much in between.
     """
     parts = list(alternatives(pattern))
-    if not all(_FAST_END.fullmatch(part) for part in parts):
-        return "does not end with $: it is also found in names that only begin like that"
-    if not all(_FAST_BEGINNING.match(part) for part in parts):
-        return "does not begin with ^ or \\.: it is also found at the end of longer names"
+    if not all(_ANCHORED_END.fullmatch(part) for part in parts):
+        return "does not end with $: it also matches longer names that only begin like that"
+    if not all(_ANCHORED_BEGINNING.match(part) for part in parts):
+        return "does not begin with ^ or \\.: it also matches the end of longer names"
     return ""
 
 
 def alternatives(pattern: str) -> Iterator[str]:
-    """The parts of a pattern between those of its | that stand in no group."""
+    """Yield the alternatives of a pattern: the parts between each | that is outside of groups."""
     depth = 0
     part = ""
     for piece in _PIECE.findall(pattern):

@@ -1,7 +1,7 @@
-"""The addresses that every mail server must be reachable at, however suspicious the sender.
+"""The whitelist source for the role addresses at which every mail server must be reachable.
 
-postmaster (RFC 5321 section 4.5.1, also without a domain) and abuse (RFC 2142 section 4): whoever
-is being greylisted has nowhere else to complain.
+These are postmaster (RFC 5321 section 4.5.1, also without a domain) and abuse (RFC 2142 section 4).
+They pass for every sender, because a greylisted sender has no other address for a complaint.
 """
 
 from __future__ import annotations
@@ -40,5 +40,5 @@ def _is_role(text: str, role: str) -> bool:
 
 
 def role_addresses() -> RoleAddresses:
-    """The source that is always on, before those of the configuration."""
+    """Return the source that is always in use, before the sources of the configuration."""
     return RoleAddresses()

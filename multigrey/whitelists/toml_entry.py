@@ -1,4 +1,4 @@
-"""What an entry of a TOML whitelist says: the keys of its table, and the conditions they make.
+"""The keys of an entry in a TOML whitelist, and the conditions they are compiled into.
 
     [list]
     owner = "postmaster@example.org"
@@ -64,8 +64,8 @@ def _read_date(value: object) -> date:
 def _read_moment(value: object) -> date | datetime:
     if isinstance(value, datetime) and value.tzinfo is None:
         raise ValueError(
-            f"{value.isoformat()} could be in any time zone; expected its offset too, as in "
-            f"{value.isoformat()}Z, or a date alone"
+            f"{value.isoformat()} could be in any time zone; add its offset, as in "
+            f"{value.isoformat()}Z, or write the date alone"
         )
     if isinstance(value, date):
         return value
@@ -76,7 +76,7 @@ def _read_moment(value: object) -> date | datetime:
 
 def _got(value: object) -> str:
     quotes = isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value)
-    return f"got {shown(value)}{' (dates stand without quotes)' if quotes else ''}"
+    return f"got {shown(value)}{' (write dates without quotes)' if quotes else ''}"
 
 
 def _read_client(value: object) -> Net | Pattern:
@@ -87,7 +87,7 @@ def _read_client(value: object) -> Net | Pattern:
         return read_host(value)
     found = read_network(value)
     if not found.network.prefixlen:
-        raise ValueError(f"{shown(value)} is everybody; to switch greylisting off, use a rule")
+        raise ValueError(f"{shown(value)} would match every client; to switch greylisting off, use a rule")
     return found
 
 
@@ -95,8 +95,8 @@ def _read_origin(value: object) -> Pattern:
     found = read_label(value)
     if found.how != "exact" or "/" in found.text:
         raise ValueError(
-            f"{shown(value)} is no origin; expected the registered domain or provider that the log tells, as "
-            'in "example.org" (for networks there is client)'
+            f"{shown(value)} is not an origin; expected the registered domain or provider that the log "
+            'shows, as in "example.org" (use client for networks)'
         )
     return found
 
@@ -110,61 +110,61 @@ Moment = Annotated[date | datetime, Kind("date or time", _read_moment)]
 
 
 class ListDefaults(ConfigTable):
-    """`[list]`: what holds for every entry of the file that does not say otherwise."""
+    """`[list]`: defaults for all entries of the file."""
 
     owner: Label | None = Field(
         default=None,
-        description="Who answers for the entry: a person, a team or an address.  By default the owner of the "
-        "[[whitelist]] table in multigrey.toml.  Shown in the log with each match.",
+        description="Who is responsible for the entry: a person, a team or an address.  The default is the "
+        "owner of the [[whitelist]] table in multigrey.toml.  Shown in the log with each match.",
     )
     reason: Remark | None = Field(
         default=None,
-        description="Why this mail must not be delayed, for whoever reads the list in three years.",
+        description="Why this mail must not be delayed, for readers of the list in later years.",
     )
     ticket: Label | None = Field(
-        default=None, description="Where it was asked for: a number, or the address of a page."
+        default=None, description="Where it was requested: a ticket number, or the address of a page."
     )
-    added: Day | None = Field(default=None, description="When the entry was made.")
+    added: Day | None = Field(default=None, description="When the entry was added.")
     review_by: Day | None = Field(
         default=None,
-        description="The day by which somebody looks whether it is still needed.  Lint reminds of it; the "
-        "entry goes on after it.",
+        description="The day by which the owner checks whether the entry is still needed.  Lint reminds of "
+        "it; the entry still matches after it.",
     )
     expires: Moment | None = Field(
         default=None,
-        description="When the entry stops by itself: after the end of this day in UTC, or at this moment, "
+        description="When the entry stops matching: after the end of this day in UTC, or at this moment, "
         "which is written with its offset from UTC.",
     )
     enabled: bool | None = Field(
         default=None,
         strict=True,
-        description="Set it to false to keep an entry without using it.  Without it an entry is used.",
+        description="Set it to false to keep an entry without using it.  The default is true.",
     )
 
 
 class ListEntry(ListDefaults):
-    """`[[entry]]`: whom to let pass; everything that is given must hold."""
+    """`[[entry]]`: mail that passes; all conditions that are given must hold."""
 
     client: Annotated[Net | Pattern, Kind("client", _read_client)] | None = Field(
         default=None,
         description="The client: an address, a network in CIDR notation, or the verified client name "
         "(example.org is that name alone, .example.org has its sub-domains too, /regex/ is searched in "
-        "the name).  A client without a verified name only matches by address.",
+        "the name).  A client without a verified name matches by its address only.",
     )
     origin: Annotated[Pattern, Kind("origin", _read_origin)] | None = Field(
         default=None,
-        description="The named origin as the log tells it: a registered domain or a provider.",
+        description="The named origin as the log shows it: a registered domain or a provider.",
     )
     sender: Annotated[Pattern, Kind("address", read_address)] | None = Field(
         default=None,
         description="The envelope sender: bob@example.org (also bob+anything@example.org), bob@ in every "
         "domain, @example.org, @.example.org with its sub-domains, <> for the null sender, or /regex/.  "
-        "Anybody can claim any: give client or origin too.",
+        "A client can claim any sender: give client or origin too.",
     )
     sender_domain: Annotated[Pattern, Kind("domain", read_domain)] | None = Field(
         default=None,
         description="The domain of the envelope sender: example.org alone, .example.org with its "
-        "sub-domains, or /regex/.  Anybody can claim any: give client or origin too.",
+        "sub-domains, or /regex/.  A client can claim any domain: give client or origin too.",
     )
     recipient: Annotated[Pattern, Kind("address", read_address)] | None = Field(
         default=None, description="The envelope recipient, written like sender."
@@ -180,14 +180,14 @@ class ListEntry(ListDefaults):
 
     def _problems(self) -> Iterable[Conflict]:
         if all(getattr(self, key) is None for key in MATCH_KEYS):
-            yield (), f"matches nobody; expected at least one of {', '.join(MATCH_KEYS)}"
+            yield (), f"has no condition; expected at least one of {', '.join(MATCH_KEYS)}"
 
 
 MATCH_KEYS = ("client", "origin", "sender", "sender_domain", "recipient", "recipient_domain")
 
 
 class ListFile(ConfigTable):
-    """A whole file."""
+    """A whole list file."""
 
     list: ListDefaults = Field(default_factory=ListDefaults)
     entry: tuple[ListEntry, ...] = ()
@@ -200,7 +200,7 @@ _OF_DOMAIN = {"exact": "domain", "below": "domain below", "regex": "domain regex
 
 
 def conditions_of(table: ListEntry) -> Iterator[Condition]:
-    """What an entry asks for, always in the same order."""
+    """Yield the conditions of an entry, in the order of MATCH_KEYS."""
     for key in MATCH_KEYS:
         value = getattr(table, key)
         subject, _, part = key.partition("_")
@@ -213,7 +213,7 @@ def conditions_of(table: ListEntry) -> Iterator[Condition]:
 def make_entry(
     path: Path, line: int | None, defaults: ListDefaults, table: ListEntry, owner: str
 ) -> ListedEntry:
-    """An entry with everything it does not say itself; `owner` answers for entries without one."""
+    """Return the entry with the defaults of its file; `owner` is the owner if neither names one."""
 
     def either(key: str) -> Any:
         own = getattr(table, key)

@@ -1,7 +1,7 @@
-"""TOML whitelists from files to entries, with everything that is wrong with them at once.
+"""Reads TOML whitelist files into entries, and reports all problems at once.
 
-A list is one file, or a drop-in directory of them: every `*.toml` in it, in the order of their names,
-but no hidden files and nothing editors and package managers leave behind.
+A list is one file or a drop-in directory: every `*.toml` in it, in the order of the names, without
+hidden files and leftovers of editors and package managers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from multigrey.whitelists.toml_entry import ListFile, make_entry
 __all__ = ["LARGEST_LIST", "ReadList", "ignored_files", "list_files", "read_lists", "read_text", "understood"]
 
 LARGEST_LIST = 16 << 20
-"""Octets; room for a hundred thousand entries."""
+"""The largest size in octets: room for a hundred thousand entries."""
 
 _POSITION = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 _LEFT_BEHIND = re.compile(
@@ -36,16 +36,16 @@ _LEFT_BEHIND = re.compile(
 
 @dataclass(frozen=True)
 class ReadList:
-    """What one file says."""
+    """The content of one list file."""
 
     path: Path
     entries: tuple[ListedEntry, ...]
     owner: str = ""
-    """Who answers for entries that name nobody."""
+    """The owner of entries without an owner."""
 
 
 class _UnreadableError(Exception):
-    """Why nothing can be taken from a file: a line, if there is one, and what is wrong."""
+    """A file that cannot be read or parsed: what is wrong, and the line if it is known."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
@@ -54,9 +54,9 @@ class _UnreadableError(Exception):
 
 
 def read_lists(path: Path, owner: str = "") -> list[ReadList]:
-    """The lists at a path, a file or a directory.  Raises ConfigError with everything that is wrong.
+    """Read the lists at a path, a file or a directory.  Raises ConfigError with every problem.
 
-    `owner` answers for entries that name nobody.
+    `owner` is the owner of entries without one.
     """
     problems: list[Problem] = []
     lists: list[ReadList] = []
@@ -76,7 +76,7 @@ def read_lists(path: Path, owner: str = "") -> list[ReadList]:
 
 
 def read_text(path: Path) -> str:
-    """The text of one list file.  Raises ConfigError."""
+    """Return the text of one list file.  Raises ConfigError."""
     try:
         return _read(path)
     except _UnreadableError as error:
@@ -84,7 +84,7 @@ def read_text(path: Path) -> str:
 
 
 def understood(path: Path, text: str, owner: str = "") -> ReadList:
-    """What the text of one list file says.  Raises ConfigError with everything that is wrong with it."""
+    """Parse the text of one list file.  Raises ConfigError with every problem in it."""
     try:
         found, problems = _parse(path, text, owner)
     except _UnreadableError as error:
@@ -95,12 +95,12 @@ def understood(path: Path, text: str, owner: str = "") -> ReadList:
 
 
 def list_files(path: Path) -> list[Path]:
-    """The files a list is made of, in order; one that is no directory is all of it.  Raises ConfigError."""
+    """Return the files of a list in order: those of a directory, or the path itself.  Raises ConfigError."""
     return [file for file in _inside(path) if file.suffix == ".toml"] if path.is_dir() else [path]
 
 
 def ignored_files(path: Path) -> list[Path]:
-    """Files in a drop-in directory that somebody may take for lists.  Raises ConfigError."""
+    """Return the files in a drop-in directory that look like lists but are not read.  Raises ConfigError."""
     return [file for file in _inside(path) if file.suffix != ".toml"] if path.is_dir() else []
 
 
@@ -114,18 +114,18 @@ def _inside(path: Path) -> list[Path]:
 
 
 def _dangers(file: Path) -> Iterator[str]:
-    """What would let others write this file; its directory is only asked about with the list itself."""
+    """Yield what would let others write this file; its directory is checked once, with the list itself."""
     yield from (danger for danger in list_dangers(file) if danger.startswith(f"{file} "))
 
 
 def _read(path: Path) -> str:
     """The text of a file.  Raises _UnreadableError."""
     try:
-        # A FIFO must not make us wait for somebody to write to it.
+        # O_NONBLOCK: without it, opening a FIFO would wait until a process writes to it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _UnreadableError("is no regular file")
+                raise _UnreadableError("is not a regular file")
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 raw = file.read(LARGEST_LIST + 1)
         finally:
@@ -144,7 +144,7 @@ def _read(path: Path) -> str:
 
 
 def _parse(path: Path, text: str, owner: str) -> tuple[ReadList, list[Problem]]:
-    """The entries of a file, or what is wrong with it.  Raises _UnreadableError when it is no TOML."""
+    """The entries of a file, or the problems in it.  Raises _UnreadableError if it is not valid TOML."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -168,12 +168,12 @@ def _parse(path: Path, text: str, owner: str) -> tuple[ReadList, list[Problem]]:
 
 
 def _once(found: Iterator[tuple[KeyPath, str]]) -> Sequence[tuple[KeyPath, str]]:
-    """Problems without repetition, in the order of the file's keys."""
+    """The problems without repetitions, in the order of the file's keys."""
     return list(dict.fromkeys(found))
 
 
 def _syntax_error(text: str, message: str) -> _UnreadableError:
-    """What tomllib said, with the line in front."""
+    """An error from tomllib's message, with the line apart."""
     matched = _POSITION.fullmatch(message)
     if matched is None:
         return _UnreadableError(f"syntax error: {message}", 1)

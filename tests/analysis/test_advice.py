@@ -15,7 +15,7 @@ WINDOW = 2 * 86_400
 HOUR, DAY = 3600, 86_400
 LATE = HOUR - START % HOUR
 """Seconds after START at which its hour is over."""
-EARLY = "it is too early to tell whether greylisting is worth it"
+EARLY = "it is too early to judge whether greylisting is worth it"
 FEW = "too few mails were deferred more than 2d ago (1)"
 N, E, R = Reason.NEW, Reason.EARLY, Reason.RETRY
 
@@ -85,14 +85,14 @@ def mails(back, never, at=0, reason=N):
 
 
 PRICE = "wanted mail waited p50 5m, p95 5m"
-SOON = f"{EARLY}: what never comes back shows after 2d; first figures on 11 Sep"
-KEPT_OUT = "that is what greylisting keeps out here"
+SOON = f"{EARLY}: what never comes back is known after 2d; first figures on 11 Sep"
+KEPT_OUT = "greylisting keeps these out"
 
 
 @pytest.mark.parametrize(
     ("events", "at", "expected"),
     [
-        # the first two days: what came back is no share of anything
+        # the first two days: what came back is not a share of anything
         (mails(101, 1798), DAY, SOON),
         (mails(101, 1798), WINDOW + LATE - 1, SOON),
         (
@@ -111,12 +111,16 @@ KEPT_OUT = "that is what greylisting keeps out here"
             WINDOW + HOUR,
             "too few mails were deferred more than 2d ago (19)",
         ),
-        (mails(0, 20), WINDOW + HOUR, "of 20 mails that were deferred, 20 never came back (100 %): that is"),
+        (
+            mails(0, 20),
+            WINDOW + HOUR,
+            "of 20 mails that were deferred, 20 never came back (100 %): greylisting",
+        ),
         # between, too
         (
             mails(11, 89),
             WINDOW + HOUR,
-            f"of 100 mails that were deferred, 89 never came back (89 %); {PRICE}: the domains",
+            f"of 100 mails that were deferred, 89 never came back (89 %); {PRICE}: check the domains",
         ),
         (mails(50, 50), WINDOW + HOUR, "of 100 mails that were deferred, 50 never came back (50 %); wanted"),
         (mails(51, 49), WINDOW + HOUR, f"51 of 100 mails that were deferred came back (51 %), {PRICE}: much"),
@@ -195,7 +199,7 @@ def test_input_that_cannot_be_true_comes_first():
         for i in range(300)
     ]
     found = make_report(events, Outlook(now=START + 400, since=START, retry_window=WINDOW)).advice
-    begin = "listener smtp: the last 300 attempts come from one address that is no public one, 172.18.0.1"
+    begin = "listener smtp: the last 300 attempts come from one address that is not public, 172.18.0.1"
     assert found[0].startswith(f"{begin}; usually a NAT")
     assert found[1].startswith(EARLY)
     events = [event(0, N, str(i), client="172.18.0.1", helo=f"h{i}.example") for i in range(5000)]
@@ -207,7 +211,7 @@ def test_entries_that_are_due():
     due.append(Due("me", "expired", "/l:3", "x", "y"))
     mine, nobodys = make_report([], Outlook(now=START, since=0, retry_window=WINDOW, due=due)).advice
     assert mine == '2 findings about whitelist entries of me: multigrey whitelist lint --owner "me"'
-    assert nobodys.startswith("1 finding about whitelist entries that nobody answers for")
+    assert nobodys.startswith("1 finding about whitelist entries without an owner")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ OWN, ADDRESS, NAMES, HELO = (each.value for each in Implausibility)
 
 
 def world(index, **changes):
-    """One of the many that send mail to everybody: of its own address, name, HELO and sender."""
+    """One of the many clients that send mail here: with its own address, name, HELO and sender."""
     domain = f"d{index % 97}.example"
     values = {
         "client": f"198.51.{index % 211}.{index % 250 + 1}",
@@ -44,7 +44,7 @@ def same_helo(index, **changes):
 
 
 def newsletter(index, **changes):
-    """An application of ours that writes to everybody here."""
+    """An application of our own that writes to all users here."""
     return world(index, client="10.0.0.5", client_name=None, helo="app", sender="news@example.net",
                  recipient=f"r{index}@example.net", **changes)  # fmt: skip
 
@@ -94,7 +94,7 @@ def problems(make, number, *, seconds=2 * HOUR, plausibility=None, begin=0):
     (lambda i: natted(i, client="100.64.0.1"), 300, 60, [ADDRESS]),
     (lambda i: natted(i, helo="gateway"), 300, 60, [ADDRESS]),   # a gateway in front
     (lambda i: natted(i, helo="gateway"), 300, 2 * HOUR, [ADDRESS, HELO]),
-    (lambda i: natted(i, client="198.51.100.1"), 300, 60, []),   # one bot is no proxy
+    (lambda i: natted(i, client="198.51.100.1"), 300, 60, []),   # one bot is not a proxy
     (lambda i: natted(i, client=f"10.0.0.{i % 9}"), 300, 60, []),   # several
     (newsletter, 1500, 2 * HOUR, []),
     (monitor, 5000, 9 * HOUR, []),
@@ -112,7 +112,7 @@ def problems(make, number, *, seconds=2 * HOUR, plausibility=None, begin=0):
     (lambda i: world(i, helo=""), 1500, 2 * HOUR, [HELO]),
     (same_helo, 1500, HOUR - 1, []),
     (mixed(*[same_helo] * 50, world), 1500, 2 * HOUR, []),
-    (mixed(*[same_helo] * 50, monitor), 1500, 2 * HOUR, [HELO]),   # a monitor is no evidence
+    (mixed(*[same_helo] * 50, monitor), 1500, 2 * HOUR, [HELO]),   # a monitor does not count
     (lambda i: same_helo(i, sender="x@example.org"), 1500, 2 * HOUR, []),
     (lambda i: same_helo(i, client_name=None), 1500, 2 * HOUR, [NAMES, HELO]),
     (lambda i: (world if i < 1490 else same_helo)(i), 1500, 1500 * HOUR, []),   # a bot, on a quiet night
@@ -144,7 +144,7 @@ def test_listeners_are_looked_at_one_by_one():
     (found,) = seen.problems()
     assert (found.listener, found.problem) == ("public", Implausibility.ONE_ADDRESS)
     assert found.what == (
-        "listener public: the last 300 attempts come from one address that is no public one, 172.18.0.1"
+        "listener public: the last 300 attempts come from one address that is not public, 172.18.0.1"
     )
     assert "PROXY protocol" in found.text
     assert set(found.as_mapping()) == {"listener", "problem", "what", "cause", "remedy"}

@@ -1,4 +1,4 @@
-"""The report on decisions: tables of what happened and what is told of it."""
+"""The report on decisions: tables of what happened, and its sentences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N, E, R, K, W = Reason.NEW, Reason.EARLY, Reason.RETRY, Reason.KNOWN, Reason.WHI
 
 
 def event(at, reason, who="a", *, age=0, class_="", match=None, observed=False, **changes):
-    """`at`: seconds after START; `who`: the local part of the recipient, which tells mails apart."""
+    """`at`: seconds after START; `who`: the local part of the recipient, which distinguishes mails."""
     verdict = {"age": age, "match": match, "observed": observed}
     if observed:
         verdict["action"] = Action.PASS
@@ -219,7 +219,7 @@ def test_over_time():
         (2 * HOUR, 1, 0, 1),
         (3 * HOUR, 0, 0, 0),
     ]
-    # first seen before the time that is looked at: only that it came back is told
+    # first seen before the time that is looked at: only its return is reported
     found = report(event(10, R, age=9000), at=HOUR)
     assert [(slot.deferred, slot.returned) for slot in found.slots] == [(0, 1), (0, 0)]
     assert len(report(since=0).slots) == 1

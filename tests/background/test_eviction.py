@@ -385,7 +385,7 @@ async def test_it_runs_until_cancelled_and_store_trouble_is_waited_out(memory, c
     assert work.forgotten == 25
     forgot = "forgot 25 that had never passed, most from 192.0.0.0/16"
     assert [entry.getMessage() for entry in caplog.records] == [
-        "cannot see to max_records: no space left",
+        "cannot keep the store within max_records: no space left",
         f"120 records are more than max_records (100): {forgot}",
     ]
 

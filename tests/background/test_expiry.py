@@ -224,7 +224,7 @@ async def test_forgets_nothing_when_everything_seems_due_at_start(autojump_clock
     await forget_for(HOUR + 100, TrioClock(), store)
     assert [at - start for at, _ in store.calls][:1] == [HOUR]
     assert len(caplog.records) == 1
-    assert "is the clock right" in caplog.text
+    assert "check the clock" in caplog.text
 
 
 async def test_pauses_for_an_hour_and_says_so_once_when_the_clock_is_set(autojump_clock, caplog):

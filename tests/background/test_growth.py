@@ -104,7 +104,7 @@ async def test_it_goes_on_when_the_store_fails(autojump_clock, monkeypatch, capl
         await trio.sleep(WRITE_EVERY + 1)
         nursery.cancel_scope.cancel()
         assert len(await samples_since(house.store, 0, house.clock.now())) == 1
-    assert "growth is not noted: not now" in caplog.text
+    assert "cannot note the growth of the store: not now" in caplog.text
 
 
 async def test_old_days_are_forgotten_once_the_clock_has_run_for_a_day(autojump_clock):

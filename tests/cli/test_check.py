@@ -83,7 +83,7 @@ class TestVerdict:
             ({"store": {"failing": 5.0}}, [], 1, "failing 5s"),
             ({"store": {"error": "disk full"}}, [], 2, "store: disk full"),
             ({}, ["exim could not decide: x"], 2, "exim could not decide: x"),
-            ({"limits": {"full": True}}, [], 1, "the store has as many records as it may have"),
+            ({"limits": {"full": True}}, [], 1, "the store is full of records: raise [limits] max_records"),
             ({"floods": [FLOOD]}, [], 1, FLOODED),
             ({"floods": [FLOOD] * 5}, [], 1, f"{FLOODED}, {FLOODED}, {FLOODED}, 2 more over the limit"),
             (
@@ -92,8 +92,13 @@ class TestVerdict:
                 2,
                 "store 96%, listener smtp: odd (usually a NAT)",
             ),
-            ({"history": {"trouble": "disk full"}}, [], 1, "decisions are not remembered: disk full"),
-            ({"mode": {"in_effect": "off"}}, [], 0, "mode off for a while"),
+            (
+                {"history": {"trouble": "disk full"}},
+                [],
+                1,
+                "decisions are not recorded in the history: disk full",
+            ),
+            ({"mode": {"in_effect": "off"}}, [], 0, "mode off by an override"),
         ],
     )
     def test_is_the_worst_of_everything(self, changes, problems, state, text):
@@ -194,7 +199,7 @@ class TestCommand:
 
     def test_a_listener_that_is_not_there(self, run):
         done = run(STATUS, "--listener", "smtp")
-        assert (done.exit_code, done.stdout) == (3, "MULTIGREY UNKNOWN - there is no listener smtp\n")
+        assert (done.exit_code, done.stdout) == (3, "MULTIGREY UNKNOWN - unknown listener smtp\n")
 
     def test_a_wrong_configuration(self, tmp_path):
         (tmp_path / "wrong").write_text("[greylist]\ndelay = 7\n")

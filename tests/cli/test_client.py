@@ -82,11 +82,11 @@ def test_items_one_after_the_other(tmp_path):
         (b'{"id": 1, "error": "no", "code": "refused"}\n', 1, "no"),
         (b'{"id": null, "error": "you?", "code": "not-allowed"}\n', 4, "you?"),
         (b'{"id": 1, "error": "something new", "code": "zzz"}\n', 1, "something new"),
-        (b"", 3, "broke off"),
-        (b'{"id": 1, "item"', 3, "broke off"),
-        (b"220 smtp.example.org\n", 3, "no multigrey of this version"),
-        (b"{}\n", 3, "no multigrey of this version"),
-        (b"[]\n", 3, "no multigrey of this version"),
+        (b"", 3, "closed the connection too early"),
+        (b'{"id": 1, "item"', 3, "closed the connection too early"),
+        (b"220 smtp.example.org\n", 3, "not a multigrey of this version"),
+        (b"{}\n", 3, "not a multigrey of this version"),
+        (b"[]\n", 3, "not a multigrey of this version"),
         (b'{"id": 1, "end": true}\n', 3, "did not answer"),
     ],
 )
@@ -210,13 +210,13 @@ def test_the_store_of_a_stopped_daemon_and_of_one_that_runs(short_directory):
         (short_directory / "state" / "control.sock").unlink()
         error = _trouble(daemon.config, "status")
         assert error.exit_code == 3
-        assert "Nor can its store be used" in error.message
+        assert "its store cannot be used either" in error.message
     told = ask(daemon.config, "status", {})
     assert told["running"] is False
     assert told["store"]["backend"] == "lmdb"
     assert ask(daemon.config, "verify", {})["unreadable"] == 0
     assert _trouble(daemon.config, "reload").exit_code == 3
-    assert "no operation" in _trouble(daemon.config, "nope").message
+    assert "unknown operation" in _trouble(daemon.config, "nope").message
     owners = {path.stat().st_uid for path in (short_directory / "state").iterdir()}
     assert owners == {(short_directory / "state").stat().st_uid}
     with daemon:
@@ -249,7 +249,7 @@ def _as(uid: int, gid: int, *arguments: str) -> subprocess.CompletedProcess:
     ("groups", "status", "change", "words"),
     [
         ("", 4, 4, "may not use the control socket"),
-        ('read_group = "{group}"', 0, 4, "may read, but not ask for override"),
+        ('read_group = "{group}"', 0, 4, "may read, but not use override"),
         ('admin_group = "{group}"', 0, 0, ""),
         ('admin_group = "root"', 4, 4, "may not use the control socket; allowed are root"),
     ],
@@ -265,7 +265,7 @@ def test_users_and_groups(short_directory, groups, status, change, words):
     assert (looked.returncode, changed.returncode) == (status, change)
     assert words in changed.stderr
     if not change:
-        assert f"says daemon (uid {someone.pw_uid})" in daemon.stderr()
+        assert f"set by daemon (uid {someone.pw_uid})" in daemon.stderr()
 
 
 @as_root

@@ -56,7 +56,7 @@ def test_tables_of_providers_that_nobody_looked_over_for_a_year(config):
     later = int((at + timedelta(days=400)).timestamp())
     result = run("check-config", "-c", config, now=later)
     assert (result.exit_code, result.stdout) == (0, f"{config}: ok\n")
-    assert "warning: the list of providers that comes with multigrey was looked over on" in result.stderr
+    assert "warning: the list of providers that comes with multigrey was last reviewed on" in result.stderr
     told = json.loads(run("check-config", "-c", config, "--json", now=later).stdout)
     assert any("the list of providers" in text for text in told["warnings"])
 

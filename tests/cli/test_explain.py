@@ -130,18 +130,18 @@ REFUSED = [
     (["explain"], 2, "expected one of"),
     (["explain", "x", "--line", "y"], 2, "expected one of"),
     (["explain", "nosuchid"], 1, "nosuchid"),
-    (["explain", "--line", "hello"], 1, "no attempt can be made out"),
+    (["explain", "--line", "hello"], 1, "no attempt found"),
     (["explain", "--sender", "a@example.net"], 1, "recipient is missing"),
     (["explain", *MAIL, "--client-address", "x"], 1, "not an IP address"),
     (["explain", *MAIL, "--attribute", "size"], 2, "NAME=VALUE"),
     (["rule", "test"], 2, "expected the options"),
     (["whitelist", "test"], 2, "expected the options"),
     (["expect"], 2, "expected a RECIPIENT"),
-    (["expect", "b@example.org", "--list"], 2, "stands alone"),
+    (["expect", "b@example.org", "--list"], 2, "--list takes neither"),
     (["expect", "b@example.org", "--for", "8d"], 1, "whitelist add"),
     (["expect", "b@example.org", "--for", "soon"], 2, "soon"),
-    (["expect", "nobody"], 1, "is no recipient"),
-    (["expect", "b@example.org", "--cancel"], 1, "nothing like this"),
+    (["expect", "nobody"], 1, "is not a recipient"),
+    (["expect", "b@example.org", "--cancel"], 1, "no such mail"),
 ]
 
 
@@ -226,11 +226,11 @@ def test_somebody_waits_for_a_code(house):
     house.stop()
     assert "source=expect" in house.log()[-1]
     house.start()
-    assert "asked by" in run(house, "expect", "--list").stdout
+    assert "set by" in run(house, "expect", "--list").stdout
     assert asked(house) == "action=DUNNO\n\n"
     gone = run(house, "expect", "b@example.org", "--cancel")
     assert gone.exit_code == 0
-    assert run(house, "expect", "--list").stdout == "nothing is expected\n"
+    assert run(house, "expect", "--list").stdout == "no mail is expected\n"
     assert "DEFER_IF_PERMIT" in asked(house)
     assert "mail is expected: recipient=b@example.org from=example.net for 900 s, asked by" in house.stderr()
 

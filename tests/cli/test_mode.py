@@ -49,13 +49,13 @@ def test_reload_says_what_changed_or_why_it_was_refused(daemon):
         assert result.exit_code == 0
         assert "greylist.delay: 2m -> 5m" in result.stdout
         assert "control.read_group: (not set) -> daemon" in result.stdout
-        assert "control: takes effect after a restart only" in result.stdout
+        assert "control: takes effect only after a restart of the daemon" in result.stdout
         assert "2 entries (1 before)" in result.stdout
         daemon.config.write_text(text + "[greylist]\ndelay = 5\n")
         result = _run(daemon, "reload")
         assert result.exit_code == 1
         assert "greylist.delay" in result.stderr
-        assert result.stderr.endswith("refused: the daemon goes on with what it had\n")
+        assert result.stderr.endswith("reload refused: the daemon keeps its old configuration\n")
         assert _json(daemon, "status")["delays"]["named"] == 300
     finally:
         daemon.config.write_text(text)
@@ -81,15 +81,15 @@ def test_another_mode_for_a_while(daemon):
     now = _run(daemon, "mode").stdout
     assert now.startswith("mode: observe until ")
     assert now.endswith("\nconfigured: enforce\n")
-    assert ", asked by " in now
+    assert ", set by " in now
     told = _json(daemon, "status")
     assert told["mode"] == {"configured": "enforce", "in_effect": "observe"}
     (override,) = told["overrides"]
     assert override["until"] - override["since"] == 7 * 86_400
     assert _run(daemon, "reload").exit_code == 0
     assert _json(daemon, "status")["mode"]["in_effect"] == "observe"
-    assert "no longer observe" in _run(daemon, "mode", "configured").stdout
-    assert "nothing to end" in _run(daemon, "mode", "configured").stdout
+    assert "observe has ended" in _run(daemon, "mode", "configured").stdout
+    assert "no override to end" in _run(daemon, "mode", "configured").stdout
     assert _json(daemon, "status")["mode"]["in_effect"] == "enforce"
 
 
@@ -125,10 +125,10 @@ def test_the_store_is_looked_after(daemon):
     assert (result.exit_code, "site.key" in result.stdout) == (0, True)
     assert copy.stat().st_size
     assert _run(daemon, "backup", str(copy)).exit_code == 1
-    for path, words in (("/nonexistent/x", "no such directory"), ("/proc/x", "may not write there")):
+    for path, words in (("/nonexistent/x", "directory does not exist"), ("/proc/x", "may not write there")):
         elsewhere = _run(daemon, "backup", path)
         assert (elsewhere.exit_code, words in elsewhere.stderr) == (1, True), elsewhere.stderr
-        assert f"below {daemon.directory}/state it can be written" in elsewhere.stderr
+        assert f"choose a path below {daemon.directory}/state" in elsewhere.stderr
     assert _run(daemon, "backup", "--replace", str(copy)).exit_code == 0
     result = _run(daemon, "verify")
     assert (result.exit_code, "none cannot be read" in result.stdout) == (0, True)

@@ -92,7 +92,7 @@ def test_one_that_is_not_ours_is_passed_over(short_directory):
 
 
 def test_other_protocols_cannot_be_asked(short_directory):
-    with pytest.raises(NotAllowedError, match="no listener for exim, postfix, greylistd"):
+    with pytest.raises(NotAllowedError, match="none of the listeners speaks exim, postfix, greylistd"):
         probe([listen("milter", short_directory / "s")], 1)
 
 

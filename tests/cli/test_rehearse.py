@@ -84,7 +84,7 @@ class TestWithoutStore:
     def test_the_first_that_is_not_so_fails(self, config):
         done = play(config, FILE.replace('expect = "early"', 'expect = "pass"'))
         assert done.exit_code == 1
-        assert next(line for line in done.stdout.splitlines() if "NOT SO" in line).split()[0] == "2"
+        assert next(line for line in done.stdout.splitlines() if "NOT MET" in line).split()[0] == "2"
 
     def test_json(self, config):
         done = play(config, FILE, "--json")
@@ -119,7 +119,7 @@ class TestWithoutStore:
 
     def test_a_wrong_file(self, config):
         done = play(config, "[[attempt]]\n")
-        assert (done.exit_code, "steps: line 1: there is no recipient" in done.stderr) == (2, True)
+        assert (done.exit_code, "steps: line 1: the recipient is missing" in done.stderr) == (2, True)
 
     def test_a_wrong_configuration(self, config):
         config.write_text("[greylist]\ndelay = 7\n")
@@ -206,7 +206,7 @@ class TestWithStore:
     def test_one_that_cannot_be_copied(self, config):
         config.write_text(config.read_text() + '[store]\nbackend = "memory"\n')
         done = play(config, FILE, "--store")
-        assert (done.exit_code, "of kind memory cannot be copied" in done.stderr) == (2, True)
+        assert (done.exit_code, "only a store of kind lmdb can be copied" in done.stderr) == (2, True)
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
     def test_one_that_may_not_be_read(self, config):

@@ -76,9 +76,9 @@ def test_json_lines():
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", "there is no attempt in it"),
-        ("[[attempt]]\n", "line 1: there is no recipient"),
-        ("[[attempt]\n", "this is no TOML"),
+        ("", "no attempts found"),
+        ("[[attempt]]\n", "line 1: the recipient is missing"),
+        ("[[attempt]\n", "not valid TOML"),
         ("attempt = 7\n", "line 1: expected [[attempt]] tables"),
         ("[attempts]\n", "line 1: unknown key 'attempts'"),
         (
@@ -89,8 +89,8 @@ def test_json_lines():
         ('[[attempt]]\nrecipient = "a"\nclient_address = "192.0.2"\n', "line 1: client_address: "),
         ('[[attempt]]\nrecipient = "a"\nat = "5"\n', "line 1: at: expected a time"),
         ('[[attempt]]\nrecipient = "a"\nat = "5x"\n', "line 1: at: "),
-        ('[[attempt]]\nrecipient = "a"\nat = "5m"\n[[attempt]]\nat = "1m"\n', "line 4: at: lies before"),
-        ('[[attempt]]\nrecipient = "a"\nlistener = "smtp"\n', "there is no 'smtp' (postfix, exim)"),
+        ('[[attempt]]\nrecipient = "a"\nat = "5m"\n[[attempt]]\nat = "1m"\n', "line 4: at: is earlier than"),
+        ('[[attempt]]\nrecipient = "a"\nlistener = "smtp"\n', "unknown 'smtp' (known: postfix, exim)"),
         ('[[attempt]]\nrecipient = "a"\nstage = "helo"\n', "stage: expected one of rcpt, data"),
         (
             '[[attempt]]\nrecipient = "a"\nexpect = "passed"\n',
@@ -103,7 +103,7 @@ def test_json_lines():
         ),
         ('start = "tomorrow"\n', "line 1: start: expected a time"),
         ('{"recipient": "a"}\n[]\n', "line 2: expected a JSON object"),
-        ('{"recipient": "a"}\nx\n', "line 2: this is no JSON"),
+        ('{"recipient": "a"}\nx\n', "line 2: not valid JSON"),
         ('{"recipient": "a", "at": true}', "line 1: at: expected a time"),
         ('{"recipient": "a", "at": 1e99}', "line 1: at: expected a time"),
     ],

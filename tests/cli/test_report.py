@@ -62,7 +62,7 @@ def run(daemon, *arguments):
 def test_report(daemon, tmp_path):
     empty = run(daemon)
     assert (empty.exit_code, empty.stderr) == (1, "")
-    assert "No decision is remembered of this time" in empty.stdout
+    assert "The history holds no decision of this time" in empty.stdout
     assert ask(daemon) == "action=DEFER_IF_PERMIT"
     assert ask(daemon, "c@example.net", "198.51.100.7", "unknown") == "action=DEFER_IF_PERMIT"
     daemon.clock.advance(300)
@@ -71,7 +71,7 @@ def test_report(daemon, tmp_path):
     result = run(daemon)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "2 mails were deferred: 1 came back and was let in, 1 still waits." in result.stdout
-    assert "- it is too early to tell whether greylisting is worth it" in result.stdout
+    assert "- it is too early to judge whether greylisting is worth it" in result.stdout
     assert "Delay of those that came back: p50 5m, p95 5m, longest 5m." in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["codes", "shop", "2m", "1", "1", "1", "0", "0", "5m", "5m", "5m"] in lines
@@ -84,7 +84,7 @@ def test_report(daemon, tmp_path):
     found = json.loads(run(daemon, "--json").stdout)
     assert (found["delays"]["deferred"], found["classes"][0]["over_target"]) == (2, 1)
     assert json.loads(run(daemon, "--json", "--since", "1m").stdout)["traffic"]["decisions"] == 1
-    assert "only the latest 1 were looked at" in run(daemon, "--limit", "1").stdout
+    assert "only the latest 1 were read" in run(daemon, "--limit", "1").stdout
 
     page = tmp_path / "report.html"
     result = run(daemon, "--html", str(page))
@@ -137,7 +137,7 @@ def example(name: str) -> str:
     """What the manual shows under this name."""
     found = re.search(
         rf'(?m)^\.\\" example: report {name}\n\.Bd .*\n(?P<body>(?:.*\n)*?)\.Ed$',
-        (ROOT / "man/multigrey.8").read_text(),
+        (ROOT / "man/multigrey-report.1").read_text(),
     )
     assert found is not None
     return found["body"]

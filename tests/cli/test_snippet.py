@@ -57,7 +57,7 @@ class TestPostfix:
         text = listen("postfix", "tcp:0.0.0.0:10023") + 'allow_from = ["192.0.2.0/28"]\n'
         told = json.loads(run(text, "postfix", "--json").stdout)
         assert "inet:127.0.0.1:10023" in told["files"]["/etc/postfix/main.cf"]
-        assert any("names this host's instead" in note for note in told["notes"])
+        assert any("give the mail server this host's address" in note for note in told["notes"])
 
     @pytest.mark.parametrize(
         ("others", "hint"),
@@ -65,7 +65,7 @@ class TestPostfix:
             ({"group": "postfix", "mode": "0660"}, None),
             ({"group": "mail"}, "usermod -aG mail postfix"),
             ({}, 'set group = "postfix"'),
-            ({"group": "postfix", "mode": "0600"}, "does not let a group write"),
+            ({"group": "postfix", "mode": "0600"}, "does not let its group write"),
         ],
     )
     def test_says_who_may_connect(self, run, others, hint):

@@ -34,7 +34,7 @@ NOON = int(datetime(2026, 11, 30, 12).astimezone().timestamp())
 FLOOD = {"network": "94.102.49.0/24", "since": NOON, "seconds": 9, "attempts": 31_000}
 FLOODED = """\
 ! 94.102.49.0/24 is over the limit of new records since 12:00: 31,000 attempts in the last hour; \
-their retries still pass"""
+its retries still pass"""
 INPUT = {
     "listener": "smtp",
     "problem": "x",
@@ -96,12 +96,12 @@ def test_of_a_daemon_that_runs(stopped):
     assert told["history"]["trouble"] == ""
     (row,) = [line for line in before.stdout.splitlines() if line.startswith("postfix@")]
     assert row.split()[-2:] == ["user", pwd.getpwuid(os.getuid()).pw_name]
-    assert "decisions remembered" in before.stdout
+    assert "decisions recorded" in before.stdout
 
 
 def test_a_list_that_changed_is_not_read_yet(stopped):
     *_, after = stopped
-    assert "has changed since it was read: multigrey reload" in after.stdout
+    assert "has changed since it was read: run multigrey reload" in after.stdout
     assert "changed, not read yet" in after.stdout
 
 
@@ -123,12 +123,12 @@ def test_the_mode_of_a_stopped_one(stopped):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"mode": {"configured": "enforce", "in_effect": "off"}}, "nobody is deferred: the mode is off"),
+        ({"mode": {"configured": "enforce", "in_effect": "off"}}, "no mail is deferred: the mode is off"),
         ({"store": {"error": "disk gone"}}, "! store: disk gone"),
         ({"store": {"commit_failures": 3}}, "3 commits failed"),
         ({"store": {"used": 95, "map_size": 100}}, "nearly full"),
         ({"limits": {"full": True, "forgotten": 0, "max_records": 1}}, "raise [limits] max_records"),
-        ({"limits": {"full": False, "forgotten": 7, "max_records": 1}}, "7 waiting records were forgotten"),
+        ({"limits": {"full": False, "forgotten": 7, "max_records": 1}}, "7 waiting records were evicted"),
         ({"loop_lag": {"latest": 0, "worst": 0.3}}, "event loop is late"),
         ({"connections": {"open": 9, "most": 9}}, "no more connections"),
         ({"internal_errors": 1}, "ended by a bug"),
@@ -148,7 +148,7 @@ def test_the_mode_of_a_stopped_one(stopped):
         ({"log_lines_lost": 2}, "2 decision lines"),
         (
             {"history": {"decisions": 3, "lost": 9, "trouble": "disk full"}},
-            "! decisions are made as ever, but",
+            "! decisions are made, but not recorded",
         ),
         ({"history": {"decisions": 3, "lost": 9, "trouble": ""}}, "9 since the start"),
         ({"history": None}, "none: [history] enabled is false"),
@@ -156,7 +156,7 @@ def test_the_mode_of_a_stopped_one(stopped):
         ({"plugins": [PLUGIN]}, "plugin geo failed 5 times"),
         ({"warnings": ["a\x1b[31mb"]}, "! a\\x1b[31mb"),
         ({"records": {"known": 7, "waiting": 1, "estimated": True}}, "about 7"),
-        ({"overrides": [{"slot": "mode", "word": "off", "until": 2**31, "by": "root"}]}, "(asked by root)"),
+        ({"overrides": [{"slot": "mode", "word": "off", "until": 2**31, "by": "root"}]}, "(set by root)"),
     ],
 )
 def test_what_needs_attention(stopped, change, words):
@@ -169,7 +169,7 @@ def test_what_needs_attention(stopped, change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"missing": True}, "is gone or cannot be read"),
+        ({"missing": True}, "is missing or cannot be read"),
         ({"newer_on_disk": True}, "multigrey reload"),
         ({"entries": 0}, "is empty"),
     ],

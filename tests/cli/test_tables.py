@@ -39,9 +39,9 @@ def test_with_room_each_row_is_one_line():
     ("width", "heads", "caption"),
     [
         (57, "STATE SEEN SENDER LEFT", ""),
-        (56, "STATE SENDER LEFT", "left out for want of room: SEEN"),
-        (36, "STATE SENDER LEFT", "left out for want of room: SEEN"),
-        (35, "SENDER LEFT", "left out for want of room: SEEN, STATE"),
+        (56, "STATE SENDER LEFT", "columns left out for lack of room: SEEN"),
+        (36, "STATE SENDER LEFT", "columns left out for lack of room: SEEN"),
+        (35, "SENDER LEFT", "columns left out for lack of room: SEEN, STATE"),
     ],
 )
 def test_without_room_texts_are_folded_and_columns_left_out(width, heads, caption):

@@ -41,7 +41,7 @@ class TestLine:
     def test_says_who_from_where_to_whom_and_how_long_still(self):
         assert decision_line(ROW).split(" ", 1)[1] == (
             "defer  early            abc234 mx1.example.org[192.0.2.1] a@example.org -> b@example.net "
-            "origin=example.org again in 1m"
+            "origin=example.org retry after 1m"
         )
 
     @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ class TestLine:
             ),
             ({"retry_after": 0, "rule": "urgent", "class": "orders"}, "rule=urgent class=orders"),
             ({"retry_after": 0, "entry": "mx1.example.org", "owner": "mail team"}, "owner=mail team"),
-            ({"observed": True}, "(observed) again in 1m"),
+            ({"observed": True}, "(observed) retry after 1m"),
         ],
     )
     def test_says_why(self, changes, end):

@@ -79,7 +79,7 @@ def test_findings_are_grouped_by_owner(site):
     result = run(site)
     assert (result.exit_code, result.stderr) == (1, "")
     late = "was to be reviewed by 2027-01-31, 135 days ago"
-    wide = "holds 16,777,216 addresses: nobody answers for all of them"
+    wide = "holds 16,777,216 addresses, which do not all have one owner: name a smaller network"
     dot = "'.partner.se': sub-domains always match: write partner.se; the line is ignored"
     assert result.stdout.replace(f"{site}/", "").splitlines() == [
         "all",
@@ -138,7 +138,7 @@ def test_json(site):
             "line": 1,
             "owner": "all",
             "entry": "client=mx.partner.se",
-            "message": "has no reason: nobody will know whether it is still needed",
+            "message": "has no reason: add one, to know whether it is still needed",
         }
     ]
 
@@ -195,12 +195,12 @@ def test_a_source_of_a_plugin_is_left_out(site):
     result = run(site)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "source sql belongs to a plugin and is not looked into",
-        "hits: not known: a store of kind memory cannot be looked into from here",
+        "source sql belongs to a plugin and is not checked",
+        "hits: not known: only a store of kind lmdb can be read, not memory",
         "0 warnings, 0 notes",
     ]
     write(site / "multigrey.toml", '[store]\nbackend = "memory"\n')
-    assert run(site).stdout.startswith("there are no whitelists\n")
+    assert run(site).stdout.startswith("no whitelists are configured\n")
 
 
 def test_shared_hosts_and_public_suffixes_are_known(site):

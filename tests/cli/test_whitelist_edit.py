@@ -101,10 +101,10 @@ def test_an_addition_that_changes_nothing_is_told(site):
     [
         (["add"], "expected at least one of"),
         (["add", "--client", "x", "--for", "1h", "--until", "2027-01-01"], "exclude each other"),
-        (["add", "--client", "0.0.0.0/0"], "everybody"),
+        (["add", "--client", "0.0.0.0/0"], "would match every client"),
         (["add", "--client", "192.0.2.1/99"], "local.toml:"),
-        (["add", "--client", "x.example", "--until", "soon"], "no date"),
-        (["add", "--client", "x.example", "--review-by", "2027-13-01"], "no date"),
+        (["add", "--client", "x.example", "--until", "soon"], "expected a date such as 2027-01-31"),
+        (["add", "--client", "x.example", "--review-by", "2027-13-01"], "expected a date such as 2027-01-31"),
         (["add", "--client", "x.example", "--file", "/nonexistent/x.toml"], "cannot be changed"),
         (["remove"], "either FILE:LINE"),
         (["remove", "a.toml:4", "--client", "x.example"], "either FILE:LINE"),

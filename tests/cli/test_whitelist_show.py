@@ -41,7 +41,7 @@ def test_every_entry_of_every_list(more):
 def test_those_of_one_owner(more):
     assert [row[0] for row in rows(run(more, "list", "--owner", "old", "--json"))] == ["clients"]
     nobody = run(more, "list", "--owner", "nobody")
-    assert (nobody.exit_code, nobody.stdout) == (1, "there are no entries\n")
+    assert (nobody.exit_code, nobody.stdout) == (1, "no entries found\n")
 
 
 def test_as_text(more):

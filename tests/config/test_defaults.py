@@ -1,4 +1,4 @@
-"""Where things lie when nobody says, for every combination of environment and user."""
+"""The default locations, for every combination of environment and user."""
 
 from __future__ import annotations
 

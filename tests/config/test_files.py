@@ -135,4 +135,4 @@ def test_plugin_directories(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     file.chmod(0o644)
-    assert [*code_dangers(file, [ME])] == [f"{file} is no directory"]
+    assert [*code_dangers(file, [ME])] == [f"{file} is not a directory"]

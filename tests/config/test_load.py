@@ -57,7 +57,9 @@ def test_nowhere_to_keep_state():
     with pytest.raises(ConfigError) as caught:
         load(None, {}, uid=1000)
     [problem] = caught.value.problems
-    assert str(problem).startswith("default: state_dir: no default: neither $STATE_DIRECTORY nor $HOME")
+    assert str(problem).startswith(
+        "default: state_dir: has no default, because neither $STATE_DIRECTORY nor $HOME"
+    )
 
 
 def test_a_wrong_state_dir_is_one_problem(write):

@@ -154,12 +154,12 @@ def test_tables_that_nobody_looked_over_for_a_year_are_named(write):
     assert [*outdated(OriginSettings(), first.replace(year=first.year + 1))] == []
     texts = [*outdated(None, latest.replace(year=latest.year + 2))]
     assert len(texts) == 2
-    assert f"comes with multigrey was looked over on {providers.updated} last" in texts[0]
+    assert f"comes with multigrey was last reviewed on {providers.updated}" in texts[0]
     assert "shared hosts" in texts[1]
 
     settings = write("updated = 2024-02-01\n", "# without a date\n")
     [text] = outdated(settings, date(2026, 11, 22))
-    assert text.startswith(f"{settings.providers_file} was looked over on 2024-02-01 last, more than a year")
+    assert text.startswith(f"{settings.providers_file} was last reviewed on 2024-02-01, more than a year")
     assert [*outdated(write("updated = 2026-02-01\n"), date(2026, 11, 22))] == []
     assert [*outdated(write(None, "updated = 2024-02-01\n"), date(2026, 11, 22))] != []
 
@@ -182,14 +182,14 @@ WRONG_PROVIDERS = [
     (f'{ENTRY}names = ["mx.a.org"]\n', [r"names\[1\]: .*neither \* nor #: write it under suffixes"]),
     (f'{ENTRY}names = ["mx#"]\n', [r'names\[1\]: expected a name such as "mailout#.example.org"']),
     (f'{ENTRY}names = ["mx?*.a.org"]\n', [r"names\[1\]: expected a name such as"]),
-    (f'{ENTRY}names = ["mx##.a.org"]\n', [r"names\[1\]: .*# stands for all digits there are"]),
-    (f'{ENTRY}names = ["mx#7.a.org"]\n', [r"names\[1\]: .*# stands for all digits there are"]),
+    (f'{ENTRY}names = ["mx##.a.org"]\n', [r"names\[1\]: .*# stands for all digits in its place"]),
+    (f'{ENTRY}names = ["mx#7.a.org"]\n', [r"names\[1\]: .*# stands for all digits in its place"]),
     (f'{ENTRY}names = ["mx#.co.uk"]\n', [r':4: .*names\[1\]: "mx#.co.uk" ends in a public suffix']),
     (f'{ENTRY}names = ["mx.*"]\n', [r':4: .*names\[1\]: "mx.\*" ends in a public suffix']),
     (f'{ENTRY}names = ["mx#.*.org"]\n', [r':4: .*names\[1\]: "mx#.\*.org" ends in a public suffix']),
     (
         f'{ENTRY}names = ["MX#.a.org.", "mx#.a.org"]\n',
-        [r':4: .*"mx#.a.org" stands in .*providers.toml:4 already'],
+        [r':4: .*"mx#.a.org" is already listed in .*providers.toml:4'],
     ),
     (f'{ENTRY}suffixes = ["a.org"]\nretries = "yes, often"\n', [r":5: .*retries: expected true or false"]),
     (f'{ENTRY}suffixes = ["a.org"]\nspf = ["a"]\n', [r":5: .*spf\[1\]: expected a domain"]),
@@ -206,7 +206,10 @@ WRONG_PROVIDERS = [
         f'{ENTRY}suffixes = [\n"a.org",\n"co.uk",\n"github.io",\n"mail.corp.local"]\n',
         [r':6: .*suffixes\[2\]: "co.uk" is a public suffix', r":7: .*github.io"],
     ),
-    (f'{ENTRY}suffixes = [\n"a.org",\n"A.org."]\n', [r':6: .*"a.org" stands in .*providers.toml:5 already']),
+    (
+        f'{ENTRY}suffixes = [\n"a.org",\n"A.org."]\n',
+        [r':6: .*"a.org" is already listed in .*providers.toml:5'],
+    ),
     (
         '[[provider]]\norigin = "a.org"\nsuffixes = ["a.org"]\nreason = "x"\n',
         [r":2: .*origin: expected a word"],
@@ -234,7 +237,7 @@ WRONG_HOSTS = [
     (f'{HOST}except = ["a.org"]\n', [r":3: host\[1\]\.except: unknown key; did you mean \"exempt\""]),
     (
         f'{HOST}suffixes = ["a.org"]\nexempt = ["a.org"]\n',
-        [r':4: .*"a.org" stands in .*hosts.toml:3 already'],
+        [r':4: .*"a.org" is already listed in .*hosts.toml:3'],
     ),
     ('[[host]]\nsuffixes = ["a.org"]\n', [r":1: host\[1\]\.reason: is missing"]),
 ]
@@ -265,7 +268,7 @@ def test_wrong_shared_hosts(write, text, patterns):
 
 def test_one_suffix_in_both_files(write):
     problems = refused(write(PROVIDERS, '[[host]]\nsuffixes = ["out.example.org"]\nreason = "x"\n'))
-    check(problems, "hosts.toml", [r':2: .*"out.example.org" stands in .*providers.toml:5 already'])
+    check(problems, "hosts.toml", [r':2: .*"out.example.org" is already listed in .*providers.toml:5'])
 
 
 def test_everything_wrong_in_both_files_is_told_at_once(write):

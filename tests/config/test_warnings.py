@@ -28,8 +28,8 @@ RULE = {"name": "r", "traits": ["null-sender"], "action": "reject"}
             ("rule", 1, "text"),
             "fail2ban",
         ),
-        ({"limits": {"idle": "300s"}}, ("limits", "idle"), "300s Postfix keeps an idle connection"),
-        ({"limits": {"answer_within": "5s"}}, ("limits", "answer_within"), "the 5s Exim waits"),
+        ({"limits": {"idle": "300s"}}, ("limits", "idle"), "300s for which Postfix keeps an idle connection"),
+        ({"limits": {"answer_within": "5s"}}, ("limits", "answer_within"), "the 5s that Exim waits"),
         ({"listen": [{**LISTEN, "mode": "0666"}]}, ("listen", 0, "mode"), "every user of this machine"),
     ],
 )

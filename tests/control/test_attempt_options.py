@@ -37,7 +37,7 @@ def test_what_is_told_and_what_is_not():
         ({**LEAST, "helo": "x" * 5_000}, "helo must be one line"),
         ({**LEAST, "helo": "x\ny"}, "helo must be one line"),
         ({**LEAST, "stage": "mail"}, "neither rcpt nor data"),
-        ({**LEAST, "clientaddress": "x"}, "no 'clientaddress'"),
+        ({**LEAST, "clientaddress": "x"}, "unknown key 'clientaddress'"),
         ({**LEAST, "attributes": ["size"]}, "attributes must be"),
         ({**LEAST, "attributes": {"size": 1}}, "attributes must be"),
         ({**LEAST, "attributes": dict.fromkeys(map(str, range(101)), "")}, "attributes must be"),

@@ -16,7 +16,7 @@ from multigrey.control.protocol import (
     Request,
     encoded,
     question,
-    read_told,
+    read_answer_line,
 )
 
 
@@ -85,7 +85,7 @@ def test_an_id_may_be_used_again_after_the_answer():
         (_line(id=2**53 + 1), None, "wrong", 'expected "id"'),
         (_line(ask=1), 7, "wrong", 'expected "ask"'),
         (_line(**{"with": []}), 7, "wrong", 'expected "ask"'),
-        (_line(zzz=1), 7, "wrong", '"zzz" is no key'),
+        (_line(zzz=1), 7, "wrong", 'unknown key "zzz"'),
     ],
 )
 def test_what_is_no_question(line, question_id, code, words):
@@ -192,10 +192,10 @@ def test_a_question_is_one_line():
     ],
 )
 def test_what_a_line_tells(line, told):
-    assert read_told(line) == told
+    assert read_answer_line(line) == told
 
 
-NO_DAEMON = "no multigrey of this version"
+NO_DAEMON = "not a multigrey of this version"
 
 
 @pytest.mark.parametrize(
@@ -216,5 +216,5 @@ NO_DAEMON = "no multigrey of this version"
 )
 def test_trouble_in_a_line(line, words, code):
     with pytest.raises(ControlError, match=words) as caught:
-        read_told(line)
+        read_answer_line(line)
     assert caught.value.code is code

@@ -261,7 +261,7 @@ def test_a_log_file_that_cannot_be_opened_at_reload_keeps_the_old_one(directory:
     with daemon(directory) as d:
         d.config.write_text(d.config.read_text() + '\n[log]\nto = "/nonexistent/log"\n')
         d.send(signal.SIGHUP)
-        eventually(lambda: "stays where it was" in d.stderr(), "the notice")
+        eventually(lambda: "still written to the old place" in d.stderr(), "the notice")
         ask(directory)
         eventually(lambda: len(d.log()) == 1, "the line on stderr")
 
@@ -374,7 +374,7 @@ def test_check_config_and_show_config_agree_with_the_daemon(directory: Path):
 def test_what_tells_of_trouble_is_loaded_before_root_is_given_up():
     """Python itself may lie where only root can read."""
     code = (
-        "import sys; from multigrey.cli.serve import import_late_comers; import_late_comers(); "
+        "import sys; from multigrey.cli.serve import import_before_dropping_root as load; load(); "
         "names = {*sys.modules}; 'é'.encode('unicode_escape'); print({*sys.modules} - names)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

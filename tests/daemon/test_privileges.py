@@ -25,7 +25,9 @@ def test_root_with_a_user():
     assert identity_for("nobody", 0) == Identity("nobody", nobody.pw_uid, nobody.pw_gid)
 
 
-@pytest.mark.parametrize(("user", "message"), [("no-such-user", "no such user"), ("root", "is root")])
+@pytest.mark.parametrize(
+    ("user", "message"), [("no-such-user", "this user does not exist"), ("root", "is root")]
+)
 def test_root_with_an_impossible_user(user, message):
     with pytest.raises(PrivilegeError, match=message):
         identity_for(user, 0)
@@ -57,7 +59,7 @@ def test_what_lies_in_the_state_directory_goes_to_the_user(tmp_path: Path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_second_name_of_roots_file_is_not_given_away(tmp_path):
-    """Whoever may write to the directory could have linked any file of root's into it."""
+    """A user who may write to the directory could have linked any file of root's into it."""
     precious, state = tmp_path / "precious", tmp_path / "state"
     precious.touch()
     state.mkdir()
@@ -67,7 +69,7 @@ def test_a_second_name_of_roots_file_is_not_given_away(tmp_path):
     assert precious.stat().st_uid == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_becoming_a_user_is_for_good():
     code = (
         "import os; from multigrey.daemon.privileges import become, identity_for\n"

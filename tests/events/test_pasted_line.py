@@ -1,4 +1,4 @@
-"""An attempt in what somebody pasted from a log."""
+"""An attempt in text pasted from a log."""
 
 from __future__ import annotations
 

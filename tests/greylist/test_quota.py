@@ -204,7 +204,7 @@ def test_memory_is_fixed():
         return sum(sys.getsizeof(getattr(counts, name)) for name in counts.__slots__)
 
     note(counts, "192.0.2.1")
-    assert 4 * 4 * 1024 < octets() < 4 * 4 * 1024 + 4000  # there is no hour before
+    assert 4 * 4 * 1024 < octets() < 4 * 4 * 1024 + 4000  # without an hour before
     note(counts, "192.0.2.1", now=NOW + HOUR)
     before = octets()
     assert 2 * 4 * 4 * 1024 < before < 2 * 4 * 4 * 1024 + 4000

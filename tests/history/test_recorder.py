@@ -278,7 +278,7 @@ async def test_trouble_with_the_file_is_said_once_and_passes(tmp_path, clock, ca
         assert history.health() == {"decisions": 1, "lost": 3, "trouble": ""}
     assert [
         record.getMessage() for record in caplog.records if "the disk is full" in record.getMessage()
-    ] == ["history: the disk is full; decisions are made as ever, but not remembered"]
+    ] == ["history: the disk is full: decisions are made as usual, but not kept"]
 
 
 async def test_a_directory_that_is_not_there_harms_nobody(tmp_path, clock, monkeypatch):
@@ -359,7 +359,7 @@ async def test_a_piece_that_is_damaged_is_passed_over(tmp_path, clock, caplog):
         await history._do(spoil)
         assert await ids(history, about="example.org") == ["id0", "id2"]
         assert await history.forget({"about": "example.org"}) == 2
-    assert "passed over" in caplog.text
+    assert "is skipped" in caplog.text
 
 
 async def test_a_decision_of_a_later_version_is_passed_over(tmp_path, clock):

@@ -53,7 +53,7 @@ ADDRESS_LIKE = st.lists(
         ("2001:db8::25%eth0", V6),
         ("fe80::1%", IPv6Address("fe80::1")),
         ("64:ff9b:1::c000:201", IPv6Address("64:ff9b:1::c000:201")),  # local NAT64 may embed anywhere
-        ("::192.0.2.1", IPv6Address("::c000:201")),  # the compatible form is no host's any more
+        ("::192.0.2.1", IPv6Address("::c000:201")),  # the compatible form is not used for hosts any more
         ("", None),
         ("  ", None),
         ("unknown", None),
@@ -196,7 +196,7 @@ def test_host_names(text, name):
 
 
 def test_nothing_is_imported_while_names_are_read():
-    """Whoever gave up root may not be able to read modules any more."""
+    """A process that gave up root may not be able to read modules any more."""
     script = (
         "import sys\nfrom multigrey.identity.addresses import host_name\nsys.meta_path.clear()\n"
         "print(host_name('b\\xfccher.example'))"

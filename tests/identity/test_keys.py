@@ -247,7 +247,7 @@ PINNED = [
         ],
     ),
     (
-        "bytes that are no UTF-8 come back",
+        "bytes that are not UTF-8 come back",
         scheme("sender"),
         replace(ATTEMPT, sender=b"j\xfcrgen@example.org".decode("utf-8", "surrogateescape")),
         UNNAMED,
@@ -365,7 +365,7 @@ SRS = "SRS0=hhhh=tt=example.com=anna@forwarder.example"
     ],
 )
 def test_a_wrapped_up_sender_is_known_by_its_forwarder_too(sender, text, domain):
-    """Whoever sends chooses the local part: it must not choose whose records and trust are used."""
+    """A sender chooses the local part freely: it must not choose whose records and trust are used."""
     attempt = replace(ATTEMPT, sender=sender)
     assert (sender_key_text(attempt), sender_key_domain(attempt)) == (text, domain)
 

@@ -46,7 +46,7 @@ LISTED = Origins(
 
 
 def client(name, helo=None, address="192.0.2.77"):
-    """A client that says its own name in HELO unless told otherwise."""
+    """A client that gives its own name in HELO, unless another is passed."""
     told = None if address is None else ip_address(address)
     return replace(ATTEMPT, client_address=told, client_name=name, helo=name if helo is None else helo)
 
@@ -326,7 +326,7 @@ V6_FORMS = [
 def test_a_name_made_from_an_ipv6_address_is_generated(low, middle, form, prefix):
     address = IPv6Address(0x20010DB8 << 96 | middle << 64 | low)
     if sum(1 for group in address.exploded.split(":") if int(group, 16)) < 3:
-        return  # too little of it to be told from other numbers
+        return  # too little of it to differ from other numbers
     attempt = replace(client(f"{prefix}{form(address)}.example.org"), client_address=address)
     assert PLAIN.of(replace(attempt, sender="alice@example.net"), NETWORK) == UNNAMED
     if max(map(len, attempt.client_name.split("."))) <= 63:
@@ -507,7 +507,7 @@ def test_the_registered_domain_of_a_sender(sender, home):
 # --- the unnamed origin, and trust ---
 
 ORIGINS = [
-    # address as told, IPv4 and IPv6 prefix, origin
+    # address as sent, IPv4 and IPv6 prefix, origin
     ("192.0.2.77", 24, 64, "192.0.2.0/24"),
     ("192.0.2.77", 32, 64, "192.0.2.77/32"),
     ("192.0.2.77", 16, 64, "192.0.0.0/16"),

@@ -181,7 +181,7 @@ def test_more_than_an_address_can_have_stays():
         # with its extension, or without
         ("bounce-nbd=lists+nbd=example.org@example.com", "lists+nbd@example.org", "bounce-nbd=#@example.com"),
         ("bounce-nbd=lists+nbd=example.org@example.com", "lists@example.org", "bounce-nbd=lists@example.com"),
-        # names are no number
+        # names do not count as numbers
         ("return-7-max-user=example.org@example.com", RECIPIENT, "return-#-max-#@example.com"),
     ],
 )

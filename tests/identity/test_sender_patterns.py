@@ -51,7 +51,7 @@ from multigrey.identity.sender_patterns import (
         # a firm of that name, and words that only begin like it
         ("7", "bounce.com", "7"),
         ("7", "bouncehouse.example.com", "7"),
-        # letters that are no name, where bounces go, and names that look odd
+        # letters that do not form a name, in addresses for bounces, and names that look odd
         ("bounce-abcdefab12", "example.com", "bounce-#"),
         ("bounce-fadebeef12", "example.com", "bounce-fadebeef12"),
         ("bounce-deadbeefcafe", "example.com", "bounce-deadbeefcafe"),

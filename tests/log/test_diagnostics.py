@@ -122,7 +122,7 @@ def test_a_stderr_that_nobody_reads_holds_up_nobody(pipe):
     count = 2000  # more than the pipe and the queue hold
     for _ in range(count):
         handler.handle(record)
-    told = re.compile(rb"^<4>(\d+) lines lost: nobody was reading here\n", re.MULTILINE)
+    told = re.compile(rb"^<4>(\d+) lines lost: standard error was not read in time\n", re.MULTILINE)
     arrived = lost = 0
     with os.fdopen(os.dup(read), "rb") as file:
         while arrived + lost < count:
@@ -137,7 +137,7 @@ def test_a_stderr_that_nobody_reads_holds_up_nobody(pipe):
 def test_outside_the_journal_the_lost_are_told_too(pipe):
     handler = DiagnosticsHandler(pipe[1], journal=False)
     handler.close()
-    assert handler._lost_line(3) == b"warning 3 lines lost: nobody was reading here"
+    assert handler._lost_line(3) == b"warning 3 lines lost: standard error was not read in time"
 
 
 def test_a_stderr_that_is_gone_is_borne(pipe):

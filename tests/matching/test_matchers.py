@@ -191,13 +191,13 @@ def test_a_longer_text_matches_nothing():
 
 
 def test_memory_is_bounded():
-    """As many of the first patterns as there is room for are used, the others told."""
+    """As many of the first patterns as fit are used, the others are reported."""
     patterns = [(rf"^mail-{i}-[0-9]+.*\.example{i}\.org$|both", i) for i in range(400)]
     assert not RegexSet(patterns, max_memory=8 << 20).rejected
     little = RegexSet(patterns, max_memory=1 << 19)
     assert 10 < len(little) < 390
     assert list(little.rejected) == list(range(len(little), 400))
-    assert set(little.rejected.values()) == {"no room beside the expressions before it"}
+    assert set(little.rejected.values()) == {"the expressions before it use up the memory"}
     for i in range(400):
         assert little.get(f"mail-{i}-1.example{i}.org") == (i if i < len(little) else None)
     assert little.get("both") == 0

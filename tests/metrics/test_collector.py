@@ -1,4 +1,4 @@
-"""Samples: well-formed, all defined, and no more of them whoever comes."""
+"""Samples: well-formed, all defined, and no more of them for any number of clients."""
 
 from __future__ import annotations
 

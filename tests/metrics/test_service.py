@@ -73,7 +73,7 @@ async def test_paths(sock, tmp_path):
         assert "multigrey_history_up 0.0" in text
         assert (await fetch(made, "/healthz"))[0] == 200
         assert await fetch(made, "/readyz") == (200, "ready\n")
-        assert await fetch(made, "/") == (404, f"There is: {' '.join(PATHS)}\n")
+        assert await fetch(made, "/") == (404, f"Not found; known paths: {' '.join(PATHS)}\n")
         assert await fetch(metrics(h, sock, tmp_path, ready=lambda: "stopping"), "/readyz") == (
             503,
             "stopping\n",

@@ -162,7 +162,7 @@ def test_open_hours_outlive_a_restart():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}x", "[1]", '[[1, "somebody", 1, 1]]', '[[1, "named", "1", 1]]', '[["a"]]']
+    "text", ["", "{}x", "[1]", '[[1, "stranger", 1, 1]]', '[[1, "named", "1", 1]]', '[["a"]]']
 )
 def test_what_was_not_written_by_us_is_refused(text):
     with pytest.raises(CodecError):

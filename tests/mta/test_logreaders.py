@@ -336,8 +336,8 @@ def test_the_manual_says_what_has_become_of_each_option_of_postgreys_report(read
     done = subprocess.run(command, env={**os.environ, **made}, capture_output=True, text=True, check=False)
     options = set(re.findall(r"(?m)^\s+(?:-h, )?--([\w-]+)", done.stdout + done.stderr))
     assert {"delay", "skip_dnsbl", "separate_by_ip"} <= options
-    page = (ROOT / "man/multigrey.8").read_text()
-    section = page.partition(".Ss From postgreyreport\n")[2].partition(".Ss ")[0]
+    page = (ROOT / "man/multigrey-report.1").read_text()
+    section = page.partition(".Sh FROM POSTGREYREPORT\n")[2].partition(".Sh ")[0]
     tags = re.findall(r"(?m)^\.It Fl (.*)$", section)
     assert {name for tag in tags for name in re.findall(r"-([a-z][\w-]*)", tag)} == options
 

@@ -128,7 +128,7 @@ async def test_there_are_only_so_many(monkeypatch):
         expectations = Expectations(store, clock.now)
         for number in range(3):
             await expectations.add(f"u{number}@example.org", "", 60, "root")
-        with pytest.raises(ExpectationError, match="the most"):
+        with pytest.raises(ExpectationError, match="at most 3 expectations"):
             await expectations.add("more@example.org", "", 60, "root")
         await expectations.add("u1@example.org", "", 600, "root")  # once more is no more
         clock.advance(60)

@@ -1,4 +1,4 @@
-"""What multigrey brings along, under the contract of everybody else's plugins."""
+"""The built-in plugin, under the same contract as every other plugin."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def test_said_at_most_once_a_minute_for_each_plugin(counters, clock, caplog):
     )
     assert said[1] == (
         "plugin other (/etc/multigrey/plugins/other.py) failed and was ignored: trait that: "
-        "a int came back, not True or False"
+        "returned a int instead of True or False"
     )
     caplog.clear()
     clock.advance(60)
@@ -236,7 +236,7 @@ async def test_one_that_fails_never_hides_another(counters, answer):
         ([Findings()], set(), set()),
         ([Findings(unanswered=frozenset({"a"}))], set(), {"a"}),
         ([Findings(traits=frozenset({"a"})), Findings(unanswered=frozenset({"b"}))], {"a"}, {"b"}),
-        # what one found is found, whoever else cannot tell
+        # what one source found is found, even if another has no answer
         ([Findings(traits=frozenset({"a"})), Findings(unanswered=frozenset({"a"}))], {"a"}, set()),
         ([Findings(unanswered=frozenset({"a"})), Findings(traits=frozenset({"a"}))], {"a"}, set()),
         ([Findings(traits=frozenset({"a"}), unanswered=frozenset({"a", "b"}))], {"a"}, {"b"}),

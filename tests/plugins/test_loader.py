@@ -193,8 +193,8 @@ def test_a_misspelt_hook_is_an_error():
 
     message = mistake_of(point("bad", Bad()), point("good", plugin(register_trait("good"))))
     assert message == (
-        "plugin bad (multigrey-bad 1.0): there is no hook multigrey_registre "
-        "(there are multigrey_register and multigrey_settings)"
+        "plugin bad (multigrey-bad 1.0): hook multigrey_registre does not exist "
+        "(known: multigrey_register and multigrey_settings)"
     )
 
 
@@ -228,7 +228,7 @@ def test_a_plugin_without_hooks_is_an_error():
         def multigrey_register(self, registry):
             pass
 
-    expected = "plugin bad (multigrey-bad 1.0): marks no function with multigrey.plugins.hookspecs.hookimpl"
+    expected = "plugin bad (multigrey-bad 1.0): has no hook: mark a function with multigrey.api.hookimpl"
     assert mistake_of(point("bad", Bad())) == expected
 
 
@@ -247,7 +247,7 @@ def test_a_hook_of_somebody_else_does_not_count():
         def multigrey_register(self, registry):
             pass
 
-    assert "marks no function" in mistake_of(point("bad", Bad()))
+    assert "has no hook" in mistake_of(point("bad", Bad()))
 
 
 def test_two_plugins_of_one_name_are_an_error():
@@ -308,7 +308,7 @@ def test_async_settings_are_an_error_and_leave_no_warning(recwarn):
 
 
 def test_the_greylist_table_is_taken():
-    assert "[plugins.greylist]: that name is taken" in mistake_of(point("a", plugin(table="greylist")))
+    assert "[plugins.greylist]: this name is reserved" in mistake_of(point("a", plugin(table="greylist")))
 
 
 def test_two_plugins_for_one_table_are_an_error():
@@ -495,4 +495,4 @@ def test_a_directory_that_is_not_there_is_an_error(tmp_path):
 
 
 def test_the_table_of_the_control_socket_is_everybodys():
-    assert "[plugins.control]: that name is taken" in mistake_of(point("a", plugin(table="control")))
+    assert "[plugins.control]: this name is reserved" in mistake_of(point("a", plugin(table="control")))

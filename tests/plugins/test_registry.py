@@ -93,7 +93,7 @@ def test_everything_can_be_registered(built, registry):
     [
         ("key_component", object(), "key component 'it' has no method text()"),
         ("key_component", Async(), "text() must be a plain function, not async def"),
-        ("key_component", Text, "key component 'it' is the class Text, not an object of it"),
+        ("key_component", Text, "key component 'it' is the class Text: register an object of it"),
         ("key_component", None, "has no method text()"),
         ("trait", object(), "trait 'it' has no method holds()"),
         ("trait", Async(), "holds() must be a plain function, not async def"),
@@ -147,20 +147,20 @@ def test_a_trait_is_quick_or_slow(built, registry):
     registry.slow_source("a", SlowSource(traits={"slow"}))
     with pytest.raises(PluginError, match="'slow' is already found by a slow source"):
         registry.trait("slow", Trait(True))
-    with pytest.raises(PluginError, match="trait 'quick' is plugin one"):
+    with pytest.raises(PluginError, match="trait 'quick' belongs to plugin one"):
         registry.slow_source("b", SlowSource(traits={"quick"}))
     built.adopt(registry)
     other = PluginRegistry(built, TWO)
     with pytest.raises(PluginError, match="'slow' is already found by a slow source"):
         other.trait("slow", Trait(True))
-    with pytest.raises(PluginError, match="trait 'quick' is plugin one"):
+    with pytest.raises(PluginError, match="trait 'quick' belongs to plugin one"):
         other.slow_source("b", SlowSource(traits={"quick"}))
     other.slow_source("b", SlowSource(traits={"slow"}))
 
 
 def test_nothing_can_be_added_later(registry):
     registry.close()
-    with pytest.raises(PluginError, match="comes too late: multigrey_register is over"):
+    with pytest.raises(PluginError, match="comes too late: register it before"):
         registry.trait("late", Trait(True))
 
 

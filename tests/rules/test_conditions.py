@@ -160,7 +160,7 @@ def test_every_condition_is_in_the_table_as_true_and_as_false():
 
 @pytest.mark.parametrize("key", ["helo", "client_name", "sender", "recipient", "policy_context"])
 def test_long_texts_are_judged_and_not_remembered(monkeypatch, key):
-    """Else whoever sends them decides how much memory it takes."""
+    """Otherwise a client could decide how much memory they take."""
     made = []
 
     def noting(maxsize):
@@ -337,7 +337,7 @@ def test_values_in_a_file(tmp_path):
 
 
 def test_an_empty_file_matches_nothing(tmp_path):
-    (tmp_path / "optin").write_text("# nobody yet\n")
+    (tmp_path / "optin").write_text("# no entry yet\n")
     maker, check = made({"recipient": {"file": "optin"}}, tmp_path)
     assert maker.problems == []
     assert holds(check) is False
@@ -382,4 +382,4 @@ def test_too_many_patterns_are_told(tmp_path, monkeypatch):
     maker, _ = made({"helo": {"file": "many"}}, tmp_path)
     (problem,) = maker.problems
     assert problem.file == str(tmp_path / "many")
-    assert problem.message.startswith("too many regular expressions: no room")
+    assert problem.message.startswith("too many regular expressions: the expressions before it use up")

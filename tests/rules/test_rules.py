@@ -57,7 +57,7 @@ def when(**conditions):
         ([("a", ("yes", "no"))], None, None),
         ([("a", ("no",)), ("b", ("yes",)), ("c", ())], None, "b"),
         ([("a", ("yes",)), ("b", ("yes",))], None, "a"),
-        # a slow trait is unknown until somebody has been asked
+        # a slow trait is unknown until the slow sources have been asked
         ([("a", ("listed",))], None, None),
         ([("a", ("listed",)), ("b", ("yes",))], None, "b"),
         ([("a", ("listed",)), ("b", ("yes",))], {"listed"}, "a"),
@@ -66,7 +66,7 @@ def when(**conditions):
         ([("a", ("listed", "no"))], {"listed"}, None),
         ([("a", ("listed", "spf"))], {"listed"}, None),
         ([("a", ("listed", "spf"))], {"listed", "spf"}, "a"),
-        # nobody can make a quick trait hold by finding it
+        # a slow source cannot make a quick trait hold by finding it
         ([("a", ("no",))], {"no"}, None),
     ],
 )
@@ -87,7 +87,7 @@ def test_the_first_matching_rule(rules, found, matching):
         (Rule("a", when=when(provider="bigmail")), {}, False),
         (Rule("a", when=when(time="23:00-24:00")), {}, True),
         (Rule("a", when=when(time="23:00-24:00")), {"now": NOW + 1800}, False),
-        # `not` what nobody knows yet is unknown too
+        # `not` of what is unknown yet is unknown too
         (Rule("a", when=read_conditions({"not": {"trait": "listed"}}, None)), {}, False),
         (Rule("a", when=read_conditions({"not": {"trait": "listed"}}, None)), {"found": ()}, True),
         (
@@ -345,10 +345,10 @@ def test_check_finds_nothing_wrong():
 def test_check_finds_everything_wrong():
     rules = [Rule("a", ("yse", "gone")), Rule("b", ("yes",), "drop"), Rule("a")]
     assert [*wrong_rules(rules, ["yes"], ["listed"])] == [
-        (("rule", 0, "traits"), "nobody provides the trait 'yse'; did you mean \"yes\"?"),
-        (("rule", 0, "traits"), "nobody provides the trait 'gone'"),
+        (("rule", 0, "traits"), "the trait 'yse' does not exist; did you mean \"yes\"?"),
+        (("rule", 0, "traits"), "the trait 'gone' does not exist"),
         (("rule", 1, "action"), "'drop' is none of pass, greylist, observe, defer, reject"),
-        (("rule", 2, "name"), "there is another rule 'a'"),
+        (("rule", 2, "name"), "another rule is also named 'a'"),
     ]
 
 
@@ -356,11 +356,11 @@ def test_every_place_of_an_unknown_word():
     conditions = read_conditions({"any": [{"trait": ["yes", "gone"]}], "not": {"trait": "yse"}}, None)
     rules = [Rule("a", when=conditions, key=("recipient", "recipeint"))]
     assert [*wrong_rules(rules, ["yes"], [], ["recipient", "sender"])] == [
-        (("rule", 0, "when", "any", 0, "trait"), "nobody provides the trait 'gone'"),
-        (("rule", 0, "when", "not", "trait"), "nobody provides the trait 'yse'; did you mean \"yes\"?"),
+        (("rule", 0, "when", "any", 0, "trait"), "the trait 'gone' does not exist"),
+        (("rule", 0, "when", "not", "trait"), "the trait 'yse' does not exist; did you mean \"yes\"?"),
         (
             ("rule", 0, "key"),
-            "'recipeint' is no key component; did you mean \"recipient\"? (known: recipient, sender)",
+            "'recipeint' is not a key component; did you mean \"recipient\"? (known: recipient, sender)",
         ),
     ]
 
@@ -370,7 +370,7 @@ def test_a_class_cannot_wait():
     assert [*wrong_classes([one], ["yes"], ["listed"])] == [
         (
             ("class", 0, "when", "trait"),
-            "the trait 'listed' must be asked for elsewhere, and a class cannot wait for it",
+            "the trait 'listed' comes from a slow source, and a class cannot wait for it",
         ),
-        (("class", 0, "when", "trait"), "nobody provides the trait 'gone'"),
+        (("class", 0, "when", "trait"), "the trait 'gone' does not exist"),
     ]

@@ -216,7 +216,7 @@ def test_there_are_three():
 def test_they_are_found_by_their_entry_points(dns, tmp_path):
     infos = {info.name: info.distribution for info in load_plugins(None).infos}
     assert {name: infos.get(name) for name in SHIPPED} == {
-        name: f"multigrey-{name} 0.1.0" for name in SHIPPED
+        name: f"multigrey-{name} 0.2.0" for name in SHIPPED
     }
     assembly = assemble(written(tmp_path), SITE_KEY)
     assert assembly.warnings == ()
@@ -423,7 +423,7 @@ def test_a_budget_that_is_not_shorter_than_slow_is_warned_of(dns, tmp_path, text
     assert len(warnings) == len(warned)
     for warning, (name, line) in zip(warnings, sorted(warned.items()), strict=True):
         assert f": plugins.{name}.budget: " in warning
-        assert "is not shorter than slow in [limits], " in warning
+        assert "is not shorter than slow in [limits] (" in warning
         assert line is None or warning.startswith(f"{loaded.path}:{line}: ")
 
 

@@ -91,7 +91,7 @@ def test_the_bytes_of_rows_stay_what_they_are():
 @pytest.mark.parametrize("digest", [b"of-somebody-else", b"hits", b"hits-since/x", b"growthx/1", b""])
 def test_what_is_of_no_kind_is_told(digest):
     assert kind_of(digest) is None
-    assert "no kind of row" in why_unreadable(Table.META, digest, b"", marks.count)
+    assert "not a kind of row" in why_unreadable(Table.META, digest, b"", marks.count)
 
 
 async def test_a_walk_meets_its_own_rows_and_no_others():

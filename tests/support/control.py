@@ -10,7 +10,7 @@ from typing import Any, cast
 from multigrey.config.load import load
 from multigrey.config.settings import Settings
 from multigrey.contracts import Store
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import Operation, Operations
 from multigrey.plugins.registry import BuiltRegistry
 from tests.support.engines import Harness, harness
@@ -30,7 +30,7 @@ def make_settings(directory: Path | None = None, text: str = "") -> Settings:
     return load(path, {"STATE_DIRECTORY": str(directory)}).settings
 
 
-def make_parts(house: Harness, settings: Settings | None = None, **changes: Any) -> Parts:
+def make_parts(house: Harness, settings: Settings | None = None, **changes: Any) -> OperationContext:
     """Parts around a harness; `changes` replace single ones."""
     found = make_settings() if settings is None else settings
     registry = BuiltRegistry(house.clock)
@@ -41,19 +41,21 @@ def make_parts(house: Harness, settings: Settings | None = None, **changes: Any)
         "registry": lambda: registry,
         "state_dir": STATE_DIR,
     }
-    return Parts(**{**values, **changes})
+    return OperationContext(**{**values, **changes})
 
 
 @asynccontextmanager
 async def parts(
     store: Store | None = None, settings: Settings | None = None, **changes: Any
-) -> AsyncIterator[tuple[Harness, Parts]]:
+) -> AsyncIterator[tuple[Harness, OperationContext]]:
     """A harness whose store runs, and parts around it."""
     async with harness(store) as house:
         yield house, make_parts(house, settings, **changes)
 
 
-def collected(operations: Callable[[Parts], Iterable[Operation]], parts: Parts) -> Operations:
+def collected(
+    operations: Callable[[OperationContext], Iterable[Operation]], parts: OperationContext
+) -> Operations:
     """The operations one module makes of parts."""
     found = Operations()
     for operation in operations(parts):

@@ -74,9 +74,9 @@ def test_the_first_one(text):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({}, "matches nobody"),
+        ({}, "has no condition"),
         ({"client": "192.0.2.1/33"}, "entry[3].client"),
-        ({"client": "0.0.0.0/0"}, "everybody"),
+        ({"client": "0.0.0.0/0"}, "would match every client"),
         ({"client": "192.0.2.1", "reason": "two\nlines"}, "entry[3].reason"),
     ],
 )
@@ -138,7 +138,7 @@ def test_another_day_to_look(index, old, new):
 )
 def test_which_entry_stands_on_a_line(line, index):
     if index is None:
-        with pytest.raises(ConfigError, match="no entry"):
+        with pytest.raises(ConfigError, match="not part of an entry"):
             entry_at(PATH, TEXT, line)
     else:
         assert entry_at(PATH, TEXT, line) == index

@@ -207,9 +207,9 @@ def test_lists_without_papers():
         ("review_by = 2027-06-20", "is to be reviewed by 2027-06-20, in 5 days"),
         (
             "expires = 2027-06-14",
-            "expired within the last day (2027-06-14) and matches nobody: remove or renew it",
+            "expired within the last day (2027-06-14) and matches nothing: remove or renew it",
         ),
-        ("expires = 2027-06-10", "expired 4 days ago (2027-06-10) and matches nobody: remove or renew it"),
+        ("expires = 2027-06-10", "expired 4 days ago (2027-06-10) and matches nothing: remove or renew it"),
         ("expires = 2027-06-20", "expires in 5 days (2027-06-20)"),
     ],
 )

@@ -80,7 +80,7 @@ def test_who_names_a_recipient_says_nothing_of_the_others_of_a_message(make, key
         ("/^prvs=/", "prvs=1234abcdef=alice@partner.example", True),
         ("bob@partner.example", "prvs=1234abcdef=alice@partner.example", False),
         ("alice@other.example", "prvs=1234abcdef=alice@partner.example", False),
-        # anybody can write any address into his own domain's SRS
+        # a domain can put any address into its own SRS addresses
         ("alice@partner.example", "srs0=hh=tt=partner.example=alice@forward.example", False),
         ("alice@", "srs0=hh=tt=partner.example=alice@forward.example", False),
         ("@partner.example", "srs0=hh=tt=partner.example=alice@forward.example", False),
@@ -101,7 +101,7 @@ def test_all_given_conditions_must_hold(make):
         '[[entry]]\nclient = "192.0.2.0/24"\norigin = "example.org"\nrecipient = "oncall@example.net"\n'
     )
     hit = {"client_address": ip_address("192.0.2.7"), "recipient": "OnCall+x@example.net"}
-    assert source.match(attempt(**hit)) is None  # by default nobody has an origin
+    assert source.match(attempt(**hit)) is None  # by default no client has an origin
     source = make(
         '[[entry]]\nclient = "192.0.2.0/24"\norigin = "example.org"\nrecipient = "oncall@example.net"\n',
         origin_of=lambda attempt: Origin("example.org", named=attempt.helo == "named"),
@@ -139,7 +139,7 @@ def test_a_directory_without_lists_is_odd(tmp_path):
     (tmp_path / "partners.tml").write_text("")
     source = entry_list(SourceOptions(tmp_path))
     assert [str(warning) for warning in source.warnings] == [
-        f"{tmp_path}: there is no *.toml file in this directory"
+        f"{tmp_path}: this directory contains no *.toml file"
     ]
     assert source.match(attempt()) is None
     (tmp_path / "partners.toml").write_text("")
@@ -188,7 +188,7 @@ def test_the_shipped_list_is_clean():
     [
         ("out-21.smtp.github.com", "noreply@github.com", True),
         ("mail-sor-f73.google.com", "3upnbyggtdb8@gaia.bounces.google.com", True),
-        ("mail-sor-f73.google.com", "somebody@gmail.com", False),
+        ("mail-sor-f73.google.com", "someone@gmail.com", False),
         ("mx15.slc.paypal.com", "service@paypal.com", True),
         (None, "service@paypal.com", False),
     ],

@@ -96,5 +96,5 @@ def test_numbers():
     assert f"At most {MOST_COUNTED:,} entries are counted" in PROSE
     assert "once a minute" in PROSE
     assert FLUSH_EVERY == 60
-    assert "0 when there are no warnings, 1 when there are some, and 2 when the configuration" in PROSE
+    assert "0 when lint has no warnings, 1 when it has some, and 2 when the configuration" in PROSE
     assert (EXIT_FINDINGS, EXIT_CONFIG) == (1, 2)

@@ -1,4 +1,4 @@
-"""The keys of [[entry]] and [list]: what is taken, what is refused and how that is told."""
+"""The keys of [[entry]] and [list]: what is accepted, what is refused, and the messages."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ def test_conditions(table, text):
     [
         ('client = ""', "client", "expected a name"),
         ("client = 1", "client", "expected a client such as"),
-        ('client = "192.0.2.1/33"', "client", "is no network"),
-        ('client = "192.0.2"', "client", "is no network"),
+        ('client = "192.0.2.1/33"', "client", "is not a network"),
+        ('client = "192.0.2"', "client", "is not a network"),
         ('client = "192.0.2.1/24"', "client", 'did you mean "192.0.2.0/24"'),
-        ('client = "0.0.0.0/0"', "client", "is everybody"),
-        ('client = "::/0"', "client", "is everybody"),
-        ('client = "*.example.org"', "client", "there are no wildcards"),
+        ('client = "0.0.0.0/0"', "client", "would match every client"),
+        ('client = "::/0"', "client", "would match every client"),
+        ('client = "*.example.org"', "client", "wildcards are not supported"),
         ('client = "/(/"', "client", "cannot be used"),
         ('client = "/x/i"', "client", "written /regex/"),
-        ('origin = "192.0.2.0/24"', "origin", "for networks there is client"),
-        ('origin = ".example.org"', "origin", "is no origin"),
+        ('origin = "192.0.2.0/24"', "origin", "use client for networks"),
+        ('origin = ".example.org"', "origin", "is not an origin"),
         ('sender = "example.org"', "sender", "has no @"),
         ('sender_domain = "bob@example.org"', "sender_domain", "is an address"),
-        ('client = "a.org"\nreview_by = "2027-01-31"', "review_by", "dates stand without quotes"),
+        ('client = "a.org"\nreview_by = "2027-01-31"', "review_by", "write dates without quotes"),
         ('client = "a.org"\nadded = 2027-01-31T10:00:00Z', "added", "expected a date"),
         ('client = "a.org"\nexpires = 2027-01-31T10:00:00', "expires", "in any time zone"),
         ('client = "a.org"\nexpires = 20270131', "expires", "expected a date such as"),

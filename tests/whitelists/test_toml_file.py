@@ -76,8 +76,8 @@ def test_everything_wrong_in_every_file(directory):
     assert found[1].startswith('a.toml:4: entry[2].clint: unknown key; did you mean "client"?')
     assert found[2].startswith("b.toml:1: syntax error in column 8: ")
     assert found[3].startswith("c.toml:3: is not UTF-8 (octet 0xff)")
-    assert found[4] == "d.toml: is no regular file"
-    assert found[5] == "e.toml: is no regular file"
+    assert found[4] == "d.toml: is not a regular file"
+    assert found[5] == "e.toml: is not a regular file"
     assert "f.toml is writable by group or others (mode 0666)" in found[6]
     assert found[7] == "g.toml: cannot be read: No such file or directory"
 

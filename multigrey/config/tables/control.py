@@ -1,4 +1,4 @@
-"""`[control]`: the socket administrators ask."""
+"""`[control]`: the socket that multigrey's administration commands use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Control", "NoEndpoint"]
 
 @dataclass(frozen=True, slots=True)
 class NoEndpoint:
-    """Said instead of an endpoint: there is to be none."""
+    """The value `off` of `address`: no control socket."""
 
     def __str__(self) -> str:
         return "off"
@@ -42,23 +42,23 @@ def _read_control(value: object) -> UnixEndpoint | NoEndpoint:
 
 
 class Control(ConfigTable):
-    """`[control]`: the administrator's socket, which multigrey's own commands use.  Changes need a restart.
+    """`[control]`: the control socket, which multigrey's own commands use.  A change needs a restart.
 
-    Root and the user multigrey runs as may do everything there; the kernel tells who asks.
+    Root and the user that multigrey runs as may do everything there.  The kernel identifies the caller.
     """
 
     address: Annotated[UnixEndpoint | NoEndpoint | None, Kind("endpoint", _read_control)] = Field(
         default=None,
         description="Where to listen: unix:PATH (an absolute path of at most 107 octets), or off for no "
-        "control socket at all; by default control.sock in state_dir.",
+        "control socket.  The default is control.sock in state_dir.",
     )
     read_group: Label | None = Field(
         default=None,
-        description="Name of a group whose members may look: at the daemon's state, at records and "
-        "decisions with their addresses, at explanations; they can change nothing.",
+        description="Name of a group whose members may read: the daemon's state, records and decisions with "
+        "their addresses, and explanations.  They cannot change anything.",
     )
     admin_group: Label | None = Field(
         default=None,
-        description="Name of a group whose members may do everything, as root may: forget records, edit "
-        "whitelists, reload, switch greylisting off.",
+        description="Name of a group whose members may do everything that root may: forget records, edit "
+        "whitelists, reload the configuration, switch greylisting off.",
     )

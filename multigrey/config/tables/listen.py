@@ -1,4 +1,4 @@
-"""`[[listen]]`: an endpoint that mail servers ask."""
+"""`[[listen]]`: an endpoint that mail servers send requests to."""
 
 from __future__ import annotations
 
@@ -21,60 +21,60 @@ __all__ = ["Listen"]
 
 
 def _listener_name(values: Mapping[str, Any]) -> str:
-    """The name of a listener that was given none; its keys are there only if they are valid."""
+    """The default name of a listener; `values` holds only those keys that are valid."""
     return f"{values.get('protocol')}@{values.get('address')}".replace(" ", "_")
 
 
 class Listen(ConfigTable):
-    """`[[listen]]`: one endpoint where mail servers ask.
+    """`[[listen]]`: one endpoint where mail servers send requests.
 
-    Without any, multigrey listens with `postfix` on tcp:127.0.0.1:10023 and `exim` on
+    Without any [[listen]], multigrey listens with `postfix` on tcp:127.0.0.1:10023 and `exim` on
     tcp:127.0.0.1:10024, and with both on unix sockets postfix.sock and exim.sock (mode 0660) in
     $RUNTIME_DIRECTORY or in run below the state directory.
     """
 
     protocol: Word = Field(
-        description="The protocol spoken here: postfix, exim, greylistd or one that a plugin adds; "
+        description="The protocol of this endpoint: postfix, exim, greylistd or one that a plugin adds; "
         "see multigrey-protocols(7)."
     )
     address: EndpointText = Field(
         description="Where to listen: unix:PATH (an absolute path of at most 107 octets), tcp:HOST:PORT "
         "(an IPv6 address in brackets) or systemd:NAME for a socket that systemd hands over under that "
-        "FileDescriptorName=.  Unix sockets are the recommended form, because whoever reaches the endpoint "
+        "FileDescriptorName=.  Unix sockets are recommended, because any process that reaches the endpoint "
         "can claim any client name."
     )
     name: Label = Field(
         default_factory=_listener_name,
-        description="What this listener is called in logs and rules; by default its protocol and address, "
+        description="The name of this listener in logs and rules.  The default is its protocol and address, "
         "as in postfix@tcp:127.0.0.1:10023.",
     )
     mode: Mode = Field(
         default=0o660,
         description="Permission bits of the unix socket, in octal.  The mail server needs write permission: "
-        "give it the group rather than the world.",
+        "give it to the group rather than to all users.",
     )
     owner: Label | None = Field(
         default=None,
-        description="Name of the user who owns the unix socket; by default the user multigrey runs as.  "
-        "Only root can give a socket to somebody else.",
+        description="Name of the user who owns the unix socket.  The default is the user that multigrey runs "
+        "as.  Only root can give a socket to another user.",
     )
     group: Label | None = Field(
         default=None,
-        description="Name of the group of the unix socket, such as postfix or Debian-exim; by default the "
-        "group of the user multigrey runs as.  Set it to the mail server's group so that the mail server, "
-        "and nobody else, may connect.",
+        description="Name of the group of the unix socket, such as postfix or Debian-exim.  The default is "
+        "the group of the user that multigrey runs as.  Set it to the mail server's group so that only the "
+        "mail server may connect.",
     )
     allow_from: tuple[Network, ...] = Field(
         default=(),
         description='Networks whose hosts may connect to a TCP endpoint, as in ["192.0.2.0/28"]; others '
-        "are disconnected at once.  Needed as soon as the address can be reached from another host; an "
-        "empty list lets everybody in who reaches a loopback address.  With systemd:NAME nothing insists on "
-        "it, because only the socket unit knows the address.",
+        "are disconnected at once.  Required when the address can be reached from another host.  With an "
+        "empty list, every client that reaches a loopback address may connect.  With systemd:NAME it is not "
+        "required, because only the socket unit knows the address.",
     )
     on_error: Literal["pass", "defer", "silent"] = Field(
         default="pass",
-        description="The answer while the store fails or does not answer in time: pass lets mail in "
-        "unchecked, defer asks the sender to come back, silent closes the connection so that the mail "
+        description="The answer when the store fails or does not answer in time: pass lets mail in "
+        "unchecked; defer asks the sender to come back; silent closes the connection, so that the mail "
         "server does what its own configuration says (Postfix: default_action).",
     )
 
@@ -87,12 +87,12 @@ class Listen(ConfigTable):
         if not isinstance(self.address, UnixEndpoint):
             for key in ("mode", "owner", "group"):
                 if key in self.model_fields_set and getattr(self, key) is not None:
-                    yield (key,), f"has no meaning for {self.address}; it is for unix sockets"
+                    yield (key,), f"has no meaning for {self.address}, only for unix sockets: remove it"
         elif self.allow_from:
-            yield ("allow_from",), "has no meaning for a unix socket; use mode, owner and group"
+            yield ("allow_from",), "has no meaning for a unix socket: use mode, owner and group"
         if isinstance(self.address, TcpEndpoint) and not self.address.loopback and not self.allow_from:
             message = (
-                f"{self.address} can be reached from other hosts, and whoever reaches it can claim any "
-                'client name; expected allow_from beside it, naming the mail servers, as in ["192.0.2.0/28"]'
+                f"{self.address} can be reached from other hosts, and any host that reaches it can claim any "
+                'client name: add allow_from with the mail servers, as in ["192.0.2.0/28"]'
             )
             yield ("address",), message

@@ -1,4 +1,4 @@
-"""`[log]`: where decisions and diagnostics go, and what they show."""
+"""`[log]`: where the lines about decisions are written, in which form, and what they show."""
 
 from __future__ import annotations
 
@@ -30,35 +30,36 @@ def _read_log_target(value: object) -> str:
 
 
 class Log(ConfigTable):
-    """`[log]`: one line for each decision."""
+    """`[log]`: the log of decisions, one line each."""
 
     format: Literal["multigrey", "json", "postgrey"] = Field(
         default="multigrey",
-        description="The form of decision lines: multigrey's own key=value pairs; json for the same as one "
-        "JSON object a line; or exactly postgrey's line, which says less, for programs that read that.",
+        description="The form of decision lines: multigrey for key=value pairs; json for the same content as "
+        "one JSON object a line; postgrey for exactly postgrey's line, which holds less, for programs that "
+        "read it.",
     )
     to: Annotated[str, Kind("text", _read_log_target)] = Field(
         default="stderr",
-        description="Where decision lines go: stderr (which systemd's journal takes), syslog, or the "
-        "absolute path of a file, which is opened again at each reload and at SIGUSR1 so that logrotate can "
-        "move it.",
+        description="Where decision lines are written: stderr (which systemd's journal records), syslog, or "
+        "the absolute path of a file.  The file is opened again at each reload and at SIGUSR1, so that "
+        "logrotate can move it.",
     )
     ident: Annotated[str, Kind("text", read_label)] = Field(
         default_factory=lambda values: "postgrey" if values.get("format") == "postgrey" else "multigrey",
-        description="The program name in syslog lines and in postgrey's form; by default postgrey with "
+        description="The program name in syslog lines and in postgrey's form.  The default is postgrey with "
         'format = "postgrey", because log analysers look for it, else multigrey.',
     )
     facility: _Facility = Field(
         default="mail",
-        description='The syslog facility, for to = "syslog"; mail unless the log is sorted another way.',
+        description='The syslog facility of decision lines, for to = "syslog".',
     )
     redact: bool = Field(
         default=False,
         strict=True,
         description="Whether decision lines, and records from now on, show tokens (h:...) in place of client "
-        "addresses and names, unnamed origins, logins and the addresses of senders and recipients, whose "
-        "domains stay.  The tokens are hashes under the site key: the same for the same address, so mail "
-        "can still be told apart and looked for by an address given in clear.  Records made before keep "
-        "what they show until they are forgotten; backups, other programs' logs and the mail server's own "
-        "are not touched.",
+        "addresses and names, unnamed origins, logins, and the addresses of senders and recipients, whose "
+        "domains stay.  A token is a hash under the site key.  The same address always gives the same token, "
+        "so messages can still be distinguished, and found by an address given in clear.  Records made "
+        "before keep what they show until they are forgotten.  Backups, other programs' logs and the mail "
+        "server's own logs are not changed.",
     )

@@ -1,4 +1,4 @@
-"""`[metrics]`: where figures can be fetched."""
+"""`[metrics]`: the HTTP endpoint for metrics and health checks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["Metrics"]
 
 
 class Metrics(ConfigTable):
-    """`[metrics]`: figures for Prometheus and checks for supervisors, over HTTP; see multigrey-metrics(7)."""
+    """`[metrics]`: metrics for Prometheus and health checks over HTTP; see multigrey-metrics(7)."""
 
     address: EndpointText | None = Field(
         default=None,
-        description="Where to listen, as in tcp:127.0.0.1:9710, for /metrics, /healthz and /readyz; without "
-        "it nothing listens and nothing is counted.  Needs the extra metrics (multigrey[metrics], or the "
+        description="Where to serve /metrics, /healthz and /readyz, as in tcp:127.0.0.1:9710.  Without it "
+        "metrics are neither served nor counted.  Needs the extra metrics (multigrey[metrics], or the "
         "package prometheus-client).  A change needs a restart.",
     )
     allow_from: tuple[Network, ...] = Field(
         default=(),
         description='Networks whose hosts may connect, as in ["192.0.2.0/28"]; others are disconnected at '
-        "once.  Needed as soon as the address can be reached from another host: what is told there is not "
-        "encrypted and asks for no password.",
+        "once.  Required when the address can be reached from another host, because this service has neither "
+        "encryption nor a password.",
     )
 
     @field_validator("address")
@@ -51,7 +51,7 @@ class Metrics(ConfigTable):
     def _problems(self) -> Iterable[Conflict]:
         if isinstance(self.address, TcpEndpoint) and not self.address.loopback and not self.allow_from:
             message = (
-                f"{self.address} can be reached from other hosts; expected allow_from beside it, naming who "
-                'may fetch figures, as in ["192.0.2.0/28"]'
+                f"{self.address} can be reached from other hosts: add allow_from with the networks that may "
+                'fetch metrics, as in ["192.0.2.0/28"]'
             )
             yield ("address",), message

@@ -1,4 +1,4 @@
-"""`[plugins]`: where plugins are, and their own tables."""
+"""`[plugins]`: the plugin directory, and the tables of the plugins."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Plugins"]
 
 
 class Plugins(ConfigTable):
-    """`[plugins]`: where else plugins lie; each plugin's own settings stand in [plugins.NAME]."""
+    """`[plugins]`: a directory of further plugins.  Each plugin has its own settings in [plugins.NAME]."""
 
     dir: FilePath | None = Field(
         default=None,
-        description="A directory of Python files that are loaded as plugins, beside those installed as "
-        "packages; a relative path begins in the directory of the configuration file.  They run with all "
-        "the rights of the daemon: the directory must belong to root or the daemon's user and not be "
-        "writable by group or others.",
+        description="A directory of Python files that are loaded as plugins, in addition to those installed "
+        "as packages.  A relative path is relative to the directory of the configuration file.  Plugins run "
+        "with all the rights of the daemon: the directory must belong to root or to the daemon's user, and "
+        "must not be writable by group or others.",
     )
     tables: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict, exclude=True, repr=False)
-    """The tables [plugins.NAME] as TOML gave them; `Loaded.plugin_tables` checks them."""
+    """The tables [plugins.NAME] as read from TOML, unchecked; `Loaded.plugin_tables` checks them."""
 
     @model_validator(mode="before")
     @classmethod

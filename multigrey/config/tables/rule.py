@@ -1,4 +1,4 @@
-"""`[[rule]]` and `[[class]]`: what an administrator says about some attempts."""
+"""`[[rule]]` and `[[class]]`: the administrator's rules for certain attempts, and classes for reports."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["Class", "RuleTable", "TimeZone", "impossible_times", "unknown_listen
 
 _CODE = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _FAMILY = {"greylist": "4", "defer": "4", "reject": "5"}
-"""First digit of the enhanced status codes (RFC 3463 section 2) each action can have."""
+"""First digit of the enhanced status codes (RFC 3463 section 2) that each action can have."""
 _GREYLISTING = ("delay", "unnamed_delay", "retry_window", "key")
-"""Keys that say how to greylist."""
+"""Keys that have a meaning only for actions that greylist."""
 
 
 def _read_code(value: object) -> str:
@@ -32,7 +32,7 @@ def _read_code(value: object) -> str:
 
 
 def _read_zone(value: object) -> str:
-    """The name of a time zone this system knows."""
+    """Return the name of a time zone that this system knows.  Raises ValueError for any other value."""
     expected = 'expected a time zone such as "Europe/Vienna" or "UTC"'
     if not isinstance(value, str):
         raise ValueError(f"{expected}, got {shown(value)}")  # noqa: TRY004  (pydantic collects ValueError)
@@ -40,12 +40,12 @@ def _read_zone(value: object) -> str:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         hint = did_you_mean(value, available_timezones())
-        raise ValueError(f"{shown(value)} is none this system knows; {expected}{hint}") from None
+        raise ValueError(f"{shown(value)} is not known on this system; {expected}{hint}") from None
     return value
 
 
 def zone_of(name: str | None) -> tzinfo | None:
-    """What `datetime.fromtimestamp` takes for a `time_zone`; None: the system's own."""
+    """The argument of `datetime.fromtimestamp` for a `time_zone`; None is the system's own zone."""
     return None if name is None else ZoneInfo(name)
 
 
@@ -54,53 +54,55 @@ StatusCode = Annotated[str, Kind("status code", _read_code)]
 
 
 class RuleTable(ConfigTable):
-    """`[[rule]]`: what to do with attempts that meet conditions; the first rule that matches decides."""
+    """`[[rule]]`: what to do with attempts that meet conditions.  The first rule that matches decides."""
 
-    name: Label = Field(description="What this rule is called in the log; no two rules have the same name.")
+    name: Label = Field(description="The name of this rule in the log.  It must be unique among the rules.")
     when: When | None = Field(
         default=None,
-        description="The conditions an attempt must meet, all of them; see multigrey-rules(5).  An empty "
-        "table matches every attempt.  Conditions too long for one line stand in a table [rule.when] below.",
+        description="The conditions that an attempt must meet, all of them; see multigrey-rules(5).  An "
+        "empty table matches every attempt.  Conditions too long for one line can be written as a table "
+        "[rule.when] below the rule.",
     )
     traits: tuple[RegisteredName, ...] | None = Field(
         default=None,
-        description="Traits an attempt must have, all of them, beside the conditions of when; an empty list "
-        "matches every attempt.  A rule needs when, traits or both.",
+        description="Traits that an attempt must have, all of them, in addition to the conditions of when.  "
+        "An empty list matches every attempt.  A rule needs when, traits or both.",
     )
     action: Literal["pass", "greylist", "observe", "defer", "reject"] = Field(
-        description="What to do: pass lets the mail in, greylist defers as usual (perhaps under a delay or "
-        "key of its own), observe lets it in but records what greylisting would have done, defer asks the "
-        "sender to come back whatever it did before, reject refuses for good."
+        description="What to do: pass lets the mail in; greylist defers as usual (with the rule's own delay "
+        "or key, if it has one); observe lets the mail in but records what greylisting would have done; "
+        "defer asks the sender to come back, however often it has come before; reject refuses the mail "
+        "permanently."
     )
     delay: Annotated[int, duration("1s", "30d")] | None = Field(
         default=None,
-        description="For greylist and observe: the delay for these attempts, named or not; by default "
-        "those of [greylist].",
+        description="For greylist and observe: the delay for these attempts, from named and unnamed "
+        "origins.  The defaults are those of [greylist].",
     )
     unnamed_delay: Annotated[int, duration("1s", "30d")] | None = Field(
         default=None,
-        description="For greylist and observe: the delay for senders without a name; by default delay, if "
-        "this rule has one.",
+        description="For greylist and observe: the delay for senders without a name.  The default is the "
+        "delay of this rule, if it has one.",
     )
     retry_window: Annotated[int, duration("2s")] | None = Field(
         default=None,
-        description="For greylist and observe: the oldest age at which a retry of these attempts counts; by "
-        "default the one of [greylist].",
+        description="For greylist and observe: the maximum age at which a retry of these attempts counts.  "
+        "The default is that of [greylist].",
     )
     key: tuple[RegisteredName, ...] | None = Field(
         default=None,
-        description="For greylist and observe: the components these senders are recognised by; by default "
-        "those of [greylist].",
+        description="For greylist and observe: the components by which these senders are recognised.  The "
+        "default is that of [greylist].",
     )
     text: ReplyText | None = Field(
         default=None,
-        description="The text the sender is told instead of the one of [greylist]; for greylist, defer and "
-        "reject.",
+        description="For greylist, defer and reject: the text of the reply to the sender, instead of that of "
+        "[greylist].",
     )
     code: StatusCode | None = Field(
         default=None,
-        description="The enhanced status code (RFC 3463) the sender is told; by default 4.7.1 for greylist, "
-        "4.3.0 for defer and 5.7.1 for reject.",
+        description="The enhanced status code (RFC 3463) of the reply to the sender.  The default is 4.7.1 "
+        "for greylist, 4.3.0 for defer and 5.7.1 for reject.",
     )
 
     @field_validator("key")
@@ -121,44 +123,48 @@ class RuleTable(ConfigTable):
     def _problems(self) -> Iterable[Conflict]:
         action = f'action = "{self.action}"'
         if self.when is None and self.traits is None:
-            yield ("when",), "is missing; a rule for every attempt says so: when = {}"
+            yield ("when",), "is missing: for a rule that matches every attempt write when = {}"
         if self.action not in {"greylist", "observe"}:
             for key in _GREYLISTING:
                 if getattr(self, key) is not None:
-                    yield (key,), f'has no meaning for {action}; it is for "greylist" and "observe"'
+                    yield (key,), f'has no meaning for {action}, only for "greylist" and "observe": remove it'
         family = _FAMILY.get(self.action)
         for key in ("text", "code"):
             if getattr(self, key) is not None and family is None:
-                yield (key,), f"has no meaning for {action}: the sender is told nothing"
+                yield (key,), f"has no meaning for {action}, which sends no reply text: remove it"
         if self.code is not None and family is not None and not self.code.startswith(family):
             yield ("code",), f"{self.code} does not fit {action}; expected {family}.x.x"
 
 
 class Class(ConfigTable):
-    """`[[class]]`: mail that reports look at separately, such as what a service must receive in time.
+    """`[[class]]`: mail that reports count separately, such as mail that a service must receive in time.
 
-    A class changes nothing about what happens to mail.  An attempt is in the first class that matches.
+    A class has no effect on the mail.  An attempt is in the first class that matches.
     """
 
-    name: Label = Field(description="What this class is called; no two classes have the same name.")
+    name: Label = Field(description="The name of this class.  It must be unique among the classes.")
     when: When = Field(
-        description="The conditions an attempt must meet, all of them; see multigrey-rules(5).  Traits that "
-        "sources must ask elsewhere for cannot stand here.",
+        description="The conditions that an attempt must meet, all of them; see multigrey-rules(5).  Traits "
+        "for which a source must query another service are not allowed here.",
     )
     target: Annotated[int, duration("1s", "30d")] | None = Field(
         default=None,
-        description="The longest delay that mail of this class may have; reports count what took longer.",
+        description="The longest delay that mail of this class should have.  Reports count the mail that "
+        "took longer.",
     )
     owner: Label | None = Field(
         default=None,
-        description="Who wants to know: a person, a team or a ticket.",
+        description="Who is interested in this class: a person, a team or a ticket.",
     )
 
 
 def impossible_times(
     rules: Sequence[RuleTable], delay: int, unnamed_delay: int | None, retry_window: int, max_age: int
 ) -> Iterable[Conflict]:
-    """Rules whose retries could never pass, given the times of [greylist]; paths begin with "rule"."""
+    """Yield the rules whose retries could never pass, given the times of [greylist].
+
+    All times are in seconds.  The key paths begin with "rule".
+    """
     for index, rule in enumerate(rules):
         window = retry_window if rule.retry_window is None else rule.retry_window
         whose = "greylist.retry_window" if rule.retry_window is None else "its retry_window"
@@ -167,7 +173,7 @@ def impossible_times(
             if own is not None and own >= window:
                 message = (
                     f"{format_duration(own)} is not shorter than {whose} "
-                    f"({format_duration(window)}): no retry could ever pass"
+                    f"({format_duration(window)}), so no retry could pass: choose a smaller value"
                 )
                 yield ("rule", index, key), message
         if rule.retry_window is None:
@@ -176,13 +182,13 @@ def impossible_times(
         if rule.delay is None and usual >= window:
             message = (
                 f"{format_duration(window)} is not longer than the delay of [greylist] "
-                f"({format_duration(usual)}): no retry could ever pass"
+                f"({format_duration(usual)}), so no retry could pass: choose a longer time"
             )
             yield ("rule", index, "retry_window"), message
         if window > max_age:
             message = (
-                f"{format_duration(window)} is longer than greylist.max_age ({format_duration(max_age)}); "
-                "expected at most as long"
+                f"{format_duration(window)} is longer than greylist.max_age ({format_duration(max_age)}): "
+                "choose a value at most as long"
             )
             yield ("rule", index, "retry_window"), message
 
@@ -190,7 +196,10 @@ def impossible_times(
 def unknown_listeners(
     tables: Sequence[RuleTable | Class], word: str, listeners: Iterable[str]
 ) -> Iterable[Conflict]:
-    """Conditions on listeners that nobody configured; paths begin with `word`, which is rule or class."""
+    """Yield the conditions on listeners that are not configured.
+
+    The key paths begin with `word`, which is "rule" or "class".
+    """
     known = set(listeners)
     for index, table in enumerate(tables):
         for path, test in () if table.when is None else table.when.tests(("when",)):

@@ -16,15 +16,15 @@ __all__ = ["StoreSettings"]
 
 
 class StoreSettings(ConfigTable):
-    """`[store]`: where records are kept.  Changes need a restart."""
+    """`[store]`: where records are kept.  A change needs a restart."""
 
     backend: Word = Field(
         default="lmdb",
-        description="The kind of store: lmdb keeps everything in a file in state_dir, memory forgets "
-        "everything at the end (for trials); plugins add others.",
+        description="The kind of store: lmdb keeps everything in a file in state_dir; memory (for trials) "
+        "loses everything when the daemon stops; plugins add others.",
     )
     map_size: Annotated[int, size("1MiB", "16TiB")] = Field(
         default=4 * 2**30,
-        description="The most a store of kind lmdb may grow to.  The file grows as needed; raise this when "
-        "the figures that SIGUSR1 logs show used near map_size.",
+        description="The largest size of a store of kind lmdb.  The file grows as needed.  Raise this value "
+        "when the status that SIGUSR1 logs shows used close to map_size.",
     )

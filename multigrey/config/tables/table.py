@@ -1,7 +1,7 @@
-"""What every table of the configuration has in common.
+"""The base class of every table of the configuration, and helpers for checks across several keys.
 
-Checks across several keys stand beside the model they concern and call `conflicts`, which names
-the key each message belongs to; pydantic alone could only blame the whole table.
+Such a check is a method of the model it concerns.  It calls `conflicts`, so that each message belongs
+to one key; with pydantic alone the error could only name the whole table.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class ConfigTable(BaseModel):
 
 
 def conflicts(found: Iterable[Conflict]) -> None:
-    """Raise one error for all (key path below this table, message) found; nothing found: return."""
+    """Raise one PydanticCustomError for all conflicts found; return if there are none."""
     problems = list(found)
     if problems:
         raise PydanticCustomError("conflicts", "conflicting keys", {"problems": problems})
 
 
 def repeated(tables: Iterable[ConfigTable], key: str) -> Iterable[Conflict]:
-    """Every table after the first with the same value under `key`."""
+    """Yield every table whose value under `key` an earlier table already has."""
     first: dict[object, int] = {}
     for index, table in enumerate(tables):
         value = getattr(table, key)
         if value in first:
-            yield (index, key), f"{value} is the {key} of number {first[value] + 1} already"
+            yield (index, key), f"{value} is already the {key} of number {first[value] + 1}"
         first.setdefault(value, index)

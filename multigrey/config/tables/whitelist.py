@@ -1,4 +1,4 @@
-"""`[[whitelist]]`: a source of entries that let mail pass."""
+"""`[[whitelist]]`: a source of whitelist entries."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ __all__ = ["WhitelistSettings"]
 class WhitelistSettings(ConfigTable):
     """`[[whitelist]]`: a list of senders, clients or recipients that are never greylisted.
 
-    Clients that have authenticated, and the recipients postmaster@ and abuse@, pass without any.
+    Clients that have authenticated, and the recipients postmaster@ and abuse@, pass without an entry.
     """
 
     source: Word = Field(
-        description="What kind of list this is: list for entries in TOML with owners and dates (see "
+        description="The kind of list: list for entries in TOML with owners and dates (see "
         "multigrey-whitelists(5)), postgrey-clients or postgrey-recipients for files in postgrey's formats, "
         "or a source that a plugin adds."
     )
     path: FilePath | None = Field(
         default=None,
-        description="The file to read, for sources that read one, or for list also a directory whose *.toml "
-        "files are read; a relative path begins in the directory of the configuration file.  It is read "
-        "again at each reload.  Neither the files nor their directory may be writable by group or others.",
+        description="The file to read, for sources that read one; for list also a directory, whose *.toml "
+        "files are read.  A relative path is relative to the directory of the configuration file.  The file "
+        "is read again at each reload.  Neither the files nor their directory may be writable by group or "
+        "others.",
     )
     owner: Label | None = Field(
         default=None,
-        description="Who answers for the entries of this list that do not name an owner themselves: a "
-        "person, a team or a ticket.  Shown in the log with each match.",
+        description="Who is responsible for those entries of this list that do not name an owner "
+        "themselves: a person, a team or a ticket.  Shown in the log with each match.",
     )

@@ -1,1 +1,1 @@
-"""The kinds of values a configuration holds."""
+"""Readers for the kinds of values in a configuration."""

@@ -1,4 +1,4 @@
-"""What all kinds of values share: how they tell pydantic to be read, and how they are shown."""
+"""The class `Kind`, by which pydantic reads a value, and how values are shown in messages."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ __all__ = ["Kind", "shown"]
 
 @dataclass(frozen=True)
 class Kind:
-    """How a value is called in the manual page, read, and written in TOML (before quoting).
+    """A kind of value: its name in the manual, its reader, and its writer to TOML (before quoting).
 
-    Stands in `Annotated` and does the whole reading: the type beside it is for type checkers.
+    It is used in `Annotated`.  `read` does all of the validation: the type in `Annotated` is for type
+    checkers only.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Kind:
 
 
 def shown(value: object) -> str:
-    """A value as the administrator wrote it, cut to a readable length."""
+    """A value as the administrator wrote it, cut to at most 80 characters, for messages."""
     if isinstance(value, str):
         return quoted(value if len(value) <= 80 else f"{value[:77]}…")
     if isinstance(value, bool):

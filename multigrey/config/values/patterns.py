@@ -1,11 +1,11 @@
-"""What the values of conditions are read as: names, addresses, networks, sizes, times.
+"""Readers for the values of conditions: names, addresses, networks, sizes, times.
 
-Each reader takes one value as it stands in the configuration or in a list file, and raises
-ValueError whose text says what is wrong and what is expected.  Names and addresses come out
-normalised like the texts of attempts they are compared with (see `addresses`).
+Each reader takes one value from the configuration or from a list file.  It raises ValueError with a
+text that says what is wrong and what is expected.  Names and addresses are normalised in the same way
+as the texts of attempts that they are compared with (see `identity.addresses`).
 """
 
-# ruff: noqa: TRY004  (as in `types`: whoever asks collects ValueError)
+# ruff: noqa: TRY004  (as in `types`: callers collect ValueError)
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _NUMERIC = re.compile(r"[0-9][0-9.]*(?:/[0-9]+)?")
 _SIZES = re.compile(r"(>=|<=|>|<)\s*(.+)|(.+?)\s*-\s*(.+)")
 _SIZES_FORMS = 'expected ">=1MiB", "<64KiB" or a span such as "64KiB-1MiB"'
 _LONGEST = 1000
-"""Characters of one value; no name or address is longer, and a pattern that is was pasted by mistake."""
+"""Most characters of one value.  Names and addresses are shorter; a longer pattern is a paste error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One text to compare with."""
+    """A text that a name, an address or a part of one is compared with."""
 
     how: Literal["exact", "below", "user", "domain", "domain below", "regex"]
     """`below`: the name and all its sub-domains; `user`, `domain`: that part of an address alone."""
@@ -66,7 +66,7 @@ class Net:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Octets from `low` to `high`, both included; `high` None: no end."""
+    """Octets from `low` to `high`, both included; `high` None means no upper limit."""
 
     low: int
     high: int | None
@@ -75,7 +75,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Minutes of the day (see `timespans`)."""
+    """A span of minutes of the day (see `matching.timespans`)."""
 
     begin: int
     end: int
@@ -104,12 +104,12 @@ def _text(value: object, expected: str) -> str:
 
 
 def _regex(text: str) -> Pattern | None:
-    """What stands between two slashes; None: something else.  Raises ValueError if RE2 refuses it."""
+    """A pattern from `/regex/`; None for other text.  Raises ValueError if RE2 refuses the regex."""
     if not text.startswith("/"):
         return None
     if len(text) < 3 or not text.endswith("/"):
         flags = re.fullmatch(r"/.+/[a-z]+", text)
-        hint = "; case never matters, and there are no flags" if flags else ""
+        hint = "; flags are not supported, and case never matters" if flags else ""
         raise ValueError(f"{shown(text)}: a regular expression is written /regex/{hint}")
     for reason in RegexSet([(text[1:-1], True)]).rejected.values():
         raise ValueError(f"{shown(text)}: this regular expression cannot be used: {reason}")
@@ -117,15 +117,15 @@ def _regex(text: str) -> Pattern | None:
 
 
 def read_host(value: object) -> Pattern:
-    """A host name: itself, with its sub-domains (leading dot), or a regular expression."""
+    """Read a host name: the name alone, with all sub-domains (leading dot), or a regular expression."""
     text = _text(value, 'a name such as "mx.example.org" or ".example.org"')
     if _NUMERIC.fullmatch(text) or (":" in text and not text.startswith("/")):
-        raise ValueError(f"{shown(text)} is no name; for addresses and networks there is client_address")
+        raise ValueError(f"{shown(text)} is not a name; use client_address for addresses and networks")
     return _named(text)
 
 
 def read_domain(value: object) -> Pattern:
-    """The domain of an address, as `read_host`."""
+    """Read the domain of an address: the domain alone, with all sub-domains, or a regular expression."""
     text = _text(value, 'a domain such as "example.org" or ".example.org"')
     if "@" in text and not text.startswith("/"):
         raise ValueError(f"{shown(text)} is an address; expected its domain alone")
@@ -147,21 +147,21 @@ def _name(name: str, written: str) -> str:
     if "*" in name:
         rest = name.lstrip("*.")
         raise ValueError(
-            f'{shown(written)}: there are no wildcards; write ".{rest or "example.org"}" or /regex/'
+            f'{shown(written)}: wildcards are not supported; write ".{rest or "example.org"}" or /regex/'
         )
     name = host_name(name)
     if len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
         raise ValueError(
-            f'{shown(written)} is no domain name; expected "example.org", ".example.org" for everything in '
+            f'{shown(written)} is not a domain name; expected "example.org", ".example.org" for all names in '
             "it, or /regex/"
         )
     return name
 
 
 def read_label(value: object) -> Pattern:
-    """An origin, a HELO, a provider, …: exactly, with sub-domains (leading dot), or a regular expression.
+    """Read an origin, a HELO, a provider, …: the text alone, with sub-domains (leading dot), or a regex.
 
-    Upper and lower case are the same.
+    Case does not matter.
     """
     text = _text(value, "text in quotes")
     found = _regex(text)
@@ -173,13 +173,13 @@ def read_label(value: object) -> Pattern:
 
 
 def read_login(value: object) -> Pattern:
-    """A text that counts as it is (login, policy context, listener): exactly, or a regular expression."""
+    """Read a text that is not normalised (login, policy context, listener), or a regular expression."""
     text = _text(value, "text in quotes")
     return _regex(text) or Pattern("exact", text, text)
 
 
 def read_address(value: object) -> Pattern:
-    """An envelope address, one of its parts, `<>` for the null sender, or a regular expression."""
+    """Read an envelope address, a part of one, `<>` for the null sender, or a regular expression."""
     text = _text(value, 'an address such as "info@example.org"')
     found = _regex(text)
     if found is not None:
@@ -191,7 +191,7 @@ def read_address(value: object) -> Pattern:
         raise ValueError(_no_address(text))
     if "*" in text:
         raise ValueError(
-            f'{shown(text)}: there are no wildcards; write "info@", "@example.org", "@.example.org" '
+            f'{shown(text)}: wildcards are not supported; write "info@", "@example.org", "@.example.org" '
             "or /regex/"
         )
     if not local:
@@ -207,7 +207,7 @@ def read_address(value: object) -> Pattern:
 def _no_address(text: str) -> str:
     if _NAME.fullmatch(host_name(text)) and "." in text:
         return (
-            f'{shown(text)} has no @; for everybody in the domain write "@{text}", with its sub-domains '
+            f'{shown(text)} has no @; for every address in the domain write "@{text}", with its sub-domains '
             f'"@.{text}"'
         )
     return (
@@ -220,19 +220,19 @@ def _no_address(text: str) -> str:
 
 
 def read_network(value: object) -> Net:
-    """An address or a network in CIDR notation."""
+    """Read an address or a network in CIDR notation."""
     try:
         network = parse_strict(value)
     except ValueError as error:
         named = isinstance(value, str) and re.search(r"[g-z]", value.lower()) and "." in value
-        raise ValueError(f"{error}{'; for names there is client_name' if named else ''}") from None
+        raise ValueError(f"{error}{'; use client_name for names' if named else ''}") from None
     if network.prefixlen:  # an IPv6 network that stands for IPv4 hosts is the network of those hosts
         network = parse_network(str(network))
     return Net(network, str(value))
 
 
 def read_sizes(value: object) -> Sizes:
-    """Sizes of messages, with a comparison in front or as a span."""
+    """Read message sizes, written with a comparison sign in front or as a span."""
     matched = _SIZES.fullmatch(value.strip()) if isinstance(value, str) else None
     if matched is None:
         raise ValueError(f"{_SIZES_FORMS}, got {shown(value)}")
@@ -249,12 +249,12 @@ def read_sizes(value: object) -> Sizes:
             "<": Sizes(0, octets - 1, written),
         }[sign]
     if found.high is not None and found.low > found.high:
-        raise ValueError(f"{shown(value)}: no size lies in that span")
+        raise ValueError(f"{shown(value)}: no size is in that span")
     return found
 
 
 def read_times(value: object) -> Times:
-    """A span of times of day, perhaps over midnight."""
+    """Read a span of times of day, which may go over midnight."""
     text = _text(value, 'times of day such as "22:00-06:00"')
     try:
         return Times(*parse_times(text), text)
@@ -263,7 +263,7 @@ def read_times(value: object) -> Times:
 
 
 def read_days(value: object) -> Days:
-    """A day of the week, or a span of them."""
+    """Read a day of the week, or a span of days."""
     text = _text(value, 'days such as "sat" or "mon-fri"')
     try:
         return Days(parse_days(text), text)

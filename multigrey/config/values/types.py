@@ -1,9 +1,9 @@
-"""The kinds of values a configuration holds: durations, sizes, endpoints, networks, modes, texts.
+"""Types for configuration values: durations, sizes, endpoints, networks, modes, texts, paths.
 
-Every reader takes what TOML gave (text, integer, …) and returns the value or raises ValueError whose
-text says what is wrong and what is expected, ready to stand behind `file:line: key:`.  The
-`Annotated` types below are for the fields of `settings` and for the settings of plugins; each
-carries a `Kind`, from which the manual page and `show-config` know how to write it:
+Every reader takes a TOML value (text, integer, …) and returns the checked value.  It raises ValueError
+with a text that says what is wrong and what is expected, and that can follow `file:line: key:`.  The
+`Annotated` types at the end are for the fields of `settings` and of plugins' settings.  Each carries a
+`Kind`, with which the manual page and `show-config` write the value:
 
     ttl: Annotated[int, duration("1m", "7d")] = Field(default=3600, description="…")
 """
@@ -74,7 +74,7 @@ _SYSTEMD_NAME = re.compile(r"[!-9;-~]{1,255}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _REGISTERED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
-"""What plugins may register things under; traits have a parameter behind a colon (`country:XX`)."""
+"""Names that plugins may register; a trait can have a parameter after a colon (`country:XX`)."""
 _STATUS_CODE = re.compile(r"[245][0-9]{2}(?:[ -]|\Z)|[245]\.[0-9]{1,3}\.[0-9]{1,3}(?: |\Z)")
 _REPLY_OCTETS = 400
 
@@ -104,14 +104,14 @@ class TcpEndpoint:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only processes on this host can reach it."""
         address = _ip_address(self.host)
         return self.host.lower() == "localhost" if address is None else address.is_loopback
 
 
 @dataclass(frozen=True, slots=True)
 class SystemdEndpoint:
-    """What systemd hands over under this name (FileDescriptorName= of the socket unit)."""
+    """The sockets that systemd passes under this name (FileDescriptorName= of the socket unit)."""
 
     name: str
 
@@ -125,7 +125,7 @@ _ENDPOINT_FORMS = 'expected "unix:PATH", "tcp:HOST:PORT" or "systemd:NAME"'
 
 
 def parse_endpoint(value: object) -> Endpoint:
-    """An endpoint from its text; `str()` gives the text back.  Raises ValueError."""
+    """Return an endpoint from its text; `str()` of it returns the text.  Raises ValueError."""
     if isinstance(value, (UnixEndpoint, TcpEndpoint, SystemdEndpoint)):
         return value
     if not isinstance(value, str):
@@ -140,13 +140,13 @@ def parse_endpoint(value: object) -> Endpoint:
             return _tcp_endpoint(rest)
         case "systemd":
             if not _SYSTEMD_NAME.fullmatch(rest):
-                raise ValueError(f"{shown(rest)} is no name of a systemd socket (FileDescriptorName=)")
+                raise ValueError(f"{shown(rest)} is not a name for a systemd socket (FileDescriptorName=)")
             return SystemdEndpoint(rest)
     raise ValueError(f"{shown(value)}: {_ENDPOINT_FORMS}{_endpoint_hint(value)}")
 
 
 def _endpoint_hint(text: str) -> str:
-    """What somebody who wrote an address as another program takes it may have meant."""
+    """A suggestion for an address written in the syntax of another program, or misspelt; "" if none."""
     scheme, _, rest = text.partition(":")
     guess = ""
     if scheme in {"inet", "inet6"}:
@@ -165,12 +165,12 @@ def _endpoint_hint(text: str) -> str:
 def _unix_endpoint(path: str) -> UnixEndpoint:
     if not path.startswith("/"):
         raise ValueError(
-            f'"unix:{path}": the path of a socket is absolute, as in "unix:/run/multigrey/s.sock"'
+            f'"unix:{path}": the path of a socket must be absolute, as in "unix:/run/multigrey/s.sock"'
         )
     octets = len(os.fsencode(path))
     if octets > UNIX_PATH_OCTETS:
         raise ValueError(
-            f"{path} has {octets} octets, and the path of a unix socket can have {UNIX_PATH_OCTETS} at most"
+            f"{path} has {octets} octets, but the path of a unix socket can have at most {UNIX_PATH_OCTETS}"
         )
     if path.endswith("/"):
         raise ValueError(f"{path} is a directory; the path of the socket itself is expected")
@@ -182,7 +182,7 @@ def _tcp_endpoint(text: str) -> TcpEndpoint:
     if not colon or not host:
         raise ValueError(f'"tcp:{text}": host and port are expected, as in "tcp:127.0.0.1:10023"')
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65_535:
-        raise ValueError(f'"tcp:{text}": the port is a number from 1 to 65535, got {shown(port)}')
+        raise ValueError(f'"tcp:{text}": the port must be a number from 1 to 65535, got {shown(port)}')
     return TcpEndpoint(_tcp_host(text, host), int(port))
 
 
@@ -192,7 +192,7 @@ def _tcp_host(text: str, host: str) -> str:
     bracketed = host.startswith("[") and host.endswith("]")
     address = _ip_address(host[1:-1] if bracketed else host)
     if isinstance(address, IPv6Address) and not bracketed:
-        raise ValueError(f'"tcp:{text}": an IPv6 address stands in brackets, as in "tcp:[::1]:10023"')
+        raise ValueError(f'"tcp:{text}": write an IPv6 address in brackets, as in "tcp:[::1]:10023"')
     if address is not None and bracketed == isinstance(address, IPv6Address):
         return str(address)
     if bracketed or re.fullmatch(r"[0-9.]+", host) or not _HOST_NAME.fullmatch(host):
@@ -213,7 +213,7 @@ def _ip_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def parse_network(value: object) -> IPv4Network | IPv6Network:
-    """A network in CIDR notation; a single address is a network of its own.  Raises ValueError."""
+    """Return a network from CIDR notation; a single address is a network too.  Raises ValueError."""
     if isinstance(value, (IPv4Network, IPv6Network)):
         return value
     if not isinstance(value, str):
@@ -222,17 +222,17 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
         network = ip_network(value, strict=False)
     except ValueError:
         raise ValueError(
-            f'{shown(value)} is no network; expected one such as "192.0.2.0/24" or "2001:db8::/32"'
+            f'{shown(value)} is not a network; expected one such as "192.0.2.0/24" or "2001:db8::/32"'
         ) from None
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
         raise ValueError(f"{shown(value)} stands for an IPv4 network; write it in IPv4 notation")
     if str(network.network_address) != str(_ip_address(value.partition("/")[0])):
-        raise ValueError(f'{shown(value)} has bits set behind its prefix; did you mean "{network}"?')
+        raise ValueError(f'{shown(value)} has bits set after its prefix; did you mean "{network}"?')
     return network
 
 
 def parse_mode(value: object) -> int:
-    """Permission bits from octal text ("0660") or an octal TOML integer (0o660).  Raises ValueError."""
+    """Return permission bits from octal text ("0660") or a TOML integer (0o660).  Raises ValueError."""
     expected = 'expected octal permissions such as "0660"'
     if isinstance(value, str) and _OCTAL.fullmatch(value):
         mode = int(value.removeprefix("0o"), 8)
@@ -248,7 +248,7 @@ def parse_mode(value: object) -> int:
 
 
 def format_mode(mode: int) -> str:
-    """Four octal digits."""
+    """Permission bits as four octal digits."""
     return f"{mode:04o}"
 
 
@@ -265,7 +265,7 @@ def _read_registered(value: object) -> str:
 
 
 def read_label(value: object) -> str:
-    """A name or a short remark: one line of printable text without quotes or outer spaces."""
+    """Read a name or a short remark: one line of printable text without quotes or outer spaces."""
     if not isinstance(value, str):
         raise ValueError(f"expected text in quotes, got {shown(value)}")
     if not value or value != value.strip() or not value.isprintable() or '"' in value or len(value) > 200:
@@ -274,7 +274,7 @@ def read_label(value: object) -> str:
 
 
 def _read_reply_text(value: object) -> str:
-    """Text for an SMTP reply: one line, its fields known, and no codes (the protocols add them)."""
+    """Read the text of an SMTP reply: one line with known fields, without codes (protocols add them)."""
     if not isinstance(value, str):
         raise ValueError(f"expected text in quotes, got {shown(value)}")
     if not value.strip():
@@ -282,7 +282,7 @@ def _read_reply_text(value: object) -> str:
     if _CONTROL.search(value):
         raise ValueError("holds a control character; a reply is one line of plain text")
     if len(value.encode()) > _REPLY_OCTETS:
-        raise ValueError(f"has {len(value.encode())} octets; a reply can have {_REPLY_OCTETS} at most")
+        raise ValueError(f"has {len(value.encode())} octets; a reply can have at most {_REPLY_OCTETS}")
     if code := _STATUS_CODE.match(value):
         raise ValueError(
             f"begins with the status code {code[0].strip(' -')}; multigrey adds the codes itself"
@@ -292,7 +292,7 @@ def _read_reply_text(value: object) -> str:
 
 
 def _read_path(value: object, info: ValidationInfo) -> Path:
-    """An absolute path; a relative one begins in the directory of the configuration file."""
+    """Read a path; a relative one is relative to the directory of the configuration file."""
     if isinstance(value, Path):
         value = str(value)
     if not isinstance(value, str) or not value:
@@ -300,7 +300,7 @@ def _read_path(value: object, info: ValidationInfo) -> Path:
     if _CONTROL.search(value):
         raise ValueError("the path holds a control character")
     if value.startswith("~"):
-        raise ValueError(f"{shown(value)}: ~ means nothing here; write the whole path")
+        raise ValueError(f"{shown(value)}: ~ is not expanded here; write the whole path")
     base: Path | None = (info.context or {}).get("directory")
     path = Path(value)
     if path.is_absolute():
@@ -311,7 +311,7 @@ def _read_path(value: object, info: ValidationInfo) -> Path:
 
 
 class _PathKind(Kind):
-    """A path, which needs to know where the configuration file lies."""
+    """The kind of paths, whose reader gets the directory of the configuration file from the context."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Called by pydantic when it builds a model."""
@@ -319,16 +319,16 @@ class _PathKind(Kind):
 
 
 EndpointText = Annotated[Endpoint, Kind("endpoint", parse_endpoint)]
-"""A unix socket, a TCP port or a socket of systemd, from text such as "unix:/run/example.sock"."""
+"""A unix socket, a TCP port or a systemd socket, from text such as "unix:/run/example.sock"."""
 Network = Annotated[IPv4Network | IPv6Network, Kind("network", parse_network)]
-"""An IP network without bits behind its prefix."""
+"""An IP network without bits set after its prefix."""
 Mode = Annotated[int, Kind("octal mode", parse_mode, format_mode)]
 """Permission bits, from text such as "0660"."""
 Word = Annotated[str, Kind("word", _read_word)]
 """A word of up to 64 letters, digits, dots and hyphens."""
 RegisteredName = Annotated[str, Kind("name", _read_registered)]
-"""A name that something can be registered under, such as "country:XX"."""
+"""A name that plugins can register, such as "country:XX"."""
 ReplyText = Annotated[str, Kind("text", _read_reply_text)]
 """Text for an SMTP reply, without status codes."""
 FilePath = Annotated[Path, _PathKind("path", Path)]
-"""A path; a relative one begins in the directory of the configuration file."""
+"""A path; a relative one is relative to the directory of the configuration file."""

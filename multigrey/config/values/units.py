@@ -1,4 +1,4 @@
-"""Durations and sizes: numbers that are written with their unit."""
+"""Reads and writes durations and sizes: numbers with a unit."""
 
 # ruff: noqa: TRY004  (pydantic collects ValueError; a TypeError would end the whole check)
 
@@ -43,10 +43,10 @@ _SIZE_EXAMPLES = 'expected a size such as "64KiB", "10MB" or "4GiB"'
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a text like "90s", "1h30m" or "500ms".  Raises ValueError.
+    """Return the seconds of a text like "90s", "1h30m" or "500ms".  Raises ValueError.
 
-    Units w, d, h, m, s, ms, each at most once, largest first.  A bare number is refused: half of
-    its readers would take it for minutes.
+    Units are w, d, h, m, s, ms: each at most once, the largest first.  A number without a unit is
+    refused, because many readers would take it for minutes.
     """
     return _milliseconds(value) / 1000
 
@@ -58,11 +58,11 @@ def _milliseconds(value: object) -> int:
     if _is_number(text):
         raise ValueError(f"{text} has no unit; {_unit_hint(text)}")
     if not _DURATION.fullmatch(text):
-        raise ValueError(f"{shown(value)} is no duration; {_DURATION_EXAMPLES}")
+        raise ValueError(f"{shown(value)} is not a duration; {_DURATION_EXAMPLES}")
     parts = [(int(number), unit) for number, unit in _DURATION_PART.findall(text)]
     units = [unit for _, unit in parts]
     if units != [unit for unit in _MS if unit in units]:
-        raise ValueError(f'{shown(value)}: each unit once and the largest first, as in "1d12h"')
+        raise ValueError(f'{shown(value)}: write each unit once and the largest first, as in "1d12h"')
     total = sum(number * _MS[unit] for number, unit in parts)
     if total > _LONGEST_MS:
         raise ValueError(f"{shown(value)} is more than ten years")
@@ -81,7 +81,7 @@ def _unit_hint(text: str) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads back, like "2m", "1h30m", "36d" or "500ms"."""
+    """Return the text that `parse_duration` reads back, like "2m", "1h30m", "36d" or "500ms"."""
     rest = round(seconds * 1000)
     parts = []
     for unit, worth in _MS.items():
@@ -94,7 +94,7 @@ def format_duration(seconds: float) -> str:
 
 
 def duration(low: str, high: str = "3650d") -> Kind:
-    """For a field of whole seconds between `low` and `high`, both included."""
+    """A Kind for a field of whole seconds between `low` and `high`, both included."""
 
     def read(value: object) -> int:
         milliseconds = _milliseconds(value)
@@ -106,7 +106,7 @@ def duration(low: str, high: str = "3650d") -> Kind:
 
 
 def fractional_duration(low: str, high: str) -> Kind:
-    """For a field of seconds with fractions between `low` and `high`, both included."""
+    """A Kind for a field of seconds with fractions between `low` and `high`, both included."""
 
     def read(value: object) -> float:
         return _within(parse_duration(value), low, high)
@@ -126,9 +126,10 @@ def _within(seconds: float, low: str, high: str) -> float:
 
 
 def parse_size(value: object) -> int:
-    """Octets of a text like "64KiB" (1024 each) or "10MB" (powers of ten).  Raises ValueError.
+    """Return the octets of a text like "64KiB" (powers of 1024) or "10MB" (powers of 1000).
 
-    An integer is a number of octets.  "64K" is refused: programs disagree about it.
+    An integer is a number of octets.  "64K" is refused, because programs disagree about its meaning.
+    Raises ValueError.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise ValueError(f"{_SIZE_EXAMPLES}, got {shown(value)}")
@@ -136,7 +137,7 @@ def parse_size(value: object) -> int:
         return value
     matched = _SIZE.fullmatch(value.strip())
     if not matched:
-        raise ValueError(f"{shown(value)} is no size; {_SIZE_EXAMPLES}")
+        raise ValueError(f"{shown(value)} is not a size; {_SIZE_EXAMPLES}")
     number, unit = matched.groups()
     if not unit:
         return int(number)
@@ -150,18 +151,18 @@ def _size_hint(number: str, unit: str) -> str:
     letter = unit[0].upper()
     if f"{letter}iB" in _SIZES and unit.lower() in {letter.lower() + rest for rest in ("", "b", "i", "ib")}:
         return f'write "{number}{letter}iB" (units of 1024) or "{number}{letter}B" (units of 1000)'
-    return f"{unit!r} is no unit of size; known are {', '.join(_SIZES)}"
+    return f"{unit!r} is not a unit of size; known are {', '.join(_SIZES)}"
 
 
 def format_size(octets: int) -> str:
-    """The shortest exact text, like "4GiB", "10MB" or "1500B"."""
+    """Return the shortest exact text, like "4GiB", "10MB" or "1500B"."""
     exact = [(octets // worth, unit) for unit, worth in _SIZES.items() if octets and octets % worth == 0]
     count, unit = min(exact, default=(octets, "B"))
     return f"{count}{unit}"
 
 
 def size(low: str, high: str) -> Kind:
-    """For a field of octets between `low` and `high`, both included."""
+    """A Kind for a field of octets between `low` and `high`, both included."""
 
     def read(value: object) -> int:
         octets = parse_size(value)

@@ -1,10 +1,10 @@
-"""The `when` of a rule or class: which conditions there are, and how their table is read.
+"""The `when` of a rule or class: the list of all conditions, and how a table of conditions is read.
 
     when = { recipient = ["oncall@example.org", "/^alerts[0-9]*@/"], not = { client_name = ".example.net" } }
 
-All conditions of a table must hold; a list holds when one of its values does.  `not`, `any` and
-`all` take tables of conditions.  What is read here is plain data; `multigrey.rules.conditions` makes of it
-something that can be asked.
+All conditions of a table must hold.  A list of values holds when one of them does.  `not`, `any` and
+`all` take tables of conditions.  This module only reads plain data; `multigrey.rules.conditions`
+compiles it into predicates on attempts.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ KeyPath = tuple[str | int, ...]
 GROUPS = ("not", "any", "all")
 
 _DEEPEST = 20
-"""Tables inside each other; nobody could read more."""
+"""Most tables inside each other; a deeper nesting could not be understood by a reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class TraitName:
-    """A trait that must hold."""
+    """The name of a trait that the attempt must have."""
 
     written: str
 
 
 @dataclass(frozen=True, slots=True)
 class ValueFile:
-    """A file with a value on each line."""
+    """A file with one value on each line."""
 
     path: Path
 
@@ -86,17 +86,17 @@ class Test:
     values: tuple[Value, ...] = ()
     files: tuple[ValueFile, ...] = ()
     wanted: bool | None = None
-    """For conditions that are true or false: which of them; None: there are values."""
+    """For a condition that is true or false: the value it must have; None: the condition has values."""
     listed: bool = False
-    """Whether the values stand in a list."""
+    """Whether the values were written as a list."""
 
     __test__ = False
-    """No test in pytest's sense."""
+    """Keeps pytest from collecting this class as a test, because of its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`not`, `any` or `all` of some tables; `not` is true when none of them holds."""
+    """`not`, `any` or `all` with its tables; `not` holds when none of its tables does."""
 
     word: str
     parts: tuple[Conditions, ...]
@@ -105,12 +105,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """A table of conditions, all of which must hold; without any it always does."""
+    """A table of conditions, all of which must hold; an empty table always holds."""
 
     parts: tuple[Test | Group, ...] = ()
 
     def tests(self, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Test]]:
-        """Every condition in it, at any depth, each with the keys that lead to it."""
+        """Yield every condition in it, at any depth, each with its key path."""
         for part in self.parts:
             if isinstance(part, Test):
                 yield (*path, part.key), part
@@ -121,17 +121,17 @@ class Conditions:
 
 
 class ConditionKind(NamedTuple):
-    """A condition there is."""
+    """The definition of one condition."""
 
     kind: str
-    """What its values are, for the manual."""
+    """The kind of its values, for the manual."""
     about: str
     read: Callable[[object], Value] | None
-    """Reads one value; None: only true and false."""
+    """Reads one value; None: the condition takes only true and false."""
     files: bool = True
-    """Whether values may stand in a file."""
+    """Whether values may be in a file."""
     yes_no: bool = False
-    """Whether true and false are values too: there is any, there is none."""
+    """Whether true and false are allowed too: true means any value, false means no value."""
 
 
 def _read_trait(value: object) -> TraitName:
@@ -142,7 +142,7 @@ def _read_trait(value: object) -> TraitName:
 CONDITIONS: Mapping[str, ConditionKind] = {
     "client_address": ConditionKind(
         "networks",
-        "The client's address lies in one of these networks; a single address is one too.",
+        "The client's address is in one of these networks; a single address is a network too.",
         read_network,
     ),
     "client_name": ConditionKind(
@@ -152,31 +152,32 @@ CONDITIONS: Mapping[str, ConditionKind] = {
     ),
     "named": ConditionKind(
         "true or false",
-        "Whether the origin is a name that can be trusted, not just the client network.",
+        "Whether the origin is a trusted name rather than only the client network.",
         None,
     ),
     "origin": ConditionKind(
         "names",
-        "Who is sending, as the log tells it: a registered domain, a provider, a domain with spf: in front, "
-        "or the client network.  A leading dot looks at the domain behind spf: too.",
+        "Who is sending, as the log shows it: a registered domain, a provider, a domain with spf: in front, "
+        "or the client network.  A value with a leading dot is compared with the domain after spf: too.",
         read_label,
     ),
     "provider": ConditionKind(
         "texts, or true or false",
-        "The provider whose client this is, by the list of providers; true is any, false is none.",
+        "The provider that the client belongs to, by the list of providers; true is any, false is none.",
         read_label,
         yes_no=True,
     ),
     "helo": ConditionKind(
         "names",
-        "The name the client gave itself in HELO or EHLO.  Anybody can say anything there.",
+        "The name that the client gave in HELO or EHLO.  It is not verified: a client can give any name.",
         read_label,
     ),
     "sender": ConditionKind(
         "addresses",
-        'The envelope sender; "<>" is the null sender of bounces.  Anybody can claim any.  It is compared as '
-        "it is and without the signature (BATV) or recipient (VERP) that its own domain puts around it; what "
-        "a forwarder wraps up (SRS) never matches.",
+        'The envelope sender; "<>" is the null sender of bounces.  It is not verified: a client can claim '
+        "any sender.  It is compared both as it is and without the signature (BATV) or recipient (VERP) that "
+        "its own domain adds to it.  An address that a forwarder has rewritten (SRS) never matches as the "
+        "original one.",
         read_address,
     ),
     "sender_domain": ConditionKind(
@@ -198,37 +199,40 @@ CONDITIONS: Mapping[str, ConditionKind] = {
     ),
     "tls": ConditionKind(
         "true or false",
-        "Whether the session is encrypted.  Neither holds when the mail server does not tell.",
+        "Whether the session is encrypted.  Neither value matches when the mail server does not report it.",
         None,
     ),
     "size": ConditionKind(
         "sizes",
-        'The size the client announced, as in ">=1MiB", "<64KiB" or "64KiB-1MiB".  Unknown, and therefore no '
-        "match, when it announced none.",
+        'The size that the client announced, as in ">=1MiB", "<64KiB" or "64KiB-1MiB".  If it announced '
+        "none, the size is unknown and does not match.",
         read_sizes,
         files=False,
     ),
-    "listener": ConditionKind("names of listeners", "The listener that was asked.", read_login, files=False),
+    "listener": ConditionKind(
+        "names of listeners", "The listener that received the request.", read_login, files=False
+    ),
     "policy_context": ConditionKind(
         "texts",
-        "What Postfix was told to add (policy_context), which tells several uses of one listener apart.",
+        "The policy_context that Postfix is configured to send, by which several uses of one listener can be "
+        "distinguished.",
         read_login,
     ),
     "time": ConditionKind(
         "times",
-        'The time of day lies in a span such as "08:00-18:00"; one such as "22:00-06:00" goes over midnight.',
+        'The time of day is in a span such as "08:00-18:00"; one such as "22:00-06:00" goes over midnight.',
         read_times,
         files=False,
     ),
     "weekday": ConditionKind(
         "days",
-        'The day is one of these, as in "sat" or "mon-fri".  After midnight it is the next day.',
+        'The day of the week is one of these, as in "sat" or "mon-fri".  After midnight it is the next day.',
         read_days,
         files=False,
     ),
     "trait": ConditionKind(
         "names of traits",
-        "The attempt has one of these traits: those built in, and those of plugins.",
+        "The attempt has one of these traits, which are built in or come from plugins.",
         _read_trait,
         files=False,
     ),
@@ -240,7 +244,10 @@ CONDITIONS: Mapping[str, ConditionKind] = {
 
 
 def read_conditions(raw: object, directory: Path | None) -> Conditions:
-    """A table of conditions; relative paths begin in `directory`.  Raises one error for all problems."""
+    """Read a table of conditions; relative paths are relative to `directory`.
+
+    Raises one PydanticCustomError for all problems.
+    """
     if isinstance(raw, Conditions):
         return raw
     reader = _Reader(directory)
@@ -250,7 +257,7 @@ def read_conditions(raw: object, directory: Path | None) -> Conditions:
 
 
 class _Reader:
-    """Reads a table and all tables inside; what is wrong gathers in `problems`."""
+    """Reads a table and all tables inside it, and collects what is wrong in `problems`."""
 
     def __init__(self, directory: Path | None) -> None:
         self.problems: list[tuple[KeyPath, str]] = []
@@ -293,7 +300,7 @@ class _Reader:
             self._wrong(path, f"expected a list of tables of conditions, got {shown(value)}")
             return Group(word, ())
         if word == "not" and value in ({}, [{}]):
-            self._wrong(path, "holds no condition, and so could never be true")
+            self._wrong(path, "contains no condition, so it could never be true")
         return group
 
     def _test(self, key: str, known: ConditionKind, value: object, path: KeyPath) -> Test | None:
@@ -304,7 +311,7 @@ class _Reader:
             return None
         listed = isinstance(value, list)
         if listed and not value:
-            self._wrong(path, "is an empty list, which nothing matches")
+            self._wrong(path, "is an empty list, which matches nothing")
         values, files = [], []
         for index, each in enumerate(value if isinstance(value, list) else [value]):
             one = self._one(known, each, (*path, index) if listed else path)
@@ -327,7 +334,7 @@ class _Reader:
 
     def _file(self, known: ConditionKind, value: Mapping[str, object]) -> ValueFile:
         if not known.files:
-            raise ValueError("these values cannot stand in a file")
+            raise ValueError("these values cannot be in a file")
         if set(value) != {"file"}:
             raise ValueError(
                 f'expected {{ file = "PATH" }} or text, got the keys {", ".join(value) or "none"}'
@@ -340,7 +347,7 @@ class _Reader:
 
 
 def _write(conditions: Conditions) -> Any:
-    """The table again, as TOML had it."""
+    """The table as it was written in TOML."""
     written: dict[str, Any] = {}
     for part in conditions.parts:
         if isinstance(part, Test):
@@ -362,7 +369,7 @@ def _written(test: Test) -> Any:
 
 
 def conditions_text(test: Test) -> str:
-    """A condition as people read it, like `recipient = "info@example.org"`, cut to a readable length."""
+    """A condition as text, like `recipient = "info@example.org"`; of a list only the first three values."""
     value = _written(test)
     if isinstance(value, list):
         texts = [_value_text(each) for each in value]
@@ -376,7 +383,7 @@ def _value_text(value: Any) -> str:
 
 
 class _WhenKind(Kind):
-    """A table of conditions, which needs to know where the configuration file lies."""
+    """The kind of tables of conditions, whose reader gets the configuration file's directory."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Called by pydantic when it builds a model."""

@@ -1,1 +1,1 @@
-"""One file for each thing that can be asked over the control socket."""
+"""The operations of the control socket: one file for each subject."""

@@ -1,4 +1,4 @@
-"""Every operation there is: the modules below each bring some."""
+"""All operations of the control socket, gathered from the modules of this folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from multigrey.control.operations import (
     watch,
     whitelist,
 )
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import Operations
 
 __all__ = ["all_operations"]
@@ -36,12 +36,12 @@ _MODULES = (
     report,
     growth,
     waiting,
-    # one line for each module with `operations(parts)`
+    # one line for each module that defines `operations(parts)`
 )
 
 
-def all_operations(parts: Parts) -> Operations:
-    """Everything that can be asked of these parts."""
+def all_operations(parts: OperationContext) -> Operations:
+    """All operations on these parts."""
     found = Operations()
     for module in _MODULES:
         for operation in module.operations(parts):

@@ -1,4 +1,4 @@
-"""What operations work with: the parts of a running daemon, or of a stopped one's store."""
+"""The parts of a daemon that operations work with: of a running daemon, or of the store of a stopped one."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from multigrey.engine.engine import Engine
 from multigrey.overrides.expectations import Expectations
 from multigrey.plugins.registry import BuiltRegistry
 
-__all__ = ["Decisions", "Parts", "Steering"]
+__all__ = ["DaemonControl", "Decisions", "OperationContext"]
 
 
 class Decisions(Protocol):
-    """What is remembered of decisions made."""
+    """The history: past decisions."""
 
     async def find(self, decision_id: str) -> Mapping[str, Any] | None:
-        """The decision of this id with everything its attempt told; None when it is not known (any more)."""
+        """The decision with this id and its whole attempt; None: the history does not hold it (any more)."""
 
     async def about(self, words: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
         """The latest decisions that concern an address, domain or client; oldest first."""
 
     async def forget(self, words: Mapping[str, str]) -> int:
-        """Remove the decisions that concern all of these (see `events.query.WORDS`); returns how many."""
+        """Remove the decisions that match all of these words (see `events.query.WORDS`); returns how many."""
 
     async def compact(self) -> None:
-        """Leave nothing of what was removed on the disk."""
+        """Rewrite the file, so that nothing of the removed decisions is left on the disk."""
 
 
-class Steering(Protocol):
-    """What a running daemon does when an administrator says so; `by` tells who, for log and status."""
+class DaemonControl(Protocol):
+    """Changes to a running daemon by an administrator; `by` names the administrator, for log and status."""
 
     async def reload(self) -> Mapping[str, Any]:
-        """Read configuration, lists and plugins again; tells what changed.
+        """Read configuration, lists and plugins again; returns what changed.
 
         Raises ConfigError and PluginError; then everything stays as it was.
         """
 
     async def override(self, slot: str, word: str, seconds: int, by: str) -> Mapping[str, Any]:
-        """Let something hold for a while (see `overrides`).  Raises ValueError, StoreError."""
+        """Set an override for some seconds (see `overrides`).  Raises ValueError, StoreError."""
 
     async def end_override(self, slot: str, by: str) -> Mapping[str, Any] | None:
-        """End it before its time; tells what it was, None when nothing was.  Raises StoreError."""
+        """End an override early; returns it, or None when there was none.  Raises StoreError."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """Whatever may change with a reload is a function."""
+class OperationContext:
+    """The parts themselves; a part that a reload may replace is a function that returns the current one."""
 
     engine: Engine
     clock: Clock
@@ -60,16 +60,16 @@ class Parts:
     registry: Callable[[], BuiltRegistry]
     state_dir: Path
     decisions: Decisions | None = None
-    """None: nothing is remembered."""
+    """None: the history is switched off."""
     follow: Callable[[], Follower] | None = None
-    """Every decision from now on; None: nobody decides (a stopped daemon)."""
+    """Starts following every decision from now on; None: the daemon is stopped."""
     rates: Rates | None = None
-    """How many decisions there were lately, by origin; None: nobody decides."""
+    """How many decisions there were lately, by origin; None: the daemon is stopped."""
     alarms: Alarms | None = None
-    """Floods, and input that cannot be true; None: nobody decides."""
+    """Floods, and input that cannot be true; None: the daemon is stopped."""
     expectations: Expectations | None = None
-    """Mail that somebody waits for; of a stopped daemon it can only be looked at."""
+    """Mail that is expected; of a stopped daemon it can only be read."""
     status: Callable[[], Mapping[str, Any]] | None = None
-    """What only the daemon knows: uptime, listeners, loop lag, lists; None: it is stopped."""
-    steering: Steering | None = None
-    """What changes the daemon as a whole; None: it is stopped."""
+    """What only the daemon knows: uptime, listeners, loop lag, lists; None: the daemon is stopped."""
+    steering: DaemonControl | None = None
+    """Reload and overrides; None: the daemon is stopped."""

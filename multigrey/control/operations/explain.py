@@ -1,4 +1,4 @@
-"""`explain`, `rule-list`, `rule-test`: why an attempt is judged as it is.
+"""The operations `explain`, `rule-list` and `rule-test`: why an attempt is judged as it is.
 
 explain     {"id": ID} or {"attempt": {...}} or {"line": TEXT}; with "ask": true slow sources are asked
 rule-test   {"attempt": {...}}; the rules alone
@@ -13,7 +13,7 @@ from typing import Any
 from multigrey.config.settings import Settings
 from multigrey.config.values.when import Conditions, Group, Test, conditions_text
 from multigrey.control.attempt_options import PARTS, attempt_as_json, attempt_of, pasted
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import Level, Operation, OperationError, Options, Result
 from multigrey.engine.explain import explain
 from multigrey.errors import StoreError
@@ -26,7 +26,7 @@ _MOST_ID = 64
 _SETTINGS = ("delay", "unnamed_delay", "retry_window", "key", "text", "code")
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
+def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operations of this module."""
     yield Operation("explain", Level.READ, answer=lambda options: _explain(parts, options), offline=True)
     yield Operation("rule-test", Level.READ, answer=lambda options: _rule_test(parts, options), offline=True)
@@ -36,7 +36,7 @@ def operations(parts: Parts) -> Iterable[Operation]:
 # --- explain ---------------------------------------------------------------------------------------
 
 
-async def _explain(parts: Parts, options: Options) -> Result:
+async def _explain(parts: OperationContext, options: Options) -> Result:
     ask = options.get("ask", False)
     if not isinstance(ask, bool):
         raise OperationError("ask must be true or false")
@@ -46,15 +46,15 @@ async def _explain(parts: Parts, options: Options) -> Result:
     return {"attempt": attempt_as_json(attempt), "read": read, "then": then, **explained.as_json()}
 
 
-async def _wanted(parts: Parts, options: Options) -> tuple[Attempt, Any, str | None]:
-    """The attempt, what was decided of it, and in whose log it was found."""
+async def _wanted(parts: OperationContext, options: Options) -> tuple[Attempt, Any, str | None]:
+    """The attempt, its past decision if known, and the program whose log line it was read from."""
     given = [name for name in ("id", "attempt", "line") if options.get(name) is not None]
     if len(given) != 1:
-        raise OperationError("expected one of: the id of a decision, an attempt, a line of a mail log")
+        raise OperationError("expected one of: the id of a decision, an attempt, or a line of a mail log")
     told = options[given[0]]
     if given == ["attempt"]:
         if not isinstance(told, Mapping):
-            raise OperationError("an attempt is a mapping")
+            raise OperationError("attempt: expected a mapping")
         return attempt_of(told), None, None
     if given == ["line"]:
         found = pasted(told)
@@ -63,18 +63,21 @@ async def _wanted(parts: Parts, options: Options) -> tuple[Attempt, Any, str | N
             return attempt_of(_parts_of(then)), then, found.program
         return attempt_of(found.fields), None, found.program
     if not isinstance(told, str) or not 0 < len(told) <= _MOST_ID:
-        raise OperationError("the id of a decision is a short text")
+        raise OperationError(f"id: expected a text of at most {_MOST_ID} characters")
     then = await _decision(parts, told, must=True)
     assert then is not None
     return attempt_of(_parts_of(then)), then, None
 
 
-async def _decision(parts: Parts, decision_id: str, *, must: bool) -> Mapping[str, Any] | None:
-    """What was decided under an id; None is only for those who need not know (not `must`)."""
-    why = "it is not known, or known no longer"
+async def _decision(parts: OperationContext, decision_id: str, *, must: bool) -> Mapping[str, Any] | None:
+    """The decision with this id.
+
+    If it cannot be had: None, or with `must` an OperationError that says why.
+    """
+    why = "not in the history, or no longer"
     found = None
     if parts.decisions is None:
-        why = "decisions are not remembered here"
+        why = "decisions are not recorded here"
     else:
         try:
             found = await parts.decisions.find(decision_id)
@@ -83,13 +86,13 @@ async def _decision(parts: Parts, decision_id: str, *, must: bool) -> Mapping[st
     if found is None and must:
         shown = printable(decision_id)
         raise OperationError(
-            f"decision {shown}: {why}; paste its log line (--line), or tell the attempt itself"
+            f"decision {shown}: {why}: paste its log line (--line), or give the attempt itself"
         )
     return found
 
 
 def _parts_of(decision: Mapping[str, Any]) -> dict[str, Any]:
-    """What a remembered decision tells of its attempt; it may stand by itself or below `attempt`."""
+    """The attempt of a past decision as options; it may be the decision itself or below its `attempt`."""
     inner = decision.get("attempt")
     told = inner if isinstance(inner, Mapping) else decision
     found = {name: told[name] for name in PARTS if isinstance(told.get(name), str)}
@@ -103,10 +106,10 @@ def _parts_of(decision: Mapping[str, Any]) -> dict[str, Any]:
 # --- rules -----------------------------------------------------------------------------------------
 
 
-async def _rule_test(parts: Parts, options: Options) -> Result:
+async def _rule_test(parts: OperationContext, options: Options) -> Result:
     told = options.get("attempt")
     if not isinstance(told, Mapping):
-        raise OperationError("an attempt is expected")
+        raise OperationError("attempt: expected a mapping")
     attempt = attempt_of(told)
     setup, now = parts.engine.setup, parts.clock.now()
     origin = setup.origin_of(attempt, setup.network(attempt))
@@ -132,7 +135,7 @@ async def _rule_test(parts: Parts, options: Options) -> Result:
     }
 
 
-async def _rule_list(parts: Parts) -> Result:
+async def _rule_list(parts: OperationContext) -> Result:
     return {"rules": [*_rules(parts.settings())]}
 
 
@@ -147,7 +150,7 @@ def _rules(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def _texts(conditions: Conditions) -> Iterator[str]:
-    """Each condition of a table as people read it."""
+    """Each condition of a table, written as in the configuration."""
     for part in conditions.parts:
         if isinstance(part, Test):
             yield conditions_text(part)

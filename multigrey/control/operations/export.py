@@ -1,62 +1,63 @@
-"""Clients that have shown that they come back, for whoever else may make use of that.
+"""The operation `export`: the addresses of clients that came back after a deferral, for other programs.
 
-Exported are exact addresses only: of clients that were seen to bring mail that had been deferred.  Never
-an origin, never a network, nobody who passed only because of a list, a rule or somebody else's good
-name, and nothing that was only observed.  Records do not tell that: they show who came first, and any
-server of the same origin may have come back.  So the history of decisions is looked through, and what it
-has forgotten, or never heard of, is not exported.
+Only exact addresses are exported, of clients that themselves brought mail that had been deferred.  Not
+exported are origins, networks, clients that passed only because of a list, a rule or the reputation of
+other hosts, and decisions that were only observed.  Records cannot answer this: they show the client of the
+first attempt, and any server of the same origin may have made the retry.  So `export` searches the history;
+a decision that the history does not hold (any more) is not exported.
 
-`export` tells `{"addresses": [[address, first retry, last seen], ...]}` any number of times, the ones
-seen last first, and then `{"time": now, "recorded_since": time, "number": n, "more": n, "hidden": n}`:
-since when decisions are remembered, how many addresses were told, how many there were beyond `max`, and
-how many decisions held no address that could be told (redacted ones).
+`export` yields `{"addresses": [[address, first retry, last seen], ...]}` any number of times, the latest
+last seen first, and then `{"time": now, "recorded_since": time, "number": n, "more": n, "hidden": n}`: the
+time of the oldest decision in the history, how many addresses were exported, how many more there are beyond
+`max`, and how many retries held no address in clear (redacted ones).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import Level, Operation, OperationError, Options, Result
 from multigrey.errors import StoreError
 from multigrey.events.query import Query
 from multigrey.history.recorder import HistoryReader
 from multigrey.model import DAY, Action, DecisionEvent, Reason
 
-__all__ = ["CHECK_ADDRESS", "MOST", "Proven", "operations"]
+__all__ = ["CHECK_ADDRESS", "MOST", "RetryingClients", "operations"]
 
 CHECK_ADDRESS = "check@multigrey.invalid"
-"""Sender and recipient of the attempt that `multigrey check` makes: it proves nothing."""
+"""Sender and recipient of the attempt that `multigrey check` makes; such attempts are not exported."""
 
 MOST = 100_000
-"""Addresses exported at most: more than postscreen or a set of nft should have."""
+"""Most addresses exported: more than postscreen or a set of nft should have."""
 _USUAL = 10_000
 _SINCE = 36 * DAY
 _MOST_LOOKED_AT = 4 * MOST
 _TOGETHER = 500
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`export`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operation of this module."""
     yield Operation("export", Level.READ, stream=lambda options: _export(parts, options), offline=True)
 
 
-class Proven:
-    """Addresses gathered from decisions, which come in any order; best the latest first.
+class RetryingClients:
+    """The addresses of clients that came back, gathered from decisions.
 
-    Once it knows too many clients it takes no more: those that came first were seen last.
+    Decisions may come in any order, but should come latest first: once the limit of clients is reached, no
+    further client is taken.
     """
 
     def __init__(self, most: int = _MOST_LOOKED_AT) -> None:
-        """`most`: clients looked at, proven or not."""
+        """`most`: the limit of clients kept, whether they came back or not."""
         self._most = most
         self._seen: dict[str, int] = {}
         self._first: dict[str, int] = {}
         self.hidden = 0
-        """Retries whose client is not an address."""
+        """How many retries hold no client address in clear."""
 
     def add(self, event: DecisionEvent) -> None:
-        """Take a decision into account."""
+        """Add a decision."""
         verdict, attempt = event.verdict, event.attempt
         if verdict.action is not Action.PASS or verdict.reason not in _CAME_BACK or verdict.observed:
             return
@@ -74,7 +75,7 @@ class Proven:
             self._first[address] = min(event.time, self._first.get(address, event.time))
 
     def rows(self) -> list[tuple[str, int, int]]:
-        """Address, first retry, last seen: the one seen last first."""
+        """Address, first retry and last seen, the latest last seen first."""
         found = [(address, first, self._seen[address]) for address, first in self._first.items()]
         return sorted(found, key=lambda row: (-row[2], row[0]))
 
@@ -82,16 +83,16 @@ class Proven:
 _CAME_BACK = frozenset({Reason.RETRY, Reason.KNOWN})
 
 
-async def _export(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
+async def _export(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
     most = _number(options, "max", _USUAL, MOST)
     since = _number(options, "since", _SINCE, 10 * 366 * DAY)
     if not isinstance(parts.decisions, HistoryReader):
-        raise OperationError("who came back is not known: [history] enabled is false")
+        raise OperationError("which clients came back is not known: [history] enabled is false")
     now = parts.clock.now()
-    proven = Proven()
+    proven = RetryingClients()
 
     def taken(event: DecisionEvent) -> bool:
-        """Looks at a decision and wants none of them: so however many there are, none is kept."""
+        """Add a decision, and refuse it as a result: so the search keeps none, however many there are."""
         proven.add(event)
         return False
 
@@ -99,7 +100,7 @@ async def _export(parts: Parts, options: Options) -> AsyncGenerator[Result, None
         await parts.decisions.search(Query((), (taken,), now - since), 1)
         recorded_since = await parts.decisions.since()
     except StoreError as error:
-        raise OperationError(f"what is remembered cannot be read: {error}") from error
+        raise OperationError(f"the history cannot be read: {error}") from error
     rows = proven.rows()
     told = rows[:most]
     for begin in range(0, len(told), _TOGETHER):

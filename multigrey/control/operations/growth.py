@@ -1,6 +1,6 @@
-"""`growth`: how the store grew and what was decided, hour by hour (see `multigrey.background.growth`).
+"""The operation `growth`: size of the store and number of decisions by the hour (see `background.growth`).
 
-growth   {"since": SECOND}; five weeks if left out, 400 days at most
+growth   {"since": SECOND}; by default five weeks ago; at most 400 days are kept
          {"time", "since", "every", "columns": [...], "samples": [[...], ...]}
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from multigrey.background.growth import DAYS_KEPT, Sample, samples_since
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
 from multigrey.model import DAY, HOUR
 
@@ -18,15 +18,15 @@ __all__ = ["operations"]
 _USUAL = 35 * DAY
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`growth`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operation of this module."""
     yield Operation("growth", Level.READ, answer=lambda options: _growth(parts, options), offline=True)
 
 
-async def _growth(parts: Parts, options: Options) -> Result:
+async def _growth(parts: OperationContext, options: Options) -> Result:
     unknown = options.keys() - {"since", BY}
     if unknown:
-        raise OperationError(f"there is no option {min(unknown)!r}")
+        raise OperationError(f"unknown option {min(unknown)!r}")
     now = parts.clock.now()
     since = options.get("since")
     if since is None:

@@ -1,8 +1,9 @@
-"""Looking back: what became of mail, told from the decisions that are remembered.
+"""The operation `history`: what became of mail, by the decisions in the history.
 
-`history` tells `{"since", "recorded_since", "decisions", "more"}` at first, then `{"stories": [...]}` any
-number of times: each what happened to one sender's mail to one recipient (see `timeline`), with every
-decision as `events.as_json.told` has it.  `recorded_since`: the oldest decision there is, of anybody.
+It first yields `{"time", "since", "recorded_since", "decisions", "more"}`, then `{"stories": [...]}` any
+number of times.  Each story is what happened to the mail of one sender to one recipient (see
+`analysis.timeline`), with every decision in the form of `events.as_json`.  `recorded_since` is the time of
+the oldest decision in the history, about any mail.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from multigrey.analysis.timeline import Story, stories
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
 from multigrey.control.record_selection import read_limit
 from multigrey.errors import StoreError
-from multigrey.events.as_json import told
+from multigrey.events.as_json import event_as_json
 from multigrey.events.query import WORDS
 from multigrey.history.recorder import HistoryReader
 
@@ -23,18 +24,18 @@ __all__ = ["operations"]
 
 _USUAL = 1_000
 _TOGETHER = 100
-"""Decisions in one message, about; a story is not divided."""
+"""About how many decisions one message holds; a story is never divided."""
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`history`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operation of this module."""
     yield Operation("history", Level.READ, stream=lambda o: _history(parts, o), offline=True)
 
 
-async def _history(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
+async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
     unknown = options.keys() - {*WORDS, "since", "limit", BY}
     if unknown:
-        raise OperationError(f"there is no option {min(unknown)!r}")
+        raise OperationError(f"unknown option {min(unknown)!r}")
     if not isinstance(parts.decisions, HistoryReader):
         raise OperationError("no decisions are remembered: [history] enabled is false")
     wanted = parts.decisions.wanted(_words(options), _since(options))
@@ -42,7 +43,7 @@ async def _history(parts: Parts, options: Options) -> AsyncGenerator[Result, Non
         events, more = await parts.decisions.search(wanted, read_limit(options, _USUAL))
         recorded_since = await parts.decisions.since()
     except StoreError as error:
-        raise OperationError(f"what is remembered cannot be read: {error}") from error
+        raise OperationError(f"the history cannot be read: {error}") from error
     yield {
         "time": parts.clock.now(),
         "since": wanted.since or None,
@@ -66,7 +67,7 @@ async def _history(parts: Parts, options: Options) -> AsyncGenerator[Result, Non
 def _words(options: Options) -> dict[str, str]:
     words = {name: options[name] for name in WORDS if options.get(name)}
     if not words:
-        raise OperationError("whose history?  An address, a domain or a client is expected")
+        raise OperationError("expected an address, a domain or a client to look for")
     for name, text in words.items():
         if not isinstance(text, str):
             raise OperationError(f"{name}: a text is expected")
@@ -76,7 +77,7 @@ def _words(options: Options) -> dict[str, str]:
 def _since(options: Options) -> int:
     since = options.get("since") or 0
     if type(since) is not int or since < 0:
-        raise OperationError("since: seconds since 1970 are expected")
+        raise OperationError("since: expected seconds since 1970")
     return since
 
 
@@ -92,5 +93,5 @@ def _shown(story: Story) -> dict[str, Any]:
         "delay": story.delay,
         "clients": story.clients,
         "origins": story.origins,
-        "decisions": [told(event) for event in story.events],
+        "decisions": [event_as_json(event) for event in story.events],
     }

@@ -1,4 +1,4 @@
-"""What changes the daemon as a whole, and how what was changed for a while comes to its end."""
+"""The operations `reload` and `override`, and the task that ends overrides when their time is over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from multigrey.config.settings import Settings
-from multigrey.control.operations.context import Parts, Steering
+from multigrey.control.operations.context import DaemonControl, OperationContext
 from multigrey.control.operations.operation import (
     BY,
     Level,
@@ -22,35 +22,35 @@ from multigrey.control.operations.operation import (
 )
 from multigrey.overrides.mode import SLOTS, Override, Overrides
 
-__all__ = ["Helm", "changed_keys", "differences", "operations"]
+__all__ = ["OverrideControl", "changed_keys", "differences", "operations"]
 
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY = 1.0
 _MOST = 100
-"""Changes that are told one by one."""
+"""Most differences of two configurations that are reported."""
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`reload`, `override`."""
-    steering = _Steered(parts)
-    yield Operation("reload", Level.ADMIN, answer=steering.reload)
-    yield Operation("override", Level.ADMIN, answer=steering.override)
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operations of this module."""
+    found = _Operations(parts)
+    yield Operation("reload", Level.ADMIN, answer=found.reload)
+    yield Operation("override", Level.ADMIN, answer=found.override)
 
 
-class _Steered:
+class _Operations:
     """The operations on these parts."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: OperationContext) -> None:
         self._parts = parts
 
     async def reload(self, options: Options) -> Result:
-        """What changed.  Raises ConfigError, PluginError: refused, the old configuration stays."""
+        """Reload; returns what changed.  Raises ConfigError, PluginError: the old configuration stays."""
         del options
         return await self._steering().reload()
 
     async def override(self, options: Options) -> Result:
-        """`slot`, and `word` with `seconds`; without a word the override of the slot ends."""
+        """Set the override of `slot` to `word` for `seconds`; without a `word`, end the one of the slot."""
         slot, word = text_option(options, "slot"), options.get("word")
         if slot not in SLOTS:
             raise OperationError(f"slot: expected one of {', '.join(SLOTS)}, got {slot!r}")
@@ -65,14 +65,14 @@ class _Steered:
         except ValueError as error:
             raise OperationError(str(error)) from error
 
-    def _steering(self) -> Steering:
+    def _steering(self) -> DaemonControl:
         if self._parts.steering is None:
             raise OperationError("no daemon is running")
         return self._parts.steering
 
 
-class Helm:
-    """See `parts.Steering`."""
+class OverrideControl:
+    """Reload and overrides of a running daemon; see `context.DaemonControl`."""
 
     def __init__(
         self,
@@ -80,40 +80,40 @@ class Helm:
         reload: Callable[[], Awaitable[Mapping[str, Any]]],
         apply: Callable[[], None],
     ) -> None:
-        """`apply` makes the engine's Setup anew from the configuration and the overrides that hold."""
+        """`apply` makes the engine's Setup again, from the configuration and the active overrides."""
         self._overrides = overrides
         self._reload = reload
         self._apply = apply
 
     async def reload(self) -> Mapping[str, Any]:
-        """See `Steering.reload`."""
+        """See `DaemonControl.reload`."""
         return await self._reload()
 
     async def override(self, slot: str, word: str, seconds: int, by: str) -> Mapping[str, Any]:
-        """See `Steering.override`."""
+        """See `DaemonControl.override`."""
         override = await self._overrides.put(slot, word, seconds, by)
         self._apply()
-        logger.warning("%s is %s for %d s, says %s", slot, word, seconds, by)
+        logger.warning("override: %s is %s for %d s, set by %s", slot, word, seconds, by)
         return override.as_mapping()
 
     async def end_override(self, slot: str, by: str) -> Mapping[str, Any] | None:
-        """See `Steering.end_override`."""
+        """See `DaemonControl.end_override`."""
         ended = await self._overrides.end(slot)
         self._apply()
         if ended is None:
             return None
-        logger.warning("%s is no longer %s, says %s", slot, ended.word, by)
+        logger.warning("override: %s %s ended by %s", slot, ended.word, by)
         return ended.as_mapping()
 
     async def start(self) -> None:
-        """Go on with what earlier runs left.  Raises StoreError."""
+        """Apply the overrides that an earlier run left; end those whose time is over.  Raises StoreError."""
         self._over(await self._overrides.expire())
         self._apply()
         for override in self._overrides.active:
-            logger.warning("%s is still %s, as %s said", override.slot, override.word, override.by)
+            logger.warning("override: %s is still %s, set by %s", override.slot, override.word, override.by)
 
     async def run(self) -> None:
-        """End whatever is over, for ever."""
+        """End each override when its time is over; runs until cancelled."""
         while True:
             await trio.sleep(_LOOK_EVERY)
             if over := await self._overrides.expire():
@@ -122,11 +122,11 @@ class Helm:
 
     def _over(self, overrides: list[Override]) -> None:
         for override in overrides:
-            logger.warning("%s is no longer %s: its time is over", override.slot, override.word)
+            logger.warning("override: %s %s ended: its time is over", override.slot, override.word)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Where two configurations (as `as_json` tells them) differ: key, old and new value; None: not there."""
+    """Where two configurations (in the form of `as_json`) differ: key, old and new value; None: not set."""
     before, after = dict(_flat("", old)), dict(_flat("", new))
     keys = [*before, *(key for key in after if key not in before)]
     found: list[Mapping[str, Any]] = [
@@ -138,12 +138,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Mapping[
 
 
 def changed_keys(names: Iterable[str], old: Settings, new: Settings) -> list[str]:
-    """Which of these keys (dotted) and tables are others."""
+    """Which of these keys (dotted) and tables differ."""
     return [name for name in names if attrgetter(name)(old) != attrgetter(name)(new)]
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
-    """Every plain value with its whole key, like `listen[2].address` for the second one's."""
+    """Every plain value with its whole key, such as `listen[2].address` for the second [[listen]]."""
     if isinstance(value, Mapping):
         inner = [_flat(f"{name}.{key}" if name else key, part) for key, part in value.items()]
     elif isinstance(value, list) and any(isinstance(part, Mapping) for part in value):

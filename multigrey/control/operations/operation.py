@@ -1,12 +1,11 @@
-"""The contract between whoever asks (the control socket, commands on a stopped store) and what is done.
+"""The contract between operations and their callers: the control socket, and commands on a stopped store.
 
-An operation is a name, who may use it, and a function from options to a result.  Results are what
-JSON can hold: mappings, lists, texts, numbers, true, false and null; times are seconds since 1970,
-durations seconds.  One that streams gives such mappings one after the other until it is cancelled or
-ends.
+An operation is a name, the level of rights it needs, and a function from options to a result.  A result
+holds what JSON can hold: mappings, lists, texts, numbers, true, false and null.  Times are seconds since
+1970, durations are seconds.  An operation that streams yields such mappings until it ends or is cancelled.
 
-Options are whatever the asker sent, so an operation checks them; only `by`, who asks (for the log and
-for what is kept), is put there by whoever calls the operation, over anything sent under that name.
+Options come from the client unchecked, so each operation checks them.  Only the option `by` (the user, for
+the log and for stored values) is set by the caller, which overwrites anything the client sent as `by`.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ Result = Mapping[str, Any]
 
 
 class Level(Enum):
-    """Who may use an operation; whoever may `admin` may `read`."""
+    """The right that an operation needs; ADMIN includes READ."""
 
     READ = "read"
     ADMIN = "admin"
 
 
 BY = "by"
-"""The option that tells who asks, as in "root (uid 0)"; not taken from the asker."""
+"""The option that holds the user, as in "root (uid 0)"; set by the caller, never taken from the client."""
 
 
 class OperationError(MultigreyError):
-    """An operation that cannot be done as asked; the text is for whoever asked."""
+    """The operation cannot be done as requested; the text is for the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing that can be asked; exactly one of `answer` and `stream` is there."""
+    """One operation; exactly one of `answer` and `stream` is set."""
 
     name: str
     level: Level
@@ -70,15 +69,15 @@ class Operations:
         try:
             return self._by_name[name]
         except KeyError:
-            raise OperationError(f"there is no operation {name!r}") from None
+            raise OperationError(f"unknown operation {name!r}") from None
 
     def names(self) -> tuple[str, ...]:
-        """All names, in order."""
+        """All names, sorted."""
         return tuple(sorted(self._by_name))
 
 
 def text_option(options: Options, name: str) -> str:
-    """A text that an operation cannot do without.  Raises OperationError."""
+    """A text that the operation requires.  Raises OperationError when it is missing or not a text."""
     value = options.get(name)
     if not isinstance(value, str) or not value or "\0" in value:
         raise OperationError(f"{name}: expected a text")

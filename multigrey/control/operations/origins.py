@@ -1,8 +1,8 @@
-"""Origins: what is known of who sends, and what they are trusted for.
+"""The operations `origins.*`: what is known of origins, and what they are trusted for.
 
-The store knows origins by digests only.  Their names stand in the records, so `origins.list` walks those
-and looks up what is known of each; `origins.show` and `origins.forget` are given a name.
-`origins.providers` tells what the tables of providers say, as they are on the disk now.  Results:
+The store knows origins by digests only; records hold their names.  So `origins.list` walks through the
+records and looks up each origin it finds; `origins.show` and `origins.forget` take a name.
+`origins.providers` shows the tables of providers as they are on the disk now.  Results:
 
     origins.list       {"origins": [...]} any number of times, then {"time", "number", "nameless", "more"}
     origins.show       {"time", "origin"}
@@ -24,7 +24,7 @@ import trio
 
 from multigrey.codec import decode_origin, decode_standing
 from multigrey.config.origin_lists import ProviderTable, effective_providers, outdated
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
 from multigrey.control.record_selection import attempt_of, origin_of, read_limit
 from multigrey.engine.explain_memory import name_row
@@ -45,37 +45,37 @@ logger = logging.getLogger(__name__)
 _USUAL = 1_000
 _TOGETHER = 50
 _MOST_NAMES = 100_000
-"""Pairs of origin and sender domain that are looked up in one walk."""
+"""Most pairs of origin and sender domain that are gathered in one walk."""
 
 Pair = tuple[str, str]
-"""The text trust is counted under, and a sender domain."""
+"""The text that trust is counted under, and a sender domain."""
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`origins.list`, `origins.show`, `origins.forget` and `origins.providers`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operations of this module."""
     yield Operation("origins.list", Level.READ, stream=lambda o: _list(parts, o), offline=True)
     yield Operation("origins.show", Level.READ, answer=lambda o: _show(parts, o), offline=True)
     yield Operation("origins.forget", Level.ADMIN, answer=lambda o: _forget(parts, o), offline=True)
     yield Operation("origins.providers", Level.READ, stream=lambda o: _providers(parts, o), offline=True)
 
 
-def trust_keys(parts: Parts, record: Record) -> Iterator[Key]:
-    """Where it is kept what a record's origin is trusted for with its sender domain."""
+def trust_keys(parts: OperationContext, record: Record) -> Iterator[Key]:
+    """The key of the trust in a record's origin for its sender domain; none if the record is redacted."""
     attempt = _sending(record)
     if attempt is not None and attempt.sender:
         yield parts.engine.setup.scheme.origin_key(*_pair(origin_of(record), attempt))
 
 
-async def trust_shown(parts: Parts, origin: Origin, attempt: Attempt) -> Mapping[str, Any]:
+async def trust_shown(parts: OperationContext, origin: Origin, attempt: Attempt) -> Mapping[str, Any]:
     """What is known of the origin of an attempt, for its sender domain and as a whole."""
     pairs = [_pair(origin, attempt)] if attempt.sender and not attempt.raw else []
     return await _looked_up(parts, origin, pairs)
 
 
 def _sending(record: Record) -> Attempt | None:
-    """As much of the attempt as trust goes by; None when the record does not show it."""
+    """The attempt of a record, as far as trust needs it; None: the record does not show enough."""
     attempt = attempt_of(record)
-    if attempt is None and origin_of(record).named:  # redacted, but for what matters
+    if attempt is None and origin_of(record).named:  # only the client is redacted: a named origin is enough
         return Attempt("", None, None, "", record.sender, record.recipient)
     return attempt
 
@@ -84,10 +84,10 @@ def _pair(origin: Origin, attempt: Attempt) -> Pair:
     return trust_text(origin, attempt.client_address), sender_key_domain(attempt)
 
 
-# --- what is done -----------------------------------------------------------------------------------
+# --- operations -------------------------------------------------------------------------------------
 
 
-async def _list(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
+async def _list(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
     _only(options, "limit", "origin", "domain", "trusted")
     limit = read_limit(options, _USUAL)
     origin, domain = _text(options, "origin"), _text(options, "domain")
@@ -115,13 +115,13 @@ async def _list(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
     yield {"time": parts.clock.now(), "number": told, "nameless": nameless, "more": more or number > limit}
 
 
-async def _show(parts: Parts, options: Options) -> Result:
+async def _show(parts: OperationContext, options: Options) -> Result:
     _only(options, "origin", "domain")
     origin, pairs = await _given(parts, options)
     return {"time": parts.clock.now(), "origin": await _looked_up(parts, origin, sorted(pairs))}
 
 
-async def _forget(parts: Parts, options: Options) -> Result:
+async def _forget(parts: OperationContext, options: Options) -> Result:
     _only(options, "origin", "domain", "dry_run")
     origin, pairs = await _given(parts, options)
     scheme, store = parts.engine.setup.scheme, parts.engine.store
@@ -135,13 +135,13 @@ async def _forget(parts: Parts, options: Options) -> Result:
     dry_run = bool(options.get("dry_run", False))
     if doomed and not dry_run:
         await store.apply(tuple(doomed), lambda _: Change(None, doomed, durable=True))
-        who = options.get(BY, "somebody")
-        logger.info("trust of origin %r forgotten, as asked by %s: keys=%d", origin.text, who, len(doomed))
+        who = options.get(BY, "an unknown user")
+        logger.info("trust in origin %r forgotten by %s: keys=%d", origin.text, who, len(doomed))
     return {"keys": len(doomed), "dry_run": dry_run}
 
 
-async def _providers(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
-    """Those whose mail passes at once come first; `setting` is [origin] providers."""
+async def _providers(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
+    """The providers, those whose mail passes at once first; `setting` is [origin] providers."""
     _only(options, "passing")
     settings, now = parts.settings().origin, parts.clock.now()
     today = datetime.fromtimestamp(now, UTC).date()
@@ -176,8 +176,8 @@ def _provider(table: ProviderTable, keys: Sequence[str], *, passing: bool) -> di
 # --- names ------------------------------------------------------------------------------------------
 
 
-async def _names(parts: Parts, origin: str, domain: str) -> tuple[dict[Origin, set[Pair]], bool]:
-    """Origins and what they are trusted for, by what records tell; and whether there were too many."""
+async def _names(parts: OperationContext, origin: str, domain: str) -> tuple[dict[Origin, set[Pair]], bool]:
+    """The origins in the records, each with its pairs; and whether there were too many pairs for one walk."""
     names: dict[Origin, set[Pair]] = {}
     number = 0
     async with aclosing(rows_of(parts.engine.store)) as slices:
@@ -205,11 +205,11 @@ def _is_meant(found: Origin, attempt: Attempt, wanted: str) -> bool:
     return not found.named and trust_text(found, attempt.client_address) == wanted
 
 
-async def _given(parts: Parts, options: Options) -> tuple[Origin, set[Pair]]:
-    """The origin that is named, and the pairs known of it (or the one that is given)."""
+async def _given(parts: OperationContext, options: Options) -> tuple[Origin, set[Pair]]:
+    """The origin in the options, and its pairs in the records (or the one of the option `domain`)."""
     text, domain = _text(options, "origin"), _text(options, "domain")
     if not text:
-        raise OperationError("which origin?  A registered domain, or the address or network of a client")
+        raise OperationError("origin: expected a registered domain, or the address or network of a client")
     origin = _origin(parts, text)
     if domain:
         return origin, {(text if not origin.named else origin.text, domain)}
@@ -220,22 +220,22 @@ async def _given(parts: Parts, options: Options) -> tuple[Origin, set[Pair]]:
     return origin, pairs
 
 
-def _origin(parts: Parts, text: str) -> Origin:
+def _origin(parts: OperationContext, text: str) -> Origin:
     del parts
     return Origin(text, named="/" not in text)
 
 
-async def _nameless(parts: Parts, stored: int) -> int:
-    """Rows of origins whose names no record tells any more."""
+async def _nameless(parts: OperationContext, stored: int) -> int:
+    """How many rows of origins the store has whose names are in no record any more."""
     health = await parts.engine.store.health()
     return max(int(health["origins"]) - stored, 0)
 
 
-# --- what is told -----------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------
 
 
-async def _looked_up(parts: Parts, origin: Origin, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """What is stored of an origin; `standing` is null when nothing is, or it has no name."""
+async def _looked_up(parts: OperationContext, origin: Origin, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """What the store knows of an origin; `standing` is null when nothing is stored, or it has no name."""
     scheme, store = parts.engine.setup.scheme, parts.engine.store
     policy, now = parts.engine.setup.policy_for(origin, None), parts.clock.now()
     learned = parts.engine.knowledge
@@ -259,7 +259,7 @@ async def _looked_up(parts: Parts, origin: Origin, pairs: Sequence[Pair]) -> dic
 
 
 def _standing(standing: Standing, proof: Proof | None, now: int, *, named: bool) -> dict[str, Any]:
-    """An origin as a whole; `needed` is null when origins need not prove themselves."""
+    """The reputation of an origin as a whole; `needed` is null when origins need not prove themselves."""
     told: dict[str, Any] = {
         "proven_at": standing.proven_at or None,
         "last_seen": standing.last_seen,
@@ -280,7 +280,7 @@ def _standing(standing: Standing, proof: Proof | None, now: int, *, named: bool)
 
 
 def _trust(pair: Pair, record: OriginRecord, policy: Policy, now: int) -> dict[str, Any]:
-    """An origin with one sender domain; `needed` 0: this is switched off."""
+    """The trust in an origin for one sender domain; `needed` 0: this kind of trust is switched off."""
     needed = policy.auto_whitelist_after
     enough = 0 < needed <= record.passes and record.several_keys
     return {
@@ -306,11 +306,11 @@ def _is_trusted(row: Mapping[str, Any]) -> bool:
 def _only(options: Options, *names: str) -> None:
     unknown = options.keys() - {*names, BY}
     if unknown:
-        raise OperationError(f"there is no option {min(unknown)!r}")
+        raise OperationError(f"unknown option {min(unknown)!r}")
 
 
 def _text(options: Options, name: str) -> str:
-    """A name in lower case, or a client as trust is counted for it (an exact address)."""
+    """An option: a name in lower case, or a client as trust is counted for it (a network of one address)."""
     value = options.get(name) or ""
     if not isinstance(value, str):
         raise OperationError(f"{name}: a text is expected")

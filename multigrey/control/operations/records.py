@@ -1,10 +1,10 @@
-"""Records: what is known of senders, listed, shown, forgotten and let in.
+"""The operations `records.*`: list, show, forget and let in the senders that records remember.
 
-A record lies in the store under several keys.  Every walk goes through the store in slices and gives way
-in between; `forget` and `pass` judge each row again in the moment they write it.  Results:
+A record is stored under several keys.  Every walk reads the store in slices and lets other tasks run in
+between; `forget` and `pass` check each row again at the moment they write it.  Results:
 
     records.list    {"records": [...]} any number of times, then {"time", "found", "more"}
-    records.show    {"time", "record", "keys", "trust"}; {"marked": true} where a mark stands for it
+    records.show    {"time", "record", "keys", "trust"}; and "marked": true if only a mark remembers it
     records.forget  {"records", "keys", "trust", "marks", "decisions", "dry_run"}
     records.pass    {"records", "keys", "dry_run"}
 """
@@ -20,13 +20,13 @@ from typing import Any
 
 from multigrey.codec import decode_record, encode_record
 from multigrey.contracts import LocalStore
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
 from multigrey.control.operations.origins import trust_keys, trust_shown
 from multigrey.control.record_selection import (
     CHOICES,
     HISTORY_WORDS,
-    Choice,
+    RecordFilter,
     attempt_of,
     keys_of,
     origin_of,
@@ -45,21 +45,23 @@ __all__ = ["operations"]
 logger = logging.getLogger(__name__)
 
 _TOGETHER = 100
-"""Records in one message."""
+"""Most records in one message."""
 _USUAL = 1_000
 _WHOLE_KEY = 32
 """Hexadecimal digits."""
 _COUNTED = 200_000
-"""Records told apart while counting; beyond that each key counts."""
+"""Most records whose identity is kept, which bounds the memory.
+
+Beyond it, `list` shows every row of a redacted record, and `forget` and `pass` count no further records."""
 
 _TRUSTED = frozenset({"sender", "client", "origin"})
-"""What is trusted; a recipient has no part in it."""
+"""The options that also choose trust; trust does not depend on a recipient."""
 
 Puts = dict[Key, Entry | None]
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`records.list`, `records.show`, `records.forget` and `records.pass`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operations of this module."""
     yield Operation("records.list", Level.READ, stream=lambda o: _list(parts, o), offline=True)
     yield Operation("records.show", Level.READ, answer=lambda o: _show(parts, o), offline=True)
     yield Operation("records.forget", Level.ADMIN, answer=lambda o: _forget(parts, o), offline=True)
@@ -69,10 +71,10 @@ def operations(parts: Parts) -> Iterable[Operation]:
 # --- list and show ----------------------------------------------------------------------------------
 
 
-async def _list(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
+async def _list(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
     limit = read_limit(options, _USUAL)
     every_key = _flag(options, "every_key")
-    choice = Choice.of(parts, _without(options, "limit", "every_key"))
+    choice = RecordFilter.of(parts, _without(options, "limit", "every_key"))
     found, unkeyed = 0, set[int]()
     waiting: list[Mapping[str, Any]] = []
     async with aclosing(rows_of(parts.engine.store)) as slices:
@@ -96,10 +98,11 @@ async def _list(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
     yield {"time": parts.clock.now(), "found": min(found, limit), "more": found > limit}
 
 
-async def _speaks(parts: Parts, digest: bytes, record: Record, unkeyed: set[int]) -> bool:
-    """Whether this is the row by which a record is listed: the first of its keys that holds it.
+async def _speaks(parts: OperationContext, digest: bytes, record: Record, unkeyed: set[int]) -> bool:
+    """Whether this row is the one that lists its record: the row of its first key that holds it.
 
-    `unkeyed`: those listed of which no key can be told; of them the first row that comes is taken.
+    `unkeyed`: hashes of the records listed already whose keys cannot be computed (they are redacted).  Of
+    such a record the first row in the walk is listed.
     """
     if not keys_of(parts, record):
         known = hash(_identity(record))
@@ -112,8 +115,8 @@ async def _speaks(parts: Parts, digest: bytes, record: Record, unkeyed: set[int]
     return not same or same[0][0] == digest
 
 
-async def _same(parts: Parts, record: Record) -> list[Row]:
-    """A record as it lies under the keys that can be told: an older state of it may lie under some."""
+async def _same(parts: OperationContext, record: Record) -> list[Row]:
+    """The rows of a record under all keys that can be computed; some may hold an older state of it."""
     keys = keys_of(parts, record)
     found: list[Row] = []
     for key, value in zip(keys, await parts.engine.store.read(keys), strict=True):
@@ -127,12 +130,12 @@ def _identity(record: Record) -> tuple[int, str, str, str]:
     return record.first_seen, record.client, record.sender, record.recipient
 
 
-async def _show(parts: Parts, options: Options) -> Result:
+async def _show(parts: OperationContext, options: Options) -> Result:
     if "key" in options:
         return await _show_key(parts, options)
     unknown = options.keys() - set(_ATTEMPT) - {BY}
     if unknown:
-        raise OperationError(f"there is no option {min(unknown)!r}")
+        raise OperationError(f"unknown option {min(unknown)!r}")
     attempt = _attempt(options)
     progress = parts.engine.progress(attempt)
     told = dict(await _shown_keys(parts, progress.keys, attempt))
@@ -144,30 +147,30 @@ async def _show(parts: Parts, options: Options) -> Result:
     return told
 
 
-async def _show_key(parts: Parts, options: Options) -> Result:
-    choice = Choice.of(parts, _without(options))
+async def _show_key(parts: OperationContext, options: Options) -> Result:
+    choice = RecordFilter.of(parts, _without(options))
     if len(choice.key) == _WHOLE_KEY:
         own = (Table.RECORD, bytes.fromhex(choice.key))
         (value,) = await parts.engine.store.read([own])
         record = None if value is None else decode_record(value)
         if record is None or not choice.fits(own[1], record):
-            raise OperationError("no record has such a key")
+            raise OperationError("no record has this key")
         return await _shown_with(parts, own, record)
     async with aclosing(rows_of(parts.engine.store)) as slices:
         async for rows in slices:
             for digest, record in rows:
                 if choice.fits(digest, record):
                     return await _shown_with(parts, (Table.RECORD, digest), record)
-    raise OperationError("no record has such a key")
+    raise OperationError("no record has a key that begins like this")
 
 
-async def _shown_with(parts: Parts, own: Key, record: Record) -> Result:
-    """A record that lies under `own`, and its other keys."""
+async def _shown_with(parts: OperationContext, own: Key, record: Record) -> Result:
+    """A record that is stored under `own`, with its other keys."""
     keys = keys_of(parts, record)
     return await _shown_keys(parts, keys if own in keys else (own, *keys), attempt_of(record))
 
 
-async def _shown_keys(parts: Parts, keys: Sequence[Key], attempt: Attempt | None) -> Result:
+async def _shown_keys(parts: OperationContext, keys: Sequence[Key], attempt: Attempt | None) -> Result:
     engine = parts.engine
     values = await engine.store.read(keys)
     records = [None if value is None else decode_record(value) for value in values]
@@ -192,7 +195,7 @@ async def _shown_keys(parts: Parts, keys: Sequence[Key], attempt: Attempt | None
 # --- forget and pass --------------------------------------------------------------------------------
 
 
-async def _forget(parts: Parts, options: Options) -> Result:
+async def _forget(parts: OperationContext, options: Options) -> Result:
     dry_run, scrub = _flag(options, "dry_run"), _flag(options, "scrub")
     asked, everything = _without(options, "all", "dry_run", "scrub"), _flag(options, "all")
     choice = _some(parts, asked, everything=everything)
@@ -208,11 +211,11 @@ async def _forget(parts: Parts, options: Options) -> Result:
         told["decisions"] = await _forget_decisions(parts, asked)
         if scrub:
             await _scrub(parts)
-        logger.info("records forgotten, as asked by %s: %s", options.get(BY, "somebody"), _counts(told))
+        logger.info("records forgotten by %s: %s", options.get(BY, "an unknown user"), _counts(told))
     return told
 
 
-async def _pass(parts: Parts, options: Options) -> Result:
+async def _pass(parts: OperationContext, options: Options) -> Result:
     dry_run = _flag(options, "dry_run")
     choice = _some(parts, _without(options, "dry_run"))
     now, setup = parts.clock.now(), parts.engine.setup
@@ -224,20 +227,23 @@ async def _pass(parts: Parts, options: Options) -> Result:
     choice = replace(choice, unpassed=True)
     told = await _change(parts, choice, known, dry_run=dry_run, only=partial(_has_never_passed, parts))
     if not dry_run:
-        logger.info("records let in, as asked by %s: %s", options.get(BY, "somebody"), _counts(told))
+        logger.info("records let in by %s: %s", options.get(BY, "an unknown user"), _counts(told))
     return told
 
 
 async def _change(
-    parts: Parts,
-    choice: Choice,
+    parts: OperationContext,
+    choice: RecordFilter,
     new: Callable[[Record], Entry | None],
     *,
     dry_run: bool,
     trust: set[Key] | None = None,
     only: Callable[[Record], Awaitable[bool]] | None = None,
 ) -> dict[str, Any]:
-    """Write `new` over every row that is chosen; counts rows, and records as far as they differ."""
+    """Replace every chosen row by `new` of its record; returns how many rows and different records.
+
+    `trust`: takes the keys of the trust in the origins of these records.  `only`: a further condition.
+    """
     number, told_apart = 0, set[int]()
     async with aclosing(rows_of(parts.engine.store)) as slices:
         async for rows in slices:
@@ -257,18 +263,18 @@ async def _change(
     return {"records": len(told_apart), "keys": number, "dry_run": dry_run}
 
 
-async def _has_never_passed(parts: Parts, record: Record) -> bool:
-    """Under none of its keys: a sender that came back from elsewhere is known already."""
+async def _has_never_passed(parts: OperationContext, record: Record) -> bool:
+    """Whether a record has passed under none of its keys: a sender may have passed from another host."""
     return not any(other.passed_at for _, other in await _same(parts, record))
 
 
 def _rewritten(
     keys: Sequence[Key],
-    choice: Choice,
+    choice: RecordFilter,
     new: Callable[[Record], Entry | None],
     values: Sequence[bytes | None],
 ) -> Change[int]:
-    """Judged on what is there now: a sender may have come back since the row was read."""
+    """The change of these rows, checked again as they are now: a retry may have come since the walk."""
     puts: Puts = {}
     for key, value in zip(keys, values, strict=True):
         if value is not None:
@@ -279,12 +285,12 @@ def _rewritten(
 
 
 def _nothing(record: Record) -> None:
-    """What is written over a record that is forgotten."""
+    """The entry that replaces a forgotten record: none."""
     del record
 
 
-async def _forget_trust(parts: Parts, keys: Iterable[Key], *, dry_run: bool) -> int:
-    """Delete what is known of (origin, sender domain); of an origin as a whole it stays."""
+async def _forget_trust(parts: OperationContext, keys: Iterable[Key], *, dry_run: bool) -> int:
+    """Delete the trust under these keys; the reputation of an origin as a whole stays.  Returns how many."""
     ordered, store = sorted(keys, key=lambda key: key[1]), parts.engine.store
     gone = 0
     for start in range(0, len(ordered), SLICE):
@@ -294,8 +300,8 @@ async def _forget_trust(parts: Parts, keys: Iterable[Key], *, dry_run: bool) -> 
     return gone
 
 
-async def _forget_all_trust(parts: Parts, *, dry_run: bool) -> int:
-    """Delete everything that is known of origins."""
+async def _forget_all_trust(parts: OperationContext, *, dry_run: bool) -> int:
+    """Delete everything the store knows of origins; returns how many rows."""
     gone, cursor = 0, b""
     while True:
         rows, cursor = await parts.engine.store.scan(Table.ORIGIN, cursor, SLICE)
@@ -304,17 +310,18 @@ async def _forget_all_trust(parts: Parts, *, dry_run: bool) -> int:
             return gone
 
 
-async def _delete(parts: Parts, keys: Sequence[Key], *, dry_run: bool) -> int:
+async def _delete(parts: OperationContext, keys: Sequence[Key], *, dry_run: bool) -> int:
     if keys and not dry_run:
         doomed: Puts = dict.fromkeys(keys)
         await parts.engine.store.apply(tuple(keys), lambda _: Change(None, doomed, durable=True))
     return len(keys)
 
 
-async def _forget_marks(parts: Parts, asked: Options, *, dry_run: bool, everything: bool) -> int:
-    """Delete marks: all of them, or those of one attempt that is told whole; nothing else finds one.
+async def _forget_marks(parts: OperationContext, asked: Options, *, dry_run: bool, everything: bool) -> int:
+    """Delete marks: all of them, or those of one whole attempt; returns how many.
 
-    One that was made under a name is only found with that origin.
+    A mark is a fingerprint and can only be found by its attempt: client, sender and recipient.  A mark that
+    was made for a named origin is only found if that origin is given too.
     """
     store = parts.engine.store
     if everything:
@@ -348,15 +355,18 @@ async def _forget_marks(parts: Parts, asked: Options, *, dry_run: bool, everythi
     return await store.apply(question.keys, question.unmarked)
 
 
-async def _forget_decisions(parts: Parts, asked: Options) -> int | None:
-    """The same of the history, if it can be found by what was asked for; None: it stays."""
+async def _forget_decisions(parts: OperationContext, asked: Options) -> int | None:
+    """Delete the decisions that were asked for from the history; returns how many.
+
+    None: they stay, because decisions cannot be found by some of these options, or the history is off.
+    """
     if parts.decisions is None or not asked.keys() <= HISTORY_WORDS:
         return None
     return await parts.decisions.forget({name: str(text) for name, text in asked.items()})
 
 
-async def _scrub(parts: Parts) -> None:
-    """Leave nothing of what was deleted in the files."""
+async def _scrub(parts: OperationContext) -> None:
+    """Rewrite the files, so that nothing of the deleted rows is left in them."""
     if isinstance(parts.engine.store, LocalStore):
         await parts.engine.store.compact()
     if parts.decisions is not None:
@@ -371,7 +381,7 @@ _ATTEMPT = ("client_address", "client_name", "helo", "sender", "recipient")
 def _attempt(options: Options) -> Attempt:
     texts = {name: _text(options, name) for name in _ATTEMPT}
     if not texts["client_address"] or not texts["recipient"]:
-        raise OperationError("a client address and a recipient are needed, or the key of a record")
+        raise OperationError("expected a client address and a recipient, or the key of a record")
     try:
         address = parse_client_address(texts["client_address"])
     except AddressError as error:
@@ -387,13 +397,13 @@ def _text(options: Options, name: str) -> str:
     return text
 
 
-def _some(parts: Parts, asked: Options, *, everything: bool = False) -> Choice:
-    """A choice that is not everything by accident."""
+def _some(parts: OperationContext, asked: Options, *, everything: bool = False) -> RecordFilter:
+    """The choice in the options; all records only with `everything`, never because options are missing."""
     if not asked and not everything:
-        raise OperationError(f"which records?  Choose by {', '.join(CHOICES)}")
+        raise OperationError(f"no records are chosen: choose by {', '.join(CHOICES)}")
     if asked and everything:
-        raise OperationError("either all records, or those that are chosen")
-    return Choice.of(parts, asked)
+        raise OperationError("all: cannot be combined with options that choose records")
+    return RecordFilter.of(parts, asked)
 
 
 def _flag(options: Options, name: str) -> bool:
@@ -404,7 +414,7 @@ def _flag(options: Options, name: str) -> bool:
 
 
 def _without(options: Options, *names: str) -> Options:
-    """What is left to choose by."""
+    """The options that choose records: without these names, `by`, and those that are empty."""
     return {
         name: value
         for name, value in options.items()

@@ -1,9 +1,9 @@
-"""`report`: what greylisting did lately, and what somebody should look at (see `analysis.report`).
+"""The operation `report`: what greylisting did lately, and what needs attention (see `analysis.report`).
 
 report   {"since": SECOND, "owner": NAME, "limit": N, "rows": N}; all may be left out
 
-Decisions are read piece by piece in the history's own thread, and counted in another one, so that no
-answer to a mail server waits for a report; one report is made at a time.
+The history reads decisions piece by piece in its own thread, and another thread counts them, so no answer
+to a mail server waits for a report.  Only one report is made at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from multigrey.codec import Hits
 from multigrey.config.settings import Settings
 from multigrey.config.tables.whitelist import WhitelistSettings
 from multigrey.contracts import SourceOptions
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
 from multigrey.engine.setup import Setup
 from multigrey.errors import CodecError, ConfigError, StoreError
@@ -41,30 +41,30 @@ __all__ = ["DUE", "operations", "origin_class_of"]
 
 WEEK = 7 * DAY
 DUE = frozenset({"expired", "stale", "expires-soon", "review-soon", "unused", "no-owner"})
-"""Kinds of findings that call for somebody to look at an entry."""
+"""The kinds of findings for which an administrator has to look at an entry."""
 
 _USUAL = 100_000
 _MOST = 300_000
-"""Decisions; each takes a kilobyte of memory meanwhile."""
+"""Decisions; each takes about a kilobyte of memory while the report is made."""
 _ROWS, _MOST_ROWS = 20, 1_000
 _POSTGREY = ("postgrey-clients", "postgrey-recipients")
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`report`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operation of this module."""
     one = trio.CapacityLimiter(1)
     yield Operation("report", Level.READ, answer=lambda o: _report(parts, one, o), offline=True)
 
 
-async def _report(parts: Parts, one: trio.CapacityLimiter, options: Options) -> Result:
+async def _report(parts: OperationContext, one: trio.CapacityLimiter, options: Options) -> Result:
     unknown = options.keys() - {"since", "owner", "limit", "rows", BY}
     if unknown:
-        raise OperationError(f"there is no option {min(unknown)!r}")
+        raise OperationError(f"unknown option {min(unknown)!r}")
     if not isinstance(parts.decisions, HistoryReader):
         raise OperationError("no decisions are remembered: [history] enabled is false")
     owner = options.get("owner") or ""
     if not isinstance(owner, str):
-        raise OperationError("owner: a name is expected")
+        raise OperationError("owner: expected a name")
     now, settings = parts.clock.now(), parts.settings()
     since = _number(options, "since", max(now - WEEK, 0), now)
     limit, rows = _number(options, "limit", _USUAL, _MOST), _number(options, "rows", _ROWS, _MOST_ROWS)
@@ -76,7 +76,7 @@ async def _report(parts: Parts, one: trio.CapacityLimiter, options: Options) -> 
             _, more = await parts.decisions.search(Query((), (gathered,), since), 0)
             recorded_since = await parts.decisions.since()
         except StoreError as error:
-            raise OperationError(f"what is remembered cannot be read: {error}") from error
+            raise OperationError(f"the history cannot be read: {error}") from error
         outlook = Outlook(
             now=now,
             since=since,
@@ -96,9 +96,10 @@ async def _report(parts: Parts, one: trio.CapacityLimiter, options: Options) -> 
 
 
 class _Gathered:
-    """Decisions without what a report does not look at.
+    """Gathers decisions, without the parts that a report does not use.
 
-    Told of each one in the history's thread while it is searched; the first too many ends the search.
+    The history's thread calls it with each decision of the search; returning true at the first decision
+    beyond the limit ends the search.
     """
 
     def __init__(self, limit: int) -> None:
@@ -121,7 +122,7 @@ def _utc_offset(now: int) -> int:
 
 
 def _made(events: list[DecisionEvent], outlook: Outlook) -> Mapping[str, object]:
-    """In a thread; the latest decision comes first."""
+    """Make the report; runs in a thread.  `events`: the latest decision first."""
     return make_report(reversed(events), outlook).as_mapping()
 
 
@@ -136,7 +137,7 @@ def _number(options: Options, name: str, usual: int, most: int) -> int:
 
 
 def origin_class_of(setup: Setup, event: DecisionEvent) -> str:
-    """Which class the origin of a remembered decision has: named, unnamed or provider."""
+    """The kind of origin of a past decision: named, unnamed or provider."""
     attempt, origin = event.attempt, event.origin
     if attempt.raw or not origin or "/" in origin or TOKEN.fullmatch(origin):
         return "unnamed"
@@ -149,7 +150,7 @@ def origin_class_of(setup: Setup, event: DecisionEvent) -> str:
 
 
 def _due(settings: Settings, now: int, hits: HitRecords | None) -> tuple[Sequence[Due], list[str]]:
-    """Entries that are due for review, and lists that cannot be read; in a thread."""
+    """Whitelist entries that are due for review, and the lists that cannot be read; runs in a thread."""
     lists: list[LintedList] = []
     unreadable: list[str] = []
     for table in settings.whitelist:
@@ -167,7 +168,7 @@ def _due(settings: Settings, now: int, hits: HitRecords | None) -> tuple[Sequenc
 
 
 def _read(table: WhitelistSettings) -> Iterator[LintedList]:
-    """The lists behind a `[[whitelist]]` table; none if it is a plugin's.  Raises ConfigError."""
+    """The lists of a `[[whitelist]]` table; none if its source belongs to a plugin.  Raises ConfigError."""
     path, owner = table.path, table.owner or ""
     if path is None:
         return
@@ -179,11 +180,9 @@ def _read(table: WhitelistSettings) -> Iterator[LintedList]:
         yield LintedList(path, table.source, tuple(entries), owner, dated=False)
 
 
-async def _hits(parts: Parts) -> HitRecords | None:
-    """How often entries matched; None when it is not known.
-
-    Asked of the store that is open: a process must not open its file a second time.
-    """
+async def _hits(parts: OperationContext) -> HitRecords | None:
+    """How often whitelist entries matched; None: this is not known."""
+    # `background.hits.read_hits` would open the store's file, which a process must not open a second time.
     store = parts.engine.store
     found: dict[tuple[str, str], Hits] = {}
     try:

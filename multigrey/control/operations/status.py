@@ -1,4 +1,4 @@
-"""`status`: how the daemon is, and what it works with."""
+"""The operation `status`: the state of the daemon, its store, lists and plugins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 from multigrey import __version__
 from multigrey.codec import decode_record
 from multigrey.contracts import Store
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import Level, Operation, Options, Result
 from multigrey.errors import CodecError, StoreError
 from multigrey.model import Record, Table
@@ -23,14 +23,14 @@ _SLICE = 200
 _BREATH = 0.001
 _MOST_COUNTED = 20_000
 _COUNTING = 1.0
-"""Seconds for counting records: with more of them than can be counted, the rest is like those."""
+"""Seconds for counting records; if that is too short for all of them, the numbers are estimates."""
 _WAITING = 5.0
-"""Seconds a store may take to tell its figures."""
+"""Seconds a store may take to report its figures."""
 _MOST_FILES = 1_000
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`status`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operation of this module."""
 
     async def status(options: Options) -> Result:
         del options
@@ -39,7 +39,7 @@ def operations(parts: Parts) -> Iterable[Operation]:
     yield Operation("status", Level.READ, answer=status, offline=True)
 
 
-async def _status(parts: Parts) -> Result:
+async def _status(parts: OperationContext) -> Result:
     setup, settings = parts.engine.setup, parts.settings()
     registry = parts.registry()
     told = {} if parts.status is None else dict(parts.status())
@@ -76,8 +76,8 @@ async def _status(parts: Parts) -> Result:
     }
 
 
-async def _stored_overrides(parts: Parts) -> list[Mapping[str, Any]]:
-    """Of a stopped daemon."""
+async def _stored_overrides(parts: OperationContext) -> list[Mapping[str, Any]]:
+    """The overrides in the store, for a daemon that is stopped."""
     overrides = Overrides(parts.clock, parts.engine.store)
     try:
         await overrides.load()
@@ -91,14 +91,14 @@ async def _health(store: Store) -> Mapping[str, Any]:
         with trio.fail_after(_WAITING):
             return dict(await store.health())
     except (StoreError, trio.TooSlowError) as error:
-        return {"error": str(error) or "the store does not tell its figures"}
+        return {"error": str(error) or f"the store did not report its figures within {_WAITING:g} s"}
 
 
 async def count_records(store: Store, now: int, retry_window: int) -> Mapping[str, Any]:
     """How many records are known (have passed), waiting, observed, expired (too old for a first retry).
 
-    Keys are keyed digests, so any stretch of the store is a fair sample: of a large one only the
-    beginning is counted, and the rest taken to be alike (`estimated`).
+    Of a large store only the beginning is counted, and the numbers are extrapolated (`estimated`).  Keys
+    are keyed digests, so any part of the store is a fair sample.
     """
     counts = dict.fromkeys(("known", "waiting", "observed", "expired", "unreadable"), 0)
     looked, cursor, complete = 0, b"", False
@@ -135,8 +135,8 @@ def _state_of(record: Record, now: int, retry_window: int) -> str:
     return "waiting" if now - record.first_seen <= retry_window else "expired"
 
 
-def _lists(parts: Parts, files: Mapping[str, float]) -> list[Mapping[str, Any]]:
-    """The whitelists in the order they are asked; looks at their files."""
+def _lists(parts: OperationContext, files: Mapping[str, float]) -> list[Mapping[str, Any]]:
+    """The whitelists in the order in which they are asked; reads the times of their files."""
     found: list[Mapping[str, Any]] = []
     for position, source in enumerate(parts.engine.setup.about_sources):
         path = Path(source.path) if source.path else None
@@ -158,7 +158,7 @@ def _lists(parts: Parts, files: Mapping[str, float]) -> list[Mapping[str, Any]]:
 
 
 def newest_change(path: Path) -> float | None:
-    """When a list, or a directory of lists, changed last; None: there is none that can be seen."""
+    """When a list, or a directory of lists, changed last; None: it does not exist or cannot be seen."""
     try:
         times = [path.stat().st_mtime]
         if path.is_dir():

@@ -1,4 +1,4 @@
-"""The care of the store: `backup`, `compact` and `verify`."""
+"""The operations `backup`, `compact` and `verify`: maintenance of the store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from multigrey.contracts import LocalStore
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import (
     Level,
     Operation,
@@ -29,15 +29,15 @@ __all__ = ["operations"]
 _SLICE = 200
 _BREATH = 0.001
 _MOST_FINDINGS = 100
-"""Findings of `verify` that are told one by one."""
+"""Most findings of `verify` that are reported one by one."""
 _TELL_EVERY = 5_000
 """Rows between two items of progress."""
 _TABLES = dict(zip(Table, ("records", "origins", "meta", "marks"), strict=True))
-"""What the tables are called, here and among the figures of a store."""
+"""The names of the tables, here and among the figures of a store."""
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`backup`, `compact`, `verify`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operations of this module."""
     care = _Care(parts)
     yield Operation("backup", Level.ADMIN, answer=care.backup, offline=True)
     yield Operation("compact", Level.ADMIN, answer=care.compact, offline=True)
@@ -47,26 +47,30 @@ def operations(parts: Parts) -> Iterable[Operation]:
 class _Care:
     """The operations on these parts."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: OperationContext) -> None:
         self._parts = parts
 
     async def backup(self, options: Options) -> Result:
-        """A copy at `path`, which is absolute and not there yet unless `replace` is true."""
+        """Write a copy of the store to `path`.
+
+        The path has to be absolute; a file is only replaced if `replace` is true.
+        """
         path = Path(text_option(options, "path"))
         if not path.is_absolute():
             raise OperationError(f"{path}: expected an absolute path")
         store = self._local()
         in_the_way = _anything_at if options.get("replace") is not True else _no_file_at
         if await trio.to_thread.run_sync(in_the_way, path):
-            raise OperationError(f"{path}: is there already")
+            raise OperationError(f"{path}: exists already")
         if problem := await trio.to_thread.run_sync(_why_not_below, path.parent):
-            raise OperationError(f"{path.parent}: {problem}; below {self._parts.state_dir} it can be written")
+            hint = f"choose a path below {self._parts.state_dir}"
+            raise OperationError(f"{path.parent}: {problem}: {hint}")
         await store.backup(str(path))
         key = self._parts.state_dir / "site.key"
         return {"path": str(path), "size": await trio.to_thread.run_sync(_size, path), "site_key": str(key)}
 
     async def compact(self, options: Options) -> Result:
-        """Octets of the store's file before and after."""
+        """Compact the store's file; returns its octets before and after."""
         del options
         store = self._local()
         before = (await store.health()).get("file", 0)
@@ -74,7 +78,7 @@ class _Care:
         return {"before": before, "after": (await store.health()).get("file", 0)}
 
     async def verify(self, options: Options) -> AsyncIterator[Result]:
-        """Look at every row: items with `progress`, then one with `rows`, `unreadable` and `findings`."""
+        """Decode every row: yields items with `progress`, then one with `rows`, `unreadable`, `findings`."""
         del options
         store = self._parts.engine.store
         health = await store.health()
@@ -103,14 +107,14 @@ class _Care:
     def _local(self) -> LocalStore:
         store = self._parts.engine.store
         if not isinstance(store, LocalStore):
-            raise OperationError("this kind of store has no file of its own")
+            raise OperationError("this kind of store has no local file")
         return store
 
 
 def _why_not_below(directory: Path) -> str:
-    """Why nothing can be written into a directory; "" if it can."""
+    """Why a file cannot be written into a directory; "" if it can."""
     if not directory.is_dir():
-        return "there is no such directory, or it cannot be seen"
+        return "the directory does not exist, or cannot be seen"
     if not os.access(directory, os.W_OK | os.X_OK):
         return f"the user multigrey runs as (uid {os.geteuid()}) may not write there"
     return ""

@@ -1,14 +1,14 @@
-"""`waiting`: who has to wait now, and how long still.
+"""The operation `waiting`: the records that wait now, and how long they still have to wait.
 
 waiting   {"limit": N}; 50 if left out, 1000 at most
           {"time", "waiting": [...], "delayed", "ready", "looked", "total", "complete", "more"}
 
-The whole store is walked for it, in slices with a pause after each, so that answers to mail servers
-come in between: a million records take some ten seconds.  A walk that would take too long ends early,
-and says so (`complete`); one is made at a time.  Rows come as `records.list` tells them, first those
-whose delay is not over, the shortest time left first, then those that would pass when they came back
-(`ready`), the latest of them first.  `delayed` and `ready` count them, a record that lies under several
-keys once, as far as that can be told of so many.
+It walks through the whole store, in slices with a pause after each, so that mail servers get their answers
+in between: a million records take some ten seconds.  A walk that takes too long ends early; then `complete`
+is false.  Only one walk is made at a time.  Rows have the form of `records.list`.  First come those whose
+delay is not over, the shortest time left first; then those that would pass now (`ready`), the latest first.
+`delayed` and `ready` count the records.  A record under several keys counts once, but beyond a limit of
+records (200,000) each key counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import trio
 
 from multigrey.codec import decode_record, record_times
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
 from multigrey.control.record_selection import shown
 from multigrey.errors import CodecError
@@ -32,23 +32,23 @@ __all__ = ["operations"]
 
 _USUAL, _MOST = 50, 1_000
 _BREATH = 0.001
-"""Seconds between two slices: with them a walk takes at most half the time of the event loop."""
+"""Seconds between two slices: with this pause a walk takes at most half the time of the event loop."""
 _LONGEST = 30.0
 """Seconds for a walk."""
 _TOLD_APART = 200_000
-"""Records that are told apart; beyond, each key counts."""
+"""Most records whose identity is kept, which bounds the memory; beyond it each key counts."""
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`waiting`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operation of this module."""
     one = trio.CapacityLimiter(1)
     yield Operation("waiting", Level.READ, answer=lambda o: _waiting(parts, one, o), offline=True)
 
 
-async def _waiting(parts: Parts, one: trio.CapacityLimiter, options: Options) -> Result:
+async def _waiting(parts: OperationContext, one: trio.CapacityLimiter, options: Options) -> Result:
     unknown = options.keys() - {"limit", BY}
     if unknown:
-        raise OperationError(f"there is no option {min(unknown)!r}")
+        raise OperationError(f"unknown option {min(unknown)!r}")
     limit = options.get("limit", _USUAL)
     if type(limit) is not int or not 1 <= limit <= _MOST:
         raise OperationError(f"limit: a number from 1 to {_MOST} is expected")
@@ -74,9 +74,9 @@ async def _waiting(parts: Parts, one: trio.CapacityLimiter, options: Options) ->
 
 
 class _Search:
-    """One walk; what it has found so far can be used at any time."""
+    """One walk through the store; its results so far can be used at any time."""
 
-    def __init__(self, parts: Parts, now: int, limit: int) -> None:
+    def __init__(self, parts: OperationContext, now: int, limit: int) -> None:
         self._parts = parts
         self._now = now
         self._limit = limit
@@ -100,7 +100,7 @@ class _Search:
             await trio.sleep(_BREATH)
 
     def _look(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        """Keep the first of those found before and these."""
+        """Take a slice; keep the first `limit` rows of all found so far."""
         last = self._order(self.found[-1]) if len(self.found) == self._limit else None
         new: list[Row] = []
         for digest, value in rows:
@@ -114,7 +114,8 @@ class _Search:
             self.found = nsmallest(self._limit, [*self.found, *new], key=self._order)
 
     def _waits(self, value: bytes) -> Record | None:
-        """The record, if it has to wait.  Most rows are known senders: their numbers are enough to tell."""
+        """The record, if it waits for a retry; None: it does not."""
+        # Most rows are known senders: decoding only their numbers first is quicker.
         first_seen, _, _, _, _, passed_at, _ = record_times(value)
         if passed_at or self._now - first_seen > self._window:
             return None
@@ -122,7 +123,7 @@ class _Search:
         return None if record.observed else record
 
     def _is_new(self, record: Record) -> bool:
-        """Whether it was not met before under another of its keys; counts it."""
+        """Whether the walk has not met this record under another key; if so, count it."""
         known = hash((record.first_seen, record.client, record.sender, record.recipient))
         if known in self._seen:
             return False

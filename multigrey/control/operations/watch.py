@@ -1,8 +1,8 @@
-"""Watching: live decisions, filtered, and how busy each origin is.
+"""The operations `watch` and `top`: live decisions, filtered, and how busy each origin is.
 
-`watch` tells `{"decisions": [...], "lost": n}` as decisions are made: `lost` counts those that were not
-told, because there were more than anybody could read or whoever watches reads too slowly.  `top` tells
-a picture of the busiest origins each second.
+`watch` yields `{"decisions": [...], "lost": n}` as decisions are made.  `lost` counts the decisions that
+were left out, because there were more than a person can read, or because the client reads too slowly.
+`top` yields a picture of the busiest origins each second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import trio
 from multigrey.config.values.patterns import read_network
 from multigrey.config.values.when import CONDITIONS, Conditions, Test, Value
 from multigrey.control.feed import SPANS, OriginCounts, Slots, totals
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
 from multigrey.events.line import event_fields
 from multigrey.matching.facts import Facts, Surroundings
@@ -35,29 +35,29 @@ FILTERS: Mapping[str, str] = {
     "client": "an address, a network, a name or /regex/",
     "origin": "an origin, .domain or /regex/",
 }
-"""What decisions can be filtered by, and what each takes."""
+"""The filters of `watch`, and the values each takes."""
 
 _MOST_VALUES = 100
 _LONGEST_VALUE = 1_000
 
 _PACE = 0.05
-"""Seconds between two looks at what was decided."""
+"""Seconds between two turns that send the new decisions."""
 _MOST_TOLD = 50
-"""Decisions told each time: 1,000 in a second are more than anybody reads."""
+"""Most decisions sent in each turn: 1,000 a second are more than a person can read."""
 _TOGETHER = 16
-"""Decisions in one message; each takes 4 KiB at most."""
+"""Most decisions in one message; each takes 4 KiB at most."""
 
 _EVERY = 1.0
 _MOST_ROWS = 500
 _ROWS = 20
 _MOST_FLOODS = 5
-"""Networks over their limit that are told: those with most attempts."""
+"""Most networks over the limit that are reported: those with most attempts."""
 
 _NUMBERS = frozenset({"retry_after", "delay", "age", "attempts"})
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
-    """`watch` and `top`."""
+def operations(parts: OperationContext) -> Iterable[Operation]:
+    """The operations of this module."""
     yield Operation("watch", Level.READ, stream=lambda options: _watch(parts, options))
     yield Operation("top", Level.READ, stream=lambda options: _top(parts, options))
 
@@ -65,12 +65,12 @@ def operations(parts: Parts) -> Iterable[Operation]:
 # --- watch -----------------------------------------------------------------------------------------
 
 
-async def _watch(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
+async def _watch(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
     wanted = read_filter(options, parts.settings().greylist.recipient_delimiter)
     if parts.follow is None:
-        raise OperationError("nobody decides: the daemon does not run")
+        raise OperationError("the daemon does not run, so it makes no decisions")
     async with aclosing(parts.follow()) as follower:
-        yield {"decisions": [], "lost": 0}  # from here on nothing is missed
+        yield {"decisions": [], "lost": 0}  # so the client knows that from here on it misses no decision
         while True:
             await follower.arrived()
             events, lost = follower.taken()
@@ -86,7 +86,7 @@ async def _watch(parts: Parts, options: Options) -> AsyncGenerator[Result, None]
 
 
 def shown_event(event: DecisionEvent) -> dict[str, Any]:
-    """A decision as the log tells it, with numbers as numbers and its time in seconds since 1970."""
+    """A decision with the fields of its log line; numbers are numbers, the time is seconds since 1970."""
     fields: dict[str, Any] = dict(event_fields(event))
     for name in _NUMBERS & fields.keys():
         fields[name] = int(fields[name])
@@ -96,14 +96,15 @@ def shown_event(event: DecisionEvent) -> dict[str, Any]:
 
 
 def read_filter(options: Options, delimiters: str = "+") -> Callable[[DecisionEvent], bool]:
-    """Whether a decision is wanted, from lists of values under the names of `FILTERS`.
+    """A function that says whether a decision matches these filters.
 
-    All names must match, and of each one value.  Values are those of conditions in rules; a domain will
-    do for an address.  Raises OperationError for values that could match nothing.
+    `options`: lists of values under the names of `FILTERS`.  A decision has to match every name, by one of
+    its values.  Values are written as in the conditions of rules; a domain stands for its addresses.
+    `delimiters`: those of addresses with an extension.  Raises OperationError for an invalid value.
     """
     unknown = options.keys() - FILTERS.keys() - {BY}
     if unknown:
-        raise OperationError(f"there is no filter {min(unknown)!r}")
+        raise OperationError(f"unknown filter {min(unknown)!r} (known: {', '.join(FILTERS)})")
     texts = {name: _texts(name, value) for name, value in options.items() if name != BY and value}
     actions = _words("action", texts, {action.value: action for action in Action})
     reasons = _words("reason", texts, {reason.value: reason for reason in Reason})
@@ -135,12 +136,12 @@ def _texts(name: str, value: object) -> Sequence[str]:
 def _words(name: str, texts: Mapping[str, Sequence[str]], known: Mapping[str, Any]) -> frozenset[Any]:
     for word in texts.get(name, ()):
         if word not in known:
-            raise OperationError(f"{name}: {word!r} is none (known: {', '.join(known)})")
+            raise OperationError(f"{name}: unknown value {word!r} (known: {', '.join(known)})")
     return frozenset(known[word] for word in texts.get(name, known))
 
 
 def _asked(texts: Mapping[str, Sequence[str]]) -> Callable[[Facts], bool | None] | None:
-    """The check of everything about the attempt; None: anything will do."""
+    """The check of all filters about the attempt; None: there are none."""
     parts = [
         Test(name, tuple(_value(name, name, text) for text in texts[name]))
         for name in ("listener", "sender", "recipient", "origin")
@@ -156,7 +157,7 @@ def _asked(texts: Mapping[str, Sequence[str]]) -> Callable[[Facts], bool | None]
 
 
 def _client(maker: Maker, texts: Sequence[str]) -> Node:
-    """A client is an address, a network or a name."""
+    """The check of the filter `client`: any of these addresses, networks and names."""
     networks, names = [], []
     for text in texts:
         try:
@@ -181,7 +182,7 @@ def _value(name: str, condition: str, text: str) -> Value:
 # --- top -------------------------------------------------------------------------------------------
 
 
-async def _top(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
+async def _top(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
     span = options.get("span", SPANS[0])
     order = options.get("order", "attempts")
     rows = options.get("rows", _ROWS)
@@ -192,7 +193,7 @@ async def _top(parts: Parts, options: Options) -> AsyncGenerator[Result, None]:
     if type(rows) is not int or not 1 <= rows <= _MOST_ROWS:
         raise OperationError(f"rows: expected a number from 1 to {_MOST_ROWS}")
     if parts.rates is None:
-        raise OperationError("nobody decides: the daemon does not run")
+        raise OperationError("the daemon does not run, so it makes no decisions")
     place = SPANS.index(span), _COLUMNS.index(order)
     while True:
         slots, now = parts.rates.now(), parts.clock.now()
@@ -206,7 +207,7 @@ _COLUMNS = ("attempts", "deferred", "passed")
 
 
 def _picture(slots: Slots, place: tuple[int, int], rows: int, now: int, since: int) -> dict[str, Any]:
-    """Origins in order of one column over one span, and the sum of all; in a thread."""
+    """The origins ordered by one column over one span, and the sum of all; runs in a thread."""
     span, column = place
     found = totals(slots)
 

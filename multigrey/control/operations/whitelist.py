@@ -1,9 +1,9 @@
-"""`whitelist-test`, `expect`, `expect-list`, `expect-cancel`.
+"""The operations `whitelist-test`, `expect`, `expect-list` and `expect-cancel`.
 
-whitelist-test   {"attempt": {...}}; which entry of the loaded lists would match, and what it hides
+whitelist-test   {"attempt": {...}}; the entries of the loaded lists that match, and which one decides
 expect           {"recipient": ADDRESS, "from": DOMAIN, "seconds": N, "reason": TEXT}
 expect-list      {}
-expect-cancel    {"recipient": ADDRESS, "from": DOMAIN}; without "from" every one for the recipient
+expect-cancel    {"recipient": ADDRESS, "from": DOMAIN}; without "from": all for the recipient
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from multigrey.control.attempt_options import attempt_as_json, attempt_of
-from multigrey.control.operations.context import Parts
+from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
 from multigrey.engine.explain import whitelist_step
 from multigrey.matching.facts import forwarded_note
@@ -22,10 +22,10 @@ from multigrey.overrides.expectations import MOST, Expectation, ExpectationError
 __all__ = ["LONGEST_EXPECTED", "operations"]
 
 LONGEST_EXPECTED = 7 * DAY
-"""Seconds; whoever waits longer wants an entry of a whitelist, with an owner and a date for review."""
+"""Seconds; for longer there are whitelist entries, which have an owner and a date for review."""
 
 
-def operations(parts: Parts) -> Iterable[Operation]:
+def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operations of this module."""
     yield Operation("whitelist-test", Level.READ, answer=lambda options: _test(parts, options), offline=True)
     yield Operation("expect", Level.ADMIN, answer=lambda options: _expect(parts, options))
@@ -33,10 +33,10 @@ def operations(parts: Parts) -> Iterable[Operation]:
     yield Operation("expect-cancel", Level.ADMIN, answer=lambda options: _cancel(parts, options))
 
 
-async def _test(parts: Parts, options: Options) -> Result:
+async def _test(parts: OperationContext, options: Options) -> Result:
     told = options.get("attempt")
     if not isinstance(told, Mapping):
-        raise OperationError("an attempt is expected")
+        raise OperationError("attempt: expected a mapping")
     attempt = attempt_of(told)
     setup = parts.engine.setup
     origin = setup.origin_of(attempt, setup.network(attempt))
@@ -51,23 +51,23 @@ async def _test(parts: Parts, options: Options) -> Result:
     }
 
 
-# --- mail that somebody waits for ------------------------------------------------------------------
+# --- expected mail ---------------------------------------------------------------------------------
 
 
-async def _expect(parts: Parts, options: Options) -> Result:
+async def _expect(parts: OperationContext, options: Options) -> Result:
     expectations = _expectations(parts)
     seconds = options.get("seconds")
     if type(seconds) is not int or not 0 < seconds <= LONGEST_EXPECTED:
         raise OperationError(
-            f"seconds must be a whole number up to {LONGEST_EXPECTED}; who waits longer wants an entry of a "
-            "whitelist (multigrey whitelist add)"
+            f"seconds: expected a whole number up to {LONGEST_EXPECTED}; for longer, add a whitelist entry "
+            "(multigrey whitelist add)"
         )
     try:
         made = await expectations.add(
             _text(options, "recipient"),
             _text(options, "from"),
             seconds,
-            str(options.get(BY) or "somebody"),
+            str(options.get(BY) or "an unknown user"),
             _text(options, "reason"),
         )
     except ExpectationError as error:
@@ -75,14 +75,14 @@ async def _expect(parts: Parts, options: Options) -> Result:
     return {"expected": _row(made)}
 
 
-async def _list(parts: Parts) -> Result:
+async def _list(parts: OperationContext) -> Result:
     rows = _expectations(parts).all()
     return {"time": parts.clock.now(), "most": MOST, "expected": [_row(each) for each in rows]}
 
 
-async def _cancel(parts: Parts, options: Options) -> Result:
+async def _cancel(parts: OperationContext, options: Options) -> Result:
     domain = None if options.get("from") is None else _text(options, "from")
-    by = str(options.get(BY) or "somebody")
+    by = str(options.get(BY) or "an unknown user")
     try:
         gone = await _expectations(parts).cancel(_text(options, "recipient"), domain, by)
     except ExpectationError as error:
@@ -90,9 +90,9 @@ async def _cancel(parts: Parts, options: Options) -> Result:
     return {"cancelled": [_row(each) for each in gone]}
 
 
-def _expectations(parts: Parts) -> Expectations:
+def _expectations(parts: OperationContext) -> Expectations:
     if parts.expectations is None:
-        raise OperationError("there is no daemon that could expect mail")
+        raise OperationError("mail can only be expected while the daemon runs")
     return parts.expectations
 
 

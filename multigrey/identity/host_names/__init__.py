@@ -1,1 +1,1 @@
-"""What the name of a host says: made by a machine, of a kind, and whether it stands for one sender."""
+"""Evaluates host names: whether a name is generated, its pattern, and whether it stands for one sender."""

@@ -1,10 +1,10 @@
-"""Whether a host name is generated: made from the client's address, or from words for pools.
+"""Recognises generated host names: made from the client's address, or from words for address pools.
 
-It holds three octets of the client's own address next to each other, in order or reversed: as decimal
-numbers (zero-padded or not, or run together as three digits each), or as hex digits run together, six
-of them with a letter among them or all of the address; of an IPv6 address three groups.  Or one of its
-words, digits at the ends aside and outside the registered domain, stands in `POOL_WORDS`.  One or two
-octets, digits alone, `static` and `host` generate nothing.
+A name is generated if it contains three adjacent octets of the client's own address, in order or reversed.
+They may be decimal numbers (zero-padded or not, or run together with three digits each), or hex digits run
+together (six with a letter among them, or the whole address).  Of an IPv6 address it must contain three
+groups.  A name is also generated if one of its words outside the registered domain, without digits at its
+ends, is in `POOL_WORDS`.  One or two octets, digits alone, `static` and `host` do not make a name generated.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ POOL_WORDS = frozenset(
         *["abo", "cpe", "cust", "customer", "customers", "subscriber", "subscribers", "residential"],
     ]
 )
-"""Words by which access providers mark the addresses they hand out to homes and travellers."""
+"""Words that access providers use for the addresses of homes and mobile users."""
 
 _NUMBER = re.compile(r"[0-9]+")
 _TOKEN = re.compile(r"[a-z0-9]+")
@@ -53,14 +53,15 @@ _DIGITS = "0123456789"
 
 
 def evidence(name: str, domain: str | None, address: Address | None) -> str:
-    """What shows that a name is generated, in a few words; "" if nothing does.
+    """Why a name counts as generated, in a few words; "" if it is not generated.
 
-    `name` as `identity.addresses.host_name` gives it, `domain` its registered domain, None if it has none.
+    `name` is in the form that `identity.addresses.host_name` returns; `domain` is its registered domain,
+    None if it has none.
     """
     own = name.removesuffix(domain).rstrip(".") if domain else name
     for label in own.split("."):
         if label.startswith("xn--"):
-            continue  # an A-label spells other letters than it seems to
+            continue  # the letters of an A-label are an encoding, not words
         for token in _TOKEN.findall(label):
             word = token.strip(_DIGITS)
             if word in POOL_WORDS:
@@ -71,14 +72,14 @@ def evidence(name: str, domain: str | None, address: Address | None) -> str:
 
 
 def holds_address(name: str, address: Address) -> bool:
-    """Whether three octets, or three groups, of the address stand in a name."""
+    """Whether a name contains three octets, or three groups, of the address."""
     if isinstance(address, IPv4Address):
         return _holds_octets(name, int(address))
     return _holds_groups(name, int(address))
 
 
 def _holds_octets(name: str, number: int) -> bool:
-    """Whether three octets of an IPv4 address stand in a name."""
+    """Whether a name contains three octets of an IPv4 address."""
     runs = _NUMBER.findall(name)
     long_run = _HEX_RUN.search(name) is not None
     if len(runs) < 3 and not long_run:
@@ -94,14 +95,14 @@ def _holds_octets(name: str, number: int) -> bool:
 
 
 def _triples(parts: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
-    """Every three parts next to each other, in order and reversed."""
+    """Every three adjacent parts, in order and reversed."""
     for first, second, third in zip(parts, parts[1:], parts[2:], strict=False):
         yield first, second, third
         yield third, second, first
 
 
 def _hex_texts(number: int, triples: set[tuple[int, int, int]]) -> Iterator[str]:
-    """An IPv4 address and its parts in hex; six digits without a letter are just a number."""
+    """An IPv4 address and its parts in hex; not the parts without a letter, which may be any number."""
     for whole in (number, int.from_bytes(number.to_bytes(4, "little"), "big")):
         yield f"{whole:08x}"
         if 0 < whole >> 24 < 16:
@@ -113,10 +114,10 @@ def _hex_texts(number: int, triples: set[tuple[int, int, int]]) -> Iterator[str]
 
 
 def _holds_groups(name: str, number: int) -> bool:
-    """Whether three groups of an IPv6 address stand in a name.
+    """Whether a name contains three groups of an IPv6 address, at least two of which are not zero.
 
-    With separators between the groups (with or without leading zeros, with the zero groups left
-    out), run together, or digit by digit, as in ip6.arpa.  At least two of the three are not zero.
+    The groups may have separators between them (with or without leading zeros, with the zero groups left
+    out), be run together, or be written digit by digit, as in ip6.arpa.
     """
     tokens = [_group(token) for token in _TOKEN.findall(name)]
     found = [triple for triple in zip(tokens, tokens[1:], tokens[2:], strict=False) if min(triple) >= 0]
@@ -136,7 +137,7 @@ def _holds_groups(name: str, number: int) -> bool:
 
 
 def _group(token: str) -> int:
-    """A group of an IPv6 address; -1 if the token is none."""
+    """The number of a group of an IPv6 address; -1 if the token is not one."""
     try:
         return int(token, 16) if len(token) <= 4 else -1
     except ValueError:

@@ -1,12 +1,12 @@
-"""How far a text of letters and digits is from what people and offices are called.
+"""Measures how unlike a name a text of letters and digits is.
 
-Names and words use some pairs of letters all the time and others never, and they don't change between
-letters and digits in the middle; a random token uses all pairs alike and changes all the time.  `oddity`
-adds up, pair by pair, how much likelier (in bits, rounded) a pair is in a random text than in a name, so
-the longer a text is the surer the answer: of names and words, alone or two of them together, fewer than
-one in a thousand is over 9; of 20 random letters, one in fifty is under it.
+Names and words use some pairs of letters often and others never, and do not change between letters and
+digits in the middle.  A random token uses all pairs equally often and changes often.  `oddity` adds up for
+each pair how much likelier (in bits, rounded) it is in a random text than in a name, so a longer text gives
+a more certain result.  Fewer than one in a thousand names and words, alone or two together, is over 9; one in
+fifty texts of 20 random letters is under 9.
 
-It says nothing about words of fewer than some eight letters, and nothing about letters beyond ASCII.
+It is of no use for words of fewer than about eight letters, and for letters beyond ASCII.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from string import ascii_lowercase
 __all__ = ["oddity"]
 
 _PAIRS = (
-    # Second letter: abcdefghijklmnopqrstuvwxyz.  3 is as likely as by chance, 9 hardly ever there.
+    # Second letter: abcdefghijklmnopqrstuvwxyz.  3: as likely as by chance; 9: hardly ever.
     "44334544343231548122446854",  # a
     "14660984147385299256289949",  # b
     "17471961163475188453389963",  # c
@@ -45,8 +45,8 @@ _PAIRS = (
     "13332544343232359323445955",  # y
     "14531856164443259544345934",  # z
 )
-"""From the pairs in some 40,000 names of people and 100,000 words of 26 languages, without accents: the
-binary logarithm of how much rarer than by chance the second letter is behind the first, plus 3."""
+"""For each pair the binary logarithm of how much rarer than by chance the second letter follows the first,
+plus 3.  Counted in about 40,000 names of people and 100,000 words of 26 languages, without accents."""
 
 
 _ODDITY = {
@@ -56,14 +56,14 @@ _ODDITY = {
 }
 _CHANGES = re.compile("(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])")
 _CHANGE = 3
-"""Bits of a change between letters and digits."""
+"""Bits that a change between letters and digits adds."""
 
 
 def oddity(text: str) -> int:
     """Bits by which a text in lower case is more like a random token than like a name; below 0: less.
 
-    Its first change between letters and digits is free: names have a number behind them.  Everything but
-    a-z and 0-9 counts nothing.
+    The first change between letters and digits does not count, because many names end in a number.
+    Characters other than a-z and 0-9 do not count.
     """
     bits = sum([_ODDITY.get(text[place : place + 2], 0) for place in range(len(text) - 1)])
     return bits + _CHANGE * max(len(_CHANGES.findall(text)) - 1, 0)

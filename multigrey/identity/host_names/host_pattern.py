@@ -1,16 +1,16 @@
-"""The pattern of a host name: what names of one kind have in common below their registered domain.
+"""Computes the pattern of a host name: the part that names of one kind share below a registered domain.
 
 Providers number the hosts of a kind, or give each a token: `mta-3.isp.example` and `mta-4.isp.example`
 are of one kind (`mta-#`), `cust-12-7.pool.isp.example` is of another (`cust-#.pool`).  In a pattern
 
-    #   stands for digits and what separates digits (an address in the name too);
-    *   stands for a token that mixes letters and digits without a plain beginning (`x7f3k2`), for
-        whatever is too long to tell anything, and for the labels in the middle of a deep name.
+    #   stands for digits and the separators between them (also for an address in the name);
+    *   stands for a token that mixes letters and digits without a plain beginning (`x7f3k2`), for a word
+        that is too long, and for the labels in the middle of a deep name.
 
-Letters stay as they are: whether `xkqzv` is a word nobody can tell, so tokens of letters alone make as
-many patterns as there are tokens.
+Letters stay as they are, because it cannot be decided whether `xkqzv` is a word.  So tokens of letters
+alone make one pattern each.
 
-`folded_name` is for a name that holds the client's own address: every run of digits becomes `#`, and so
+`folded_name` is for a name that contains the client's own address: every run of digits becomes `#`, and so
 do the hex digits of the address, so that all hosts of one pool have one text.
 """
 
@@ -25,7 +25,7 @@ from multigrey.model import Address
 __all__ = ["APEX", "folded_name", "is_made", "is_mail_server", "pattern_of"]
 
 APEX = "@"
-"""The pattern of the registered domain itself, when it is a host name."""
+"""The pattern of a host name that is the registered domain itself."""
 
 _LONGEST_WORD = 16
 _LONGEST = 48
@@ -38,17 +38,17 @@ _RUN = re.compile(r"[0-9#]+")
 _GROUPS = re.compile(
     r"(?<![a-z0-9])(?=[a-z0-9_-]*[0-9])[0-9a-f]{1,4}(?:[_-]{1,2}[0-9a-f]{1,4}){3,}(?![a-z0-9])"
 )
-"""Four hex groups or more: an IPv6 address, or the end of one."""
+"""Four or more hex groups: an IPv6 address, or the end of one."""
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """RFC 9562 section 4."""
 _HEX = re.compile(r"(?=[a-f]*[0-9])[0-9a-f]{6,}")
 _NUMBERED = re.compile(r"([a-z]{2,}|[a-z](?=[0-9]+\Z))[0-9]+[a-z]*")
-"""A word and a number, and perhaps letters behind them."""
+"""A word and a number, and possibly letters after them."""
 _COUNTED = re.compile(r"(?!(?=.{4})[0-9a-f]+\Z)[0-9]+([a-z]{2,})")
 _AGAIN = re.compile(r"([#*])(?:[_-]*\1)+")
 
 _MAIL = re.compile(r"(?<![a-z])(?:e?mail|mout|mta|mx|smtp|out|relay|send|post|bounce|newsletter)")
-"""Words that the names of mail servers begin with."""
+"""Words with which the names of mail servers begin."""
 
 _ADDRESS_GROUPS = re.compile(r"(?<![a-z0-9])[0-9a-f]{1,4}(?:[._-]{1,2}[0-9a-f]{1,4}){2,}(?![a-z0-9])")
 _LONG_HEX = re.compile(r"[0-9a-f]{12,}")
@@ -58,18 +58,19 @@ _MARKS = re.compile(r"#(?:[._-]*#)*(?:--)?")
 def pattern_of(name: str, domain: str) -> str:
     """The pattern of a host name; at most 48 characters.
 
-    `name` as `identity.addresses.host_name` gives it, `domain` its registered domain.  Takes every text.
+    `name` is in the form that `identity.addresses.host_name` returns, `domain` is its registered domain.
+    Takes every text.
     """
     return _pattern(name[: len(name) - len(domain)] if name.endswith(domain) else name)
 
 
 def is_made(pattern: str) -> bool:
-    """Whether something was folded: names of this pattern are made by machine."""
+    """Whether something was folded, so that names of this pattern are made by a machine."""
     return "#" in pattern or "*" in pattern
 
 
 def is_mail_server(pattern: str) -> bool:
-    """Whether hosts of this pattern are named as mail servers are."""
+    """Whether hosts of this pattern have names as mail servers have."""
     return _MAIL.search(pattern) is not None
 
 
@@ -105,9 +106,10 @@ def _token(token: str) -> str:
 
 
 def folded_name(name: str, domain: str, address: Address) -> str:
-    """A host name that holds its own address, without the address; "" when nothing of it was found.
+    """A host name that contains its own address, without the address; "" if nothing of it was found.
 
-    `name` as `identity.addresses.host_name` gives it, `domain` its registered domain, which stays as it is.
+    `name` is in the form that `identity.addresses.host_name` returns; `domain` is its registered domain,
+    which stays unchanged.
     """
     own = name[: len(name) - len(domain)] if name.endswith(domain) else name
     if isinstance(address, IPv4Address):
@@ -116,13 +118,13 @@ def folded_name(name: str, domain: str, address: Address) -> str:
         folded = _RUN.sub("#", own)
     else:
         own = _LONG_HEX.sub("#", _ADDRESS_GROUPS.sub("#", own))
-        # Zero groups are left out in some names: how many there are says nothing.
+        # Some names leave out zero groups, so the number of groups must not make a difference.
         folded = _MARKS.sub("#", _RUN.sub("#", own))
     return f"{folded}{domain}" if "#" in folded else ""
 
 
 def _hex_texts(number: int) -> tuple[str, ...]:
-    """The address in hex digits, and three octets of it, in order and reversed; the longest first."""
+    """The address in hex digits, and three octets of it, in order and reversed; the longest texts first."""
     text = f"{number:08x}"
     reverse = "".join([text[start : start + 2] for start in (6, 4, 2, 0)])
     return (text, reverse, text[:6], text[2:], reverse[:6], reverse[2:])

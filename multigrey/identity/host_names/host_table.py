@@ -1,13 +1,14 @@
-"""What is known of host names, by suffix or by pattern: the form of the tables of providers.
+"""Finds the entry of a host name in a table of suffixes and patterns, such as the table of providers.
 
-A key without wildcards is a *suffix*: it stands for the name itself and every name below it.  A key
-with wildcards is a *pattern* of a whole name: `*` stands for any characters of one label, none too,
-and `#` for one digit or more; names below do not match.  Patterns are for providers whose servers
-share a domain with their customers: `mailout#.isp.example` is the provider, its customers'
-`dsl-7.isp.example` is not.
+A key without wildcards is a *suffix*: it stands for the name itself and every name below it.  A key with
+wildcards is a *pattern* of a whole name: `*` stands for any number of characters of one label, also none,
+and `#` for one or more digits; names below it do not match.  Patterns are for providers whose servers share
+a domain with their customers: `mailout#.isp.example` is the provider, its customers' `dsl-7.isp.example` is
+not.
 
-The more of its end a key tells, the more it counts: from the name itself upwards, the first parent
-decides that has a pattern for the name or is a suffix, a pattern before the suffix it ends in.
+If several keys match, the one with the longest literal end counts: the search goes from the name itself to
+its parents and stops at the first one that has a pattern for the name or is a suffix.  A pattern counts
+before the suffix in which it ends.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Found = TypeVar("Found")
 
 _WILD = re.compile(r"[*#]")
 _ANY = "[a-z0-9_-]*"
-_DIGITS = "[0-9]++"  # possessive, as the rest: a name may be made up by whoever wants us to be slow
+_DIGITS = "[0-9]++"  # no backtracking (possessive): a sender may craft a name that would make it slow
 _PART = re.compile(r"#|[^#]+")
 
 
@@ -39,12 +40,12 @@ def tail_of(key: str) -> str:
 
 
 class HostTable(Generic[Found]):
-    """Entries by suffix or pattern; names and keys in the form `identity.addresses.host_name` gives."""
+    """Entries by suffix or pattern; names and keys are in the form `identity.addresses.host_name` returns."""
 
     __slots__ = ("_below",)
 
     def __init__(self, entries: Mapping[str, Found]) -> None:
-        """A pattern without a tail matches nothing; neither a digit nor `#` may follow a `#`."""
+        """A pattern without a tail matches nothing.  A digit or `#` must not follow a `#`."""
         patterns: dict[str, list[tuple[re.Pattern[str], str, Found]]] = {}
         suffixes: dict[str, Found] = {}
         for key, entry in entries.items():
@@ -74,8 +75,8 @@ class HostTable(Generic[Found]):
 def _compiled(key: str) -> re.Pattern[str]:
     """A regular expression without backtracking from one wildcard into an earlier one.
 
-    What stands between two `*` may be found where it comes first: a later place leaves less to the
-    rest, and `*` takes what is left over.  So each finding is final (an atomic group).
+    The text between two `*` can always be matched at its first position: a later one leaves less for the
+    rest, and `*` takes what is left over.  So each such match is final (an atomic group).
     """
     *texts, last = key.split("*")
     if not texts:
@@ -90,5 +91,5 @@ def _literal(text: str) -> str:
 
 
 def _before_any(text: str) -> str:
-    """What stands before a `*`, which takes all digits but the first of a `#` at the end."""
+    """The expression for the text before a `*`, which takes all digits but the first of a `#` at the end."""
     return f"{_literal(text[:-1])}[0-9]" if text.endswith("#") else _literal(text)

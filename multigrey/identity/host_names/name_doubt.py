@@ -1,16 +1,15 @@
-"""What speaks against a name: whether the hosts of a pattern of names are one sender.
+"""Decides whether the hosts of a pattern of names are one sender, and so may share a named origin.
 
 A pattern loses its name when
 
-    - five clients that announced five foreign domains are at least half of its clients, or
-    - of ten resolved deferrals fewer than a fifth came back;
+    - at least five clients announced five foreign domains, and they are at least half of its clients, or
+    - of at least ten resolved deferrals fewer than a fifth came back.
 
-and gets it back when more than half of its resolved deferrals (five or more) came back, or when all that
-is known is older than 30 days.  It is never taken, whatever else is known, from a pattern of which mail of
-two sender domains came back within 30 days that was sent under the name; what came back once and is sent on
-counts as long as it is sent, for mail that is known is deferred no more and cannot come back.  A pattern of
-which too little is known to be judged by itself, and of which nothing came back, is judged with all others of
-that kind below the domain.
+It gets the name back when more than half of its resolved deferrals (five or more) came back, or when all
+evidence is older than 30 days.  A pattern never loses its name if mail of two sender domains, sent under the
+name, came back within 30 days.  Mail that came back once and is still sent continues to count, because known
+mail is not deferred any more and so cannot come back again.  A pattern with too little evidence of its own,
+and without any returned mail, is judged together with all others of that kind below the domain.
 
 Pure; times are wall-clock seconds.  Nothing here raises.
 """
@@ -42,61 +41,61 @@ _PROTECTING = 2
 
 @value
 class NameFigures:
-    """What is known at the moment of a pattern, or of those judged together."""
+    """The present figures of a pattern, or of the patterns that are judged together."""
 
     pattern: str
-    """`REST`: the pattern was judged together with others."""
+    """`REST`: the patterns that are judged together."""
     clients: int = 0
     foreign: int = 0
     """Clients that announced a name outside the domain."""
     foreign_domains: int = 0
     resolved: int = 0
     returned: int = 0
-    """Of the resolved deferrals."""
+    """How many of the resolved deferrals came back."""
     domains: int = 0
-    """Sender domains of which mail under the name came back, up to four."""
+    """Number of sender domains whose mail under the name came back, up to four."""
 
     @property
     def announces_others(self) -> bool:
-        """Whether its clients mostly announce foreign domains, each another one."""
+        """Whether at least half of its clients announce foreign domains, at least five different ones."""
         return self.foreign_domains >= _FOREIGN and self.foreign * 2 >= self.clients
 
     @property
     def stays_away(self) -> bool:
-        """Whether what is deferred mostly does not come back."""
+        """Whether fewer than a fifth of at least ten resolved deferrals came back."""
         return self.resolved >= _RESOLVED and self.returned * 5 < self.resolved
 
     @property
     def comes_back(self) -> bool:
-        """Whether what is deferred mostly does come back."""
+        """Whether more than half of at least five resolved deferrals came back."""
         return self.resolved >= _ENOUGH and self.returned * 2 > self.resolved
 
 
 @value
 class Doubt:
-    """Why a pattern has no name at the moment, and since when."""
+    """Why a pattern has no name now, and since when."""
 
     since: int
     figures: NameFigures
 
 
 def settled(evidence: Evidence, pattern: str, now: int, resolved_after: int = RESOLVED_AFTER) -> Evidence:
-    """The same without what is too old, and with what the figures say about a pattern's name written down."""
+    """The evidence without outdated parts, and with the present decision about a pattern in its states."""
     evidence = aged(evidence, now)
     scope, found = _judged(evidence, pattern, now, resolved_after)
     changes = [] if found == evidence.was_demoted(scope) else [State(scope, now, found)]
-    if scope != pattern and evidence.was_demoted(pattern):  # nothing is known of it any more
+    if scope != pattern and evidence.was_demoted(pattern):  # it has no evidence of its own any more
         changes.append(State(pattern, now, demoted=False))
     return join(evidence, Evidence(states=(*changes,))) if changes else evidence
 
 
-# --- what follows -----------------------------------------------------------------------------------
+# --- conclusions ------------------------------------------------------------------------------------
 
 
 def in_doubt(
     evidence: Evidence, pattern: str, now: int, resolved_after: int = RESOLVED_AFTER
 ) -> Doubt | None:
-    """Why the hosts of a pattern are no single sender; None: nothing speaks against their name."""
+    """Why the hosts of a pattern are not a single sender; None: the pattern keeps its name."""
     scope, found = _judged(evidence, pattern, now, resolved_after)
     if not found:
         return None
@@ -106,7 +105,7 @@ def in_doubt(
 
 
 def figures(evidence: Evidence, pattern: str, now: int, resolved_after: int = RESOLVED_AFTER) -> NameFigures:
-    """What a pattern is judged by: its own figures, or those of all that are judged together."""
+    """The figures by which a pattern is judged: its own, or those of all patterns judged together."""
     own = _own(evidence, pattern, now, resolved_after)
     if _is_judged_alone(evidence, own):
         return own
@@ -120,12 +119,12 @@ def patterns(evidence: Evidence) -> Iterator[str]:
 
 
 def demoted(evidence: Evidence) -> bool:
-    """Whether any pattern is written down as having lost its name."""
+    """Whether the states contain a pattern that has lost its name."""
     return any(state.demoted for state in evidence.states)
 
 
 def _judged(evidence: Evidence, pattern: str, now: int, resolved_after: int) -> tuple[str, bool]:
-    """What decides about the pattern (itself or `REST`), and whether it has lost its name."""
+    """The pattern whose figures decide (itself or `REST`), and whether the name is lost."""
     found = figures(evidence, pattern, now, resolved_after)
     scope = found.pattern
     if found.comes_back:
@@ -156,7 +155,7 @@ def _own(evidence: Evidence, pattern: str, now: int, resolved_after: int) -> Nam
 
 
 def _together(evidence: Evidence, now: int, resolved_after: int) -> NameFigures:
-    """All patterns of which too little is known, as if they were one."""
+    """The figures of all patterns with too little evidence, as if they were one."""
     found: list[Client] = []
     for name, clients in evidence.clients:
         if name == REST or not _says_enough(evidence, _own(evidence, name, now, resolved_after)):

@@ -1,24 +1,24 @@
-"""What was seen of the hosts below a registered domain.
+"""Evidence about the hosts below a registered domain: their deferrals, retries and HELO names.
 
-Hosts of an access provider have verified names below its domain, but belong to its customers.  That
-shows: they announce names in other registered domains, each in another one, and what is deferred does
-not come back.  So deferrals below a domain are watched, by the pattern of the host's name
-(`identity.host_names.host_pattern`): a provider's own servers have another pattern than its customers' hosts.
+Hosts of an access provider have verified names below its domain, but belong to its customers.  One can see
+this: they announce names in many other registered domains, and their deferred mail does not come back.  So
+deferrals below a domain are watched, by the pattern of the host's name (`identity.host_names.host_pattern`),
+because a provider's own servers have another pattern than its customers' hosts.
+`identity.host_names.name_doubt` draws the conclusions.
 
-`identity.host_names.name_doubt` says what follows.
+What counts: clients of one block (IPv4 /28, IPv6 /64) are one client.  Of each block only the first deferral
+is watched.  A deferral is resolved when it is older than `resolved_after` seconds.  Mail that comes back
+later does not count as returned, because hosts that work through the same list of addresses sometimes
+repeat each other's attempts.  Blocks, domains and HELO names are kept as marks (four bytes of a keyed
+digest).
 
-What counts: clients of one block (IPv4 /28, IPv6 /64) are one client, and of each block one deferral is
-watched, the first one; a deferral is resolved when it is older than `resolved_after` seconds, and what comes
-back later has not come back: hosts that try one list of addresses now and then hit what another one tried.
-Blocks, domains and HELO names are marks (four bytes of a keyed digest).
+Limits: eight patterns (folded ones before plain ones, mail servers before others; the rest together) and 32
+blocks of each pattern, 16 of each six hours, chosen by their marks.  So of a flood only a sample is kept: it
+cannot evict what is resolved, and a sender cannot choose which blocks are evicted.  Every choice depends only
+on values that never change.  So the evidence of several hosts can be joined in any order (`join` is
+commutative, associative and idempotent).
 
-Bounds: eight patterns, those that were folded before plain ones and mail servers before others, the rest
-together; 32 blocks of a pattern, 16 of each six hours, chosen by their marks: so a flood is sampled, and
-neither pushes out what is resolved nor lets anybody choose who is pushed out.  All is chosen by what never
-changes, so that what several hosts know is joined in any order (`join` is commutative, associative and
-idempotent).
-
-Times are wall-clock seconds; those in the future count as now.  Nothing here raises.
+Times are wall-clock seconds; a time in the future counts as now.  Nothing here raises.
 """
 
 from __future__ import annotations
@@ -50,39 +50,39 @@ __all__ = [
 ]
 
 RESOLVED_AFTER = 6 * 3600
-"""Seconds after which nearly all that is ever retried has been."""
+"""Seconds after which nearly all mail that is ever retried has been retried."""
 REST = ""
 """Stands for all patterns that have no place of their own, and for those judged together."""
 
 SPAN = 30 * DAY
-"""Seconds after which nothing counts any more."""
+"""Seconds after which evidence does not count any more."""
 _SAID_AGAIN = DAY
-"""Seconds after which a sender that is known is noted again."""
+"""Seconds after which a known sender is noted again."""
 _EPOCH = 6 * 3600
 _MOST_PATTERNS = 8
 _MOST_CLIENTS = 32
 _MOST_IN_EPOCH = 16
 _MOST_RETURNS = 64
 _MOST_DOMAINS = 4
-"""Sender domains of one pattern that are remembered: no pattern fills the place of the others'."""
+"""Sender domains that are kept for one pattern, so that one pattern cannot fill the space of the others."""
 
 
 class Client(NamedTuple):
-    """A block of addresses, and one deferral of it."""
+    """A block of addresses, and the one deferral of it that is watched."""
 
     block: bytes
     first: int
-    """When it was deferred."""
+    """When the mail was deferred."""
     returned: int = 0
-    """When that came back; 0: never."""
+    """When that mail came back; 0: never."""
     foreign_at: int = 0
-    """When it announced a name outside the domain; 0: never."""
+    """When the client announced a name outside the domain; 0: never."""
     helo: bytes = b""
-    """Mark of the registered domain it announced then; b"": it had none."""
+    """Mark of the registered domain that it announced then; b"": the name had none."""
 
 
 class Return(NamedTuple):
-    """Mail of a sender domain came back that was deferred under the name, or is known since it did."""
+    """The last time when mail of a sender domain, deferred under the name, came back or was known since."""
 
     pattern: str
     domain: bytes
@@ -90,7 +90,7 @@ class Return(NamedTuple):
 
 
 class State(NamedTuple):
-    """Since when a pattern has lost its name, or has it back."""
+    """Whether a pattern has lost its name or has it back, and since when."""
 
     pattern: str
     since: int
@@ -99,10 +99,10 @@ class State(NamedTuple):
 
 @value
 class Evidence:
-    """What is known of one registered domain; made by the functions below, in an order of their own."""
+    """The evidence about one registered domain.  Only the functions below make it, in a fixed order."""
 
     clients: tuple[tuple[str, tuple[Client, ...]], ...] = ()
-    """By pattern; `REST` for those that have no place of their own."""
+    """The clients by pattern; `REST` for patterns that have no place of their own."""
     returns: tuple[Return, ...] = ()
     states: tuple[State, ...] = ()
 
@@ -111,11 +111,11 @@ class Evidence:
         return next((clients for name, clients in self.clients if name == pattern), ())
 
     def state_of(self, pattern: str) -> State | None:
-        """What is written down of a pattern's name."""
+        """The state of a pattern; None if none is kept, which means that it has its name."""
         return next((state for state in self.states if state.pattern == pattern), None)
 
     def was_demoted(self, pattern: str) -> bool:
-        """Whether it is written down that the pattern has lost its name."""
+        """Whether the state says that the pattern has lost its name."""
         state = self.state_of(pattern)
         return state is not None and state.demoted
 
@@ -123,14 +123,14 @@ class Evidence:
 NOTHING = Evidence()
 
 
-# --- what happened ----------------------------------------------------------------------------------
+# --- events -----------------------------------------------------------------------------------------
 
 
 def deferred(evidence: Evidence, pattern: str, block: bytes, helo: bytes | None, now: int) -> Evidence:
-    """A client was deferred for the first time with some mail.
+    """The evidence after a first attempt of a client was deferred.
 
-    `helo`: the mark of the foreign registered domain it announced, b"" for a name that lies outside the
-    domain and has none, None for a name inside it.
+    `helo`: the mark of the foreign registered domain that it announced; b"" for a name outside the domain
+    that has no registered domain; None for a name inside the domain.
     """
     place = _place(evidence, pattern)
     known = next((client for client in evidence.clients_of(place) if client.block == block), None)
@@ -154,10 +154,11 @@ def returned(
     first_seen: int,
     resolved_after: int = RESOLVED_AFTER,
 ) -> Evidence:
-    """Mail came back that was deferred at `first_seen`, from this block or another of the same sender.
+    """The evidence after mail that was deferred at `first_seen` came back.
 
-    `domain`: the mark of the sender domain; b"" where that says nothing of the name, because the client
-    did not send under it or is not the one that was deferred.
+    It may come back from this block or from another one of the same sender.  `domain`: the mark of the
+    sender domain; b"" if the return is not evidence for the name, because the client did not send under it
+    or is not the one that was deferred.
     """
     if now - first_seen > resolved_after:
         return evidence
@@ -170,9 +171,10 @@ def returned(
 
 
 def known(evidence: Evidence, pattern: str, domain: bytes, now: int) -> Evidence:
-    """A sender was let in because it is known, in the name of a sender domain (its mark).
+    """The evidence after a known sender passed; `domain`: the mark of its sender domain.
 
-    Only what `returned` noted counts: that this mail came back under the name and to the same client.
+    Counts only if `returned` has noted before that mail of this domain came back under the name, from the
+    same client.
     """
     for row in evidence.returns:
         if (row.pattern, row.domain) == (pattern, domain) and row.time <= now - _SAID_AGAIN:
@@ -181,7 +183,10 @@ def known(evidence: Evidence, pattern: str, domain: bytes, now: int) -> Evidence
 
 
 def _watched(evidence: Evidence, place: str, block: bytes, first_seen: int) -> tuple[str, Client] | None:
-    """The client whose deferral it is, if that one is watched: the block itself, else one of its kind."""
+    """The watched client that was deferred at `first_seen`: of this block if possible, else of another one.
+
+    None if that deferral is not watched.
+    """
     candidates = [
         (name != place, client.block != block, name, client)
         for name, clients in evidence.clients
@@ -195,7 +200,7 @@ def _watched(evidence: Evidence, place: str, block: bytes, first_seen: int) -> t
 
 
 def join(one: Evidence, other: Evidence) -> Evidence:
-    """What both know together."""
+    """Both pieces of evidence together."""
     clients = dict(one.clients)
     fits = not other.states
     for name, rows in other.clients:
@@ -222,7 +227,7 @@ def join(one: Evidence, other: Evidence) -> Evidence:
 
 
 def _kept(rows: Iterable[Client]) -> tuple[Client, ...]:
-    """The newest epochs, and of each the clients with the smallest marks."""
+    """The clients of the newest epochs; of each epoch those with the smallest marks."""
     clients: dict[tuple[int, bytes], Client] = {}
     for row in rows:
         place = (-(row.first // _EPOCH), row.block)
@@ -235,7 +240,7 @@ def _kept(rows: Iterable[Client]) -> tuple[Client, ...]:
 
 
 def merged(one: Client, other: Client) -> Client:
-    """One block's earlier deferral, and the name it announced last."""
+    """The earlier deferral of two rows of one block, with the name that the block announced last."""
     earlier = min(one, other, key=lambda client: (client.first, -client.returned))
     announced = max(one, other, key=lambda client: (client.foreign_at, client.helo))
     return earlier._replace(foreign_at=announced.foreign_at, helo=announced.helo)
@@ -255,7 +260,7 @@ def _latest_returns(rows: Iterable[Return]) -> tuple[Return, ...]:
 
 
 def aged(evidence: Evidence, now: int) -> Evidence:
-    """Without what is older than 30 days; times in the future become now."""
+    """The evidence without what is older than 30 days; times in the future become now."""
     oldest = now - SPAN
     times = chain(
         (client.first for _, clients in evidence.clients for client in clients),
@@ -277,11 +282,11 @@ def aged(evidence: Evidence, now: int) -> Evidence:
             if state.demoted or state.since > oldest
         ),
     )
-    return join(NOTHING, aged)  # in the order it has to have
+    return join(NOTHING, aged)  # restores the fixed order
 
 
 def _place(evidence: Evidence, pattern: str) -> str:
-    """Under which name a pattern's clients are kept: its own if it has a place or gets one."""
+    """The pattern under which a pattern's clients are kept: itself if it has or gets a place, else `REST`."""
     names = {name for name, _ in evidence.clients} | {state.pattern for state in evidence.states}
     names.discard(REST)
     if pattern in names or len(names) < _MOST_PATTERNS:
@@ -291,9 +296,9 @@ def _place(evidence: Evidence, pattern: str) -> str:
 
 @lru_cache(maxsize=512)
 def _rank(pattern: str) -> tuple[bool, bool, bytes]:
-    """Which patterns have a place of their own; the smallest first.
+    """The rank of a pattern: those with the smallest ranks get a place of their own.
 
-    Folded ones, and of those mail servers and bare tokens before the rest, of which there may be any number.
+    Folded patterns come first, and mail servers and bare tokens before the rest, whose number is unlimited.
     """
     digest = blake2b(pattern.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return not is_made(pattern), not is_mail_server(pattern) and pattern != "*", digest

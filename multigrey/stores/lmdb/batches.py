@@ -1,4 +1,4 @@
-"""What the two stages on the way to the disk have in common: a batch, one attempt, failures told seldom."""
+"""What the two stages on the way to the disk share: a batch, one write, and failures logged seldom."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Batch:
     def __init__(self) -> None:
         self.puts: dict[Key, Entry | None] = {}
         self.filled = trio.Event()
-        """There is something in it."""
+        """Set when it holds something."""
         self.urgent = trio.Event()
-        """Somebody waits for it."""
+        """Set when a caller waits for it."""
         self._done = trio.Event()
         self._error: str | None = None
 
@@ -43,7 +43,7 @@ class Batch:
             raise StoreError(self._error)
 
     async def settled(self) -> None:
-        """Wait until it is written, or was tried in vain."""
+        """Wait until it is written, or until writing it has failed."""
         self.ask()
         await self._done.wait()
 
@@ -53,31 +53,31 @@ class Batch:
         self.urgent.set()
 
     def settle(self, error: str | None) -> None:
-        """Let go whoever waits."""
+        """Release all callers that wait; `error`: why it was not written."""
         self._error = error
         self._done.set()
 
 
 async def attempt(write: Callable[[Puts], Awaitable[None]], puts: Puts) -> str | None:
-    """Write once; returns what went wrong."""
+    """Write once; returns what went wrong, or None."""
     try:
         await write(puts)
     except StoreError as error:
         return str(error)
-    except Exception as error:  # a fault of ours must not stop all later batches
+    except Exception as error:  # a bug of ours must not stop all later batches
         logger.exception("commit failed in an unexpected way")
         return f"commit failed: {error!r}"
     return None
 
 
 class Failures:
-    """Failures of one stage: counted, told at most once a second, followed by a pause that grows."""
+    """Failures of one stage: counted, logged at most once a second, followed by a pause that grows."""
 
     def __init__(self, entries: str, recovered: str) -> None:
-        """`entries` says what becomes of those that failed, `recovered` that it works again."""
+        """Words for the log: what becomes of entries that failed, and that writing works again."""
         self.total = 0
         self.last: str | None = None
-        """What went wrong just now; None: it works."""
+        """What went wrong the last time; None: writing works."""
         self._entries = entries
         self._recovered = recovered
         self._in_a_row = 0
@@ -88,7 +88,7 @@ class Failures:
 
     @property
     def seconds(self) -> float:
-        """For how long nothing has worked; 0: it works."""
+        """For how long no write has succeeded; 0: writing works."""
         return trio.current_time() - self._since if self._in_a_row else 0.0
 
     def note(self, error: str, entries: int) -> float:
@@ -106,7 +106,7 @@ class Failures:
         return self._pause
 
     def over(self) -> None:
-        """It worked."""
+        """Take note of a success."""
         if self._in_a_row:
             logger.warning("%s, after %d failures", self._recovered, self._in_a_row)
         self._in_a_row, self._pause, self.last = 0, 0.0, None

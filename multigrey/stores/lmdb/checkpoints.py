@@ -1,12 +1,12 @@
-"""Checkpoints: from the journal into LMDB, many entries at once.
+"""Checkpoints: move entries from the journal into LMDB, many at once.
 
-A new key costs LMDB a page of its own, and every commit writes each changed page: fifty new keys are
-fifty pages.  So what is in the journal, and thereby safe, collects here and stays visible through the
-overlay until one transaction has taken all of it.  That happens after `ENTRIES` entries, after some
-seconds, and when somebody needs the file itself to be complete.
+In LMDB a new key changes a page of its own, and every commit writes each changed page: fifty new keys are
+fifty pages.  So entries that are in the journal, and thereby safe, collect here.  Decisions see them through
+the overlay until LMDB has all of them.  A checkpoint is made after `ENTRIES` entries, after some seconds, and
+when a caller needs the file itself to be complete.
 
-Nothing is lost here when LMDB cannot write: the entries stay, in memory and in the journal, and are
-tried again together with what came meanwhile.
+Nothing is lost when LMDB cannot write: the entries stay in memory and in the journal, and are tried again
+together with those that came meanwhile.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from multigrey.stores.lmdb.batches import Batch, Failures, Puts, attempt
 __all__ = ["Checkpoints"]
 
 ENTRIES = 3_000
-"""How many are collected, unless time passes: the more, the fewer pages are written in all, and the
-fewer batches meet a checkpoint's sync, which makes theirs take several times as long."""
+"""Entries that are collected, unless `AFTER` is over first.  With more, fewer pages are written in all, and
+fewer batches meet a checkpoint's sync, which makes their own sync take several times as long."""
 AFTER = 5.0
-"""Seconds after which fewer will do."""
+"""Seconds after which a checkpoint is made with fewer entries."""
 _REST = 4
 _LONGEST_REST = 0.05
 """Seconds."""
 
 
 class Checkpoints:
-    """What is in the journal and not in LMDB yet, and the task that takes it there."""
+    """The entries in the journal that LMDB does not have yet, and the task that writes them there."""
 
     def __init__(self, cut: Callable[[], Awaitable[None]], write: Callable[[Puts], Awaitable[None]]) -> None:
-        """`cut` is called before what was collected is closed; it returns with no append under way.
+        """`cut` is called before the collected entries are closed; it returns with no append under way.
 
-        What is collected when it returns is what `write` gets then: to be put into LMDB, all of it or
-        nothing, and out of the journal.
+        The entries collected when it returns are given to `write`.  That puts all or none of them into LMDB,
+        and drops them from the journal.
         """
         self.failures = Failures(
             "entries that stay in the journal", "the file of the store can be written again"
@@ -47,26 +47,26 @@ class Checkpoints:
         self._cut = cut
         self._write = write
         self.changed: Callable[[], None] = lambda: None
-        """Called when `layers` are others."""
+        """Called when `layers` has changed."""
         self._waiting = 0
-        """How many wait for a checkpoint."""
+        """How many callers wait for a checkpoint."""
         self._hurry = threading.Event()
-        """Set while somebody does."""
+        """Set while a caller waits."""
         self._closed: Batch | None = None
         self._next = Batch()
 
     @property
     def count(self) -> int:
-        """How many entries are here (one that is here twice counts twice)."""
+        """How many entries are here (one in both batches counts twice)."""
         closed = 0 if self._closed is None else len(self._closed.puts)
         return closed + len(self._next.puts)
 
     def layers(self) -> list[Puts]:
-        """What is here, the latest last."""
+        """The entries here, the latest last."""
         return [self._next.puts] if self._closed is None else [self._closed.puts, self._next.puts]
 
     def collect(self, puts: Puts) -> None:
-        """Take over what is in the journal now."""
+        """Take over entries that are in the journal now."""
         batch = self._next
         batch.puts.update(puts)
         batch.filled.set()
@@ -74,11 +74,12 @@ class Checkpoints:
             batch.urgent.set()
 
     def probe(self) -> None:
-        """Have a checkpoint tried soon, though there may be nothing to write."""
+        """Have a checkpoint tried soon, even if there is nothing to write."""
         self._next.ask()
 
     async def done(self) -> None:
         """Have everything that is here now put into LMDB.  Raises StoreError when that fails."""
+        # The next batch is written after the closed one, and takes its entries along if that one fails.
         with self._in_a_hurry():
             if self._next.puts:
                 await self._next.committed()
@@ -86,15 +87,15 @@ class Checkpoints:
                 await self._closed.committed()
 
     async def progress(self) -> None:
-        """Wait until the next checkpoint was made, or failed."""
+        """Wait until the next checkpoint has succeeded or failed."""
         with self._in_a_hurry():
             await (self._closed or self._next).settled()
 
     def breather(self) -> Callable[[], None]:
-        """What the thread that writes a checkpoint is to call now and then.
+        """A function for the thread that writes a checkpoint, to be called now and then.
 
-        As long as nobody waits for the checkpoint it then leaves the processor to the event loop for
-        some times what it took itself since the last call: so answers hardly take longer meanwhile.
+        While no caller waits for the checkpoint, each call leaves the processor to the event loop, for some
+        times what the thread has used since the last call.  So answers hardly take longer meanwhile.
         """
         began = thread_time()
 
@@ -128,6 +129,7 @@ class Checkpoints:
     async def _checkpoint(self) -> float:
         """Make one; returns the seconds to wait before the next."""
         await self._cut()
+        # No await since the cut: the batch holds exactly what is in the journal up to there.
         closed, self._next = self._next, Batch()
         self._closed = closed
         self.changed()
@@ -144,8 +146,8 @@ class Checkpoints:
         return pause
 
     def _put_back(self, puts: Puts) -> None:
-        """Let it ride along with the next one."""
+        """Let the next checkpoint write these entries too."""
         later = self._next.puts
-        self._next.puts = {**puts, **later}
+        self._next.puts = {**puts, **later}  # in this order: later values replace earlier ones
         if self._next.puts:
             self._next.ask()

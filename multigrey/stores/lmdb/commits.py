@@ -1,13 +1,13 @@
-"""Group commit: what is decided on the event loop, until it is safe.
+"""Group commit: takes what is decided on the event loop, until it is safe.
 
-    add  ->  batch  ->  journal (fdatasync: whoever waits is told)  ->  checkpoint: LMDB
-             `----------------- the overlay: what decisions see -----------'
+    add  ->  batch  ->  journal (fdatasync: callers may answer)  ->  checkpoint: LMDB
+             `--------------- the overlay: what decisions see ------------'
 
-At most two batches exist: the one being appended to the journal, and the one that collects what
-arrives meanwhile.  With what waits for a checkpoint they are the overlay through which every decision
-looks at LMDB.  A batch that cannot be written takes the collecting one with it, because that was
-decided on a state that never was: both are dropped, whoever waits gets StoreError, and the next batch
-is the probe, after a pause that grows.  What is in the journal is never dropped.
+At most two batches exist: one is being appended to the journal, the other collects what arrives meanwhile.
+Together with the entries that wait for a checkpoint they are the overlay, through which every decision looks
+at LMDB.  If a batch cannot be written, the collecting one is dropped with it, because its decisions saw a
+state that was never stored.  Every caller that waits for them gets StoreError.  The next batch is tried after
+a pause that grows.  What is in the journal is never dropped.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from multigrey.stores.lmdb.checkpoints import Checkpoints
 __all__ = ["Commits"]
 
 LAZY = 1.0
-"""Seconds after which a change that nobody waits for is committed, if no other one took it along."""
+"""Seconds after which a change that no caller waits for is committed, if no other took it along."""
 MOST_PENDING = 20_000
-"""Entries in the overlay beyond which further changes are refused: a disk may hang for long."""
+"""Entries in the overlay beyond which further changes are refused, as a disk may hang for long."""
 
 
 class Commits:
     """The overlay, and the task that empties it into the journal."""
 
     def __init__(self, write: Callable[[Puts], Awaitable[None]], checkpoints: Checkpoints) -> None:
-        """`write` makes all of a mapping safe and hands it to `checkpoints`.
+        """`write` makes all entries of a mapping safe, and hands them to `checkpoints`.
 
-        Or it raises StoreError, and nothing of it is kept.
+        Or it raises StoreError, and keeps none of them.
         """
         self.failures = Failures("entries not written", "the store can be written again")
         self._write = write
@@ -44,7 +44,7 @@ class Commits:
         self._running: Batch | None = None
         self._next = Batch()
         self.layers: tuple[Puts, ...] = ()
-        """The overlay: what LMDB does not have yet, the latest last."""
+        """The overlay: entries that LMDB does not have yet, the latest last."""
         self._closed = ""
         checkpoints.changed = self._arrange
         self._arrange()
@@ -61,19 +61,19 @@ class Commits:
         return running + len(self._next.puts)
 
     def overlay(self, keys: Sequence[Key]) -> Iterator[tuple[int, Entry | None]]:
-        """Which of `keys` are going to be changed, by their index, and to what; the latest comes last."""
+        """The pending entries of `keys`, each with the index of its key; the latest comes last."""
         for puts in self.layers:
             for index, key in enumerate(keys):
                 if key in puts:
                     yield index, puts[key]
 
     def changes(self, keys: Iterable[Key]) -> bool:
-        """Whether what was decided since the last batch was closed changes one of `keys`."""
+        """Whether a decision since the last batch was closed changes one of `keys`."""
         puts = self._next.puts
         return bool(puts) and any(key in puts for key in keys)
 
     def add(self, puts: Puts) -> Batch:
-        """Take over changes; returns the batch they ride in.  Raises StoreError, then nothing is taken."""
+        """Take over changes; returns the batch they are part of.  Raises StoreError, then takes nothing."""
         if self._closed:
             raise StoreError(self._closed)
         batch = self._next
@@ -92,13 +92,13 @@ class Commits:
         running = None
         for key in keys:
             if key in self._next.puts:
-                return self._next
+                return self._next  # it is written after the running one
             if self._running is not None and key in self._running.puts:
                 running = self._running
         return running
 
     async def settle(self) -> None:
-        """Wait until everything pending now is on disk or dropped."""
+        """Wait until everything that is pending now is on disk or dropped."""
         if self._next.puts:
             await self._next.settled()
         elif self._running is not None:
@@ -109,13 +109,15 @@ class Commits:
         self._closed = why
 
     async def run(self) -> None:
-        """Commit until cancelled; what is pending then is dropped (see `settle`)."""
+        """Commit until cancelled.  What is pending then is dropped (see `settle`)."""
         try:
             while True:
                 batch = self._next
                 await batch.filled.wait()
+                # Not at once: a change that no caller waits for is written together with later ones.
                 with trio.move_on_after(LAZY):
                     await batch.urgent.wait()
+                # Callers wait here, before `add` has to refuse their changes.
                 if self._checkpoints.count > MOST_PENDING * 3 // 4:
                     await self._checkpoints.progress()
                 if pause := await self._commit():
@@ -131,6 +133,7 @@ class Commits:
         self._arrange()
         error = await attempt(self._write, batch.puts)
         if error is None:
+            # `write` has handed the entries to the checkpoints or to LMDB: decisions go on seeing them.
             self._running = None
             self._arrange()
             batch.settle(None)
@@ -141,7 +144,7 @@ class Commits:
         return self.failures.note(error, dropped)
 
     def _settle(self, error: str) -> None:
-        """Drop everything pending: the one being written, and what was decided on top of it."""
+        """Drop everything pending: the batch being written, and the one decided on top of it."""
         dropped = (self._running, self._next)
         self._running, self._next = None, Batch()
         self._arrange()
@@ -150,5 +153,6 @@ class Commits:
                 batch.settle(error)
 
     def _arrange(self) -> None:
+        """Set `layers`, in order: a later layer hides an earlier one."""
         running = () if self._running is None else (self._running.puts,)
         self.layers = (*self._checkpoints.layers(), *running, self._next.puts)

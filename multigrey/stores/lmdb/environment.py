@@ -1,7 +1,7 @@
-"""Opening, making, copying and closing the LMDB environment.
+"""Opens, makes and copies the LMDB environment.
 
-Opened with `lib_version=0`: py-lmdb carries two engines whose files the other one cannot read, and
-this is the one that Debian's mdb_* tools know.
+It is opened with `lib_version=0`: py-lmdb contains two engines, and neither can read the other's files.  This
+one is the engine of Debian's mdb_* tools.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Opened:
     rows: Rows
     path: Path
     map_size: int
-    """What the administrator allows; a little more is mapped, see `write`."""
+    """What the administrator allows.  A little more is mapped, see `write`."""
 
     def checkpoint(
         self,
@@ -52,12 +52,11 @@ class Opened:
         hook: Callable[[], None] | None = None,
         breathe: Callable[[], None] = lambda: None,
     ) -> None:
-        """Put what the journal has, up to batch `number`.  Raises lmdb.Error.
+        """Write the journal's entries, up to batch `number`.  Raises lmdb.Error.
 
-        In several transactions, because LMDB holds every page it changes in memory, and keeps that.  Only
-        the last one says that it is done: until then the journal counts, where the same stands once more.
-        `hook` is called before that one is committed, `breathe` every few milliseconds.  The map size is not
-        looked at: that was done before any of it went into the journal.
+        Uses several transactions, because LMDB holds every page it changes in memory, and keeps that memory.
+        `hook` is called before the last one is committed, `breathe` every few milliseconds.  The map size is
+        not checked: that was done before the entries went into the journal.
         """
         keys = sorted(puts, key=_place)
         begins = range(0, len(keys), _AT_ONCE)[:-1]
@@ -66,6 +65,7 @@ class Opened:
                 self.rows.write(txn, {key: puts[key] for key in keys[begin : begin + _AT_ONCE]}, breathe)
         with self.env.begin(write=True) as txn:
             self.rows.write(txn, {key: puts[key] for key in keys[len(begins) * _AT_ONCE :]}, breathe)
+            # Only in the last transaction: until then the journal counts, which holds the same entries.
             self.rows.note_applied(txn, number)
             if hook is not None:
                 hook()
@@ -73,8 +73,8 @@ class Opened:
     def write(self, txn: Any, puts: Puts) -> None:
         """Put or delete entries.  Raises lmdb.MapFullError when that would exceed the map size.
 
-        LMDB copies every page it changes, so forgetting needs room as well.  The room it needs lies
-        beyond the map size: what is counted here are pages in use, not the length of the file.
+        LMDB copies every page it changes, so deleting needs room too.  That room lies beyond the map size:
+        the pages in use are counted here, not the length of the file.
         """
         before = self.rows.pages(txn)
         self.rows.write(txn, puts)
@@ -83,7 +83,7 @@ class Opened:
             raise lmdb.MapFullError("map size reached")
 
     def applied(self) -> int:
-        """Number of the last batch of the journal that is in it."""
+        """Number of the last batch of the journal that LMDB has."""
         with self.env.begin() as txn:
             return self.rows.applied(txn)
 
@@ -94,7 +94,7 @@ class Opened:
 
     @property
     def page_size(self) -> int:
-        """Bytes."""
+        """Bytes of a page."""
         return self.env.stat()["psize"]
 
     def copy(self, path: Path) -> None:
@@ -108,7 +108,7 @@ class Opened:
         try:
             try:
                 self.env.copyfd(descriptor, compact=True)
-                os.fsync(descriptor)
+                os.fsync(descriptor)  # before the rename: the name must never stand for a part of the copy
             finally:
                 os.close(descriptor)
             draft.rename(path)
@@ -119,12 +119,13 @@ class Opened:
 
 
 def open_store(files: StateFiles, map_size: int) -> Opened:
-    """Open the store, made if there is none.  The lock must be held.  Raises StoreError."""
+    """Open the store; make it if it is missing.  The lock must be held.  Raises StoreError."""
     path = files.data
     try:
         remove(files.draft, files.draft.with_name(files.draft.name + "-lock"), _partial(files.draft))
         if not os.path.lexists(path):
             _make(files, map_size)
+        # Both before LMDB maps the files: a short one, or a full disk, would kill the process.
         check_file(path)
         reserve_readers(files.readers)
         env = _open(path, map_size)
@@ -141,15 +142,17 @@ def open_store(files: StateFiles, map_size: int) -> Opened:
     except lmdb.Error as error:
         env.close()
         if isinstance(error, lmdb.NotFoundError):
-            raise StoreError(f"{path}: LMDB, but not multigrey's: move it away to begin anew") from error
+            raise StoreError(
+                f"{path}: an LMDB file, but not multigrey's: move it away to start empty"
+            ) from error
         raise trouble(path, error) from error
     return Opened(env, rows, path, map_size)
 
 
 def replace_store(files: StateFiles) -> None:
-    """Let the complete draft take the place of the (closed) store.  Raises OSError.
+    """Let the complete draft replace the (closed) store.  Raises OSError.
 
-    LMDB's lock file goes too: it speaks of transactions of the old file.
+    LMDB's lock file goes too: it describes transactions of the old file.
     """
     files.draft.rename(files.data)
     remove(files.readers)
@@ -165,12 +168,12 @@ def _check_layout(path: Path, layout: int) -> None:
 
 
 def _place(key: Key) -> tuple[bytes, bytes]:
-    """Neighbours in the file come together."""
+    """A sort key that brings neighbours in the file together."""
     return key[0]._value_, key[1]
 
 
 def _make(files: StateFiles, map_size: int) -> None:
-    """Make an empty store under another name and give it its own when it is complete and on disk."""
+    """Make an empty store under another name; it gets its own when it is complete and on disk."""
     env = _open(files.draft, map_size)
     try:
         Rows(env, create=True)
@@ -183,7 +186,7 @@ def _make(files: StateFiles, map_size: int) -> None:
 
 
 def _partial(path: Path) -> Path:
-    """Where a copy grows before it gets its name."""
+    """The path of a copy until it is complete."""
     return path.with_name(path.name + ".multigrey-partial")
 
 

@@ -5,15 +5,15 @@
     frame  := mark, checksum, length, number, put*       (length: of the puts, in bytes)
     put    := table, length of name, keep_until (-1: never, -2: deleted), length of value, name, value
 
-All numbers are little-endian.  Checksums are CRC-32, begun with the salt of the file: nobody who
-sends mail knows it, so nothing a sender writes can look like a frame.  Frames are numbered without a
-gap through all files.  A file may begin with a number that the one before it has too: then what that
-one has from there on was never acknowledged, and does not count.
+All numbers are little-endian.  Checksums are CRC-32, started with the salt of the file: no sender of mail
+knows the salt, so nothing that a sender writes can look like a frame.  Frames are numbered without a gap
+through all files.  A file may begin with a number that the one before it has too: then the earlier file's
+frames from that number on were never acknowledged, and do not count.
 
-A frame that is not whole ends a file, if no whole one comes after it: a crash leaves that behind, and
-nobody was told that it had been written.  If one does come, the disk lost something that had been
-written.  A warning says where and how much, and what comes after it counts: a put is the whole value
-of a key, never a difference, so it means the same without those before it.
+A frame that is not whole ends a file, if no whole frame follows: a crash leaves that behind, and the frame
+was never acknowledged.  If a whole one follows, the disk lost something that had been written.  A warning
+says where and how much, and the frames that follow count: a put is the whole value of a key, never a
+difference, so it means the same without those before it.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class Head(NamedTuple):
     """Number of its first frame."""
 
     def packed(self, version: int = VERSION) -> bytes:
-        """As it is written, in every version."""
+        """The bytes of the head, the same in every version."""
         head = _HEAD.pack(_MAGIC, version, self.salt, self.first)
         return head + _SUM.pack(crc32(head))
 
 
 def read_head(path: Path, data: bytes) -> Head | None:
-    """The head of a file; None when it was never used or cannot be (then a warning says so).
+    """The head of a file; None if the file was never used, or its head is damaged (which is logged).
 
     Raises StoreError for a file of a later version.
     """
@@ -112,11 +112,11 @@ def frames(path: Path, data: bytes, head: Head) -> Iterator[tuple[int, Puts]]:
         if found is None or found[0] != expected:
             following = _next_frame(data, offset, head.salt, expected)
             if following is None:
-                _tell_end(path, data, offset)
+                _log_end(path, data, offset)
                 return
             begin, found = following
             logger.warning(
-                "%s: damaged at offset %d: %d batches are lost; what follows, from offset %d on, counts",
+                "%s: damaged at offset %d: %d batches are lost; those from offset %d on are used",
                 *(path, offset, found[0] - expected, begin),
             )
             offset = begin
@@ -125,7 +125,7 @@ def frames(path: Path, data: bytes, head: Head) -> Iterator[tuple[int, Puts]]:
         offset, expected = offset + size, number + 1
 
 
-def _tell_end(path: Path, data: bytes, offset: int) -> None:
+def _log_end(path: Path, data: bytes, offset: int) -> None:
     if data.count(0, offset) != len(data) - offset:
         logger.info("%s: ends at offset %d with a batch that was being written", path, offset)
 
@@ -142,7 +142,7 @@ def _next_frame(
 
 
 def _frame_at(data: bytes, offset: int, salt: int) -> tuple[int, Puts, int] | None:
-    """Number, content and length of the frame at an offset; None if there is no whole one."""
+    """Number, content and length of the frame at an offset; None if no whole frame is there."""
     begin = offset + _BEFORE_BODY
     if len(data) < begin:
         return None

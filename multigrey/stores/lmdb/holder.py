@@ -1,6 +1,6 @@
-"""The store's file while it is open, and while it is opened anew in the middle of everything.
+"""Holds the store's open file, and opens it again while the store runs.
 
-That happens when a compact copy takes its place, and when LMDB could not write its meta page.
+That happens when a compact copy replaces the file, and when LMDB could not write its meta page.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ logger = logging.getLogger(__name__)
 
 
 class Holder:
-    """Whoever reads the file, writes to it or closes it does so here."""
+    """The open file.  All reading, writing and closing of it goes through here."""
 
     def __init__(self, files: StateFiles, map_size: int, retry: Callable[[], None]) -> None:
-        """Holds nothing yet, see `hold`.  `retry` is to bring about a `write` soon."""
+        """Holds nothing until `hold`.  `retry` has to bring about a `write` soon."""
         self.opened: Opened | None = None
         self.writing = trio.Lock()
-        """Held by whoever writes to the file or takes it away."""
+        """Held while a task writes to the file or replaces it."""
         self.free = 0
-        """Bytes that may still be used, as of the last time something was written; may be negative."""
+        """Bytes that may still be used, as of the last write; may be negative."""
         self.page_size = 0
         self._retry = retry
         self._files = files
         self._map_size = map_size
         self._closed = "the store is not open"
-        """Why `opened` is None; empty while it is being opened anew."""
+        """Why `opened` is None; empty while the file is being opened again."""
         self._usable = trio.Event()
         self._readers = 0
         self._quiet = trio.lowlevel.ParkingLot()
 
     def hold(self, opened: Opened) -> None:
-        """Begin with this one."""
+        """Hold this file from now on."""
         self.opened = opened
         self.page_size = opened.page_size
         self.note(opened.used())
@@ -58,12 +58,12 @@ class Holder:
         self.free = self._map_size - pages * self.page_size
 
     def let_go(self) -> Opened | None:
-        """Hold nothing any more; returns what is to be closed."""
+        """Hold nothing any more; returns the file, to be closed."""
         opened, self.opened, self._closed = self.opened, None, "the store is closed"
         return opened
 
     async def available(self) -> Opened:
-        """The file as soon as there is one again.  Raises StoreError when there is none."""
+        """The file, as soon as it is open.  Raises StoreError when it is closed."""
         while self.opened is None:
             if self._closed:
                 self._retry()
@@ -72,7 +72,7 @@ class Holder:
         return self.opened
 
     async def aside(self, work: Callable[[Opened], T], about: Path | None = None) -> T:
-        """Do in a thread what takes longer or may have to read from the disk."""
+        """Call `work` in a thread, because it takes longer or may have to read from the disk."""
         opened = self.opened or await self.available()
         self._readers += 1
         try:
@@ -85,12 +85,12 @@ class Holder:
                 self._quiet.unpark_all()
 
     async def nobody_reads(self) -> None:
-        """Wait until nothing of `aside` is under way."""
+        """Wait until no call of `aside` is under way."""
         while self._readers:
             await self._quiet.park()
 
     async def write(self, thread: WorkThread, work: Callable[[Opened], None]) -> None:
-        """Do in that thread what writes.  Raises StoreError."""
+        """Call `work`, which writes, in that thread.  Raises StoreError."""
         async with self.writing:
             if self.opened is None:
                 await self.reopen()
@@ -99,7 +99,7 @@ class Holder:
                 await thread.run(lambda: work(opened))
                 self.note(opened.used())
             except lmdb.PanicError as error:
-                # LMDB could not write its meta page, and goes on only after it was opened anew.
+                # LMDB could not write its meta page, and goes on only after it was opened again.
                 await self.reopen()
                 raise trouble(self._files.data, error) from error
             except (lmdb.Error, OSError) as error:
@@ -108,11 +108,12 @@ class Holder:
     async def reopen(self, between: Callable[[StateFiles], None] = lambda _: None) -> StoreError | None:
         """Close the file and open it again; `between` may change it.
 
-        `writing` is held.  Returns what `between` failed with.  Raises StoreError when it cannot be
-        opened; then every call fails until `write` is tried again, which each of them asks for.
+        `writing` must be held.  Returns what `between` failed with.  Raises StoreError when the file cannot
+        be opened: then every call fails until a `write` opens it, and each call asks for one (`retry`).
         """
+        # Shielded: a cancellation in between would leave the store closed.
         with trio.CancelScope(shield=True):
-            await self.nobody_reads()
+            await self.nobody_reads()  # their transactions must not outlive the environment
             if self.opened is not None:
                 self.opened.env.close()
             self.opened, self._closed, self._usable = None, "", trio.Event()
@@ -127,7 +128,7 @@ class Holder:
         return problem
 
     async def check_readers(self) -> None:
-        """Free the slots of processes that were killed while they looked at the store (mdb_stat, …)."""
+        """Free the slots of processes that were killed while they read the store (mdb_stat, …)."""
         while True:
             await trio.sleep(_CHECK_READERS_EVERY)
             try:

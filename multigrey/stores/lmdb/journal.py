@@ -1,20 +1,19 @@
-"""The journal: where a batch is safe after one short write and one fdatasync.
+"""The journal: makes a batch safe with one short write and one fdatasync.
 
     STATE_DIR/store.journal.N   segments, in the order of the first batch in them
-    STATE_DIR/store.damaged.N   segments whose head cannot be read, kept for whoever wants to look
+    STATE_DIR/store.damaged.N   segments whose head cannot be read, kept to be examined
 
-Batches are appended to the newest segment.  A checkpoint takes them into LMDB, and with them, in the same
-transaction, the number of the last one: up to that number nothing in the journal counts any more, so
-reading it twice, or beside a store that has more, changes nothing.  A segment that is half full then is
-followed by a new one and deleted; an orderly end deletes all.
+Batches are appended to the newest segment.  A checkpoint writes them to LMDB, and with them, in the same
+transaction, the number of the last one.  Up to that number nothing in the journal counts any more, so reading
+it twice, or beside a store that has more, changes nothing.  At a checkpoint, a segment that is half full is
+followed by a new one, and deleted afterwards.  An orderly end deletes all segments.
 
-A segment is written full of zeros before it is used, away from the commit thread: fdatasync after
-writing over them takes half as long as after appending, because the file's size and blocks stay.
+A segment is filled with zeros before it is used, away from the commit thread: fdatasync after overwriting
+them takes half as long as after appending, because the file's size and blocks stay.
 
-After a failed fdatasync nobody knows what the disk has of the pages, and the next one may well say
-that all is fine.  So such a segment gets nothing more: the batch is cut off, what was safe before goes
-into LMDB soon, and the next batch begins a new segment with the same number, which voids what might
-have reached the disk all the same.
+After a failed fdatasync it is not known which pages the disk has, and the next fdatasync may report success.
+So such a segment gets nothing more: the batch is cut off, the batches before it go into LMDB soon, and the
+next batch begins a new segment with the same number.  That voids what may have reached the disk nevertheless.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from multigrey.stores.lmdb.state_files import StateFiles, remove, sync_directory
 __all__ = ["Journal", "JournalRest", "Position", "read_journal"]
 
 SEGMENT = 1 << 20
-"""Bytes written in advance, about what is collected until a checkpoint; a segment may grow beyond."""
+"""Bytes written in advance, about what is collected until a checkpoint.  A segment may grow larger."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,20 +64,20 @@ class Position(NamedTuple):
 
 
 class JournalRest(NamedTuple):
-    """What a journal held that LMDB does not have."""
+    """What a journal holds that LMDB does not have."""
 
     puts: dict[Key, Entry | None]
     position: Position
     """Its end."""
     paths: tuple[Path, ...]
-    """Segments, to be deleted after a checkpoint."""
+    """The segments, to be deleted after a checkpoint."""
 
 
 def read_journal(files: StateFiles, applied: int) -> JournalRest:
-    """Read all segments; batches up to number `applied` are skipped, and deleted if there are no others.
+    """Read all segments; skip batches up to number `applied`, and delete the segments if that is all.
 
-    A segment whose head is damaged is moved aside: it may hold batches the store does not have.
-    Raises StoreError (a file that cannot be read, or of a later version).
+    A segment whose head is damaged is moved aside: it may hold batches that the store does not have.
+    Raises StoreError for a file that cannot be read, or of a later version.
     """
     try:
         known = sorted(_headed(files), key=lambda segment: segment[0].first)
@@ -88,8 +87,11 @@ def read_journal(files: StateFiles, applied: int) -> JournalRest:
         for index, (head, path, data) in enumerate(known):
             void = known[index + 1][0].first if index + 1 < len(known) else None
             if 0 < last < head.first - 1:
-                logger.warning("%s: begins with batch %d; the one before it is %d", path, head.first, last)
+                logger.warning(
+                    "%s: begins with batch %d after batch %d: batches are lost", path, head.first, last
+                )
             for number, changes in frames(path, data, head):
+                # The next segment begins with this number again: here its write was never acknowledged.
                 if void is not None and number >= void:
                     break
                 if number > applied:
@@ -104,7 +106,7 @@ def read_journal(files: StateFiles, applied: int) -> JournalRest:
 
 
 def _set_aside(files: StateFiles, path: Path) -> None:
-    """Keep a segment nothing can be read from under a name that is not the journal's.  Raises OSError."""
+    """Rename a segment from which nothing can be read, out of the journal.  Raises OSError."""
     last = max((int(other.suffix[1:]) for other in files.all_damaged()), default=0)
     kept = files.damaged(last + 1)
     path.chmod(0o600)
@@ -114,7 +116,7 @@ def _set_aside(files: StateFiles, path: Path) -> None:
 
 
 def _headed(files: StateFiles) -> Iterator[tuple[Head, Path, bytes]]:
-    """The segments that were used; those whose head is damaged are moved aside."""
+    """The segments that were used.  Those whose head is damaged are moved aside."""
     for path in files.journals():
         data = path.read_bytes()
         head = read_head(path, data)
@@ -127,12 +129,12 @@ def _headed(files: StateFiles) -> Iterator[tuple[Head, Path, bytes]]:
 class Journal:
     """The segments of a running store.
 
-    `append` belongs to the commit thread, `prepare` and `drop` to the checkpoint thread, `rotate` to
-    the event loop while nothing is being appended.
+    The commit thread calls `append`, the checkpoint thread `prepare` and `drop`, and the event loop
+    `rotate`, while nothing is being appended.
     """
 
     def __init__(self, files: StateFiles, found: JournalRest, before_sync: Callable[[], None] | None) -> None:
-        """Goes on after what was found there."""
+        """Goes on after what `read_journal` found."""
         self.position = found.position
         """The end of what is safe."""
         self._files = files
@@ -148,7 +150,7 @@ class Journal:
         self._highest = 0
 
     def append(self, body: bytes) -> None:
-        """Make a batch safe.  Raises OSError, and whatever `before_sync` raises; then it is not there."""
+        """Make a batch safe.  Raises OSError, and what `before_sync` raises; then it does not count."""
         segment = self._active
         if segment is None:
             segment = self._active = self._begin()
@@ -159,21 +161,23 @@ class Journal:
         try:
             _write(segment.descriptor, data, segment.end)
         except OSError:
-            self._cut(segment)
+            self._cut(segment)  # no sync has failed: the segment can still be used
             raise
         try:
             if self._before_sync is not None:
                 self._before_sync()
             os.fdatasync(segment.descriptor)
         except BaseException:
+            # No second try on this segment: after a failed sync, the next one may report success wrongly.
             self._give_up(segment)
             raise
+        # Only now: `end` is where the next batch is written, and what a cut keeps.
         segment.end += len(data)
         segment.last = number
         self.position = Position(number, self.position.size + len(data))
 
     def prepare(self) -> None:
-        """Have a spare segment ready if `rotate` will need one.  Raises OSError."""
+        """Make a spare segment if `rotate` will need one.  Raises OSError."""
         if self._is_used_up() and not self._spares:
             self._spares.append(self._make())
 
@@ -188,7 +192,7 @@ class Journal:
         return segment is not None and segment.end > SEGMENT // 2
 
     def drop(self, applied: int) -> None:
-        """Delete segments whose batches, up to this number, LMDB has.  Raises OSError."""
+        """Delete segments whose batches LMDB has, which are those up to `applied`.  Raises OSError."""
         for segment in [segment for segment in self._retired if segment.last <= applied]:
             self._delete(segment)
             self._retired.remove(segment)
@@ -201,15 +205,16 @@ class Journal:
         self._active, self._spares, self._retired = None, [], []
 
     def close(self) -> None:
-        """Close the files, which stay."""
+        """Close the files, and leave them on disk."""
         for segment in (self._active, *self._spares, *self._retired):
             if segment is not None and segment.descriptor >= 0:
                 os.close(segment.descriptor)
                 segment.descriptor = -1
 
     def _begin(self) -> _Segment:
-        """The segment for the next batch; numbers of those in use only ever grow."""
+        """The segment for the next batch."""
         segment = self._spares.pop() if self._spares else self._make()
+        # Numbers must grow: of two segments that begin with the same batch, the one with the higher counts.
         if segment.number < self._highest:
             self._delete(segment)
             segment = self._make()
@@ -217,7 +222,7 @@ class Journal:
         return segment
 
     def _make(self) -> _Segment:
-        """A new segment; without room for the zeros it grows while it is written."""
+        """A new segment.  Without room for the zeros it begins empty, and grows while it is written."""
         number = next(self._numbers)
         path = self._files.journal(number)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -227,6 +232,7 @@ class Journal:
                 _write(descriptor, bytes(SEGMENT), 0)
             except OSError:
                 os.ftruncate(descriptor, 0)
+            # Both before the first batch: `append` only syncs data.
             os.fsync(descriptor)
             sync_directory(self._files.directory)
         except BaseException:
@@ -235,7 +241,7 @@ class Journal:
         return segment
 
     def _give_up(self, segment: _Segment) -> None:
-        """Write nothing more to a segment the disk did not take something of."""
+        """Write nothing more to a segment whose sync failed."""
         self._cut(segment)
         self._active = None
         if segment.end:
@@ -246,7 +252,7 @@ class Journal:
 
     @staticmethod
     def _cut(segment: _Segment) -> None:
-        """Take back what is not safe."""
+        """Cut off what is not safe."""
         with suppress(OSError):
             os.ftruncate(segment.descriptor, segment.end)
 
@@ -259,7 +265,7 @@ class Journal:
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:
-    """All of it, or OSError."""
+    """Write all of it.  Raises OSError."""
     rest = memoryview(data)
     while rest:
         written = os.pwrite(descriptor, rest, offset)

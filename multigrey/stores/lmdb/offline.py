@@ -1,4 +1,4 @@
-"""The file of an LMDB store, read beside the daemon that may have it open."""
+"""Opens the file of an LMDB store for reading, beside a daemon that may have it open."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["open_beside"]
 
 @contextmanager
 def open_beside(state_dir: Path) -> Iterator[lmdb.Environment]:
-    """The store in a state directory, read only; no file is made, and the latest minutes may be missing.
+    """The store in a state directory, read-only.  Makes no file; the latest minutes may be missing.
 
-    Raises StoreError when there is no store, it cannot be read, or the body meets a value it cannot decode.
+    Raises StoreError when the store is missing or cannot be read, or the body meets a value it cannot decode.
     """
     files = StateFiles(state_dir)
     check_file(files.data)
     try:
-        # Without the table of readers nobody else has the store open, and none may be made: it would be ours.
+        # No table of readers: no process has the store open.  Do not make one, it would belong to our user.
         with lmdb.open(
             str(files.data),
             subdir=False,

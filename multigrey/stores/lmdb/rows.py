@@ -1,17 +1,17 @@
 """The layout of the LMDB store, and how it is read and changed within one transaction.
 
-One named database per table, called by `Table.value`:  digest -> look, keep_until, value
+One database for each table, named `Table.value`:       digest -> look, keep_until, value
 The time index `due`:                                   look, table, digest -> nothing
 The database `layout`:                                  "version" -> number of this layout
-                                                        "applied" -> last batch out of the journal
+                                                        "applied" -> last batch from the journal
 
 Layout 2 added the table of marks.  A multigrey that knows only layout 1 must not open such a file: it
 would fail at the first row of the time index that names the new table.
 
-`look` and `keep_until` are seconds since 1970 as 8 bytes, big end first; all ones is never.  Every
-entry with a `look` has exactly one row in the time index, and `look` is never later than `keep_until`.
-It may be earlier: an entry that lives on keeps its row until that comes due, so refreshing an entry
-costs one write and not three.
+`look` and `keep_until` are seconds since 1970 as 8 bytes, big-endian; all ones means never.  Every entry with
+a `look` has exactly one row in the time index, and `look` is never later than `keep_until`.  It may be
+earlier: a refreshed entry keeps its row in the time index until that comes due, so that refreshing an entry
+takes one write instead of three.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from multigrey.model import Entry, Key, Table
 __all__ = ["HEAD", "LAYOUT", "Rows", "upgrade"]
 
 LAYOUT = 2
-"""Version of all this."""
+"""The version of this layout."""
 HEAD = 16
 """Bytes of a row before the value."""
 
@@ -46,7 +46,7 @@ Transaction = Any  # lmdb.Transaction
 def upgrade(env: lmdb.Environment) -> None:
     """Give a file of an older layout the tables it lacks, all or nothing.
 
-    Raises lmdb.Error (lmdb.NotFoundError when the file is no store of ours).
+    Raises lmdb.Error (lmdb.NotFoundError when the file is not a store of multigrey).
     """
     layout = env.open_db(_LAYOUT, create=False)
     with env.begin() as txn:
@@ -64,7 +64,7 @@ class Rows:
     """The open databases of an environment.  Every method raises lmdb.Error."""
 
     def __init__(self, env: lmdb.Environment, *, create: bool = False) -> None:
-        """Raises lmdb.NotFoundError when the file is no store of ours.
+        """Raises lmdb.NotFoundError when the file is not a store of multigrey.
 
         A file of an older layout that is only read lacks tables in `databases` (see `upgrade`).
         """
@@ -85,12 +85,12 @@ class Rows:
     def write(
         self, txn: Transaction, puts: Mapping[Key, Entry | None], breathe: Callable[[], None] = lambda: None
     ) -> None:
-        """Put or delete entries: per table looks at what is there, and writes of what is new.
+        """Put or delete entries: for each table, read what is there, then write what is new.
 
-        Every call into LMDB gives up the interpreter's lock, and getting it back from a busy event
-        loop takes longer than the call.  Neighbours come together, so that their pages are in the
-        processor's cache, and in pieces, so that the lock is not kept for long either; `breathe` is
-        called after each.
+        Every call into LMDB releases the interpreter's lock, and getting it back from a busy event loop takes
+        longer than the call: so each call writes many entries.  They are sorted, so that neighbours find
+        their pages in the processor's cache, and come in pieces, so that the lock is not held for long
+        either.  `breathe` is called after each piece.
         """
         digests: dict[Table, list[bytes]] = {}
         for table, digest in puts:
@@ -109,7 +109,7 @@ class Rows:
     def _write(
         self, txn: Transaction, table: Table, wanted: list[bytes], puts: Mapping[Key, Entry | None]
     ) -> list[tuple[bytes, bytes]]:
-        """Returns the rows of the time index that are still to be put."""
+        """Write one piece; returns the rows of the time index that are still to be put."""
         cursor = txn.cursor(self.databases[table])
         looks = {digest: stored[:8] for digest, stored in cursor.getmulti(wanted)}
         planned = []
@@ -121,6 +121,7 @@ class Rows:
                 continue
             look = looks.get(digest, _NEVER)
             keep_until = _NEVER if entry.keep_until is None else _stamp(entry.keep_until)
+            # A later one leaves the row in the time index as it is.
             if keep_until < look:
                 self._cancel(txn, look, (table, digest))
                 planned.append((keep_until + self._codes[table] + digest, b""))
@@ -130,11 +131,11 @@ class Rows:
         return planned
 
     def applied(self, txn: Transaction) -> int:
-        """Number of the last batch of the journal that is in here."""
+        """Number of the last batch of the journal that LMDB has."""
         return int(txn.get(_APPLIED, db=self._layout) or 0)
 
     def note_applied(self, txn: Transaction, number: int) -> None:
-        """Set it."""
+        """Set that number."""
         txn.put(_APPLIED, b"%d" % number, db=self._layout)
 
     def entry(self, row: bytes) -> Entry:
@@ -143,7 +144,7 @@ class Rows:
         return Entry(row[HEAD:], None if keep_until == _NEVER else int.from_bytes(keep_until))
 
     def forget(self, txn: Transaction, before: int, limit: int) -> tuple[int, int]:
-        """Look at up to `limit` entries that are due; returns how many were, and how many are gone."""
+        """Look at up to `limit` entries that are due; returns how many were due, and how many are gone."""
         bound = _stamp(before)
         due = self._due_before(txn, bound, limit)
         gone = 0
@@ -157,7 +158,7 @@ class Rows:
             if keep_until < bound:
                 txn.delete(digest, db=self.databases[table])
                 gone += 1
-            else:
+            else:  # it was refreshed: plan the next look
                 txn.put(digest, keep_until + stored[8:], db=self.databases[table])
                 self._plan(txn, keep_until, (table, digest))
         return len(due), gone
@@ -234,5 +235,5 @@ def _version(txn: Transaction, layout: Any) -> int:
 
 
 def _stamp(seconds: int) -> bytes:
-    """Seconds as in rows; what does not fit becomes the nearest that does."""
+    """Seconds as rows hold them; a number out of range becomes the nearest possible."""
     return min(max(seconds, 0), _LAST).to_bytes(8)

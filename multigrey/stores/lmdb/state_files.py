@@ -1,14 +1,14 @@
-"""The files of the LMDB store: what must be true before LMDB may touch them.
+"""The files of the LMDB store, and the checks before LMDB may open them.
 
-    STATE_DIR/lock            held by the one daemon that uses the directory; holds its process id
-    STATE_DIR/store.mdb       the records (LMDB data format 1, whatever the library's default)
+    STATE_DIR/lock            held by the one daemon that uses the directory; contains its process id
+    STATE_DIR/store.mdb       the records (LMDB data format 1, independent of the library's default)
     STATE_DIR/store.mdb-lock  LMDB's own table of readers
     STATE_DIR/store.mdb.new   a store being made; gets its name when it is complete
-    STATE_DIR/store.journal.N what the store does not have yet (see `journal`)
-    STATE_DIR/store.damaged.N a journal that could not be read, moved aside; nobody needs it
+    STATE_DIR/store.journal.N entries that the store does not have yet (see `journal`)
+    STATE_DIR/store.damaged.N a journal that could not be read, moved aside; it may be deleted
 
-LMDB maps the file, and reading a mapped page beyond the file's end kills the process.  So a file that
-is cut short is found out here, by arithmetic over its two meta pages, before it is opened.
+LMDB maps the file, and reading a mapped page beyond the file's end kills the process.  So a file that is cut
+short is detected here, by arithmetic over its two meta pages, before it is opened.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ REMOTE = frozenset(
     {"afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4"}
     | {"smb3", "smbfs"}
 )
-"""File systems other machines write to as well: LMDB's locks and its memory map do not work there."""
+"""File systems that other machines write to: LMDB's locks and its memory map do not work there."""
 
 _READER_TABLE = 16384
 """Bytes for LMDB's table of 126 readers (64 each and a header)."""
@@ -79,11 +79,11 @@ class StateFiles(NamedTuple):
         return self.directory / "store.mdb.new"
 
     def journal(self, number: int | None = None) -> Path:
-        """A segment of the journal, or what their names begin with."""
+        """A segment of the journal; None: what the names of all segments begin with."""
         return self.directory / ("store.journal" if number is None else f"store.journal.{number}")
 
     def journals(self) -> list[Path]:
-        """The segments that are there, by number.  Raises OSError."""
+        """The segments that exist, by number.  Raises OSError."""
         return self._numbered(_JOURNAL)
 
     def damaged(self, number: int) -> Path:
@@ -91,7 +91,7 @@ class StateFiles(NamedTuple):
         return self.directory / f"store.damaged.{number}"
 
     def all_damaged(self) -> list[Path]:
-        """Those that are there, by number.  Raises OSError."""
+        """Those that exist, by number.  Raises OSError."""
         return self._numbered(_DAMAGED)
 
     def _numbered(self, name: re.Pattern[str]) -> list[Path]:
@@ -110,14 +110,14 @@ _ADVICE = {
     errno.EACCES: "it must belong to the user multigrey runs as",
     errno.EPERM: "it must belong to the user multigrey runs as",
     errno.EROFS: "the file system is mounted read-only",
-    # LMDB says this, too, when only a part of what it writes fits on a disk.
+    # LMDB also reports this when only a part of what it writes fits on the disk.
     errno.EIO: "the file system is full, or the disk fails: make room, or look at the kernel's log",
     errno.ENOMEM: "lower [store] map_size, or raise the limit on address space (LimitAS, ulimit -v)",
 }
 
 
 def trouble(path: Path, error: OSError | lmdb.Error) -> StoreError:
-    """What went wrong with `path`, and what to do about it."""
+    """The error for `path`, with advice where there is any."""
     if isinstance(error, lmdb.MapFullError):
         return StoreError(f"{path}: full: raise [store] map_size")
     if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
@@ -129,11 +129,11 @@ def trouble(path: Path, error: OSError | lmdb.Error) -> StoreError:
 
 
 def _damaged(path: Path, what: str) -> StoreError:
-    return StoreError(f"{path}: damaged ({what}): put a backup in its place, or move it away to begin anew")
+    return StoreError(f"{path}: damaged ({what}): put a backup in its place, or move it away to start empty")
 
 
 def prepare_directory(path: Path) -> None:
-    """Make the directory, for us alone, if it is missing.  Raises StoreError."""
+    """Make the directory, with access for us alone, if it is missing.  Raises StoreError."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -142,7 +142,7 @@ def prepare_directory(path: Path) -> None:
 
 
 def check_file_system(path: Path, mounts: Path = _MOUNTS) -> None:
-    """Refuse (StoreError) a directory on another machine; where nothing can be found out, let it be."""
+    """Refuse (StoreError) a directory on another machine; accept one whose file system is not known."""
     try:
         device = path.stat().st_dev
         table = mounts.read_text(errors="surrogateescape")
@@ -154,9 +154,9 @@ def check_file_system(path: Path, mounts: Path = _MOUNTS) -> None:
 
 
 def file_system_of(device: int, mountinfo: str) -> str:
-    """The kind of file system a device number belongs to, out of a mountinfo table (see proc(5)).
+    """The kind of file system that has a device number, from a mountinfo table (see proc(5)).
 
-    Empty if it is not there (btrfs and overlays have numbers of their own).
+    Empty if it is not listed (btrfs and overlays have numbers of their own).
     """
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in mountinfo.splitlines():
@@ -167,10 +167,10 @@ def file_system_of(device: int, mountinfo: str) -> str:
 
 
 def take_lock(path: Path) -> int:
-    """Hold the lock file; returns its descriptor, to be closed at the end.
+    """Take the lock file; returns its descriptor, to be closed at the end.
 
-    The kernel lets go of it when the process ends, however that happens.  Raises StoreError naming
-    the process that has it.
+    The kernel releases the lock when the process ends, even by a crash.  Raises StoreError, which names the
+    process that holds the lock.
     """
     descriptor = -1
     try:
@@ -199,7 +199,7 @@ def _holder(descriptor: int) -> str:
 
 
 def reserve_readers(path: Path) -> None:
-    """Give LMDB's lock file its blocks now: on a full disk LMDB would die of writing to a hole.
+    """Allocate the blocks of LMDB's lock file: on a full disk, writing to a hole would kill the process.
 
     Raises OSError.
     """
@@ -220,7 +220,7 @@ def sync_directory(path: Path) -> None:
 
 
 def remove(*paths: Path) -> None:
-    """Remove files that may be there.  Raises OSError for other reasons."""
+    """Remove files; those that are missing are ignored.  Raises OSError for other reasons."""
     for path in paths:
         with suppress(FileNotFoundError):
             path.unlink()
@@ -236,7 +236,7 @@ Layout of MDB_meta in LMDB 0.9 on 64-bit machines; it follows a page header of 1
 
 
 def check_file(path: Path) -> None:
-    """Refuse (StoreError) a file LMDB 0.9 cannot read or would die of."""
+    """Refuse (StoreError) a file that LMDB 0.9 cannot read, or that would kill the process."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -248,19 +248,19 @@ def check_file(path: Path) -> None:
         raise _not_ours(path, "empty" if not size else "not an LMDB file")
     if version != _FORMAT:
         raise StoreError(
-            f"{path}: LMDB data format {version}, this multigrey uses {_FORMAT}: copy it over with "
-            "mdb_dump and mdb_load of the fitting versions, or move it away to begin anew"
+            f"{path}: LMDB data format {version}, this multigrey uses {_FORMAT}: convert it with mdb_dump "
+            "and mdb_load of the matching versions, or move it away to start empty"
         )
     pages = _pages(head)
     if pages is None:
-        raise _damaged(path, "its meta pages are")
+        raise _damaged(path, "its meta pages are wrong")
     page_size, count = pages
     if size < page_size * count:
         _check_short_file(path, size, page_size * count)
 
 
 def _not_ours(path: Path, what: str) -> StoreError:
-    return StoreError(f"{path}: {what}: put a backup in its place, or move it away to begin anew")
+    return StoreError(f"{path}: {what}: put a backup in its place, or move it away to start empty")
 
 
 def _data_format(head: bytes) -> int | None:
@@ -286,7 +286,7 @@ def _pages(head: bytes) -> tuple[int, int] | None:
 
 
 def _check_short_file(path: Path, size: int, expected: int) -> None:
-    """A file may lack pages at its end that were freed before they were ever written; none in use."""
+    """Refuse a file that lacks pages in use.  Freed pages at its end may never have been written."""
     try:
         problems = verify(path)  # type: ignore[no-untyped-call]  # (lmdb has no types)
     except (VerifyError, OSError, struct.error) as error:

@@ -1,14 +1,13 @@
 """The embedded store: one LMDB file, no server, no set-up.
 
-Decisions are made on the event loop, against the file and the overlay of what is not in it yet.  One
-thread appends whatever arrived meanwhile to the journal as one batch, and whoever waits is told (see
-`commits`); another one puts what has collected there into the file (see `checkpoints`).  A read
-transaction begins and ends within one function that never waits.  Nothing but checkpoints, forgetting
-and compaction writes to the file, one of them at a time.
+Decisions are made on the event loop, from the file and the overlay of entries that are not in it yet.  One
+thread appends what has arrived meanwhile to the journal, as one batch, and then callers may answer (see
+`commits`).  Another thread moves what has collected there into the file (see `checkpoints`).  A read
+transaction begins and ends within one function that never waits.  Only checkpoints, forgetting and compaction
+write to the file, one at a time.
 
-The traps are told where they are stepped around: `files` (what kills a process that maps a file),
-`environment` (two LMDB engines, room for forgetting), `rows` (the time index), `journal` (what a failed
-sync leaves behind).
+Dangers are described where they are avoided: `state_files` (what kills a process that maps a file),
+`environment` (two LMDB engines, room for deleting), `rows` (the time index), `journal` (failed syncs).
 """
 
 from __future__ import annotations
@@ -46,17 +45,17 @@ T = TypeVar("T")
 Values = Sequence[bytes | None]
 
 FLUSH_TIME = 20.0
-"""Seconds the disk gets at the end to take what is pending."""
+"""Seconds that the disk has at the end to write what is pending."""
 
 _FORGET_SLICE = 250
-"""Entries looked at in one transaction: some milliseconds, then waiting answers have their turn."""
+"""Entries looked at in one transaction: some milliseconds, then answers have their turn."""
 _WALK_SLICE = 20_000
 _LOAD_AHEAD = 1_000
 _LOAD_COLLECTED = 8_000
-"""Entries in the journal beyond which loading waits for a checkpoint: others need the room."""
+"""Entries in the journal beyond which loading waits for a checkpoint: other callers need the room."""
 _PAGES = 3
-"""Pages an entry may take at most, besides what its value fills: it splits one of its table and one of
-the time index, and sometimes one above."""
+"""Most pages of an entry, besides what its value fills: it splits one of its table and one of the time index,
+and sometimes one above."""
 _HEALTH_WAITS = 0.5
 
 logger = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ class LmdbStore:
         commit_hook: Callable[[], None] | None = None,
         checkpoint_hook: Callable[[], None] | None = None,
     ) -> None:
-        """The hooks try slow and full disks; what they raise (lmdb.Error, OSError) makes that fail.
+        """The hooks test slow and full disks; what they raise (lmdb.Error, OSError) makes the write fail.
 
         `commit_hook` is called in the commit thread before a batch becomes durable, `checkpoint_hook`
         in the checkpoint thread before LMDB commits a checkpoint.
@@ -86,11 +85,11 @@ class LmdbStore:
         self._holder = Holder(self._files, options.map_size, self._checkpoints.probe)
         self._journal: Journal
         self._appending = trio.Lock()
-        """Held while a batch goes into the journal."""
+        """Held while a batch is appended to the journal."""
         self._taken = self._closing = Position(0, 0)
-        """How far LMDB has the journal, and how far it will after the next checkpoint."""
+        """How far LMDB has the journal, and how far it will have it after the next checkpoint."""
         self._threads: tuple[WorkThread, WorkThread]
-        """For the journal, for checkpoints."""
+        """For the journal, and for checkpoints."""
         self._last_commit = self._last_checkpoint = 0.0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -102,11 +101,11 @@ class LmdbStore:
         if found.puts:
             self._checkpoints.collect(found.puts)
             self._checkpoints.probe()
-            logger.info("%s: %d entries come from the journal", self._files.data, len(found.puts))
+            logger.info("%s: %d entries were read from the journal", self._files.data, len(found.puts))
         clean = False
         try:
             async with trio.open_nursery() as nursery:
-                writing = trio.CancelScope(shield=True)
+                writing = trio.CancelScope(shield=True)  # the writers outlive a cancellation until `_flush`
                 nursery.start_soon(self._write_all, writing)
                 nursery.start_soon(self._holder.check_readers)
                 task_status.started()
@@ -126,7 +125,7 @@ class LmdbStore:
         return None if opened is None else self._submitted(opened, keys, decide, seen)
 
     async def apply(self, keys: Sequence[Key], decide: Callable[[Sequence[bytes | None]], Change[T]]) -> T:
-        """See `Store.apply`.  Without anything to wait for it returns without a checkpoint."""
+        """See `Store.apply`.  With nothing to wait for, it returns without a checkpoint of trio."""
         opened = self._holder.opened or await self._holder.available()
         value, batch = self._submitted(opened, keys, decide)
         if batch is not None:
@@ -134,7 +133,7 @@ class LmdbStore:
         return value
 
     def peek(self, keys: Sequence[Key]) -> Sequence[bytes | None] | None:
-        """See `Store.peek`.  A page that is not in memory is waited for, as in `read`."""
+        """See `Store.peek`.  Blocks while a page is read that is not in memory, as `read` does."""
         opened = self._holder.opened
         return None if opened is None else self._values(opened, keys)
 
@@ -177,9 +176,9 @@ class LmdbStore:
     async def forget(self, before: int, limit: int) -> int:
         """See `Store.forget`.
 
-        What is pending is written first, so an entry that was just refreshed is not taken for due.
-        When that fails it goes on all the same, because it makes room; the refreshed entry is in the
-        overlay then, and will be written again.
+        Pending entries are written first, so that one that was just refreshed does not count as due.  When
+        that fails, forgetting goes on, because it makes room; a refreshed entry is in the overlay then, and
+        is written again.
         """
         gone = 0
         await self._all_in_file()
@@ -195,7 +194,7 @@ class LmdbStore:
         return gone
 
     async def newest(self) -> int:
-        """See `Store.newest`.  Walks through everything, aside: a second for a million entries."""
+        """See `Store.newest`.  Walks through everything, in a thread: a second for a million entries."""
         await self._all_in_file()
         waiting = [entry for puts in self._commits.layers for entry in puts.values()]
         newest = max((entry.keep_until or 0 for entry in waiting if entry is not None), default=0)
@@ -211,7 +210,7 @@ class LmdbStore:
     async def health(self) -> Mapping[str, int | float | str]:
         """See `Store.health`.
 
-        Besides: `meta` (entries), `map_size`, `used` and `file` (bytes: allowed, in use, with free pages),
+        Adds: `meta` (entries), `map_size`, `used` and `file` (bytes: allowed, in use, with free pages),
         `last_commit_us`, `commit_failures`, `failing` (seconds without a success), `journaled` (entries not
         in the file yet), `journal` (bytes), `last_checkpoint_us`, `checkpoint_failures`.
         """
@@ -247,7 +246,7 @@ class LmdbStore:
     async def backup(self, path: str) -> None:
         """See `LocalStore.backup`: a compact copy, 0600, that appears when it is complete.
 
-        It replaces a file of that name.  It is of no use without the site key.
+        It replaces a file of that name, and is useless without the site key.
         """
         await self._commits.settle()
         await self._checkpoints.done()
@@ -256,8 +255,8 @@ class LmdbStore:
     async def compact(self) -> None:
         """See `LocalStore.compact`.
 
-        A compact copy takes the place of the file.  While it is written, reading goes on, and so does
-        the journal; only checkpoints wait: some seconds per GB.
+        A compact copy replaces the file.  Meanwhile reading and the journal go on, and only checkpoints
+        wait: some seconds per GB.
         """
         async with self._holder.writing:
             await self._holder.aside(lambda opened: opened.copy(self._files.draft), about=self._files.draft)
@@ -265,7 +264,7 @@ class LmdbStore:
         if problem is not None:
             raise problem
 
-    # Inside
+    # Internal
 
     def _lock_and_open(self) -> tuple[int, Opened, JournalRest]:
         prepare_directory(self._files.directory)
@@ -285,7 +284,7 @@ class LmdbStore:
         self, opened: Opened, keys: Sequence[Key], decide: Callable[[Values], Change[T]], seen: Values = ()
     ) -> Submitted[T]:
         if seen and self._commits.changes(keys[: len(seen)]):
-            seen = ()
+            seen = ()  # a decision made since has changed them: read again
         further = keys[len(seen) :] if seen else keys
         change = decide([*seen, *self._values(opened, further)] if further else seen)
         batch: Batch | None = None
@@ -296,7 +295,7 @@ class LmdbStore:
         return Submitted(change.value, batch if change.durable else None)
 
     def _values(self, opened: Opened, keys: Sequence[Key]) -> list[bytes | None]:
-        """What a decision sees.  The hot path: two keys take some 3 µs."""
+        """The values a decision sees.  The hot path: two keys take some 3 µs."""
         values = [None if row is None else row[HEAD:] for row in self._stored(opened, keys)]
         for puts in self._commits.layers:
             if puts:
@@ -328,11 +327,11 @@ class LmdbStore:
     async def _commit(self, puts: Puts) -> None:
         """Make a batch safe: in the journal, if LMDB will certainly have room for it.
 
-        Near the map size it goes into LMDB at once, after everything else, so that only what does not
-        fit is refused, and whoever waits is told.
+        Near the map size it goes into LMDB at once, after everything else.  So only what does not fit is
+        refused, and its callers get the error.
         """
-        for _ in range(2):  # at first, and when LMDB has everything else
-            async with self._appending:
+        for _ in range(2):  # first as things are, then when LMDB has everything else
+            async with self._appending:  # for both steps: a checkpoint must not cut between them
                 if await self._at(0, partial(self._append, puts)):
                     self._checkpoints.collect(puts)
                     return
@@ -340,7 +339,7 @@ class LmdbStore:
         await self._holder.write(self._threads[1], partial(self._write_through, puts=puts))
 
     def _append(self, puts: Puts) -> bool:
-        """In the commit thread.  Returns whether there is room for it."""
+        """In the commit thread.  Returns whether LMDB will have room for it."""
         body = pack(puts)
         entries = self._checkpoints.count + len(puts)
         size = self._journal.position.size - self._taken.size + len(body)
@@ -361,8 +360,8 @@ class LmdbStore:
         self._last_commit = perf_counter() - began
 
     async def _cut_journal(self) -> None:
-        """Let the journal go on in another segment; what it has now is what a checkpoint takes."""
-        with suppress(StoreError):  # without a new one it goes on in the old one, which stays a little longer
+        """Let the journal go on in another segment; a checkpoint takes what it holds now."""
+        with suppress(StoreError):  # without a spare segment, the old one is used for longer
             await self._at(1, self._journal.prepare)
         async with self._appending:
             self._journal.rotate()
@@ -373,7 +372,7 @@ class LmdbStore:
         write = partial(self._write_checkpoint, puts=puts, number=closing.number)
         await self._holder.write(self._threads[1], write)
         self._taken = closing
-        with suppress(StoreError):  # a segment that cannot be deleted harms nobody, and is tried again
+        with suppress(StoreError):  # a segment that cannot be deleted is harmless, and tried again
             await self._at(1, partial(self._journal.drop, closing.number))
 
     def _write_checkpoint(self, opened: Opened, puts: Puts, number: int) -> None:
@@ -383,18 +382,18 @@ class LmdbStore:
         self._last_checkpoint = perf_counter() - began
 
     async def _at(self, thread: int, work: Callable[[], T]) -> T:
-        """Work on the journal in one of the threads."""
+        """Call `work`, which uses the journal, in one of the threads."""
         try:
             return await self._threads[thread].run(work)
         except OSError as error:
-            if self._checkpoints.count:  # who knows how long the disk keeps it
+            if self._checkpoints.count:  # into LMDB soon: the disk may not keep the journal
                 self._checkpoints.probe()
             raise trouble(self._files.journal(), error) from error
         except lmdb.Error as error:  # (a hook's)
             raise trouble(self._files.data, error) from error
 
     async def _all_in_file(self) -> None:
-        """Have everything that is pending put into LMDB, if that is possible."""
+        """Have everything that is pending put into LMDB, if possible."""
         await self._commits.settle()
         with suppress(StoreError):
             await self._checkpoints.done()
@@ -406,7 +405,7 @@ class LmdbStore:
                 nursery.start_soon(self._checkpoints.run)
 
     async def _flush(self) -> bool:
-        """Let the disk take what is pending; returns whether everybody was ready in time."""
+        """Let the disk take what is pending; returns whether everything ended in time."""
         self._commits.close("the store is closing")
         with trio.move_on_after(FLUSH_TIME, shield=True) as scope:
             await self._commits.settle()
@@ -414,7 +413,7 @@ class LmdbStore:
                 await self._checkpoints.done()
                 await self._at(1, self._journal.remove)
             except StoreError as error:
-                logger.warning("%s; the next start finds in the journal what is not in the file", error)
+                logger.warning("%s: the next start reads from the journal what is not in the file", error)
             async with self._holder.writing:
                 await self._holder.nobody_reads()
         if scope.cancelled_caught:
@@ -425,7 +424,7 @@ class LmdbStore:
         opened = self._holder.let_go()
         for thread in self._threads:
             thread.stop()
-        # With a commit that hangs, file and lock stay open until the process ends.
+        # If a commit hangs, file and lock stay open until the process ends: no other may use them before.
         if clean and self._threads[0].join(1.0) and self._threads[1].join(1.0):
             self._journal.close()
             if opened is not None:
@@ -435,7 +434,7 @@ class LmdbStore:
 
 def _backup(opened: Opened, files: StateFiles, target: Path) -> None:
     if target.resolve() in {file.resolve() for file in files.all()}:
-        raise StoreError(f"{target}: is the store itself")
+        raise StoreError(f"{target}: is a file of the store itself: choose another path")
     opened.copy(target)
 
 

@@ -1,9 +1,9 @@
 """DNS lists for multigrey: a DNSWL lets mail pass, DNSBLs become traits for rules.
 
-Registers, as far as `[plugins.dns]` asks for it,
+If `[plugins.dns]` has lists, the plugin registers
     a slow source   `dns`: matches `dnswl:NAME`, traits `dnsbl:NAME` and `dnsbl-score:WORD`
-    a service       `dns`, which tests that the zones can be believed
-Without a list in the configuration it registers nothing and asks nobody.
+    a service       `dns`, which tests whether the zones can be trusted
+Without a list in the configuration it registers nothing and sends no DNS question.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["DnsSettings", "DnsSource", "Watcher", "build", "multigrey_register",
 
 
 def build(settings: DnsSettings, resolver: Resolver | None = None) -> tuple[DnsSource, Watcher]:
-    """The source and the service of a configuration; tests bring their own `resolver`."""
+    """Return the source and the service of a configuration; tests pass their own `resolver`."""
     stub = StubResolver(settings.servers, settings.budget / 2) if resolver is None else None
     asked = resolver or stub
     assert asked is not None
@@ -37,18 +37,18 @@ def build(settings: DnsSettings, resolver: Resolver | None = None) -> tuple[DnsS
 
 
 def _nothing() -> None:
-    """There is no file to read again."""
+    """Do nothing: without a StubResolver, no file has to be read again."""
 
 
 @hookimpl
 def multigrey_settings() -> tuple[str, type[BaseModel]]:
-    """Ours is the table `[plugins.dns]`."""
+    """The plugin's table is `[plugins.dns]`."""
     return "dns", DnsSettings
 
 
 @hookimpl
 def multigrey_register(registry: Registry, settings: Mapping[str, BaseModel]) -> None:
-    """Register what the table asks for: nothing without a list."""
+    """Register the source and the service if the table has at least one list."""
     wanted = settings.get("dns")
     if not isinstance(wanted, DnsSettings) or not wanted.tables:
         return

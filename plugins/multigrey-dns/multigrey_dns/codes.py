@@ -1,7 +1,7 @@
-"""The addresses DNS lists answer with, and patterns that pick some of them.  Pure.
+"""The return codes of DNS lists, and patterns that select some of them.  Pure.
 
 A list answers with addresses of 127.0.0.0/8, which are codes (RFC 5782 section 2.1).  A pattern has
-four parts with dots between them, each one of
+four parts with dots between them.  Each part is one of
 
     5           this number
     *           any number
@@ -22,7 +22,7 @@ __all__ = ["ANY", "LEVELS", "Code", "CodePattern", "is_code", "level_pattern", "
 Code = IPv4Address
 
 LEVELS = ("none", "low", "medium", "high")
-"""How far dnswl.org trusts a host: the last part of 127.0.CATEGORY.LEVEL."""
+"""The levels of trust of dnswl.org: the last part of 127.0.CATEGORY.LEVEL."""
 
 _CODES = IPv4Network("127.0.0.0/8")
 _PART = r"\*|&[0-9]{1,3}|[0-9]{1,3}(?:-[0-9]{1,3})?|\[[0-9.;]+\]"
@@ -33,7 +33,7 @@ _EVERY = frozenset(range(256))
 
 @dataclass(frozen=True, slots=True)
 class CodePattern:
-    """A set of codes, as its administrator wrote it and by the numbers of each part."""
+    """A set of codes: the text that the administrator wrote, and the numbers of each part."""
 
     text: str
     parts: tuple[frozenset[int], ...]
@@ -44,12 +44,12 @@ class CodePattern:
 
 
 def parse_pattern(text: str) -> CodePattern:
-    """A pattern from its text.  Raises ValueError."""
+    """Parse a pattern.  Raises ValueError."""
     matched = _PATTERN.fullmatch(text)
     if not matched:
         raise ValueError(
-            f'{text[:60]!r} is no pattern of return codes; expected one such as "127.0.0.2", "127.0.0.2-11", '
-            '"127.0.*.2-3" or "127.0.0.&8"'
+            f'{text[:60]!r} is not a pattern of return codes; expected one such as "127.0.0.2", '
+            '"127.0.0.2-11", "127.0.*.2-3" or "127.0.0.&8"'
         )
     parts = tuple(_numbers(part) for part in matched.groups())
     if parts[0] != {127}:
@@ -68,11 +68,11 @@ def _numbers(part: str) -> frozenset[int]:
 def _range(text: str) -> Iterator[int]:
     matched = _RANGE.fullmatch(text)
     if not matched:
-        raise ValueError(f"{text!r} is no number and no range; expected 2 or 2..7")
+        raise ValueError(f"{text!r} is neither a number nor a range; expected 2 or 2..7")
     first = _number(matched[1])
     last = _number(matched[2] or matched[1])
     if last < first:
-        raise ValueError(f"{text!r}: the smaller number comes first")
+        raise ValueError(f"{text!r}: write the smaller number first")
     yield from range(first, last + 1)
 
 
@@ -86,17 +86,17 @@ ANY = CodePattern("127.*.*.*", (frozenset({127}), _EVERY, _EVERY, _EVERY))
 
 
 def level_pattern(level: str) -> CodePattern:
-    """The codes of one level of dnswl.org, whatever the category (which is never 0)."""
+    """The codes of one level of dnswl.org, in every category (which is never 0)."""
     number = LEVELS.index(level)
     return parse_pattern(f"127.0.1-255.{number}")
 
 
 def is_code(address: IPv4Address) -> bool:
-    """Whether an answer is a code at all."""
+    """Whether an address in an answer is a code."""
     return address in _CODES
 
 
 def picked(codes: Iterable[Code], patterns: Iterable[CodePattern]) -> list[Code]:
-    """The codes one of the patterns covers, smallest first."""
+    """Return the codes that one of the patterns covers, the smallest first."""
     wanted = tuple(patterns)
     return sorted(code for code in codes if any(pattern.covers(code) for pattern in wanted))

@@ -1,6 +1,6 @@
-"""Asking the DNS for the addresses of a name, over dnspython and trio.
+"""Resolves names to addresses with dnspython on trio.
 
-Everything else of the plugin knows only `Resolver`, so tests can answer themselves.
+The rest of the plugin uses only the protocol `Resolver`, so that tests can supply the answers.
 """
 
 from __future__ import annotations
@@ -27,44 +27,44 @@ import dns.rdtypes.IN.A
 import dns.resolver
 import trio
 
-# dnspython imports what reads a kind of record when it first meets one.  Here that is done at once: a
-# daemon that has given up root by then may not be able to read the files any more.
+# Do not remove the imports of dns.rdtypes: dnspython would import these modules when it first meets such
+# a record, and a daemon that has given up root by then may not be able to read the files any more.
 
 __all__ = ["Answer", "Resolver", "ResolverError", "StubResolver"]
 
 _TROUBLE = (dns.exception.DNSException, OSError, EOFError, ValueError, trio.BrokenResourceError)
 _PATIENCE = 10.0
-"""Seconds a question may take when nobody set a deadline."""
+"""Seconds a question may take if the caller has set no deadline."""
 _LOCAL = "127.0.0.1"
-"""Where resolv.conf(5) sends questions when it names no server."""
+"""The name server to use if resolv.conf names none, as resolv.conf(5) says."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The addresses of a name; none when there is no such name, or it has none."""
+    """The addresses of a name; empty if the name does not exist, or has none."""
 
     addresses: frozenset[IPv4Address]
     ttl: float
-    """Seconds the answer may be believed; of a negative one too (RFC 2308)."""
+    """Seconds for which the answer is valid; also for a negative one (RFC 2308)."""
 
 
 class ResolverError(Exception):
-    """There was no answer: nobody reachable, a server's failure or refusal, a time-out.
+    """There was no answer: unreachable servers, a server's failure or refusal, or a time-out.
 
-    The text does not say what was asked.
+    The text does not contain the question, which may contain a secret.
     """
 
 
 class Resolver(Protocol):
-    """Somebody who answers questions for A records."""
+    """Answers questions for A records."""
 
     async def addresses(self, name: str) -> Answer:
-        """The addresses of an absolute name (without its last dot).
+        """Return the addresses of an absolute name (without its last dot).
 
-        Aliases (CNAME) are followed.  "No such name" is an answer; without one ResolverError is raised.
-        The caller's cancel scope sets the time.
+        Aliases (CNAME) are followed.  "No such name" is an answer.  Raises ResolverError without an answer.
+        The caller's cancel scope limits the time.
         """
 
 
@@ -77,9 +77,9 @@ class StubResolver:
         try_seconds: float,
         resolv_conf: Path = Path("/etc/resolv.conf"),
     ) -> None:
-        """`nameservers`: addresses and ports, tried in this order; none: those of `resolv_conf`.
+        """`nameservers`: addresses and ports, tried in this order; if empty, those of `resolv_conf`.
 
-        One try takes `try_seconds` at most; then the next server is asked, or the same once more.
+        One try takes at most `try_seconds`; then the next server is asked, or the same one again.
         """
         self._try_seconds = try_seconds
         self._path = None if nameservers else resolv_conf
@@ -110,12 +110,12 @@ class StubResolver:
             response: dns.message.QueryMessage = error.kwargs["responses"][question]
             return Answer(frozenset(), response.resolve_chaining().minimum_ttl)
         if answer.response.flags & dns.flags.TC:
-            raise ResolverError("the answer was cut off, over TCP too")
+            raise ResolverError("the answer was truncated, over TCP too")
         addresses = frozenset(IPv4Address(record.address) for record in answer)
         return Answer(addresses, answer.chaining_result.minimum_ttl)
 
     def refresh(self) -> None:
-        """Read /etc/resolv.conf anew if it was replaced and is in use."""
+        """Read /etc/resolv.conf again if it is in use and was replaced."""
         if self._path is None:
             return
         stamp = _stamp(self._path)
@@ -133,14 +133,14 @@ class StubResolver:
         try:
             resolver = dns.asyncresolver.Resolver(str(path))
         except (dns.exception.DNSException, ValueError) as error:
-            _log.warning("%s names no server to ask (%s); asking %s", path, error, _LOCAL)
+            _log.warning("%s names no name server (%s): using %s", path, error, _LOCAL)
             return self._of([(_LOCAL, 53)])
         resolver.timeout = self._try_seconds
         return resolver
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, by each server that was asked, without the question: it may hold a secret."""
+    """What went wrong with each server, without the question, which may contain a secret."""
     trouble = error.kwargs.get("errors") if isinstance(error, dns.exception.DNSException) else None
     if not trouble:
         return type(error).__name__

@@ -1,4 +1,4 @@
-"""`[plugins.dns]` of the configuration."""
+"""The settings of the plugin: the table `[plugins.dns]`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from multigrey_dns.zones import KnownEntries, ZoneOptions
 __all__ = ["Blocklist", "DnsSettings", "ListTable", "Whitelist"]
 
 _ZONE_OCTETS = 189
-"""What the 32 nibbles of an IPv6 address and their dots leave of a name."""
+"""The octets of a name that the 32 nibbles of an IPv6 address and their dots leave for the zone."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
 _REFUSED = ("127.0.0.1", "127.255.255.*")
 _REFUSED_BY_WHITELISTS = (*_REFUSED, "127.0.0.255")
@@ -32,10 +32,10 @@ class _Table(BaseModel):
 
 
 class ListTable(_Table):
-    """What whitelists and blocklists have in common: a zone, and which of its answers count."""
+    """The common part of whitelists and blocklists: a zone, and which of its answers count."""
 
-    name: str = Field(description="What the list is called in the log and in traits; unique.")
-    zone: str = Field(description="The domain the questions end in.")
+    name: str = Field(description="The name of the list in the log and in traits; unique.")
+    zone: str = Field(description="The domain that the questions end in.")
     ipv6: bool = Field(default=True, strict=True, description="Whether to ask about IPv6 addresses.")
     refused: tuple[str, ...] = Field(
         default=_REFUSED, description="Answers by which the zone refuses to answer."
@@ -46,7 +46,7 @@ class ListTable(_Table):
 
     @property
     def subject(self) -> Of:
-        """Which part of an attempt the list knows about."""
+        """The part of an attempt that the list has entries about."""
         raise NotImplementedError
 
     @property
@@ -82,14 +82,14 @@ class ListTable(_Table):
     def _check_test(self) -> Self:
         points = (self.test_listed, self.test_unlisted)
         if not self.test and points != (None, None):
-            raise ValueError("test_listed and test_unlisted have no meaning with test = false")
+            raise ValueError("test_listed and test_unlisted have no meaning with test = false: remove them")
         for point in points:
             if point is not None:
                 self._test_subject(point)
         return self
 
     def options(self, settings: DnsSettings) -> ZoneOptions:
-        """How the zone is to be treated."""
+        """The options of the zone."""
         return ZoneOptions(
             refused=tuple(parse_pattern(text) for text in self.refused),
             test=self._known_entries(),
@@ -112,19 +112,21 @@ class ListTable(_Table):
             try:
                 return reversed_address(ip_address(point))
             except ValueError:
-                raise ValueError(f"a test entry of this list is an IP address, got {point[:60]!r}") from None
+                raise ValueError(
+                    f"a test entry of this list must be an IP address, got {point[:60]!r}"
+                ) from None
         name = point.lower().rstrip(".")
         if not is_name(name):
-            raise ValueError(f"a test entry of this list is a domain name, got {point[:60]!r}")
+            raise ValueError(f"a test entry of this list must be a domain name, got {point[:60]!r}")
         return name
 
 
 class Whitelist(ListTable):
-    """`[[plugins.dns.whitelist]]`: whoever it lists is not greylisted."""
+    """`[[plugins.dns.whitelist]]`: clients that it lists are not greylisted."""
 
     of: Literal["client-address", "client-name"] = Field(
         default="client-address",
-        description="What the zone lists; only what nobody can forge may let mail pass.",
+        description="What the zone lists; only data that cannot be forged may let mail pass.",
     )
     levels: tuple[Literal["none", "low", "medium", "high"], ...] | None = Field(
         default=None, description="Levels of trust, for lists in dnswl.org's form (127.0.CATEGORY.LEVEL)."
@@ -132,7 +134,9 @@ class Whitelist(ListTable):
     codes: tuple[str, ...] | None = Field(
         default=None, description="The answers that count, for other lists."
     )
-    owner: str = Field(default="", description="Who answers for using this list; shown in the log.")
+    owner: str = Field(
+        default="", description="Who is responsible for the use of this list; shown in the log."
+    )
     refused: tuple[str, ...] = _REFUSED_BY_WHITELISTS
 
     @property
@@ -159,13 +163,13 @@ class Whitelist(ListTable):
         if bool(self.levels) == bool(self.codes):
             levels = ", ".join(LEVELS)
             raise ValueError(
-                f"either levels ({levels}) or codes must say which entries of the list let mail pass"
+                f"set either levels ({levels}) or codes, to select the entries of the list that let mail pass"
             )
         return self
 
 
 class Blocklist(ListTable):
-    """`[[plugins.dns.blocklist]]`: whoever it lists has the trait dnsbl:NAME."""
+    """`[[plugins.dns.blocklist]]`: attempts that it lists have the trait dnsbl:NAME."""
 
     of: Literal["client-address", "client-name", "helo", "sender-domain"] = Field(
         default="client-address", description="What the zone lists."
@@ -174,7 +178,7 @@ class Blocklist(ListTable):
         default=(ANY.text,), min_length=1, description="The answers that count; by default all."
     )
     weight: int = Field(
-        default=1, ge=0, le=1000, strict=True, description="What being listed adds to the score."
+        default=1, ge=0, le=1000, strict=True, description="What a listing adds to the score."
     )
 
     @property
@@ -189,7 +193,7 @@ class Blocklist(ListTable):
 
     @property
     def trait(self) -> str:
-        """The trait of whoever is listed."""
+        """The trait of attempts that are listed."""
         return f"dnsbl:{self.name}"
 
 
@@ -219,16 +223,16 @@ class DnsSettings(_Table):
         description="How long all questions of one attempt may take together; less than slow in [limits].",
     )
     questions: int = Field(
-        default=200, ge=1, le=10_000, strict=True, description="Most questions on their way at a time."
+        default=200, ge=1, le=10_000, strict=True, description="Most questions in flight at a time."
     )
     cache_min: Annotated[int, duration("0s", "1h")] = Field(
-        default=10, description="How long an answer is remembered at least."
+        default=10, description="The shortest time for which an answer is cached."
     )
     cache_max: Annotated[int, duration("1s", "1d")] = Field(
-        default=3600, description="How long an answer is remembered at most."
+        default=3600, description="The longest time for which an answer is cached."
     )
     cache_size: int = Field(
-        default=10_000, ge=0, le=1_000_000, strict=True, description="Most answers remembered of each zone."
+        default=10_000, ge=0, le=1_000_000, strict=True, description="Most answers cached for each zone."
     )
     test_every: Annotated[int, duration("1m", "1d")] = Field(
         default=3600, description="The time between two tests of a zone."
@@ -262,7 +266,7 @@ class DnsSettings(_Table):
 
     def _problems(self) -> Iterable[str]:
         if self.cache_min > self.cache_max:
-            yield "cache_min is longer than cache_max"
+            yield "cache_min is longer than cache_max: choose a shorter time"
         for what, tables in (("whitelist", self.whitelist), ("blocklist", self.blocklist)):
             names = [table.name for table in tables]
             for name in sorted({name for name in names if names.count(name) > 1}):
@@ -270,17 +274,17 @@ class DnsSettings(_Table):
         highest = sum(table.weight for table in self.blocklist)
         for word, least in self.score.items():
             if least > highest:
-                yield f"score.{word}: {least} is never reached; all weights together are {highest}"
+                yield f"score.{word}: {least} is never reached: all weights together are {highest}"
         yield from self._disagreements()
 
     def _disagreements(self) -> Iterable[str]:
-        """A zone is asked and tested once, whatever the number of tables that use it."""
+        """Yield the lists of one zone with different options: a zone is tested once for all its lists."""
         first: dict[tuple[str, bool], ListTable] = {}
         for table in self.tables:
             other = first.setdefault((table.zone, table.subject.is_domain), table)
             if table.options(self) != other.options(self):
                 yield (
-                    f"the lists {other.name} and {table.name} have one zone; "
+                    f"the lists {other.name} and {table.name} have the same zone: "
                     "refused, test, test_listed and test_unlisted must be the same in both"
                 )
 
@@ -296,6 +300,6 @@ class DnsSettings(_Table):
 
     @property
     def traits(self) -> frozenset[str]:
-        """All traits the lists may find."""
+        """All traits that the lists may find."""
         words = {f"dnsbl-score:{word}" for word in self.score}
         return frozenset({table.trait for table in self.blocklist} | words)

@@ -1,4 +1,4 @@
-"""The slow source: all lists at the same time, within one budget; and the service that tests them."""
+"""The slow source, which asks all lists at once within one budget, and the service that tests them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from multigrey_dns.zones import Codes, Zone
 __all__ = ["DnsSource", "List", "Watcher", "lists_of"]
 
 _MARGIN = 0.1
-"""The part of what is left of somebody else's deadline that is kept to hand over what was found."""
+"""The part of the caller's remaining time that is reserved for returning what was found."""
 _QUIET_SECONDS = 60.0
 _FIRST_PAUSE = 10.0
 """Seconds until a zone that failed its test is tested again; doubled each time."""
@@ -30,7 +30,7 @@ Question = tuple[Zone, str]
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """One list: which zone is asked about what, and which answers count."""
+    """One list: its zone, the part of an attempt that it is asked about, and the answers that count."""
 
     table: Whitelist | Blocklist
     zone: Zone
@@ -38,7 +38,7 @@ class List:
     patterns: tuple[CodePattern, ...]
 
     def question(self, attempt: Attempt) -> Question | None:
-        """What to ask about an attempt; None: nothing."""
+        """The question to ask about an attempt; None if there is none."""
         address = attempt.client_address
         if self.of is Of.CLIENT_ADDRESS and isinstance(address, IPv6Address) and not self.table.ipv6:
             return None
@@ -47,7 +47,7 @@ class List:
 
 
 def lists_of(settings: DnsSettings, zone_of: Callable[[str, str, ListTable], Zone]) -> list[List]:
-    """Every list of the configuration; those of one zone share it.
+    """Return every list of the configuration; lists with the same zone share one Zone object.
 
     `zone_of` makes a zone from its name, its label for the log, and its first table.
     """
@@ -65,10 +65,10 @@ def lists_of(settings: DnsSettings, zone_of: Callable[[str, str, ListTable], Zon
 
 
 class DnsSource:
-    """Slow source `dns`."""
+    """The slow source `dns`."""
 
     def __init__(self, lists: Sequence[List], settings: DnsSettings) -> None:
-        """`lists` in the order in which whitelists have precedence."""
+        """`lists`: the first whitelist that matches counts."""
         self.traits = settings.traits
         self._lists = tuple(lists)
         self._budget = settings.budget
@@ -78,9 +78,9 @@ class DnsSource:
         self._said: float | None = None
 
     async def ask(self, attempt: Attempt) -> Findings:
-        """The first whitelist that lists the attempt, and a trait for each blocklist that does.
+        """Return a match for the first whitelist that lists the attempt, and a trait for each blocklist.
 
-        A list that gave no answer within the budget lets nobody pass, and its trait stays unknown.
+        A list that gave no answer within the budget lets no mail pass, and its trait stays unknown.
         """
         asked = [(entry, q) for entry in self._lists if (q := entry.question(attempt)) is not None]
         answers: dict[Question, Codes] = {}
@@ -102,11 +102,14 @@ class DnsSource:
         now = trio.current_time()
         if self._said is None or now - self._said >= _QUIET_SECONDS:
             self._said = now
-            _log.warning("more than %d DNS questions at a time; further ones are not asked", self._most)
+            _log.warning(
+                "more than %d DNS questions at a time (questions in [plugins.dns]): others are not asked",
+                self._most,
+            )
         return False
 
     async def _ask_all(self, questions: Sequence[Question], answers: dict[Question, Codes]) -> None:
-        """Put what was answered in time into `answers`."""
+        """Ask all questions at once, and put the answers that came in time into `answers`."""
         deadline = self._deadline()
 
         async def ask(question: Question) -> None:
@@ -124,13 +127,13 @@ class DnsSource:
             self._in_flight -= len(questions)
 
     def _deadline(self) -> float:
-        """The end of the budget, or a little before whoever asked gives up and takes nothing."""
+        """The end of the budget, or a little before the caller's deadline, which would lose all answers."""
         now = trio.current_time()
         left = (trio.current_effective_deadline() - now) * (1 - _MARGIN)
         return now + min(self._budget, left)
 
     def _findings(self, answers: Sequence[tuple[List, Codes | None]]) -> Findings:
-        """What follows from the answers; None: there was a question, and no answer."""
+        """The findings from the answers; None stands for a question without an answer."""
         match: Match | None = None
         traits: set[str] = set()
         unanswered: set[str] = set()
@@ -161,7 +164,7 @@ def _reached(thresholds: Mapping[str, int], score: int) -> set[str]:
 
 
 class Watcher:
-    """Service `dns`: tests every zone when it starts and then again and again."""
+    """The service `dns`: tests every zone at the start and then regularly."""
 
     def __init__(self, zones: Sequence[Zone], every: float, refresh: Callable[[], None]) -> None:
         """`every`: seconds between two tests of a sound zone; `refresh` is called before each test."""
@@ -170,7 +173,7 @@ class Watcher:
         self._refresh = refresh
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Test until cancelled; a zone that failed is tested again soon, then less and less often."""
+        """Test until cancelled.  A zone that failed is tested again after 10 s, then less and less often."""
         async with trio.open_nursery() as nursery:
             for zone in self._zones:
                 nursery.start_soon(self._watch, zone)

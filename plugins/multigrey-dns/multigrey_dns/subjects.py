@@ -1,7 +1,7 @@
-"""What a DNS list is asked about: the part of the question that stands before the zone.  Pure.
+"""The subject of a question to a DNS list: the part of the name before the zone.  Pure.
 
-Nothing is asked that no list can know (private addresses, names of the local network), and nothing
-that is no host name: what a mail server was told can be any text.
+Some data is never asked about: data for which lists cannot have entries (private addresses, names of
+the local network), and text that is not a host name, because a client can send any text as a name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-)
 _LOCAL_NAMES = re.compile(
     r"(?:.*\.)?(?:arpa|example|internal|invalid|lan|local|localdomain|localhost|onion|test)"
 )
-"""Names that never belong to anybody on the Internet (RFC 6761, 6762, 7686, 8375 and custom)."""
+"""Names that are never used on the Internet (RFC 6761, 6762, 7686, 8375 and custom)."""
 _NEVER = tuple(
     IPv4Network(network)
     for network in (
@@ -45,14 +45,14 @@ _NEVER = tuple(
         "224.0.0.0/3",
     )
 )
-"""Networks nobody on the Internet can connect from (RFC 6890).  Those kept for documentation are not
-among them: no mail comes from there either, and tests need addresses that belong to nobody."""
+"""Networks that no host on the Internet can connect from (RFC 6890).  Networks for documentation are
+left out on purpose: no mail comes from them either, and tests need addresses that are not in use."""
 _UNICAST = IPv6Network("2000::/3")
-"""All that is given to anybody (RFC 4291 section 2.4, IANA's registry of IPv6 space)."""
+"""All IPv6 addresses that are assigned to hosts (RFC 4291 section 2.4, IANA's registry of IPv6 space)."""
 
 
 class Of(Enum):
-    """Which part of an attempt a list knows about."""
+    """The part of an attempt that a list has entries about."""
 
     CLIENT_ADDRESS = "client-address"
     CLIENT_NAME = "client-name"
@@ -66,14 +66,14 @@ class Of(Enum):
 
 
 def reversed_address(address: IPv4Address | IPv6Address) -> str:
-    """Octets or nibbles from the last to the first with dots between them (RFC 5782 section 2.1, 2.4)."""
+    """The octets or nibbles in reverse order, with dots between them (RFC 5782 section 2.1, 2.4)."""
     if address.version == 4:
         return ".".join(reversed(str(address).split(".")))
     return ".".join(reversed(f"{int(address):032x}"))
 
 
 def is_asked_about(address: IPv4Address | IPv6Address) -> bool:
-    """Whether a list can know anything about an address."""
+    """Whether a list can have an entry for an address."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NEVER)
     return address in _UNICAST
@@ -85,7 +85,7 @@ def is_name(text: str) -> bool:
 
 
 def domain_subject(text: str) -> str | None:
-    """A domain name as lists are asked about it; None for what is none, or no public one."""
+    """The subject for a domain name; None for text that is not a public domain name."""
     name = host_name(text)
     if "." not in name or not is_name(name) or _LOCAL_NAMES.fullmatch(name) or _is_address(name):
         return None
@@ -93,7 +93,10 @@ def domain_subject(text: str) -> str | None:
 
 
 def _is_address(name: str) -> bool:
-    """Lists of names answer questions about addresses with an error; no top-level domain is a number."""
+    """Whether it is an address: lists of names answer such questions with an error.
+
+    A top-level domain is never a number.
+    """
     if name.rpartition(".")[2].isdigit():
         return True
     try:
@@ -104,7 +107,7 @@ def _is_address(name: str) -> bool:
 
 
 def subject_of(attempt: Attempt, of: Of) -> str | None:
-    """What to ask a list about an attempt; None: nothing."""
+    """The subject of a question about an attempt; None if there is none."""
     match of:
         case Of.CLIENT_ADDRESS:
             address = attempt.client_address

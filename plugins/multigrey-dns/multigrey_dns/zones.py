@@ -1,10 +1,10 @@
-"""One zone: what it answered, whether it is alive, and whether it can be believed.
+"""One DNS list zone: its cached answers, and whether it answers and can be trusted.
 
-A zone can be wrong in two ways.  It does not answer: then a breaker stops asking for a while.  Or it
-answers what is not true: a resolver that invents addresses, a list that was closed and now lists
-everybody, one that refuses to answer a resolver of so many questions.  So an answer is only taken
-when all of it is codes, none of them a refusal; and a zone is only asked while it passes the test of
-RFC 5782 section 5: it lists what every list lists, and does not list what no list does.
+A zone can fail in two ways.  If it does not answer, a breaker stops the questions for a while.  Or it
+answers wrongly: a resolver invents addresses, a closed list now lists every address, or a list refuses
+to answer a resolver that asks too much.  So an answer counts only if all its addresses are codes and
+none is a refusal.  And a zone is used only while it passes the test of RFC 5782 section 5: it lists
+what every list lists, and does not list what no list does.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Codes = frozenset[Code]
 
 _TEST_SECONDS = 5.0
 _QUIET_SECONDS = 3600.0
-"""How long a zone does not repeat a complaint."""
+"""Seconds between two log lines of the same kind about a zone."""
 _MOST_CODES = 256
-"""No list has more to say about one subject."""
+"""Most addresses in one answer; real lists have fewer for one subject."""
 
 _log = logging.getLogger(__name__)
 
 
 class KnownEntries(NamedTuple):
-    """What a zone must list and what it must not, as subjects of questions."""
+    """A subject that a zone must list, and one that it must not list."""
 
     listed: str
     unlisted: str
@@ -44,19 +44,19 @@ class KnownEntries(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ZoneOptions:
-    """How a zone is treated; seconds."""
+    """The options of a zone; times in seconds."""
 
     refused: tuple[CodePattern, ...]
-    """Codes that mean "I do not answer you"."""
+    """Codes by which the list refuses to answer."""
     test: KnownEntries | None
-    """None: believed without a test."""
+    """None: the zone is used without a test."""
     cache_min: float = 10.0
     cache_max: float = 3600.0
     cache_size: int = 10_000
 
 
 class Health(Enum):
-    """What is known of a zone's truthfulness."""
+    """The result of a zone's tests."""
 
     UNTESTED = "untested"
     SOUND = "sound"
@@ -64,7 +64,7 @@ class Health(Enum):
 
 
 class Zone:
-    """A zone to ask, through one resolver."""
+    """A zone that is asked through one resolver."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Zone:
         resolver: Resolver,
         monotonic: Callable[[], float] = trio.current_time,
     ) -> None:
-        """`label` stands for the zone in the log: its name may hold the key of a subscription."""
+        """`label` names the zone in the log: its own name may contain the key of a subscription."""
         self.name = name
         self.label = label
         self.health = Health.SOUND if options.test is None else Health.UNTESTED
@@ -90,19 +90,19 @@ class Zone:
     # --- asking ---
 
     def recall(self, subject: str) -> Codes | None:
-        """The codes it gave for a subject, if they are remembered."""
+        """The cached codes for a subject; None if they are not cached."""
         return self._held.get(subject)
 
     def can_list(self, subject: str) -> bool:
-        """Whether there can be an entry of this subject: names have a longest length."""
+        """Whether an entry for this subject is possible: the length of names is limited."""
         return len(subject) + 1 + len(self.name) <= NAME_OCTETS
 
     def may_ask(self) -> bool:
-        """Whether asking makes sense at the moment."""
+        """Whether the zone may be asked at the moment."""
         return not self._breaker.open and (self.health is Health.SOUND or self._being_tested)
 
     async def ask(self, subject: str, deadline: float) -> Codes | None:
-        """The codes for a subject, none when it is not listed; None when there was no answer to believe.
+        """Return the codes for a subject, empty if it is not listed; None without a valid answer.
 
         Never raises.  Gives up at `deadline` (trio's clock).  Waits for a first test that is under way.
         """
@@ -118,34 +118,34 @@ class Zone:
             self._failed(str(error))
             return None
         if complaint := self._complaint(answer):
-            self._warn("answer", "DNS list %s is not believed: %s", self.label, complaint)
+            self._warn("answer", "DNS list %s: answers are ignored: %s", self.label, complaint)
             self._failed(complaint)
             return None
         self._succeeded()
-        if self.health is not Health.SOUND:  # a test has failed meanwhile
+        if self.health is not Health.SOUND:  # checked again: a test can have failed while we waited
             return None
         ttl = min(max(answer.ttl, self._options.cache_min), self._options.cache_max)
         self._held.put(subject, answer.addresses, ttl)
         return answer.addresses
 
     async def _answer(self, subject: str, deadline: float) -> Answer:
-        """Raises ResolverError, after `deadline` too."""
+        """The answer of the resolver.  Raises ResolverError, also at `deadline`."""
         with trio.move_on_at(deadline):
             return await self._resolver.addresses(f"{subject}.{self.name}")
         raise ResolverError("no answer in time")
 
     def _complaint(self, answer: Answer) -> str:
-        """Why an answer cannot be believed; "" when it can."""
+        """Why an answer is not valid; "" if it is."""
         codes = answer.addresses
         if outside := sorted(code for code in codes if not is_code(code)):
             return (
-                f"it answered {outside[0]}, and lists answer 127.x.y.z (the name server invents answers, "
-                "or the zone belongs to somebody else now)"
+                f"it answered {outside[0]}, but lists answer with 127.x.y.z (the name server invents "
+                "answers, or the zone has a new owner)"
             )
         if refusals := picked(codes, self._options.refused):
             return (
-                f"it answered {refusals[0]}, by which lists refuse to answer (too many questions, or asked "
-                "through a public name server)"
+                f"it answered {refusals[0]}, by which lists refuse to answer (too many questions, or "
+                "questions through a public name server)"
             )
         return "it answered with too many addresses" if len(codes) > _MOST_CODES else ""
 
@@ -165,13 +165,13 @@ class Zone:
 
     @property
     def needs_tests(self) -> bool:
-        """Whether it is to be tested at all."""
+        """Whether the zone has to be tested."""
         return self._options.test is not None
 
     async def test(self) -> bool:
-        """Ask for the test points and switch the zone on or off; whether it was found sound.
+        """Ask about the test entries and switch the zone on or off.  Returns whether it is sound.
 
-        Without an answer nothing is proved: a sound zone stays on, any other waits.
+        A missing answer proves nothing: a sound zone stays on, any other zone stays as it is.
         """
         points = self._options.test
         if points is None:
@@ -190,7 +190,7 @@ class Zone:
         return self._first_test is not None
 
     async def _answers(self, points: KnownEntries) -> Sequence[Answer | str]:
-        """What it says about the test points; a text is the reason there was no answer."""
+        """The answers about the test entries; a text is the reason why there was no answer."""
         found: list[Answer | str] = ["", ""]
         deadline = trio.current_time() + _TEST_SECONDS
 
@@ -211,13 +211,13 @@ class Zone:
             if isinstance(answer, Answer) and (complaint := self._complaint(answer)):
                 return self._switch_off(complaint)
         if isinstance(unlisted, Answer) and unlisted.addresses:
-            return self._switch_off("it lists what no list does, so it lists everybody")
+            return self._switch_off("it lists an entry that no list has, so it may list everything")
         if isinstance(listed, Answer) and not listed.addresses:
-            return self._switch_off("it does not list its test entry, so it lists nobody")
+            return self._switch_off("it does not list its test entry, so it may list nothing")
         if isinstance(listed, str) or isinstance(unlisted, str):
             why = listed if isinstance(listed, str) else unlisted
             if self.health is Health.UNTESTED:
-                self._warn("unanswered", "DNS list %s is not used before it answers: %s", self.label, why)
+                self._warn("unanswered", "DNS list %s is not used until it answers: %s", self.label, why)
             return False
         return self._switch_on()
 
@@ -240,7 +240,7 @@ class Zone:
         return TtlCache(self._monotonic, self._options.cache_size)
 
     def _warn(self, what: str, message: str, *arguments: object) -> None:
-        """Complain, but not all the time about the same."""
+        """Log a warning, but each kind at most once in `_QUIET_SECONDS`."""
         now = self._monotonic()
         last = self._said.get(what)
         if last is not None and now - last < _QUIET_SECONDS:

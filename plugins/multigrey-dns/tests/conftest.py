@@ -37,7 +37,7 @@ def entry_point(package):
 
 @pytest.fixture
 def idle_clock():
-    """Time that only passes when nothing has come over loopback for a moment: nobody really waits."""
+    """Time that only passes when nothing has come over loopback for a moment: no test really waits."""
     return trio.testing.MockClock(autojump_threshold=0.01)
 
 

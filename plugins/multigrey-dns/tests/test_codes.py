@@ -29,19 +29,19 @@ def test_patterns(pattern, inside, outside):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no pattern"),
-        ("127.0.0", "no pattern"),
-        ("127.0.0.2.3", "no pattern"),
-        ("127.0.0.2/24", "no pattern"),
-        ("127.0.0.x", "no pattern"),
+        ("", "not a pattern"),
+        ("127.0.0", "not a pattern"),
+        ("127.0.0.2.3", "not a pattern"),
+        ("127.0.0.2/24", "not a pattern"),
+        ("127.0.0.x", "not a pattern"),
         ("127.0.0.256", "256 is more than 255"),
         ("127.0.0.&256", "256 is more than 255"),
-        ("127.0.0.7-4", "the smaller number comes first"),
-        ("127.0.0.[2...4]", "no number and no range"),
-        ("127.0.0.[;]", "no number and no range"),
+        ("127.0.0.7-4", "write the smaller number first"),
+        ("127.0.0.[2...4]", "neither a number nor a range"),
+        ("127.0.0.[;]", "neither a number nor a range"),
         ("10.0.0.2", "begin with 127"),
         ("*.0.0.2", "begin with 127"),
-        ("127.0.0.2\n", "no pattern"),
+        ("127.0.0.2\n", "not a pattern"),
     ],
 )
 def test_what_is_no_pattern(text, message):

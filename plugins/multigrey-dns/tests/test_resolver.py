@@ -88,7 +88,7 @@ async def test_what_is_no_answer(server, resolver, behaviour, idle_clock):
     [
         (ls.fails("SERVFAIL"), "Do53:127.0.0.1@PORT: SERVFAIL"),
         (ls.fails("REFUSED"), "Do53:127.0.0.1@PORT: REFUSED"),
-        (ls.truncated, "the answer was cut off"),
+        (ls.truncated, "the answer was truncated"),
     ],
 )
 async def test_what_went_wrong_is_told_without_the_question(server, behaviour, said):
@@ -164,7 +164,7 @@ def test_without_servers_there_the_own_machine_is_asked(tmp_path, content, caplo
     if content is not None:
         path.write_bytes(content)
     assert servers_of(StubResolver([], 0.25, path)) == ["Do53:127.0.0.1@53"]
-    assert "asking 127.0.0.1" in caplog.text
+    assert "using 127.0.0.1" in caplog.text
 
 
 def test_a_replaced_file_is_read_anew(tmp_path):

@@ -183,7 +183,7 @@ async def test_what_is_remembered_is_not_asked_again(server, start, attempt):
     asked = len(server.questions)
     assert asked == 3
     assert await source.ask(attempt()) == first
-    assert await source.ask(attempt(sender="somebody.else@example.net")) == first
+    assert await source.ask(attempt(sender="someone.else@example.net")) == first
     assert len(server.questions) == asked
 
 
@@ -247,7 +247,7 @@ async def test_everything_is_down(attempt, fake, autojump_clock):
     resolver = FakeResolver()
     source = await fake(resolver, whitelist=[WL], blocklist=[A, B, *NAMES])
     resolver.names = {"*": "hang"}
-    asked_about = {"dnsbl:a", "dnsbl:b", "dnsbl:helo", "dnsbl:sender-domain"}  # there is no client name
+    asked_about = {"dnsbl:a", "dnsbl:b", "dnsbl:helo", "dnsbl:sender-domain"}  # a client name is missing
     unanswered = Findings(unanswered=frozenset(asked_about))
     for number in range(20):
         start = trio.current_time()
@@ -378,7 +378,7 @@ async def test_zones_are_tested_at_the_start_and_every_hour(attempt, fake, autoj
     assert (await ask()).traits == {"dnsbl:a"}
 
     await trio.sleep(3000)
-    resolver.names["*"] = ["127.0.0.2"]  # from now on it lists everybody
+    resolver.names["*"] = ["127.0.0.2"]  # from now on it lists every address
     assert (await ask()).traits == {"dnsbl:a"}
     await trio.sleep(700)
     assert await ask() == Findings(unanswered=frozenset({"dnsbl:a"}))

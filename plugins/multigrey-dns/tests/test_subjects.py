@@ -1,4 +1,4 @@
-"""What is asked about an attempt, and what nobody is asked."""
+"""The subjects of questions about an attempt, and what is never asked about."""
 
 from __future__ import annotations
 

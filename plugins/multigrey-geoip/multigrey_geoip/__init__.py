@@ -1,10 +1,10 @@
 """Countries and autonomous systems of mail clients, for multigrey's keys and rules.
 
-Registers, as far as `[plugins.geoip]` asks for it,
+As `[plugins.geoip]` configures it, the plugin registers
     key components   `asn` ("AS64496"), `country` ("DE")
     traits           `asn:N` and `country:XX` for the numbers and codes listed
-    a service        `geoip`, which takes over files that were replaced
-An address the files know nothing about has no text and no trait.
+    a service        `geoip`, which reads files that were replaced
+An address that is not in the files has no text and no trait.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class GeoipSettings(BaseModel):
         default=(), description="ISO 3166 codes (capitals) that become traits country:XX."
     )
     check_every: int = Field(
-        default=60, ge=1, description="Seconds between two looks at whether a file was replaced."
+        default=60, ge=1, description="Seconds between two checks whether a file was replaced."
     )
 
     @model_validator(mode="after")
@@ -59,38 +59,38 @@ class GeoipSettings(BaseModel):
             if path is not None and not path.is_absolute():
                 raise ValueError(f"{name} must be an absolute path")
             if wanted and path is None:
-                raise ValueError(f"the traits need a file to look them up in: {name} is missing")
+                raise ValueError(f"the traits need a database file: {name} is missing")
             if len(set(wanted)) < len(wanted):
-                raise ValueError(f"something is listed twice among the traits of {name}")
+                raise ValueError(f"a trait of {name} is listed twice")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Asn:
-    """Key component `asn`."""
+    """The key component `asn`."""
 
     database: Database[int]
 
     def text(self, attempt: Attempt) -> str | None:
-        """`AS64496`; None when the file does not know the client."""
+        """The client's AS as `AS64496`; None if the client is not in the file."""
         number = self.database.get(attempt.client_address)
         return None if number is None else f"AS{number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """Key component `country`."""
+    """The key component `country`."""
 
     database: Database[str]
 
     def text(self, attempt: Attempt) -> str | None:
-        """`DE`; None when the file does not know the client."""
+        """The client's country as `DE`; None if the client is not in the file."""
         return self.database.get(attempt.client_address)
 
 
 @dataclass(frozen=True, slots=True)
 class AsnIs:
-    """Trait `asn:N`."""
+    """The trait `asn:N`."""
 
     database: Database[int]
     number: int
@@ -102,7 +102,7 @@ class AsnIs:
 
 @dataclass(frozen=True, slots=True)
 class CountryIs:
-    """Trait `country:XX`."""
+    """The trait `country:XX`."""
 
     database: Database[str]
     code: str
@@ -114,13 +114,13 @@ class CountryIs:
 
 @dataclass(frozen=True, slots=True)
 class Refresher:
-    """Service `geoip`: takes over files that were replaced."""
+    """The service `geoip`: reads files that were replaced."""
 
     databases: Sequence[Database[Any]]
     seconds: float
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look every so many seconds, in a thread: the files are large."""
+        """Check the files every `seconds`, in a thread, because they are large."""
         task_status.started()
         while True:
             await trio.sleep(self.seconds)
@@ -129,7 +129,7 @@ class Refresher:
 
 
 def asn_of(record: Any) -> int | None:
-    """The AS number in a record."""
+    """The AS number in a record; None if it has none."""
     number = record.get("autonomous_system_number")
     return number if isinstance(number, int) else None
 
@@ -145,13 +145,13 @@ def country_of(record: Any) -> str | None:
 
 @hookimpl
 def multigrey_settings() -> tuple[str, type[BaseModel]]:
-    """Ours is the table `[plugins.geoip]`."""
+    """The plugin's table is `[plugins.geoip]`."""
     return "geoip", GeoipSettings
 
 
 @hookimpl
 def multigrey_register(registry: Registry, settings: Mapping[str, BaseModel]) -> None:
-    """Register what the table asks for; DatabaseError when a file cannot be used."""
+    """Register what the table configures.  Raises DatabaseError if a file cannot be used."""
     wanted = settings.get("geoip")
     if not isinstance(wanted, GeoipSettings):
         return

@@ -1,8 +1,8 @@
-"""One file in MaxMind's format, kept in memory and read anew when it is replaced.
+"""A database file in MaxMind's format, held in memory and read again when it is replaced.
 
-The bytes are copied before the reader sees them.  The reader maps its file; a file that somebody
-truncates while it is mapped kills the process at the next look-up, and not every tool that brings
-such files up to date writes a new one and renames it.
+The reader gets a private copy of the file.  It maps the file, and a file that is truncated while it is
+mapped kills the process at the next look-up.  Not every tool that updates such files writes a new file
+and renames it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["Database", "DatabaseError", "stamp_of"]
 T = TypeVar("T")
 
 Stamp = tuple[int, int, int]
-"""Modification time (ns), size and inode: one of them changes when a file is replaced."""
+"""Modification time (ns), size and inode: at least one changes when a file is replaced."""
 
 _SAMPLE = 1000
-"""Records looked at to see whether a file holds the field at all."""
+"""The number of records that are read to check whether a file has the field."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class DatabaseError(Exception):
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """What tells one version of a file from another; None: there is no file."""
+    """The stamp of the current version of a file; None if the file cannot be found."""
     try:
         return _stamp(path.stat())
     except OSError:
@@ -43,7 +43,7 @@ def stamp_of(path: Path) -> Stamp | None:
 
 
 class Database(Generic[T]):
-    """What a file knows about addresses: one value for each, or None."""
+    """One value for each address, from a file."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Database(Generic[T]):
         value_of: Callable[[Any], T | None],
         stamp_of: Callable[[Path], Stamp | None] = stamp_of,
     ) -> None:
-        """`what` names the value for messages; `value_of` takes it from a record of the file.
+        """`what` is the name of the value for messages; `value_of` takes it from a record of the file.
 
         Raises DatabaseError.
         """
@@ -65,9 +65,9 @@ class Database(Generic[T]):
         self._last: tuple[object, T | None] = (None, None)
 
     def get(self, address: IPv4Address | IPv6Address | None) -> T | None:
-        """The value for an address; None if the file has none."""
+        """Return the value for an address; None if the file has none."""
         known, value = self._last
-        if known is address and address is not None:  # several traits ask about one attempt
+        if known is address and address is not None:  # several traits look up the client of one attempt
             return value
         value = None if address is None else self._look_up(address)
         self._last = (address, value)
@@ -76,14 +76,14 @@ class Database(Generic[T]):
     def _look_up(self, address: IPv4Address | IPv6Address) -> T | None:
         try:
             record = self._reader.get(address)
-        except ValueError:  # an IPv6 address, and a file that only knows IPv4
+        except ValueError:  # an IPv6 address, but a file with IPv4 addresses only
             return None
         return None if record is None else self._value_of(record)
 
     def refresh(self) -> bool:
-        """Take the file over if it was replaced; whether that was done.  Never raises.
+        """Read the file again if it was replaced.  Returns whether that was done.  Never raises.
 
-        A new file that cannot be used is reported once, and the old one stays in use.
+        A new file that cannot be used is logged once, and the old content stays in use.
         """
         stamp = self._stamp_of(self.path)
         if stamp == self._stamp:
@@ -92,10 +92,10 @@ class Database(Generic[T]):
         try:
             self._reader, _ = self._open()
         except DatabaseError as error:
-            _log.error("%s; what it held before stays in use", error)
+            _log.error("%s; the previous content stays in use", error)
             return False
         self._last = (None, None)
-        _log.info("%s was replaced and read anew", self.path)
+        _log.info("%s was replaced and has been read again", self.path)
         return True
 
     def _open(self) -> tuple[maxminddb.Reader, Stamp]:
@@ -108,10 +108,10 @@ class Database(Generic[T]):
         except OSError as error:
             raise DatabaseError(f"{self.path}: cannot be read: {error.strerror or error}") from error
         except (maxminddb.InvalidDatabaseError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DatabaseError(f"{self.path}: is damaged, or no file in MaxMind's format") from error
+            raise DatabaseError(f"{self.path}: is damaged, or not in MaxMind's format") from error
         if not useful:
             kind = reader.metadata().database_type
-            raise DatabaseError(f"{self.path}: holds no {self._what} (its type is {kind})")
+            raise DatabaseError(f"{self.path}: does not contain {self._what} (its type is {kind})")
         return reader, stamp
 
 
@@ -120,7 +120,7 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def _reader_of(data: bytes) -> maxminddb.Reader:
-    """A reader over a private copy; it maps the copy, which lives as long as the reader."""
+    """A reader over a private copy in memory.  It maps the copy, which exists as long as the reader."""
     with os.fdopen(os.memfd_create("mmdb"), "wb") as copy:
         copy.write(data)
         copy.flush()

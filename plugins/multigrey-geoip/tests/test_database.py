@@ -88,14 +88,14 @@ def test_a_damaged_file(tmp_path, data):
     path.write_bytes(data)
     with pytest.raises(DatabaseError) as caught:
         Database(path, "autonomous_system_number", asn_of)
-    assert str(caught.value) == f"{path}: is damaged, or no file in MaxMind's format"
+    assert str(caught.value) == f"{path}: is damaged, or not in MaxMind's format"
 
 
 def test_a_file_of_another_kind(tmp_path):
     path = mmdb.write(tmp_path / "city.mmdb", {"192.0.2.0/24": {"country": {"iso_code": "DE"}}}, "City")
     with pytest.raises(DatabaseError) as caught:
         Database(path, "autonomous_system_number", asn_of)
-    assert str(caught.value) == f"{path}: holds no autonomous_system_number (its type is City)"
+    assert str(caught.value) == f"{path}: does not contain autonomous_system_number (its type is City)"
 
 
 def test_records_of_a_shape_nobody_expects(tmp_path):
@@ -146,7 +146,7 @@ def test_a_bad_new_file_is_told_once_and_the_old_one_stays(database, path, caplo
         assert not database.refresh()
     (record,) = caplog.records
     assert record.getMessage().startswith(f"{path}: ")
-    assert record.getMessage().endswith("; what it held before stays in use")
+    assert record.getMessage().endswith("; the previous content stays in use")
     assert database.get(IN_ONE) == 64496
     mmdb.write(path, asns(one=65536))
     assert database.refresh()

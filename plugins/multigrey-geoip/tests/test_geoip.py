@@ -127,7 +127,7 @@ def test_a_missing_file_is_an_error_that_names_it(register, tmp_path):
 
 def test_a_damaged_file_is_an_error_and_leaves_nothing_behind(register, files):
     files["country"].write_bytes(b"damaged")
-    with pytest.raises(PluginError, match=r"country\.mmdb: is damaged, or no file in MaxMind's format"):
+    with pytest.raises(PluginError, match=r"country\.mmdb: is damaged, or not in MaxMind's format"):
         register(**files)
 
 

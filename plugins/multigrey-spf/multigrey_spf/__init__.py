@@ -1,11 +1,11 @@
-"""SPF for multigrey: mail is recognised from every host its sender's domain authorises.
+"""SPF for multigrey: mail is recognised from every host that its sender's domain authorises.
 
-Registers the slow source `spf`, asked only for attempts that would be deferred:
-    origin   `spf:DOMAIN` if the domain authorises the client, and not just anybody
-    traits   `spf:RESULT`, RESULT as in RFC 7208 section 2.6; with `temperror` nobody can tell the others
-    own      if the client is one of the domain's own hosts, of which there are few (see `own_hosts`)
+Registers the slow source `spf`, which is asked only about attempts that would be deferred.  It finds
+    origin   `spf:DOMAIN` if the domain authorises this client, but not every client
+    traits   `spf:RESULT`, RESULT as in RFC 7208 section 2.6; with `temperror` the others are unknown
+    own      whether the client is one of the domain's own hosts, if these are few (see `own_hosts`)
     listed_by  the domains whose records list the client, from the innermost `include` to the domain itself
-The domain is that of the envelope sender, of the HELO for the null sender.
+The domain is that of the envelope sender; for the null sender it is that of the HELO.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ _NOT_FOR_SPF = Findings()
 _NOT_ASKED = Findings(unanswered=_TRAITS)
 _FINDINGS = {
     **{result: Findings(traits=frozenset({f"spf:{result}"})) for result in RESULTS},
-    # What the result would have been without the trouble, nobody can tell.
+    # The result without the error is unknown, so all other traits stay unanswered.
     "temperror": Findings(traits=frozenset({"spf:temperror"}), unanswered=_TRAITS - {"spf:temperror"}),
 }
 _LONGEST_LOCAL = 64
 """Octets of a local part (RFC 5321 section 4.5.3.1.1)."""
 _LONGEST_DOMAIN = 253
 _NOT_IN_THE_DNS = frozenset({"internal", "invalid", "local", "localhost", "onion"})
-"""Top labels that public name servers have nothing to say about (RFC 6761, 6762, 7686)."""
+"""Top-level labels that do not exist in the public DNS (RFC 6761, 6762, 7686)."""
 _WARN_EVERY = 600.0
 
 RegisteredDomain = Callable[[str], str | None]
-"""The registered domain of a name, None if it has none."""
+"""Returns the registered domain of a name; None if it has none."""
 
 
 def _unknown(name: str) -> str | None:
@@ -71,7 +71,7 @@ def _unknown(name: str) -> str | None:
 
 
 _Asked = tuple[object, str, bool]
-"""Client, domain, and whether it was asked if the client is one of the domain's own hosts."""
+"""The key of a cached result: client, domain, and whether own hosts were looked for."""
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
@@ -101,20 +101,33 @@ class SpfSettings(BaseModel):
     )
     port: int = Field(default=53, ge=1, le=65535, strict=True, description="Port of the name servers.")
     checks: int = Field(
-        default=50, ge=1, le=400, strict=True, description="Checks at once; what exceeds it is not made."
+        default=50, ge=1, le=400, strict=True, description="Most checks at a time; others are not made."
     )
     min_ttl: int = Field(
-        default=10, ge=1, strict=True, description="Seconds an answer is believed at least, and a failure."
+        default=10,
+        ge=1,
+        strict=True,
+        description="The shortest time in seconds for which an answer is cached; also the time for a "
+        "failure.",
     )
-    max_ttl: int = Field(default=3600, le=86400, strict=True, description="Seconds it is believed at most.")
+    max_ttl: int = Field(
+        default=3600,
+        le=86400,
+        strict=True,
+        description="The longest time in seconds for which an answer is cached.",
+    )
     cache: int = Field(
-        default=10_000, ge=100, le=1_000_000, strict=True, description="Answers, and results, remembered."
+        default=10_000,
+        ge=100,
+        le=1_000_000,
+        strict=True,
+        description="Most cached answers, and most cached results.",
     )
     failures: int = Field(
-        default=5, ge=1, strict=True, description="Time-outs in a row after which nobody is asked."
+        default=5, ge=1, strict=True, description="Time-outs in a row after which questions pause."
     )
     pause: float = Field(
-        default=10, ge=1, le=300, description="Seconds until somebody is asked again, doubled up to 300."
+        default=10, ge=1, le=300, description="Seconds of the first pause; doubled each time, up to 300."
     )
 
     @model_validator(mode="after")
@@ -122,12 +135,12 @@ class SpfSettings(BaseModel):
         if self.max_ttl < self.min_ttl:
             raise ValueError("max_ttl must not be less than min_ttl")
         if len(set(self.nameservers)) < len(self.nameservers):
-            raise ValueError("something is listed twice among nameservers")
+            raise ValueError("an address is listed twice in nameservers")
         return self
 
 
 class SpfSource:
-    """Slow source `spf`."""
+    """The slow source `spf`."""
 
     traits = _TRAITS
 
@@ -138,9 +151,9 @@ class SpfSource:
         monotonic: Callable[[], float] = trio.current_time,
         registered_domain: RegisteredDomain = _unknown,
     ) -> None:
-        """`monotonic` is the time, in seconds, the memory and the pauses go by.
+        """`monotonic` returns the time in seconds, for the cache and the pauses.
 
-        Without `registered_domain` no domain has hosts of its own.
+        Without `registered_domain` no domain has own hosts.
         """
         self._registered_domain = registered_domain
         self._budget = settings.budget
@@ -163,23 +176,23 @@ class SpfSource:
         """Checks by result, and `authorised`, `own`, `remembered`, `busy`, `paused`, `late`, `broken`."""
 
     async def ask(self, attempt: Attempt) -> Findings:
-        """What the sender's domain says of the client; raises nothing, waits no longer than the budget."""
+        """Check whether the sender's domain authorises the client.  Never raises; waits at most `budget`."""
         if attempt.raw or attempt.client_address is None or is_local(attempt.client_address):
             return _NOT_FOR_SPF
         question = question_of(attempt)
         if question is None:
             self.counts["none"] += 1
             return _FINDINGS["none"]
-        if attempt.sender:  # bounces earn nothing, whoever sends them
+        if attempt.sender:  # bounces never earn trust, so own hosts are not looked for
             question = replace(question, home=self._registered_domain(question.domain) or "")
         outcome = self._results.get(_key(question))
         if outcome is not None:
             self.counts["remembered"] += 1
         elif self._running >= self._checks:
-            self._note("busy", "more checks at once than allowed (checks in [plugins.spf])")
+            self._note("busy", "more checks at a time than allowed (checks in [plugins.spf])")
             return _NOT_ASKED
         elif self.lookups.paused:
-            self._note("paused", "the name servers do not answer, nobody is asked for a while")
+            self._note("paused", "the name servers do not answer, so questions pause for a while")
             return _FINDINGS["temperror"]
         else:
             outcome = await self._check(question)
@@ -216,7 +229,10 @@ class SpfSource:
         return outcome
 
     def _late(self, outcome: Outcome | None, until: float) -> Outcome:
-        """What is known when the time is over: who passed has passed, even if it is not known as what."""
+        """The outcome when the time is over.
+
+        A client that has passed is still authorised, even if it is unknown whether it is an own host.
+        """
         if outcome is not None:
             return replace(outcome, own=False, until=min(outcome.until, until))
         self._note("late", f"a check took longer than {self._budget:g} s (budget in [plugins.spf])")
@@ -225,12 +241,12 @@ class SpfSource:
     async def _evaluate(self, question: Question, session: Session) -> Outcome:
         try:
             return await self._in_thread(evaluate, question, session)
-        except Exception:  # noqa: BLE001  (pyspf met what it was not made for; it is in the log)
+        except Exception:  # noqa: BLE001  (pyspf can fail in any way on a foreign record; it is logged)
             self._note("broken", f"the check of {question.domain} failed", trace=True)
             return Outcome("temperror", authorised=False, until=0, reusable=False)
 
     async def _measure(self, question: Question, session: Session, outcome: Outcome) -> Outcome:
-        """The same outcome, with what is known now of the domain's own hosts."""
+        """Complete the outcome after counting the domain's own hosts."""
         try:
             own, scattered = await self._in_thread(own_hosts, question, session)
         except Exception:  # noqa: BLE001  (likewise)
@@ -241,27 +257,27 @@ class SpfSource:
     async def _in_thread(
         self, work: Callable[[Question, Session, IsOwn], _T], question: Question, session: Session
     ) -> _T:
-        # Not abandoned when the time is over: the question it waits for is cancelled, which ends the
+        # Do not abandon the thread on cancellation: the question it waits for is cancelled, which ends the
         # thread at once, so there are never more threads than checks.
         is_own = self._is_own(question.home)
         return await trio.to_thread.run_sync(work, question, session, is_own, limiter=self._limiter)
 
     def _is_own(self, home: str) -> IsOwn:
-        """Whether names lie in this registered domain."""
+        """The test whether names are in this registered domain."""
         return (lambda name: self._registered_domain(name) == home) if home else nobodys
 
     def _ask_from_thread(self, name: str, kind: str) -> Known:
         return trio.from_thread.run(self.lookups.ask, name, kind)
 
     def _note(self, what: str, why: str, *, trace: bool = False) -> None:
-        """Count trouble, and say it seldom."""
+        """Count a problem, and log it at most once in `_WARN_EVERY` seconds for each kind."""
         self.counts[what] += 1
         now = self._monotonic()
         if now < self._silent_until.get(what, now):
             return
         self._silent_until[what] = now + _WARN_EVERY
         count = self.counts[what]
-        _log.warning("spf: %s; such mail is judged without SPF (%d so far)", why, count, exc_info=trace)
+        _log.warning("spf: %s; such mail is decided without SPF (%d so far)", why, count, exc_info=trace)
 
 
 def _key(question: Question) -> _Asked:
@@ -269,10 +285,10 @@ def _key(question: Question) -> _Asked:
 
 
 def question_of(attempt: Attempt) -> Question | None:
-    """What to ask about an attempt; None: there is no domain that could have a record.
+    """Return what to check about an attempt; None if it has no domain that could have a record.
 
     RFC 7208 section 4.3: the domain must have several labels, each of 1 to 63 octets; address
-    literals have none.
+    literals have no domain.
     """
     if attempt.client_address is None:
         return None
@@ -297,7 +313,7 @@ def _is_domain(text: str) -> bool:
 
 @hookimpl
 def multigrey_settings() -> tuple[str, type[BaseModel]]:
-    """Ours is the table `[plugins.spf]`."""
+    """The plugin's table is `[plugins.spf]`."""
     return "spf", SpfSettings
 
 
@@ -305,7 +321,7 @@ def multigrey_settings() -> tuple[str, type[BaseModel]]:
 def multigrey_register(
     registry: Registry, settings: Mapping[str, BaseModel], registered_domain: RegisteredDomain
 ) -> None:
-    """Register the source; ResolverError when there is nobody to ask."""
+    """Register the source.  Raises ResolverError if no name server is configured."""
     wanted = settings.get("spf")
     if isinstance(wanted, SpfSettings):
         resolver = StubResolver(wanted.budget, wanted.nameservers, wanted.port)

@@ -1,7 +1,7 @@
-"""DNS for SPF: one question at a time, what is remembered of the answers, and when not to ask.
+"""DNS look-ups for SPF: a resolver, a cache of answers, and a circuit breaker.
 
-A resolver is anything with `resolve` (tests bring a zone); `StubResolver` is the one in use, on
-dnspython.  `Lookups` puts a memory and a circuit breaker before it.
+A resolver is any object with `resolve` (tests use a zone); `StubResolver`, on dnspython, is the real
+one.  `Lookups` puts the cache and the circuit breaker before it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ __all__ = [
 ]
 
 NEGATIVE_TTL = 60.0
-"""Seconds "there is no such thing" is believed when the answer has no SOA (RFC 2308 section 5)."""
+"""Seconds for which a negative answer without an SOA is cached (RFC 2308 section 5)."""
 _MOST_VALUES = 20
-"""Of one answer.  RFC 7208 section 4.6.4 allows 10 names; more than that must still be seen to be more."""
+"""Most values kept of one answer.  RFC 7208 section 4.6.4 allows 10 names, and an excess must still show."""
 _MOST_OCTETS = 4096
-"""Of all texts of a name together; beyond it only SPF records are kept."""
+"""Most octets kept of all texts of a name together; above it only SPF records are kept."""
 _MOST_STRINGS = 128
-"""Of all texts of a name together, likewise: an empty string has no octets, but takes room."""
+"""Most strings kept of all texts of a name together: an empty string has no octets, but takes memory."""
 _SILENT_FOR = 30.0
-"""Seconds without any answer before a time-out may be the fault of our own name servers."""
+"""Seconds without any answer after which a time-out may be a failure of our own name servers."""
 _MOST_WITNESSES = 8
-"""Names kept to be asked for when it must be found out whether our name servers are back."""
+"""Most names kept for testing whether our name servers answer again."""
 
 Value = str | tuple[int, str] | tuple[bytes, ...]
 """A and AAAA: the address; PTR: a name; MX: preference and name; TXT: its strings."""
@@ -51,49 +51,52 @@ Asked = tuple[str, str]
 
 
 class ResolverError(Exception):
-    """There is no name server to ask; the text says what to configure."""
+    """No name server is configured; the text says what to set."""
 
 
 class Unanswered(Exception):  # noqa: N818  (an outcome, not a fault)
-    """A question without an answer, from which nothing about the name can be concluded."""
+    """A question without an answer, from which nothing can be concluded about the name."""
 
     def __init__(self, message: str, *, silent: bool) -> None:
-        """`silent`: nobody said anything in time.  Else a server said it cannot tell (SERVFAIL …)."""
+        """`silent`: no server answered in time.  Else a server answered with an error (SERVFAIL …)."""
         super().__init__(message)
         self.silent = silent
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a name has; `values` is empty when there is no such name, or nothing of this type."""
+    """The records of a name; `values` is empty if the name does not exist or has none of this type."""
 
     values: tuple[Value, ...]
     ttl: float
-    """Seconds it may be believed: the least of all records it was made from."""
+    """Seconds for which it is valid: the least TTL of all records that it was made from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A remembered answer."""
+    """A cached answer."""
 
     values: tuple[Value, ...] | None
-    """None: there was none."""
+    """None: there was no answer."""
     until: float
-    """Monotonic time up to which it may be believed."""
+    """Monotonic time until which it is valid."""
 
 
 class Resolver(Protocol):
-    """Somebody who knows the DNS."""
+    """Answers DNS questions."""
 
     async def resolve(self, name: str, kind: str) -> Answer:
-        """The records of type `kind` (A AAAA MX PTR TXT), aliases followed.  Raises Unanswered only."""
+        """Return the records of type `kind` (A AAAA MX PTR TXT); aliases are followed.
+
+        Raises only Unanswered.
+        """
 
 
 class StubResolver:
     """Asks name servers over UDP, and over TCP when an answer was truncated."""
 
     def __init__(self, patience: float, nameservers: Sequence[str] = (), port: int = 53) -> None:
-        """Gives up a question after `patience` seconds; without `nameservers` takes resolv.conf's.
+        """A question takes at most `patience` seconds; without `nameservers`, resolv.conf's are used.
 
         Raises ResolverError.
         """
@@ -107,13 +110,13 @@ class StubResolver:
             self._resolver.nameservers = list(nameservers)
         self._resolver.port = port
         self._resolver.lifetime = patience
-        self._resolver.timeout = patience / 2  # so that a lost packet, or a dead first server, is no end
+        self._resolver.timeout = patience / 2  # so that a lost packet or a dead server leaves time to retry
         self._backend = dns.asyncbackend.get_backend("trio")
-        # Now, because root may have been given up by the first use.
+        # Load these modules now: after root is given up, their files may be unreadable at the first use.
         dns.rdata.load_all_types(disable_dynamic_load=False)  # type: ignore[no-untyped-call]  # (it has none)
 
     async def resolve(self, name: str, kind: str) -> Answer:
-        """See `Resolver.resolve`.  A name that cannot be asked for does not exist."""
+        """See `Resolver.resolve`.  A name that is not valid in the DNS does not exist."""
         try:
             question = dns.name.Name([*(label.encode("ascii") for label in name.split(".")), b""])
         except (dns.exception.DNSException, UnicodeError):
@@ -134,7 +137,7 @@ class StubResolver:
 
 
 def _ttl_of(response: Any) -> float:
-    """The least of the chain of answers; for none, the SOA's (RFC 2308 section 5)."""
+    """The least TTL of the chain of answers; of a negative answer, the SOA's (RFC 2308 section 5)."""
     try:
         chain = response.resolve_chaining()
     except dns.exception.DNSException:
@@ -155,7 +158,7 @@ def _value_of(kind: str, record: Any) -> Value:
 
 
 class Lookups:
-    """A resolver with a memory, who is not asked while it does not answer."""
+    """A resolver with a cache and a circuit breaker: it is not asked while it does not answer."""
 
     def __init__(
         self,
@@ -167,7 +170,7 @@ class Lookups:
         max_ttl: float = 3600,
         size: int = 10_000,
     ) -> None:
-        """Answers are believed `min_ttl` to `max_ttl` seconds, their lack `min_ttl`; `size` are kept."""
+        """Answers are cached for `min_ttl` to `max_ttl` seconds, failures for `min_ttl`; at most `size`."""
         self._resolver = resolver
         self._monotonic = monotonic
         self._breaker = breaker
@@ -179,19 +182,19 @@ class Lookups:
         """Domains whose time-outs the breaker has counted since the last answer."""
         self._tripped = False
         self._probe: Asked | None = None
-        """Whoever asked for this finds out whether the name servers are back."""
+        """The question that tests after a pause whether the name servers answer again."""
         self._witnesses: dict[str, Asked] = {}
-        """What was answered, by domain.  The first ones stay, so that no stranger puts his own in."""
+        """Questions that were answered, by domain.  The first stay: a stranger cannot replace them."""
         self.questions = 0
-        """How many were put to the resolver."""
+        """The number of questions to the resolver."""
 
     @property
     def paused(self) -> bool:
-        """Whether nobody is asked at the moment."""
+        """Whether questions pause at the moment."""
         return self._breaker.open
 
     async def ask(self, name: str, kind: str) -> Known:
-        """What is known of a name; asks if nothing is."""
+        """Return the cached answer for a name; without one, ask the resolver.  Never raises Unanswered."""
         known = self._known.get((name, kind))
         if known is not None:
             return known
@@ -202,10 +205,10 @@ class Lookups:
         return await self._fetch((name, kind), (name, kind))
 
     async def _are_back(self, asked: Asked) -> bool:
-        """Whether to ask, now that the pause is over.
+        """Whether to ask `asked`, now that the pause is over.
 
-        The first question after a pause may be any stranger's, whose servers may be silent on purpose:
-        a name that was answered before is asked for in its place, if there is one.
+        The first question after a pause may be for any stranger's domain, whose servers may be silent on
+        purpose.  So a name that was answered before is asked first, if there is one.
         """
         self._probe = asked
         witness = next(iter(self._witnesses.values()), None)
@@ -215,14 +218,14 @@ class Lookups:
         return not self._tripped
 
     async def _fetch(self, asked: Asked, wanted: Asked) -> Known:
-        """The answer to `asked`, on the way to the one to `wanted`."""
+        """Ask the resolver for `asked`, as a step towards the answer to `wanted`."""
         name, kind = asked
         self.questions += 1
         try:
             answer = await self._resolver.resolve(name, kind)
         except Unanswered as trouble:
-            # A server that says "cannot tell" of one name is alive: whoever owns that name must not
-            # be able to silence us about all others.
+            # A server that answers one name with an error is alive.  This must not count as a failure: the
+            # owner of that name could otherwise stop the questions for all other names.
             if not trouble.silent:
                 self._succeeded()
             else:
@@ -235,7 +238,7 @@ class Lookups:
         return self._remember(asked, _bounded(kind, answer.values), ttl)
 
     def timed_out(self, pending: Asked | None) -> None:
-        """The time for a check was over while `pending` was asked for."""
+        """Record that the time for a check was over while `pending` was being asked."""
         if pending is not None:
             self._failed(pending)
             self._remember(pending, None, self._min_ttl)
@@ -248,12 +251,13 @@ class Lookups:
         self._probe = None
 
     def _failed(self, asked: Asked) -> None:
-        """Nobody said anything in time: the fault of that domain's servers, or of our own.
+        """Record that no server answered in time: those of this domain failed, or our own.
 
-        Of our own only if several domains in a row are silent, and nobody else is answered.
+        It counts as a failure of our own only if several domains in a row are silent, and no other
+        question is answered meanwhile.
         """
         if self._tripped:
-            if asked == self._probe:  # others were asked for before the pause
+            if asked == self._probe:  # only the probe counts: other questions began before the pause
                 self._probe = None
                 self._breaker.failed()
                 self._next_witness()
@@ -266,7 +270,7 @@ class Lookups:
         self._tripped = self._breaker.open
 
     def _next_witness(self) -> None:
-        """Ask for another name the next time: this one may be gone."""
+        """Use another name for the next test, because this one may not exist any more."""
         if self._witnesses:
             domain = next(iter(self._witnesses))
             self._witnesses[domain] = self._witnesses.pop(domain)
@@ -278,12 +282,15 @@ class Lookups:
 
 
 def _domain_of(name: str) -> str:
-    """About what one owner has: the last two labels.  Too much (co.uk) only means fewer domains count."""
+    """The last two labels: roughly the domain of one owner.
+
+    Too short a name (co.uk) only means that fewer domains are counted as different.
+    """
     return ".".join(name.split(".")[-2:])
 
 
 def _bounded(kind: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
-    """No more than is of use, so that nobody fills the memory; SPF records stay whole for judgement."""
+    """Drop values beyond the limits, so that a stranger cannot fill the memory; SPF records stay whole."""
     if kind != "TXT":
         return values[:_MOST_VALUES]
     texts = [value for value in values if value and isinstance(value[0], bytes)]

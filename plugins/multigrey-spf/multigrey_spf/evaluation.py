@@ -1,11 +1,11 @@
-"""One SPF check (RFC 7208) by pyspf, and by which way a client passed it.
+"""Evaluates one SPF check (RFC 7208) with pyspf, and records by which terms a client passed.
 
-pyspf is synchronous, so a check runs in a thread; its only way out is the method `dns`, which is
-overridden.  The module global pyspf would otherwise look names up with is not touched: somebody
-else in the same process may be using it.
+pyspf is synchronous, so a check runs in a thread.  Its only access to the DNS is the method `dns`, which
+is overridden.  The module global with which pyspf would otherwise look names up is left alone, because
+other code in the same process may use it.
 
-Who passed is not enough: the record of a domain may let everybody pass.  pyspf tells the term that
-matched in the first record only, so `Check` watches the methods all terms go through:
+It is not enough to know that a client passed: the record of a domain may let every client pass.  pyspf
+reports the matching term for the first record only, so `Check` overrides the methods that all terms use:
 
     a mx ip4 ip6   `cidrmatch`, with the prefix length, after `dns_a` or `dns_mx` with the name
     exists         `dns_a` that finds something, without `cidrmatch` after it
@@ -13,10 +13,10 @@ matched in the first record only, so `Check` watches the methods all terms go th
     all            nothing
     include, redirect  `check1`, with the domain
 
-Names are made from domain specifications by `expand`, which therefore knows the macros in them.
+`expand` makes names from domain specifications, so it sees the macros in them.
 
-Whether the client may be one of the domain's own hosts is seen on that way; how many such hosts there
-are, `own_hosts` finds out.
+These methods also show whether the client may be one of the domain's own hosts; `own_hosts` counts how
+many own hosts there are.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ RESULTS = ("pass", "fail", "softfail", "neutral", "none", "temperror", "permerro
 """RFC 7208 section 2.6."""
 
 _WIDEST = {4: 16, 6: 32}
-"""The shortest prefixes that still say something about who may send."""
+"""The shortest prefixes that still distinguish clients; a wider network authorises too many."""
 _MOST_QUESTIONS = 50
 """For one check.  RFC 7208 section 4.6.4 would allow more than a hundred (ten `mx` of ten hosts)."""
 _MOST_OCTETS = 4096
-"""Of one record; sections 3.3 and 3.4 want it to fit one DNS packet."""
+"""Most octets of one record; RFC 7208 sections 3.3 and 3.4 want it to fit one DNS packet."""
 _LONGEST_TERM = 512
-"""Octets; names have 253 at most.  pyspf's patterns take quadratic time for each term."""
+"""Octets; names have at most 253.  pyspf's patterns take quadratic time for each term."""
 _LONGEST_NAME = 253
 _MACRO = re.compile(r"%\{([A-Za-z])")
 _SENDERS_CHOICE = frozenset("lshp")
-"""Macros made of what the client says of itself: local part, sender, HELO, reverse name."""
+"""Macros that the client chooses: local part, sender, HELO, reverse name."""
 
 LOCAL = tuple(
     ip_network(text)
@@ -71,21 +71,21 @@ LOCAL = tuple(
         *("192.168.0.0/16", "224.0.0.0/3", "::/8", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
     )
 )
-"""Private, on this link, multicast or reserved: no domain speaks of these."""
+"""Private, link-local, multicast or reserved networks: records do not authorise these."""
 
 IsOwn = Callable[[str], bool]
-"""Whether a name lies in the registered domain of the domain that is asked."""
+"""Returns whether a name is in the registered domain of the domain that is checked."""
 
 
 def nobodys(name: str) -> bool:
-    """An `IsOwn` for when nobody wants to know."""
+    """An `IsOwn` for checks that do not look for own hosts: always False."""
     del name
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether `domain` authorises `client`."""
+    """The question whether `domain` authorises `client`."""
 
     client: Address
     domain: str
@@ -94,54 +94,54 @@ class Question:
     """Local part of the sender, in ASCII."""
     helo: str
     home: str = ""
-    """Registered domain of `domain`; "": nobody wants to know whether the client is one of its hosts."""
+    """Registered domain of `domain`; "" to not look for own hosts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a check."""
+    """The result of a check."""
 
     result: str
     """One of RESULTS."""
     authorised: bool
-    """Whether it passed by a term that does not let just anybody pass."""
+    """Whether the client passed by a term that does not let every client pass."""
     until: float
-    """Monotonic time up to which all answers it rests on may be believed."""
+    """Monotonic time until which all answers that it depends on are valid."""
     reusable: bool
     """Whether it would be the same for every local part and HELO."""
     own: bool = False
-    """Whether it passed as one of the domain's own hosts; `evaluate` does not know yet if these are few."""
+    """Whether it passed as one of the domain's own hosts; `evaluate` does not check if these are few."""
     listed_by: tuple[str, ...] = ()
-    """Domains whose records list the client, from the one with the term that matched to the one asked."""
+    """Domains whose records list the client, from the one with the matching term to the one checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a client passed."""
+    """The terms by which a client passed."""
 
     prefix: int | None
     """Prefix length of the network; None: by `exists`."""
     macros: frozenset[str] = frozenset()
-    """Letters of those in the domain specifications on the way."""
+    """Letters of the macros in the domain specifications of these terms."""
     own: bool = False
-    """Whether all names on the way are the domain's own."""
+    """Whether all names in these terms are the domain's own."""
     records: tuple[str, ...] = ()
-    """Domains of the records on the way, the last one first."""
+    """Domains of the records of these terms, the innermost first."""
 
 
 class Session:
-    """The DNS as one check sees it, from its thread."""
+    """The DNS for one check, used from its thread."""
 
     def __init__(self, ask: Callable[[str, str], Known]) -> None:
-        """`ask` waits for the answer; what it raises ends the check."""
+        """`ask` waits for the answer; an exception from it ends the check."""
         self._ask = ask
         self._memo: dict[Asked, Known] = {}
         self.until = float("inf")
         self.pending: Asked | None = None
-        """What is being asked for at the moment."""
+        """The question that waits for its answer at the moment."""
 
     def look_up(self, name: str, kind: str) -> tuple[Value, ...]:
-        """The values of a name; raises TempError when there is no answer, or after too many questions."""
+        """Return the values of a name.  Raises TempError without an answer, or after too many questions."""
         asked = (name, kind)
         known = self._memo.get(asked)
         if known is None:
@@ -158,10 +158,10 @@ class Session:
 
 
 class Check(spf.query):  # type: ignore[misc]  # (see the import)
-    """pyspf's evaluation, over a session, that notes the way."""
+    """pyspf's evaluation with a session for the DNS; it records by which terms the client passed."""
 
     def __init__(self, question: Question, session: Session, is_own: IsOwn = nobodys) -> None:
-        """Evaluates nothing yet: see `check`."""
+        """Only prepare the evaluation; `check` does it."""
         super().__init__(
             i=str(question.client), s=f"{question.local}@{question.domain}", h=question.helo, strict=True
         )
@@ -171,20 +171,20 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         self._is_own = is_own
         self._macros_in: dict[str, frozenset[str]] = {}
         self._asked = ""
-        """The name `a` or `mx` has asked for."""
+        """The name that `a` or `mx` has looked up."""
         self.way: Way | None = None
-        """Of a pass: by what network or `exists`; None: by `all` or `ptr`."""
+        """After a pass by a network or `exists`: the terms; None after a pass by `all` or `ptr`."""
         self.personal = False
         """Whether a term depends on the local part or the HELO."""
 
     def check(self, spf: str | None = None) -> tuple[str, int, str]:
-        """Result, SMTP code and explanation; raises only what `Session.look_up` lets through."""
+        """Return result, SMTP code and explanation.  Raises only what `Session.look_up` passes on."""
         self.way = None
         found: tuple[str, int, str] = super().check(spf)
         return found
 
     def dns(self, name: Any, qtype: str, cnames: Any = None, ignore_void: bool = False) -> list[Value]:  # noqa: ARG002  (aliases are the resolver's business)
-        """Values of a name; counts those that do not exist (RFC 7208 section 4.6.4)."""
+        """Return the values of a name; count names that do not exist (RFC 7208 section 4.6.4)."""
         text = str(name).removesuffix(".").lower()
         if not text.isascii() or len(text) > _LONGEST_NAME:
             return []
@@ -198,7 +198,7 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         return values
 
     def dns_spf(self, domain: str) -> str | None:
-        """The record of a domain, if its size is one a record can have."""
+        """Return the record of a domain.  Raises PermError if it is too long."""
         record: str | None = super().dns_spf(domain)
         if record is not None and (
             len(record) > _MOST_OCTETS or any(len(term) > _LONGEST_TERM for term in record.split(" "))
@@ -207,13 +207,13 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         return record
 
     def get_explanation(self, spec: str) -> str | None:  # noqa: ARG002  (see below)
-        """Never fetched: nobody reads it, and a stranger would choose the text."""
+        """Return None: the explanation is never used, and a stranger would choose its text."""
         return None
 
     def expand(self, s: str, stripdot: bool = True) -> str:
-        """Text with its macros expanded; remembers which ones made a name."""
+        """Return a text with its macros expanded, and note which macros made a name."""
         text: str = super().expand(s, stripdot)
-        while stripdot and len(text) > _LONGEST_NAME and "." in text:  # pyspf only drops one label
+        while stripdot and len(text) > _LONGEST_NAME and "." in text:  # pyspf drops only one label
             text = text.partition(".")[2]
         macros = frozenset(letter.lower() for letter in _MACRO.findall(s))
         if macros:
@@ -225,7 +225,7 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         return self._macros_in.get(name, frozenset())
 
     def check0(self, spf: str | None, recursion: int) -> tuple[str, int, str]:
-        """One record.  What did not pass is no way for the record that includes it."""
+        """Evaluate one record.  If it does not pass, its terms do not count for an including record."""
         self._forget()
         found: tuple[str, int, str] = super().check0(spf, recursion)
         if found[0] != "pass":
@@ -233,7 +233,7 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         return found
 
     def check1(self, spf: str | None, domain: str, recursion: int) -> tuple[str, int, str]:
-        """One record of a domain that was named by a term."""
+        """Evaluate the record of a domain that a term names (`include`, `redirect`)."""
         found: tuple[str, int, str] = super().check1(spf, domain, recursion)
         if self.way is not None:
             way, name = self.way, host_name(domain)
@@ -250,7 +250,7 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         self._asked = ""
 
     def dns_a(self, domainname: str, A: str = "A") -> list[Value]:  # noqa: N803  (pyspf's)
-        """Addresses of a name; if nothing follows, they were asked for by `exists`."""
+        """Return the addresses of a name.  If no `cidrmatch` follows, `exists` looked them up."""
         addresses: list[Value] = super().dns_a(domainname, A)
         self._forget()
         if addresses:
@@ -259,7 +259,7 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         return addresses
 
     def dns_mx(self, domainname: str) -> list[Value]:
-        """Addresses of a domain's mail servers."""
+        """Return the addresses of a domain's mail servers."""
         addresses: list[Value] = super().dns_mx(domainname)
         self._asked = domainname
         return addresses
@@ -276,14 +276,14 @@ class Check(spf.query):  # type: ignore[misc]  # (see the import)
         return matched
 
     def validated_ptrs(self) -> list[str]:
-        """The client's reverse names: no way to say who may send (RFC 7208 section 5.5)."""
+        """Return the client's reverse names; these never count as a way (RFC 7208 section 5.5)."""
         names: list[str] = super().validated_ptrs()
         self._forget()
         return names
 
 
 def evaluate(question: Question, session: Session, is_own: IsOwn = nobodys) -> Outcome:
-    """The whole check; waits for the DNS, so it belongs into a thread."""
+    """Do the whole check.  It waits for the DNS, so call it in a thread."""
     first = Check(question, session, is_own)
     result = first.check()[0]
     way = first.way
@@ -300,15 +300,15 @@ def evaluate(question: Question, session: Session, is_own: IsOwn = nobodys) -> O
 
 
 def _says_who(way: Way, question: Question, session: Session) -> bool:
-    """Whether it is a way for some, not for everybody."""
+    """Whether these terms authorise some clients only, not every client."""
     if way.macros & _SENDERS_CHOICE:
         return False
     if way.prefix is not None and way.prefix < _WIDEST[question.client.version]:
         return False
     if way.prefix is not None and "i" not in way.macros:
         return True
-    # What the DNS says of each client by itself may be the same for all of them (a wildcard, or a
-    # name that holds the address it is asked with): see whether two others would pass.
+    # With `exists` or `%{i}` the DNS answers for each client separately, but it may answer the same for
+    # all of them (a wildcard, or a name that contains the address): check whether two others would pass.
     results = [
         Check(replace(question, client=other), session).check()[0] for other in strangers(question.client)
     ]
@@ -316,28 +316,28 @@ def _says_who(way: Way, question: Question, session: Session) -> bool:
 
 
 def is_local(address: Address) -> bool:
-    """Whether an address is private, on this link, multicast or reserved: no domain speaks of those."""
+    """Whether an address is private, link-local, multicast or reserved: records do not authorise these."""
     return any(address in network for network in LOCAL if network.version == address.version)
 
 
 def strangers(client: Address) -> tuple[Address, Address]:
-    """Two addresses that have nothing to do with a client: one not far from it, one anywhere.
+    """Return two addresses that have no relation to a client: one near to it, one far away.
 
-    Always the same for one client, so that what the DNS says of them can be remembered.
+    They are always the same for one client, so that the DNS answers about them can be cached.
     """
     near, far = (8, 0) if client.version == 4 else (16, 3)
     return _stranger(client, near), _stranger(client, far)
 
 
 def _stranger(client: Address, common: int) -> Address:
-    """Shares `common` leading bits with the client, and not its network."""
+    """An address that shares `common` leading bits with the client, but is not in its network."""
     spare = client.max_prefixlen - common
     network = client.max_prefixlen - _WIDEST[client.version]
     for number in _numbers(client, common):
         other = type(client)(int(client) >> spare << spare | number % (1 << spare))
         if int(other) >> network != int(client) >> network and not is_local(other):
             return other
-    raise AssertionError("there is no end of numbers")
+    raise AssertionError("unreachable: _numbers never ends")
 
 
 def _numbers(client: Address, common: int) -> Iterator[int]:

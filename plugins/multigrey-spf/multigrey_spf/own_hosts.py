@@ -1,14 +1,14 @@
-"""How many hosts a domain says are its own, and whether a client is one of them.
+"""Counts the hosts that a domain's SPF records list as its own, and checks whether a client is one.
 
-Own are the addresses of `ip4` and `ip6`, and of `a` and `mx` whose hosts lie in the domain's registered
-domain, in the domain's record and in those it includes or redirects to below its registered domain.  What
-it includes of anybody else is a service that sends for others, too.  `ptr`, `exists` and names with macros
-tell no addresses.
+Own hosts are the addresses of `ip4` and `ip6`, and of `a` and `mx` whose hosts are in the domain's
+registered domain.  They count in the domain's record and in records below its registered domain that it
+includes or redirects to.  An included record of another owner is that of a service, which also sends for
+others.  `ptr`, `exists` and names with macros do not list addresses.
 
-A domain may list any number of hosts one by one.  So what counts is how many networks they touch,
-in all of its records, also behind the term that matched: 16 networks of /24 (as many as a /20 has), or
-of /48 (a /44).  One that lists single hosts in more networks than that is no sender at all: so somebody
-would list machines that are not his, for each of them to pass as the others' retry.
+A domain may list any number of hosts one by one.  So the limit is on the networks that contain them, in
+all of its records, also in terms after the one that matched: 16 networks of /24 (as many as a /20 has),
+or of /48 (a /44).  A domain that lists single hosts in more networks is not treated as a sender: an
+attacker could list hosts that are not his, so that each of them passes as the retry of another.
 """
 
 from __future__ import annotations
@@ -27,39 +27,38 @@ _NETWORK = {4: 24, 6: 48}
 """Prefix length of the networks that are counted."""
 _MOST_NETWORKS = 16
 _LOOKS_UP = frozenset({"a", "exists", "include", "mx", "ptr"})
-"""Terms of which a record has ten at most, with redirect (RFC 7208 section 4.6.4)."""
-_AUTHORISES_NOBODY = ("-", "?", "~")
+"""Terms of which a record may have at most ten, including redirect (RFC 7208 section 4.6.4)."""
+_NOT_AUTHORISING = ("-", "?", "~")
 
 
 class Hosts(NamedTuple):
-    """What a domain's own hosts come to."""
+    """The result of counting a domain's own hosts."""
 
     own: bool
     """Whether the client is one of them, and they are few."""
     scattered: bool
-    """Whether single hosts in too many networks are among them."""
+    """Whether the domain lists single hosts in too many networks."""
 
 
 def own_hosts(question: Question, session: Session, is_own: IsOwn) -> Hosts:
-    """What is to be said of the domain's own hosts, after a check by them that passed.
+    """Count the domain's own hosts, after the client has passed as one of them.
 
-    The client is none of few if something that would have to be known cannot be looked up.  Waits for the
-    DNS, so it belongs into a thread.
+    If a needed look-up fails, the hosts do not count as few.  It waits for the DNS, so call it in a thread.
     """
     hosts = _OwnHosts(question, session, is_own)
     try:
         hosts.take(question.domain)
-    except (_EverybodyError, spf.PermError, spf.TempError):
+    except (_UnlimitedError, spf.PermError, spf.TempError):
         return Hosts(own=False, scattered=hosts.scattered)
     return Hosts(hosts.have_client and not hosts.too_many, hosts.scattered)
 
 
-class _EverybodyError(Exception):
-    """The domain authorises everybody."""
+class _UnlimitedError(Exception):
+    """The domain authorises every client."""
 
 
 class _OwnHosts(Check):
-    """A walk through all records below a registered domain."""
+    """Walks through all records below a registered domain."""
 
     def __init__(self, question: Question, session: Session, is_own: IsOwn) -> None:
         super().__init__(question, session, is_own)
@@ -71,11 +70,11 @@ class _OwnHosts(Check):
 
     @property
     def scattered(self) -> bool:
-        """Whether single hosts lie in too many networks."""
+        """Whether single hosts are in too many networks."""
         return len(self._of_single_hosts) > _MOST_NETWORKS
 
     def take(self, domain: str) -> None:
-        """The hosts of the record of a domain.  Raises PermError, TempError and _EverybodyError."""
+        """Count the hosts in the record of a domain.  Raises PermError, TempError and _UnlimitedError."""
         record = self.dns_spf(domain)
         if not record:
             raise spf.PermError("no SPF record", domain)
@@ -99,21 +98,21 @@ class _OwnHosts(Check):
             self._follow(redirect)
 
     def _take_mechanism(self, term: str) -> bool:
-        """Whether no term behind this one counts."""
+        """Count the hosts of one term.  Returns whether it is `all`, after which no term counts."""
         if "%" in term:
             self.check_lookups()
             return False
         _, mechanism, name, prefix, _ = self.validate_mechanism(term)
         if mechanism in _LOOKS_UP:
             self.check_lookups()
-        if not term.startswith(_AUTHORISES_NOBODY):
+        if not term.startswith(_NOT_AUTHORISING):
             self._take_hosts(mechanism, name, prefix)
         return bool(mechanism == "all")
 
     def _take_hosts(self, mechanism: str, name: str, prefix: int) -> None:
-        """The hosts that a term authorises."""
+        """Count the hosts that a term authorises."""
         if mechanism == "all":
-            raise _EverybodyError
+            raise _UnlimitedError
         if mechanism == "include":
             self._follow(name)
         elif mechanism == ("ip4" if self._client.version == 4 else "ip6"):
@@ -124,12 +123,12 @@ class _OwnHosts(Check):
                     self._add(str(address), prefix)
 
     def _follow(self, name: str) -> None:
-        """What is said below the registered domain is said by the same owner."""
+        """Count the hosts of another record, if its domain has the same owner (registered domain)."""
         if "%" not in name and self._is_own(host_name(name)):
             self.take(name)
 
     def _mail_servers(self, name: str) -> list[str]:
-        """Those of the domain's own; others are a service's."""
+        """The mail servers with names of the domain's own; others belong to a service."""
         servers = self.dns(name, "MX", ignore_void=True)
         if len(servers) > spf.MAX_MX:
             raise spf.PermError("too many mail servers", name)

@@ -1,4 +1,4 @@
-"""A DNS server on loopback, over UDP and TCP, that answers as it is told to."""
+"""A DNS server on loopback, over UDP and TCP, that gives the answers that a test sets."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def wrong_id(*lines):
 
 
 def wrong_question(*lines):
-    """Answers a question nobody asked."""
+    """Answers a question that was not asked."""
 
     def answer(query, tcp):
         other = dns.message.make_query("other.example.", query.question[0].rdtype)

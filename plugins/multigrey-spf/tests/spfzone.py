@@ -13,7 +13,7 @@ from multigrey.api import Attempt
 TROUBLE = "trouble"
 """Instead of records: the server says it cannot tell."""
 SILENCE = "silence"
-"""Instead of records: nobody ever says anything."""
+"""Instead of records: no answer ever comes."""
 
 
 class Zone:
@@ -28,7 +28,7 @@ class Zone:
         self.ttl = ttl
         self.asked = []
         self.waiting = trio.Event()
-        """Set when somebody waits for an answer that does not come."""
+        """Set when a question waits for an answer that does not come."""
 
     async def resolve(self, name, kind):
         self.asked.append((name, kind))

@@ -91,7 +91,7 @@ async def test_a_server_that_cannot_tell(server, name):
 
 @pytest.mark.parametrize("name", ["silent", "id", "question", "garbage", "half"])
 async def test_silence_and_lies_are_no_answer(server, name, mock_clock):
-    """Whoever sends wrong numbers, questions or bytes does not end the wait for the right answer."""
+    """An answer with a wrong number, question or octets does not end the wait for the right answer."""
     with trio.move_on_after(1) as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stub(server).resolve, f"{name}.example.org", "TXT")
@@ -217,7 +217,7 @@ async def test_silent_strangers_do_not_open_the_breaker_while_others_are_answere
     for n in range(20):
         asking.timed_out((f"dead{n}.example", "TXT"))
     assert not asking.paused
-    time.seconds = 59  # nobody was answered for 30 s
+    time.seconds = 59  # no question was answered for 30 s
     for n in range(3):
         assert not asking.paused
         asking.timed_out((f"dead{n}.example", "TXT"))

@@ -101,7 +101,7 @@ def txt(**records):
             "192.0.2.1",
             True,
         ),
-        # exists: for everybody, by a wildcard, for this client
+        # exists: for every client, by a wildcard, for this client
         (txt(_="exists:e.example.org -all") | {("e.example.org", "A"): "127.0.0.2"}, "192.0.2.1", False),
         (
             txt(_="exists:%{i}.e.example.org -all") | {("192.0.2.1.e.example.org", "A"): "127.0.0.2"},

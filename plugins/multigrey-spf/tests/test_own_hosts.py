@@ -89,7 +89,7 @@ def scattered(count):
         (records(_="include:_spf.example.org -all", _spf="ip4:192.0.2.0/24 -all"), V4, True),
         (records(_="redirect=_spf.example.org", _spf="include:a.example.org -all", a="mx:example.org") | MX,
          V4, True),
-        # somebody else's, directly or in between
+        # of another owner, directly or in between
         (records(_="include:hoster.example -all", hoster__example="ip4:192.0.2.0/24 -all"), V4, False),
         (records(_="redirect=hoster.example", hoster__example="ip4:192.0.2.0/24 -all"), V4, False),
         (records(_="include:_spf.example.org -all", _spf="include:hoster.example -all",
@@ -111,7 +111,7 @@ def scattered(count):
         (records(_="a:mx.%{d} -all") | MX, V4, False),
         (records(_="include:_spf.%{d} -all", _spf="ip4:192.0.2.1"), V4, False),
         (records(_="ip4:192.0.2.1 ptr exists:%{i}.e.example.org redirect=%{d}.example.org"), V4, True),
-        # everybody
+        # every client
         (records(_="ip4:192.0.2.1 all"), V4, False),
         (records(_="ip4:192.0.2.1 include:_spf.example.org -all", _spf="+all"), V4, False),
         (records(_="ip4:192.0.2.1 redirect=_spf.example.org", _spf="+all"), V4, False),
@@ -165,7 +165,7 @@ def test_own_hosts(table, client, own):
     ("domain", "own"),
     [
         ("mail.example.org", True),
-        ("customer.github.io", True),  # github.io is a public suffix: another customer is somebody else
+        ("customer.github.io", True),  # github.io is a public suffix: another customer is another owner
         ("github.io", False),
     ],
 )
@@ -212,7 +212,7 @@ def test_nobody_asks_for_more_than_can_matter(table, more):
          ("b.hoster.example", "a.hoster.example", "hoster.example", HOME)),
         (records(_="include:other.example include:hoster.example", other__example="-all",
                  hoster__example="ip4:192.0.2.1"), ("hoster.example", HOME)),
-        # who lets everybody in lists nobody
+        # a record that lets every client pass lists no client
         (records(_="include:hoster.example", hoster__example="+all"), ()),
         (records(_="include:hoster.example", hoster__example="ip4:0.0.0.0/0"), ()),
         (records(_="include:hoster.example", hoster__example="-ip4:192.0.2.1"), ()),

@@ -96,8 +96,8 @@ def test_without_a_name_server_it_is_an_error_that_says_what_to_do(register, mon
         ({"budget": "500ms"}, "budget"),
         ({"nameservers": ["ns.example.org"]}, "'ns.example.org' is not an IP address"),
         ({"nameservers": "192.0.2.53"}, "nameservers"),
-        ({"nameservers": ["192.0.2.53", "192.0.2.53"]}, "listed twice among nameservers"),
-        ({"nameservers": ["2001:db8::53", "2001:DB8:0::53"]}, "listed twice among nameservers"),
+        ({"nameservers": ["192.0.2.53", "192.0.2.53"]}, "listed twice in nameservers"),
+        ({"nameservers": ["2001:db8::53", "2001:DB8:0::53"]}, "listed twice in nameservers"),
         ({"nameservers": [f"192.0.2.{n}" for n in range(9)]}, "nameservers"),
         ({"port": 0}, "port"),
         ({"port": 65536}, "port"),
@@ -365,7 +365,7 @@ async def test_while_the_name_servers_are_down_nobody_is_asked(mock_clock, caplo
     assert len(zone.asked) == asked
     assert spf.counts["paused"] == 100
     assert len([record for record in caplog.records if "do not answer" in record.message]) == 1
-    mock_clock.jump(10)  # it finds out by one question, in vain: the pause is longer now
+    mock_clock.jump(10)  # it finds out by one question without an answer: the pause is longer now
     await late(spf, mock_clock, "a@8.example")
     mock_clock.jump(15)
     assert await spf.ask(attempt()) == found("temperror")
@@ -388,7 +388,7 @@ async def test_cancelling_one_check_harms_no_other(nursery):
     assert await spf.ask(attempt(sender="a@example.net")) == found("pass", "example.net")
     assert not spf.lookups.paused
     assert spf.counts["late"] == 0
-    zone.records[RECORD] = "v=spf1 ip4:192.0.2.1 -all"  # a check somebody else cancelled is no failure
+    zone.records[RECORD] = "v=spf1 ip4:192.0.2.1 -all"  # a check that the caller cancelled is not a failure
     assert await spf.ask(attempt()) == found("pass", "example.org")
 
 
@@ -431,7 +431,7 @@ async def test_no_more_checks_at_once_than_allowed(nursery, caplog):
     assert answers[430:] == [found("none")] * 20
     assert zone.most == 20
     assert spf.counts["busy"] == 430
-    assert len([r for r in caplog.records if "more checks at once" in r.message]) == 1
+    assert len([r for r in caplog.records if "more checks at a time" in r.message]) == 1
 
 
 async def test_what_pyspf_was_not_made_for_is_logged_and_no_more(monkeypatch, caplog):

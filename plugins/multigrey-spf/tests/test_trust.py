@@ -98,7 +98,7 @@ async def test_an_organisation_is_trusted_after_two_counted_passes_of_its_own_ho
         assert await told(parts, DELAY, fourth, "b@example.org", "two@example.net") == RETRY
         for number, host in enumerate(("192.0.2.1", "203.0.113.1", "203.0.113.2")):
             assert await told(parts, 1, host, f"c{number}@example.org", "three@example.net") == TRUSTED
-        # nobody else is, whatever domain he says he is
+        # no other client is, in any domain that it claims
         assert await told(parts, 1, "198.51.100.1", "c@example.org", "four@example.net") == NEW
         assert await told(parts, 1, "192.0.2.9", "c@example.org", "five@example.net") == NEW
 
@@ -128,7 +128,7 @@ async def test_a_herd_that_is_listed_one_by_one_gains_nothing_by_two_that_retry(
         for number, bot in enumerate(BOTS[:2]):
             wanted = (f"a{number}@herd.example", f"{number}@example.net")
             assert await told(parts, HOUR, bot, *wanted) == NEW
-            assert parts.events[-1].origin.endswith("/24"), "so many single hosts are no sender"
+            assert parts.events[-1].origin.endswith("/24"), "so many single hosts are not a sender"
             assert await told(parts, DELAY, BOTS[number + 9], *wanted) == NEW
             assert await told(parts, 1, bot, *wanted) == RETRY
             for _ in range(5):
@@ -152,7 +152,7 @@ async def test_a_provider_whose_name_is_missing_is_grouped_and_not_passed():
 
 
 async def test_large_senders_whose_names_hold_the_address_pass_on_the_retry():
-    """Names made from the address are no origin, but what SPF says of the client is."""
+    """Names made from the address give no origin, but an SPF pass of the client does."""
     hosts = ("69.171.232.143", "66.220.144.147")
     names = [f"{host.replace('.', '-')}.mail-mail.large-hosts.example" for host in hosts]
     async with engine() as parts:

@@ -1,8 +1,8 @@
-"""A page for the browser that shows what multigrey does.
+"""Web pages that show what multigrey does.
 
-Registers, with a table `[plugins.web]`,
-    a service    `web`, which serves the page and asks the daemon over its control socket
-The same page runs as a process of its own: `multigrey-web`.
+With a table `[plugins.web]` the plugin registers
+    a service    `web`, which serves the pages and asks the daemon over its control socket
+The same pages can be served by a separate process: `multigrey-web`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ __all__ = ["multigrey_register", "multigrey_settings"]
 
 @hookimpl
 def multigrey_settings() -> tuple[str, type[BaseModel]]:
-    """Ours is the table `[plugins.web]`."""
+    """The plugin's table is `[plugins.web]`."""
     return "web", WebSettings
 
 
 @hookimpl
 def multigrey_register(registry: Registry, settings: Mapping[str, BaseModel]) -> None:
-    """Register the page if an address is configured."""
+    """Register the service if an address is configured."""
     wanted = settings.get("web")
     if not isinstance(wanted, WebSettings):
         return
-    from multigrey_web.service import Page  # noqa: PLC0415  (whoever has no page need not load a web server)
+    from multigrey_web.service import Page  # noqa: PLC0415  (loads a web server, so only if it is needed)
 
     address = getattr(settings.get("control"), "address", None)
     found = address.path if isinstance(address, UnixEndpoint) else None

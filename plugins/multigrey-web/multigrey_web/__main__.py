@@ -1,4 +1,4 @@
-"""`multigrey-web`: the page in a process of its own, beside the daemon it asks."""
+"""The command `multigrey-web`: serves the pages from a separate process, beside the daemon."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _EXIT_CONFIG = 2
 
 
 class _Others(BaseModel):
-    """A table of another plugin, which need not be installed here."""
+    """Accepts the table of any other plugin, which may not be installed here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; 2 when the configuration is wrong."""
+    """Serve until SIGTERM or SIGINT.  Returns the exit status; 2 if the configuration is wrong."""
     parser = argparse.ArgumentParser(prog="multigrey-web", description="Shows what a multigrey daemon does.")
     parser.add_argument("--config", "-c", type=Path, help="the configuration of the daemon to show")
     options = parser.parse_args(arguments)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def page_of(config: Path | None) -> Page:
-    """The page of a configuration (None: the one in use on this machine).  Raises ConfigError."""
+    """Return the page of a configuration (None: the one in use on this host).  Raises ConfigError."""
     loaded = load_as_daemon(config, os.environ)
     models: dict[str, type[BaseModel]] = dict.fromkeys(loaded.settings.plugins.tables, _Others)
     models["web"] = WebSettings

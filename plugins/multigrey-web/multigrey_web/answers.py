@@ -1,8 +1,8 @@
-"""What the daemon answered lately, shared by everybody who looks.
+"""A cache of the daemon's answers, shared by all browsers.
 
-A question is asked once, however many wait for its answer, and again when the answer is old and somebody
-wants it: while nobody looks, nothing is asked.  Whoever waits gets what is there after a moment: the new
-answer, else the old one, else none yet.
+A request is sent to the daemon once, no matter how many browsers wait for its answer.  It is sent again
+when the answer is old and a browser needs it: without open pages, no request is sent.  A caller waits for
+a limited time; then it gets the new answer, else the old one, else none yet.
 """
 
 from __future__ import annotations
@@ -20,42 +20,43 @@ from multigrey.control.client import ControlError
 __all__ = ["Answer", "Answers", "Ask"]
 
 _KEPT = 64
-"""Answers."""
+"""Most answers in the cache."""
 _UNDER_WAY = 8
-"""Questions at a time; the control socket itself has room for more."""
+"""Most requests at a time; the control socket itself allows more."""
 _SHARE = 10
-"""An answer is good for this many times as long as it took."""
+"""An answer is valid for at least this many times as long as it took."""
 _AFTER_TROUBLE = 5.0
+"""Seconds until a failed request is sent again."""
 
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What there is to show."""
+    """An answer to show."""
 
     value: Mapping[str, Any] | None = None
     trouble: str = ""
-    """Why there is no (new) value."""
+    """Why the (new) value is missing; "" if it is not."""
 
     @property
     def is_pending(self) -> bool:
-        """Whether the first answer is still being waited for."""
+        """Whether the first answer has not arrived yet."""
         return self.value is None and not self.trouble
 
 
 class _Asked:
-    """A question, the answer to it, and until when that is good."""
+    """A request, its last answer, and until when that is valid."""
 
     def __init__(self) -> None:
         self.answer = Answer()
         self.until = -1.0
         self.done: trio.Event | None = None
-        """Set when the answer that is under way is there; None: none is."""
+        """Set when the pending request is answered; None: no request is pending."""
 
 
 class Answers:
-    """Asks with `ask`; `fresh`: seconds for which an answer is good."""
+    """The cache.  `ask` sends a request; `fresh`: the least seconds for which an answer is valid."""
 
     def __init__(self, ask: Ask, fresh: float, now: Callable[[], float] = trio.current_time) -> None:
         self._ask = ask
@@ -65,7 +66,7 @@ class Answers:
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Ask what is wanted, until cancelled."""
+        """Send the requests that are needed, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
@@ -75,7 +76,7 @@ class Answers:
                 self._nursery = None
 
     async def get(self, name: str, options: Mapping[str, Any], *, patience: float) -> Answer:
-        """The answer as far as it is there within `patience` seconds."""
+        """Return the answer that is available within `patience` seconds; it may be old or empty."""
         key = json.dumps([name, options], sort_keys=True)
         asked = self._asked.get(key)
         if asked is None:
@@ -83,7 +84,7 @@ class Answers:
             self._drop_old()
         self._asked.move_to_end(key)
         if asked.done is None and self._now() >= asked.until and not self._begin(asked, name, options):
-            return Answer(asked.answer.value, "too many questions at a time")
+            return Answer(asked.answer.value, "too many requests at a time")
         if asked.done is not None:
             with trio.move_on_after(patience):
                 await asked.done.wait()
@@ -115,7 +116,7 @@ class Answers:
             done.set()
 
     def _drop_old(self) -> None:
-        """Those asked for longest ago; one that is under way stays."""
+        """Drop the answers that were used longest ago; those of pending requests stay."""
         for key in [key for key, each in self._asked.items() if each.done is None]:
             if len(self._asked) <= _KEPT:
                 return

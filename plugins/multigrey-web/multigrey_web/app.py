@@ -1,4 +1,4 @@
-"""The pages: which there are, what each asks for, and how it is rendered."""
+"""The web application: its pages, the data that each requests, and how they are rendered."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = ["Site", "make_app", "static_files"]
 DAY = 86_400
 _HOUR = 3600
 _PATIENCE = 2.0
-"""Seconds a page waits for answers; what is not there by then comes with the next look."""
+"""Seconds a page waits for answers; later ones are shown at the next refresh."""
 _ROWS = 100
-"""Rows of each table."""
+"""Most rows of each table."""
 _LONGEST_NAME = 300
 _MOST_WORDS = 10
 _KEY, _KEY_LENGTH = frozenset("0123456789abcdef"), 32
@@ -36,13 +36,13 @@ _KEY, _KEY_LENGTH = frozenset("0123456789abcdef"), 32
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 Wanted = Mapping[str, tuple[str, Mapping[str, Any]]]
-"""Operation and options, under the name by which a page knows the answer."""
+"""Operation and options of each request, by the name that the page has for the answer."""
 Wants = Callable[[Request], Awaitable[Wanted]]
 Fill = Callable[[Mapping[str, Answer], Mapping[str, str]], dict[str, Any]]
 
 
 def static_files() -> dict[str, tuple[bytes, str]]:
-    """Everything a browser fetches besides pages, by name: what it holds and its media type."""
+    """Return the content and media type of every static file, by name."""
     found = {}
     top = files("multigrey_web") / "static"
     for folder in (top, top / "vendor"):
@@ -54,12 +54,12 @@ def static_files() -> dict[str, tuple[bytes, str]]:
 
 
 class Site:
-    """Renders pages from what is known."""
+    """Renders pages from the daemon's answers."""
 
     def __init__(self, answers: Answers, *, refresh: float, decisions: int) -> None:
-        """`refresh` in seconds; `decisions`: how many of the history are looked at, at most.
+        """`refresh` in seconds; `decisions`: the most decisions of the history that are used.
 
-        Compiles every template, which takes a tenth of a second: not for the event loop.
+        Compiles every template, which takes a tenth of a second: do not call it in the event loop.
         """
         self._answers = answers
         self._refresh = refresh
@@ -78,7 +78,7 @@ class Site:
             self._templates.get_template(name)
 
     async def page(self, name: str, wants: Wants, fill: Fill, request: Request) -> Response:
-        """One page, or only its inside for a page that is open already."""
+        """Return one page, or only its inner part to refresh an open page."""
         query = _query(request)
         answers = await self._gather(await wants(request))
         is_fragment = request.headers.get("hx-request") == "true"
@@ -96,7 +96,7 @@ class Site:
         return Response(body, media_type="text/html", headers={"vary": "HX-Request"})
 
     async def file(self, request: Request) -> Response:
-        """A style sheet, a script, a picture."""
+        """Return a static file.  With its current version in the link it may be cached for a year."""
         name = request.path_params["name"]
         if name not in self.static:
             raise HTTPException(404)
@@ -106,7 +106,7 @@ class Site:
         return Response(data, media_type=kind, headers={"cache-control": kept})
 
     async def missing(self, request: Request, error: Exception) -> Response:
-        """There is no such page."""
+        """Return the error page for addresses that do not exist."""
         del request
         status = error.status_code if isinstance(error, HTTPException) else 404
         text = self._templates.get_template("missing.html").render(static=self._static_link)
@@ -130,11 +130,11 @@ class Site:
     # What each page wants
 
     async def report(self, request: Request) -> Wanted:
-        """The period begins at a full hour of the daemon's clock: everybody who looks asks the same."""
+        """The period begins at a full hour of the daemon's clock, so that all browsers share one answer."""
         days = int(pages.days_of(_query(request)))
         told = (await self._answers.get("growth", {}, patience=_PATIENCE)).value
         if told is None:
-            return {"report": ("growth", {})}  # which says why; there is nothing else to be had
+            return {"report": ("growth", {})}  # its error is shown; without the time no report can be made
         since = max(told["time"] - told["time"] % _HOUR - days * DAY, 0)
         return {"report": ("report", {"since": since, "limit": self._decisions, "rows": _ROWS})}
 
@@ -144,19 +144,19 @@ class Site:
         return {"waiting": ("waiting", {"limit": _ROWS})}
 
     async def overview(self, request: Request) -> Wanted:
-        """Everything but details."""
+        """All requests of the first page."""
         rest: Wanted = {"status": ("status", {}), "growth": ("growth", {})}
         return {**await self.report(request), **await self.waiting(request), **rest}
 
     async def record(self, request: Request) -> Wanted:
-        """A whole key, so that the store need not be walked."""
+        """The key must be complete, so that the store need not be searched."""
         key = _query(request).get("key", "")
         if len(key) != _KEY_LENGTH or not set(key) <= _KEY:
             raise HTTPException(404)
         return {"record": ("records.show", {"key": key})}
 
     async def origin(self, request: Request) -> Wanted:
-        """Its latest decisions, and its row among the others."""
+        """The latest decisions of one origin, and the report with its row."""
         name = _query(request).get("name", "")
         if not name:
             raise HTTPException(404)
@@ -164,7 +164,7 @@ class Site:
 
 
 def _query(request: Request) -> dict[str, str]:
-    """What stands behind the question mark; bytes that are no UTF-8 as links write them (see `in_link`)."""
+    """The query of an address; octets that are not UTF-8 become surrogates, as `in_link` writes them."""
     text = request.url.query
     try:
         pairs = parse_qsl(text, errors="surrogatepass", max_num_fields=_MOST_WORDS)

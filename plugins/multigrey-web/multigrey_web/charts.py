@@ -1,4 +1,4 @@
-"""What is drawn: values for uPlot as JSON can hold them, and the same as rows of a table."""
+"""The charts: their values as JSON for uPlot, and the same values as rows of a table."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Line:
 
     name: str
     look: str
-    """Which of the page's colours it has."""
+    """The name of its colour in the style sheet."""
     values: Sequence[int]
     unit: str = ""
-    """"octets": it has a scale of its own."""
+    """"octets" for a series with its own scale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`kind`: "lines" over times in seconds since 1970, or "bars" over the texts of `labels`."""
+    """One chart.  `kind`: "lines" over times in seconds since 1970, or "bars" over the texts of `labels`."""
 
     name: str
-    """What is counted, or what it is about."""
+    """What is counted, or the subject of the chart."""
     kind: str
     times: Sequence[int]
     lines: Sequence[Line]
@@ -40,17 +40,17 @@ class Chart:
 
     @property
     def rows(self) -> list[tuple[Any, ...]]:
-        """Rows of the table: a time or a text, and a number of each series."""
+        """The rows of the table: a time or a text, and the number of each series."""
         heads: Sequence[Any] = self.labels or self.times
         return list(zip(heads, *(line.values for line in self.lines), strict=True))
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to draw."""
+        """Whether all values are zero or missing."""
         return not any(any(line.values) for line in self.lines)
 
     def as_json(self) -> dict[str, Any]:
-        """For the script that draws."""
+        """The chart for the script that draws it."""
         return {
             "kind": self.kind,
             "times": list(self.times),
@@ -63,7 +63,7 @@ class Chart:
 
 
 def traffic(report: Mapping[str, Any]) -> Chart:
-    """What came of mail over time, by the history; only the time that is looked at as a whole."""
+    """Mail over time by its result, from the history; only for the time that the report covers fully."""
     begin = report["since"]
     if report["more"]:
         begin = max(begin, report["traffic"]["first"] or 0)
@@ -81,7 +81,7 @@ def traffic(report: Mapping[str, Any]) -> Chart:
 
 
 def decided(told: Mapping[str, Any], since: int) -> Chart:
-    """Attempts that passed and were deferred, by the samples: where the history does not tell."""
+    """Attempts passed and deferred, from the hourly samples, for times that the history does not cover."""
     samples = [sample for sample in _samples(told) if sample["hour"] >= since - told["every"]]
     return Chart(
         "attempts",
@@ -95,7 +95,7 @@ def decided(told: Mapping[str, Any], since: int) -> Chart:
 
 
 def delays(report: Mapping[str, Any]) -> Chart:
-    """How many mails waited how long, from the first attempt to acceptance."""
+    """The distribution of delays from the first attempt to acceptance."""
     bounds = [duration(bound) for bound in report["delay_bounds"]]
     between = [f"{low} to {high}" for low, high in pairwise(bounds)]
     labels = [f"up to {bounds[0]}", *between, f"over {bounds[-1]}"]
@@ -103,7 +103,7 @@ def delays(report: Mapping[str, Any]) -> Chart:
 
 
 def growth(told: Mapping[str, Any]) -> Chart:
-    """What the store held."""
+    """The number of records and the octets in use of the store over time."""
     samples = _samples(told)[-_MOST_POINTS:]
     lines = [Line("records", "pass", [sample["records"] for sample in samples])]
     if any(sample["octets"] for sample in samples):
@@ -112,7 +112,7 @@ def growth(told: Mapping[str, Any]) -> Chart:
 
 
 def by_day(chart: Chart) -> list[tuple[Any, ...]]:
-    """Rows of a table with the last values of each day, the latest day first."""
+    """The rows of a table with the last values of each day, the latest day first."""
     days = groupby(chart.rows, key=lambda row: row[0] // DAY)
     return [list(rows)[-1] for _, rows in days][::-1]
 

@@ -1,7 +1,7 @@
-"""Who is answered at all, and what every answer says about itself.
+"""Guards the pages: refuses unwanted requests, and adds security headers to every answer.
 
-Around the pages: only GET and HEAD, nothing with a body, only names the page is known by (against DNS
-rebinding), a few at a time; whatever a page does wrong is an answer of its own, and ends nothing.
+It allows only GET and HEAD, no request body, only the configured host names (against DNS rebinding), and
+a few requests at a time.  An error in a page becomes an error answer; the server continues.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ HEADERS = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
 _LARGEST = 8 * 1024
-"""Octets of an address and its headers."""
+"""Most octets of a request's address and headers."""
 _AT_A_TIME = 4
 _WAITING = 16
 _PATIENCE = 20.0
-"""Seconds for one answer."""
+"""Most seconds for one answer."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -46,7 +46,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 def host_of(headers: Headers) -> str | None:
-    """The host a browser asks for, without its port; None: it is not said, or not once."""
+    """Return the host in the Host header, without its port; None if the header is missing or repeated."""
     hosts = [value for name, value in headers if name.lower() == b"host"]
     if len(hosts) != 1:
         return None
@@ -58,17 +58,17 @@ def host_of(headers: Headers) -> str | None:
 
 
 def refusal(scope: Scope, hosts: Collection[str] | None) -> tuple[int, str] | None:
-    """Why something is not answered; `hosts`: the names that are (None: all)."""
+    """Return the status and text of a refusal, or None; `hosts`: the allowed host names (None: all)."""
     if scope["method"] not in {"GET", "HEAD"}:
-        return 405, "This page only shows: GET and HEAD."
+        return 405, "Only GET and HEAD are allowed."
     headers = dict(scope["headers"])
     if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
-        return 413, "Nothing may be sent along."
+        return 413, "A request body is not allowed."
     if len(scope["path"]) + len(scope.get("query_string", b"")) + _size(scope["headers"]) > _LARGEST:
-        return 431, "Such a long request is none for this page."
+        return 431, "The request is too long."
     host = host_of(scope["headers"])
     if host is None or (hosts is not None and host not in hosts):
-        return 421, "This page is not known by that name: hosts in [plugins.web] has those it is known by."
+        return 421, "This host name is not allowed: add it to hosts in [plugins.web]."
     return None
 
 
@@ -77,10 +77,10 @@ def _size(headers: Headers) -> int:
 
 
 class Guard:
-    """Stands before `app`."""
+    """ASGI middleware before `app`."""
 
     def __init__(self, app: App, hosts: Collection[str] | None) -> None:
-        """`hosts`: names that are answered; None: every name."""
+        """`hosts`: the allowed host names; None: every name."""
         self._app = app
         self._hosts = hosts
         self._limiter = trio.CapacityLimiter(_AT_A_TIME)
@@ -93,7 +93,7 @@ class Guard:
         sender = _Sender(send)
         found = refusal(scope, self._hosts)
         if found is None and self._limiter.statistics().tasks_waiting >= _WAITING:
-            found = 503, "Too many ask at a time."
+            found = 503, "Too many requests at a time."
         if found is not None:
             await sender.say(*found)
             return
@@ -101,20 +101,20 @@ class Guard:
             await self._answer(scope, receive, sender)
 
     async def _answer(self, scope: Scope, receive: Receive, sender: _Sender) -> None:
-        """The error boundary of one answer."""
+        """Answer one request; an exception or a time-out becomes an error answer."""
         try:
             with trio.move_on_after(_PATIENCE) as patience:
                 await self._app(scope, receive, sender)
             if patience.cancelled_caught and not sender.has_begun:
-                await sender.say(503, "This takes too long.")
+                await sender.say(503, "The answer takes too long.")
         except Exception:
-            logger.exception("the page %r failed by a bug", scope["path"][:200])
+            logger.exception("the page %r failed because of a bug", scope["path"][:200])
             if not sender.has_begun:
-                await sender.say(500, "An internal error; the daemon's log has more.")
+                await sender.say(500, "Internal error: see the daemon's log.")
 
 
 class _Sender:
-    """Gives every answer its headers."""
+    """Adds the headers to every answer."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -130,7 +130,7 @@ class _Sender:
         await self._send(message)
 
     async def say(self, status: int, text: str) -> None:
-        """A short answer in plain text; the connection ends with it."""
+        """Send a short answer in plain text, and close the connection after it."""
         body = f"{text}\n".encode()
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
@@ -144,6 +144,6 @@ class _Sender:
 
 
 async def _turn_away(scope: Scope, send: Send) -> None:
-    """Whoever wants anything but a page."""
+    """Refuse everything that is not an HTTP request."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": ""})

@@ -1,4 +1,4 @@
-"""What stands on each page, from what the daemon answered.  Pure: answers in, values for a template out."""
+"""The content of each page, from the daemon's answers.  Pure: answers in, values for a template out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["DAYS", "days_of", "lost", "origin", "origins", "overview", "record",
 
 DAY = 86_400
 DAYS = {"1": "24 hours", "7": "7 days", "30": "30 days"}
-"""Periods that can be chosen."""
+"""The periods that can be chosen, in days."""
 _SHORT = 8
-"""Rows of a table on the first page."""
+"""Most rows of a table on the first page."""
 _MOST_DECISIONS = 100
 _MOST_FLOODS = 5
 _MODES = {
-    "observe": "Greylisting is only observed: nobody is deferred.",
-    "off": "Greylisting is switched off: everybody passes.",
+    "observe": "Greylisting is only observed: no mail is deferred.",
+    "off": "Greylisting is switched off: all mail passes.",
 }
 
 Context = dict[str, Any]
@@ -63,7 +63,7 @@ def overview(answers: Answered, query: Query) -> Context:
 
 
 def _common(answers: Answered) -> Context:
-    """Whatever the page: troubles in words, what is still under way, and the time of the oldest answer."""
+    """The values for every page: error texts, whether answers are pending, the time of the oldest answer."""
     troubles = sorted({answer.trouble for answer in answers.values() if answer.trouble})
     times = [answer.value["time"] for answer in answers.values() if answer.value and "time" in answer.value]
     return {
@@ -74,13 +74,13 @@ def _common(answers: Answered) -> Context:
 
 
 def _notices(status: Mapping[str, Any]) -> list[str]:
-    """What somebody should know before anything else."""
+    """The notices at the top of the first page."""
     found = []
     mode = status["mode"]["in_effect"]
     if mode in _MODES:
         found.append(_MODES[mode])
     found += [
-        f"Until somebody ends it: {each['slot']} {each['word']}, set by {each['by'] or 'somebody'}."
+        f"Override in effect: {each['slot']} {each['word']}, set by {each['by'] or 'an unknown user'}."
         for each in status["overrides"]
     ]
     if "error" in status["store"]:
@@ -99,7 +99,7 @@ def _notices(status: Mapping[str, Any]) -> list[str]:
 
 
 def _of_traffic(status: Mapping[str, Any]) -> Iterator[str]:
-    """Input that cannot be true, and floods, the worst first."""
+    """Yield notices about implausible input, and about floods, the worst first."""
     for row in status.get("input", ()):
         yield f"{row['what']}; usually {row['cause']}."
         yield f"Remedy: {row['remedy']}."
@@ -114,7 +114,7 @@ def _of_traffic(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _due(report: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """Entries that are due for review, each with its owner."""
+    """The list entries that are due for review, each with its owner."""
     groups = [] if report is None else report["due"]
     return [{**entry, "owner": group["owner"]} for group in groups for entry in group["entries"]]
 
@@ -155,14 +155,14 @@ DUE = (
 
 
 def waiting(answers: Answered, query: Query) -> Context:
-    """Everybody who waits."""
+    """All mail that waits."""
     waits = answers["waiting"].value
     rows = [] if waits is None else waits["waiting"]
     return {**_common(answers), "waits": waits, "table": sorted_table(WAITING, rows, "/waiting", query)}
 
 
 def origins(answers: Answered, query: Query) -> Context:
-    """The origins with most attempts."""
+    """The origins with the most attempts."""
     return _of_report(answers, "top_origins", ORIGINS, "/origins", query)
 
 
@@ -178,7 +178,7 @@ def _of_report(answers: Answered, name: str, columns: Sequence[Column], path: st
 
 
 def review(answers: Answered, query: Query) -> Context:
-    """Entries of whitelists that are due for review."""
+    """Whitelist entries that are due for review."""
     report = answers["report"].value
     return {
         **_common(answers),

@@ -1,4 +1,4 @@
-"""The page as a service: in the daemon, or in a process of its own."""
+"""The service that serves the pages, in the daemon or in a separate process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
 def hosts_of(settings: WebSettings) -> frozenset[str] | None:
-    """The names under which the page is answered; None: all."""
+    """The allowed host names; None: all."""
     address = settings.address
     if isinstance(address, UnixEndpoint):
         return frozenset(settings.hosts) or None
@@ -39,7 +39,7 @@ class Page:
     """The service `web`."""
 
     def __init__(self, settings: WebSettings, control: Path | None) -> None:
-        """`control`: the control socket to ask; None: there is none, which the page then says."""
+        """`control`: the control socket to ask; None: the daemon has none, which the pages then show."""
         self._settings = settings
         self._control = control
 
@@ -54,11 +54,11 @@ class Page:
         async with trio.open_nursery() as nursery:
             await nursery.start(answers.run)
             server = Server(guard, config_of(), settings.connections)
-            logger.info("[plugins.web]: the page is at %s", settings.address)
+            logger.info("[plugins.web]: serving at %s", settings.address)
             await server.run(sock, task_status=task_status)
 
     async def _opened(self) -> socket.socket:
-        """A listening socket, as soon as it can be opened."""
+        """A listening socket; tries again until it can be opened."""
         pause = _FIRST_PAUSE
         while True:
             try:

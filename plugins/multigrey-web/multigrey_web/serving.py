@@ -1,8 +1,8 @@
-"""Connections of browsers, on hypercorn's trio worker, within bounds of their own.
+"""Serves connections of browsers on hypercorn's trio worker, with additional limits.
 
-hypercorn bounds what a connection may send and how long it may be idle.  Here are bounded: how many
-there are, how long each may last, and how long somebody may take to read, so that nobody keeps the
-daemon from ending.  A connection that fails by a bug costs nobody but its browser.
+hypercorn limits what a connection may send and how long it may be idle.  This module limits the number of
+connections, how long each may last, and how long a client may take to read, so that a client cannot keep
+the daemon from stopping.  A bug in one connection does not affect others.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ __all__ = ["Server", "config_of", "open_socket"]
 logger = logging.getLogger(__name__)
 
 _LASTS = 120.0
-"""Seconds a connection may last; a page that is open makes new ones."""
+"""Most seconds that a connection may last; an open page makes new ones."""
 _READING = 10.0
-"""Seconds somebody may take to read what was sent."""
+"""Most seconds that a client may take to read what was sent."""
 _GONE = 5.0
-"""Seconds for an answer to somebody who will ask no more."""
+"""Most seconds for an answer after the client has closed its side."""
 _PAUSE = 1.0
 _BACKLOG = 64
 _LISTENER_GONE = 5
-"""Failures of accept one after the other until the sockets are opened anew."""
+"""Failures of accept in a row after which the service is restarted with a new socket."""
 
 
 def config_of() -> Config:
-    """What hypercorn is told."""
+    """The configuration of hypercorn."""
     config = Config()
     config.accesslog = None
     config.errorlog = logger
@@ -57,7 +57,7 @@ def config_of() -> Config:
 
 
 def open_socket(settings: WebSettings) -> socket.socket:
-    """A listening socket at the address of the page.  Raises OSError."""
+    """Return a listening socket at the configured address.  Raises OSError."""
     address = settings.address
     if isinstance(address, UnixEndpoint):
         return _open_unix(address.path, settings.mode)
@@ -67,7 +67,7 @@ def open_socket(settings: WebSettings) -> socket.socket:
 
 
 def _open_unix(path: Path, mode: int) -> socket.socket:
-    """In place of a socket that an earlier run left; nothing else is removed."""
+    """Open a unix socket, replacing one that an earlier run left; other files are never removed."""
     if path.is_socket():
         path.unlink()
     sock = socket.socket(socket.AF_UNIX)
@@ -84,7 +84,7 @@ def _open_unix(path: Path, mode: int) -> socket.socket:
 
 
 class Server:
-    """Serves `app` on a listening socket, which it takes over."""
+    """Serves `app` on a listening socket, which it owns from then on."""
 
     def __init__(self, app: App, config: Config, most: int) -> None:
         self._app = wrap_app(app, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # (ours is one)
@@ -93,7 +93,7 @@ class Server:
         self._open: set[_Stream] = set()
 
     async def run(self, sock: socket.socket, *, task_status: trio.TaskStatus[None]) -> None:
-        """Until cancelled; then every connection is closed at once."""
+        """Serve until cancelled; then every connection is closed at once."""
         context = WorkerContext(None)
         sock.setblocking(False)
         listening = trio.socket.from_stdlib_socket(sock)
@@ -130,7 +130,7 @@ class Server:
             nursery.start_soon(self._connection, sock, context)
 
     async def _connection(self, sock: trio.socket.SocketType, context: WorkerContext) -> None:
-        """One browser; its error boundary."""
+        """Serve one connection; an exception in it ends here."""
         scope = trio.CancelScope(deadline=trio.current_time() + _LASTS)
         stream = _Stream(sock, scope)
         self._open.add(stream)
@@ -139,7 +139,7 @@ class Server:
                 server = TCPServer(self._app, self._config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # (a stream is all it needs)
                 await server.run()
         except Exception:
-            logger.exception("a connection failed by a bug")
+            logger.exception("a connection failed because of a bug")
         finally:
             self._open.discard(stream)
             self._room.release()
@@ -147,14 +147,14 @@ class Server:
 
 
 class _Stream(trio.abc.HalfCloseableStream):
-    """A connection that ends when nobody is there any more.
+    """A connection that ends when its client is gone or does not read.
 
-    hypercorn shields what it sends from being cancelled, and keeps a connection whose browser has gone
-    until it has been idle for long enough.
+    hypercorn shields its writes from cancellation, and keeps a connection whose browser is gone until the
+    idle time is over.  So this class closes the socket itself.
     """
 
     def __init__(self, sock: trio.socket.SocketType, scope: trio.CancelScope) -> None:
-        """`scope`: what serves it."""
+        """`scope`: the cancel scope of the task that serves the connection."""
         self._stream = trio.SocketStream(sock)
         self._scope = scope
         self.socket = sock

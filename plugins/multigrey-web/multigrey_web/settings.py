@@ -1,4 +1,4 @@
-"""`[plugins.web]`."""
+"""The settings of the plugin: the table `[plugins.web]`."""
 
 # ruff: noqa: TRY004  (pydantic collects ValueError; a TypeError would end the whole check)
 
@@ -31,61 +31,68 @@ BAD_PORTS = frozenset(
         *[6665, 6666, 6667, 6668, 6669, 6697, 10080],
     ]
 )
-"""Ports that no browser asks at, because other protocols live there (Fetch standard, "port blocking")."""
+"""Ports that browsers refuse, because other protocols use them (Fetch standard, "port blocking")."""
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]+\]")
 
 
 def _lower(host: str) -> str:
     name = host.lower()
     if not _HOST.fullmatch(name):
-        raise ValueError(f"{host!r} is no host name; expected one without a port, as in mx.example.org")
+        raise ValueError(f"{host!r} is not a host name; expected one without a port, as in mx.example.org")
     return name
 
 
 class WebSettings(BaseModel):
-    """`[plugins.web]`: a page for the browser that shows what the daemon does, and changes nothing.
+    """`[plugins.web]`: web pages that show what the daemon does, and cannot change anything.
 
-    Whoever reaches it sees the mail addresses of those who wait, and there is no password: beyond
-    loopback it belongs behind a proxy that asks for one.
+    Every user who reaches the pages sees the mail addresses of waiting mail, without a password: beyond
+    loopback, put them behind a proxy that asks for one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: EndpointText = Field(
-        description="Where the page is: tcp:HOST:PORT, as in tcp:127.0.0.1:10030, or unix:PATH for a proxy "
-        "beside it.  On a machine that others have accounts on, loopback is theirs too: use unix:PATH."
+        description="Where to serve the pages: tcp:HOST:PORT, as in tcp:127.0.0.1:10030, or unix:PATH for a "
+        "proxy on the same host.  Other users with an account on the host can reach loopback too: use "
+        "unix:PATH there."
     )
     hosts: tuple[Annotated[str, AfterValidator(_lower)], ...] = Field(
         default=(),
-        description='Names under which browsers may ask, without a port, as in ["mx.example.org"].  '
-        "At a TCP address localhost and the loopback addresses are always among them and every other name is "
-        "refused, so that no page of somebody else can read this one through the browser (DNS rebinding).  A "
-        "unix socket takes every name while there is none here.  What other hosts reach needs one.",
+        description='Host names that browsers may use, without a port, as in ["mx.example.org"].  At a TCP '
+        "address localhost and the loopback addresses are always allowed, and every other name is refused, "
+        "so that a foreign web page cannot read these pages through the browser (DNS rebinding).  A unix "
+        "socket allows every name if this list is empty.  An address that other hosts can reach requires at "
+        "least one name.",
     )
     mode: Mode = Field(
         default=0o660,
-        description="Permission bits of the unix socket, in octal; the proxy needs to write to it.",
+        description="Permission bits of the unix socket, in octal; the proxy needs write permission.",
     )
     refresh: Annotated[float, fractional_duration("5s", "1h")] = Field(
         default=30.0,
-        description="How often a page that is open looks again, and how long everybody who looks gets the "
-        "same figures.  What took the daemon long is kept ten times as long as it took.",
+        description="How often an open page is refreshed, and how long all browsers get the same figures.  "
+        "An answer that took the daemon long is kept for ten times as long as it took.",
     )
     decisions: int = Field(
         default=20_000,
         ge=100,
         le=300_000,
         strict=True,
-        description="Most decisions of the history that delays, origins and lost mail are told from, the "
-        "latest ones; ten thousand take the daemon about half a second in a thread beside its answers.",
+        description="The largest number of decisions of the history, the latest ones, that delays, origins "
+        "and lost mail are computed from.  Ten thousand take the daemon about half a second, in a thread "
+        "beside its answers.",
     )
     connections: int = Field(
-        default=32, ge=1, le=1000, strict=True, description="Most connections of browsers open at a time."
+        default=32,
+        ge=1,
+        le=1000,
+        strict=True,
+        description="The largest number of connections of browsers open at a time.",
     )
     control: FilePath | None = Field(
         default=None,
-        description="The control socket to ask, an absolute path; by default the one of the daemon that runs "
-        "the page, or that --config names.",
+        description="The control socket to ask, an absolute path.  The default is that of the daemon that "
+        "serves the pages, or of the configuration that --config names.",
     )
 
     @model_validator(mode="after")
@@ -93,21 +100,21 @@ class WebSettings(BaseModel):
         if not isinstance(self.address, TcpEndpoint | UnixEndpoint):
             raise ValueError("address: expected tcp:HOST:PORT or unix:PATH")
         if isinstance(self.address, TcpEndpoint) and self.address.port in BAD_PORTS:
-            raise ValueError(f"address: no browser asks at port {self.address.port}; expected another one")
+            raise ValueError(f"address: browsers refuse port {self.address.port}: choose another one")
         if isinstance(self.address, TcpEndpoint) and not self.address.loopback and not self.hosts:
             raise ValueError(
-                f"address: other hosts can reach {self.address}, and whoever does sees mail addresses "
-                "without a password; put a proxy that asks for one in front of a loopback address, or say "
-                "with hosts under which names browsers may ask"
+                f"address: other hosts can reach {self.address}, and see mail addresses there without a "
+                "password: use a loopback address behind a proxy that asks for a password, or set hosts to "
+                "the names that browsers may use"
             )
         return self
 
     @classmethod
     def usual(cls) -> WebSettings:
-        """Those of a process of its own when nothing is configured."""
+        """The settings of a separate process when none are configured."""
         values: dict[str, Any] = {"address": USUAL_ADDRESS}
         return cls(**values)
 
     def socket(self, found: Path | None) -> Path | None:
-        """The control socket to ask: the one that is named, else the one that was found."""
+        """The control socket to ask: the configured one, else `found`."""
         return found if self.control is None else self.control

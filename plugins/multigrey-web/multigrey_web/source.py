@@ -1,4 +1,4 @@
-"""What the page asks the daemon: these operations, which change nothing, and no others."""
+"""Requests to the daemon's control socket, limited to operations that change nothing."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ OPERATIONS = frozenset({"status", "growth", "report", "waiting", "records.show",
 _STREAMING = frozenset({"history"})
 _MOST_ITEMS = 100
 _PATIENCE = 60.0
-"""Seconds for an answer, or the next piece of one."""
+"""Most seconds for an answer, or for the next item of one."""
 
 
 def asking(path: Path | None) -> Ask:
-    """Asks at this control socket; None: there is none."""
+    """Return the function that sends requests to this control socket; None: the daemon has none."""
     return partial(_asked, path)
 
 
 async def _asked(path: Path | None, name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Raises ControlError.  What streams comes as `{"items": [...]}`, up to a bound."""
+    """Send one request.  A stream is returned as `{"items": [...]}`, up to a limit.  Raises ControlError."""
     if path is None:
         raise ControlError('the daemon has no control socket: [control] address is "off"')
     if name not in OPERATIONS:
-        raise ControlError(f"the page does not ask for {name}")
+        raise ControlError(f"{name}: this operation is not allowed for web pages")
     if name not in _STREAMING:
         return await ask(path, name, options, patience=_PATIENCE)
     found: list[Mapping[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Tables that can be sorted by links."""
+"""Tables with links that sort them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its name in addresses, its heading, and what rows are ordered by."""
+    """One column: its name in links, its heading, and the value that rows are sorted by."""
 
     name: str
     heading: str
@@ -29,13 +29,13 @@ class Heading:
     text: str
     link: str
     sort: str
-    """For aria-sort: ascending, descending or none."""
+    """The value of aria-sort: ascending, descending or none."""
     is_number: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows in their order."""
+    """A table with its rows in order."""
 
     headings: Sequence[Heading]
     rows: Sequence[Row]
@@ -46,9 +46,9 @@ class Table:
 def sorted_table(
     columns: Sequence[Column], rows: Iterable[Row], path: str, query: Mapping[str, str]
 ) -> Table:
-    """Rows as `sort` and `dir` of a query want them; without, or for what there is not, as they come.
+    """Return the table sorted by `sort` and `dir` of the query; without a known column, unsorted.
 
-    Other words of the query stay in the links.
+    Other words of the query are kept in the links.
     """
     by_name = {column.name: column for column in columns}
     chosen = by_name.get(query.get("sort", ""))

@@ -1,4 +1,4 @@
-"""Numbers, times and strangers' texts as a page shows them.  Times in seconds since 1970, shown in UTC."""
+"""Formats numbers, times and untrusted texts for pages.  Times are seconds since 1970, shown in UTC."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST = 80
 _LONGEST_TITLE = 400
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories of characters that are not seen, or turn the text around them."""
+"""Categories of characters that are invisible, or change the direction of the text around them."""
 _LATEST = 253_402_300_799
 
 
@@ -78,7 +78,7 @@ def _utc(seconds: int) -> datetime:
 
 
 def visible(text: object) -> str:
-    """A text with everything unseen in it written out in hexadecimal; the page escapes the rest."""
+    """A text with invisible characters written in hexadecimal; the template escapes the rest."""
     return "".join(_seen(character) for character in str(text)[:_LONGEST_TITLE])
 
 
@@ -86,19 +86,19 @@ def _seen(character: str) -> str:
     if unicodedata.category(character) not in _HIDDEN:
         return character
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # an octet that was not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def cut(text: object) -> str:
-    """The beginning of what `visible` gives."""
+    """The text of `visible`, cut to at most 80 characters."""
     seen = visible(text)
     return seen if len(seen) <= _LONGEST else seen[: _LONGEST - 1] + "…"
 
 
 def in_link(text: object) -> str:
-    """A text as the value of a query in a link, whatever is in it."""
+    """Any text as the value of a query in a link."""
     return quote(str(text), safe="", errors="surrogatepass")
 
 

@@ -114,7 +114,7 @@ def decisions(count, sender="user{}@sender.example"):
 
 
 def lost(count):
-    """Mail of six days ago that nobody tried to deliver again."""
+    """Mail of six days ago that was not sent again."""
     for number in range(count):
         sender = HOSTILE[number % len(HOSTILE)]
         attempt = Attempt("smtp", ip_address("198.51.100.9"), None, sender[:60], sender, "who@example.net")
@@ -187,13 +187,13 @@ def installed(directory):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: multigrey-web\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text("[multigrey]\nweb = multigrey_web\n")
     if os.geteuid() == 0:
-        # Root's daemon becomes somebody else before it loads plugins; root's Python may be closed to them.
+        # Root's daemon becomes another user before it loads plugins; root's Python may be closed to them.
         (info.parent / "sitecustomize.py").write_text(_EARLY)
     return {"PYTHONPATH": f"{info.parent}:{package}"}
 
 
 def given_away(directory):
-    """Let whom the daemon runs as work there: root's daemon becomes somebody else."""
+    """Give the directory to the user that root's daemon becomes."""
     state = directory / "state"
     state.mkdir(exist_ok=True)
     if os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""Answers shared by everybody: asked for once, kept for a while, never waited for too long."""
+"""Answers shared by all browsers: asked for once, kept for a while, never waited for too long."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_an_answer_is_kept_and_then_asked_for_anew(autojump_clock):
         assert (await answers.get("status", {}, patience=5)).value == {"number": 1}
         await trio.sleep(2)
         assert (await answers.get("status", {}, patience=5)).value == {"number": 2}
-        await trio.sleep(1_000)  # nobody looks
+        await trio.sleep(1_000)  # no page is open
     assert len(daemon.asked) == 2
 
 
@@ -97,9 +97,7 @@ async def test_only_so_many_questions_at_a_time(autojump_clock):
     async with answering(Daemon(100.0)) as answers:
         for number in range(8):
             assert (await answers.get("history", {"n": number}, patience=0.1)).is_pending
-        assert (
-            await answers.get("history", {"n": 9}, patience=0.1)
-        ).trouble == "too many questions at a time"
+        assert (await answers.get("history", {"n": 9}, patience=0.1)).trouble == "too many requests at a time"
 
 
 async def test_what_was_asked_for_long_ago_is_dropped(autojump_clock):

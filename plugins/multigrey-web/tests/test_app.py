@@ -140,11 +140,11 @@ async def test_a_page_is_sound(address):
                 "2026-09-21",
             ],
         ),
-        ("/waiting", ["1 have to wait still; 0 more", "1m – record s0@example.org"]),
+        ("/waiting", ["1 still have to wait; 0 more", "1m – record s0@example.org"]),
         ("/origins", ["example.org named 9 5 3 1 2m 30s 15m"]),
         ("/lost", ["l@example.org r@example.net 192.0.2.0/24 2"]),
-        ("/review", ["nobody stale client=x /etc/list:2 look"]),
-        (f"/record?key={KEY}", ["waiting, 1m left", "1, 0 too early", KEY, "nothing"]),
+        ("/review", ["no owner stale client=x /etc/list:2 look"]),
+        (f"/record?key={KEY}", ["waiting, 1m left", "1, 0 too early", KEY, "no record"]),
         ("/origin?name=example.org", ["defer: new s@example.org r@example.net 192.0.2.1 abcdef"]),
     ],
 )
@@ -259,7 +259,7 @@ async def test_where_not_everything_was_looked_at_samples_are_drawn():
     async with browsing(Asked(report=report)) as fetch:
         text = (await fetch("/")).tree.words
     assert "Attempts, by the beginning" in text
-    assert "told from the latest 20, which go back to 2026-09-20 16:00" in text
+    assert "computed from the latest 20, which go back to 2026-09-20 16:00" in text
     nothing = {**ANSWERS["growth"], "samples": []}
     async with browsing(Asked(report=report, growth=nothing)) as fetch:
         assert "Mails, by the beginning" in (await fetch("/")).tree.words
@@ -282,14 +282,14 @@ async def test_what_takes_long_comes_later(autojump_clock):
         for address in PAGES:
             found = await fetch(address)
             assert found.status == 200
-            assert "still being gathered" in found.tree.words
+            assert "not available yet" in found.tree.words
 
 
 async def test_what_never_came_back_is_no_nought_before_it_can_be_known():
     early = {**ANSWERS["report"], "delays": delays(never=0), "first_figures": NOW + 86_400}
     async with browsing(Asked(report=early)) as fetch:
         words = (await fetch("/")).tree.words
-    assert "Never came back – too early to tell: first figures on 2026-09-22" in words
+    assert "Never came back – not known yet: first figures on 2026-09-22" in words
     async with browsing(Asked(report={**early, "first_figures": None})) as fetch:
         assert "Never came back 0 which" in (await fetch("/")).tree.words
 

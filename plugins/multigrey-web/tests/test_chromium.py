@@ -142,7 +142,7 @@ def test_charts_are_drawn_in_the_colours_of_the_page(browser, url, dark):
         assert colours >= 3
     paper = browser.run("return getComputedStyle(document.documentElement).backgroundColor")
     assert paper == ("rgb(20, 24, 27)" if dark else "rgb(251, 251, 249)")
-    # another scheme is drawn anew, and so is another width
+    # another scheme is drawn again, and so is another width
     browser.scheme("light" if dark else "dark")
     until(lambda: browser.run(CHARTS) != charts, "the charts change their colours")
     browser.resize(500)
@@ -231,7 +231,7 @@ def test_a_refresh_replaces_numbers_and_leaves_the_rest(browser, empty):
     ready(browser)
     assert card(browser, "Deferred mails") == "0"
     browser.run("window.mine = 1; document.querySelector('.periods a').focus()")
-    asked_by(daemon.directory, "somebody@example.org")
+    asked_by(daemon.directory, "someone@example.org")
     daemon.clock.advance(60)
     until(lambda: card(browser, "Deferred mails") == "1", "the number is replaced", 30)
     assert browser.run("return window.mine") == 1  # it is still the same page
@@ -249,7 +249,7 @@ def test_nothing_yet(browser, empty):
     browser.open(f"{url}/")
     ready(browser)
     text = words(browser)
-    for said in ("Nothing was decided in this time.", "Nobody waits.", "No origin sent anything"):
+    for said in ("No attempt was decided in this time.", "No mail is waiting.", "No origin sent anything"):
         assert said in text
     assert card(browser, "Waiting now") == "0"
     assert card(browser, "Median delay") == "–"
@@ -261,15 +261,15 @@ def test_nothing_yet(browser, empty):
 
 def test_one_record(browser, empty):
     url, daemon = empty
-    asked_by(daemon.directory, "somebody@example.org")
+    asked_by(daemon.directory, "someone@example.org")
     browser.open(f"{url}/")
     ready(browser)
     assert card(browser, "Waiting now") == "1"
     assert browser.run("return document.querySelectorAll('[aria-labelledby=waiting] tbody tr').length") == 1
     assert browser.run(CHARTS)
-    browser.click("All who wait")
+    browser.click("All waiting mail")
     browser.click("3m", part=True)
-    assert "somebody@example.org" in words(browser)
+    assert "someone@example.org" in words(browser)
 
 
 @pytest.mark.timeout(400)
@@ -282,9 +282,11 @@ def test_very_many_records(browser):
         browser.open(f"{url}/waiting")
         assert time.perf_counter() - began < 10
         until(
-            lambda: "Shown are the first 100" in (browser.reload() or words(browser)), "who waits is told", 60
+            lambda: "The table shows the first 100" in (browser.reload() or words(browser)),
+            "waiting mail is shown",
+            60,
         )
-        assert "5,000 have to wait still; 495,000 more" in words(browser)
+        assert "5,000 still have to wait; 495,000 more" in words(browser)
         browser.open(f"{url}/")
         ready(browser)
         assert card(browser, "Records") == "1,000,000"
@@ -313,7 +315,7 @@ def test_the_days_of_the_samples_are_days(browser, url):
 
 
 def trouble_at(browser, port):
-    """What the browser says of a port where nobody listens, or of one it does not ask at."""
+    """The error of the browser for a port without a listener, or for one it refuses."""
     try:
         browser.driver.get(f"http://127.0.0.1:{port}/")
     except WebDriverException as error:

@@ -25,7 +25,7 @@ def test_with_redact_there_are_tokens_and_no_addresses(place):
     with serving(place, config="[log]\nredact = true\n") as (url, _):
         asked_by(place, "hidden.person@example.org")
         text = fetched(f"{url}/waiting")
-        assert "1 have to wait still" in text
+        assert "1 still have to wait" in text
         for page in ("", "origins", "lost", "review"):
             text += fetched(f"{url}/{page}")
         (key, *_) = re.findall(r"/record\?key=([0-9a-f]{32})", text)
@@ -37,8 +37,8 @@ def test_with_redact_there_are_tokens_and_no_addresses(place):
 
 def test_without_it_there_are_addresses(place):
     with serving(place) as (url, _):
-        asked_by(place, "somebody@example.org")
-        assert "somebody@example.org" in fetched(f"{url}/waiting")
+        asked_by(place, "someone@example.org")
+        assert "someone@example.org" in fetched(f"{url}/waiting")
 
 
 def test_it_is_there_again_after_a_reload(place):
@@ -55,7 +55,7 @@ def test_browsers_keep_the_daemon_from_nothing(place):
         idle = [socket.create_connection(address) for _ in range(40)]  # more than it lets in
         for sock in idle:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
-        asked_by(place, "somebody@example.org")
+        asked_by(place, "someone@example.org")
         began = time.perf_counter()
         daemon.stop()
         assert time.perf_counter() - began < 8

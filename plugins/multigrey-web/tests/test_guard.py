@@ -131,12 +131,12 @@ async def test_every_answer_has_its_headers():
 async def test_a_bug_is_an_answer_and_ends_nothing(caplog):
     told = await Conversation(path="/x").with_(broken)
     assert told.status == 500
-    assert "the page '/x' failed by a bug" in caplog.text
+    assert "the page '/x' failed because of a bug" in caplog.text
     caplog.clear()
     assert [each["type"] for each in (await Conversation().with_(broken_late)).sent] == [
         "http.response.start", "http.response.body",
     ]  # fmt: skip
-    assert "failed by a bug" in caplog.text
+    assert "failed because of a bug" in caplog.text
 
 
 async def test_what_takes_too_long_is_given_up(autojump_clock):

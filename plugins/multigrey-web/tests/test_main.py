@@ -69,4 +69,4 @@ def test_it_serves_until_it_is_told_to_end(tmp_path):
             process.send_signal(signal.SIGTERM)
             said = process.communicate(timeout=20)[1]
     assert process.returncode == 0
-    assert said == f"multigrey-web: [plugins.web]: the page is at tcp:127.0.0.1:{port}\n"
+    assert said == f"multigrey-web: [plugins.web]: serving at tcp:127.0.0.1:{port}\n"

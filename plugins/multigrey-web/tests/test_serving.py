@@ -160,7 +160,7 @@ async def test_a_bug_in_a_connection_costs_only_that_one(monkeypatch, caplog):
             patch.setattr(serving.TCPServer, "run", fails)
             stream = await connect()
             assert await stream.receive_some() == b""
-        assert "a connection failed by a bug" in caplog.text
+        assert "a connection failed because of a bug" in caplog.text
         assert b"hello" in await said(await connect())
 
 

@@ -1,4 +1,4 @@
-"""`[metrics]`: loopback, or for somebody named; and only with its extra."""
+"""`[metrics]`: loopback, or allow_from is required; and only with its extra."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_right(tmp_path, text):
     [
         ('address = "unix:/run/x.sock"', 'expected a TCP endpoint, as in "tcp:127.0.0.1:9710"'),
         ('address = "systemd:x"', "expected a TCP endpoint"),
-        ('address = "tcp:192.0.2.1:9710"', "can be reached from other hosts; expected allow_from beside it"),
+        ('address = "tcp:192.0.2.1:9710"', "can be reached from other hosts: add allow_from"),
         ('adress = "tcp:127.0.0.1:9710"', 'did you mean "address"'),
     ],
 )

@@ -53,7 +53,7 @@ GREYLISTING = {"delay": "10m", "unnamed_delay": "10m", "retry_window": "1d", "ke
 def test_what_only_greylisting_has(action, key):
     ((path, said),) = wrong(RuleTable, rule(action=action, **{key: GREYLISTING[key]}))
     assert path == (key,)
-    assert said == f'has no meaning for action = "{action}"; it is for "greylist" and "observe"'
+    assert said == f'has no meaning for action = "{action}", only for "greylist" and "observe": remove it'
 
 
 @pytest.mark.parametrize("action", ["pass", "observe"])
@@ -65,7 +65,7 @@ def test_nothing_is_told_to_who_passes(action):
 @pytest.mark.parametrize(
     ("raw", "path", "said"),
     [
-        ({"name": "r", "action": "pass"}, ("when",), "say"),
+        ({"name": "r", "action": "pass"}, ("when",), "is missing: for a rule that matches every attempt"),
         (rule(action="drop"), ("action",), 'expected "pass", "greylist", "observe", "defer" or "reject"'),
         (rule(code="5.7.1"), ("code",), "expected 4.x.x"),
         (rule(action="reject", code="4.7.1"), ("code",), "expected 5.x.x"),

@@ -101,12 +101,12 @@ def test_every_condition_is_found_with_its_place():
         ("{ all = 1 }", [(("when", "all"), "expected a list of tables")]),
         ("{ not = [] }", [(("when", "not"), "empty list")]),
         ("{ not = [{}] }", [(("when", "not"), "could never be true")]),
-        ("{ sender = [] }", [(("when", "sender"), "empty list, which nothing matches")]),
+        ("{ sender = [] }", [(("when", "sender"), "empty list, which matches nothing")]),
         ("{ trait = 1 }", [(("when", "trait"), "expected a name such as")]),
         ("{ sender = { file = 1 } }", [(("when", "sender"), "expected a path")]),
-        ('{ sender = { file = "~/x" } }', [(("when", "sender"), "~ means nothing here")]),
+        ('{ sender = { file = "~/x" } }', [(("when", "sender"), "~ is not expanded here")]),
         ("{ sender = {} }", [(("when", "sender"), "got the keys none")]),
-        ('{ size = { file = "x" } }', [(("when", "size"), "cannot stand in a file")]),
+        ('{ size = { file = "x" } }', [(("when", "size"), "cannot be in a file")]),
     ],
 )  # fmt: skip
 def test_every_problem_has_its_place(text, found):

@@ -11,7 +11,7 @@ from multigrey.control.attempt_options import attempt_of
 from multigrey.control.operations.explain import operations
 from multigrey.control.operations.operation import OperationError
 from multigrey.errors import StoreError
-from multigrey.history.recorder import told
+from multigrey.history.recorder import event_as_json
 from multigrey.model import Findings
 from multigrey.rules.rules import Rules
 from tests.support.control import answer, collected, make_parts, make_settings
@@ -36,7 +36,7 @@ class Decisions:
         self.house = house
 
     async def find(self, decision_id):
-        return next((told(event) for event in self.house.events if event.id == decision_id), None)
+        return next((event_as_json(event) for event in self.house.events if event.id == decision_id), None)
 
     async def about(self, words, limit):
         raise AssertionError("nobody asks for this")
@@ -68,13 +68,13 @@ async def test_an_attempt_its_line_and_its_id_are_explained_alike():
     [
         ({}, "expected one of"),
         ({"attempt": ATTEMPT, "line": "x"}, "expected one of"),
-        ({"attempt": "x"}, "is a mapping"),
+        ({"attempt": "x"}, "attempt: expected a mapping"),
         ({"attempt": {}}, "sender is missing"),
-        ({"line": "nothing"}, "no attempt can be made out"),
-        ({"id": ""}, "short text"),
-        ({"id": 7}, "short text"),
-        ({"id": "x" * 65}, "short text"),
-        ({"id": "gone"}, "not remembered here"),
+        ({"line": "nothing"}, "no attempt found"),
+        ({"id": ""}, "at most 64 characters"),
+        ({"id": 7}, "at most 64 characters"),
+        ({"id": "x" * 65}, "at most 64 characters"),
+        ({"id": "gone"}, "not recorded here"),
         ({"attempt": ATTEMPT, "ask": "yes"}, "true or false"),
     ],
 )
@@ -87,7 +87,7 @@ async def test_what_cannot_be_explained(options, why):
 async def test_an_id_that_is_forgotten():
     async with harness() as house:
         explain = collected(operations, make_parts(house, decisions=Decisions(house)))
-        with pytest.raises(OperationError, match="known no longer"):
+        with pytest.raises(OperationError, match="not in the history, or no longer"):
             await answer(explain, "explain", id="gone")
 
 
@@ -98,7 +98,7 @@ async def test_a_history_in_trouble_costs_only_what_it_alone_knows():
 
     async with harness() as house:
         explain = collected(operations, make_parts(house, decisions=Broken()))
-        with pytest.raises(OperationError, match="history is gone; paste its log line"):
+        with pytest.raises(OperationError, match="history is gone: paste its log line"):
             await answer(explain, "explain", id="7f3k2q")
         assert (await answer(explain, "explain", line=LINE.format("7f3k2q")))["then"] is None
 
@@ -165,13 +165,16 @@ async def test_rules_are_listed_and_tested(tmp_path):
             'not (recipient = ["x@example.org", "y@example.org"])',
         ]
         assert rest["conditions"] == []
-        told = await answer(rules, "rule-test", attempt={**ATTEMPT, "sender": "a@example.com"})
-        assert told["matches"] == "partner"
-        assert [(row["truth"], row["decides"]) for row in told["rules"]] == [(True, True), (True, False)]
+        matched = await answer(rules, "rule-test", attempt={**ATTEMPT, "sender": "a@example.com"})
+        assert matched["matches"] == "partner"
+        assert [(row["truth"], row["decides"]) for row in matched["rules"]] == [
+            (True, True),
+            (True, False),
+        ]
         other = await answer(rules, "rule-test", attempt=ATTEMPT)
         assert other["matches"] == "rest"
         assert other["rules"][0]["truth"] is False
-        with pytest.raises(OperationError, match="attempt is expected"):
+        with pytest.raises(OperationError, match="attempt: expected a mapping"):
             await answer(rules, "rule-test")
 
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 import trio
 
-from multigrey.control.operations.export import CHECK_ADDRESS, Proven, operations
+from multigrey.control.operations.export import CHECK_ADDRESS, RetryingClients, operations
 from multigrey.control.operations.operation import OperationError
 from multigrey.history.recorder import HistoryRecorder
 from multigrey.model import Action, Attempt, DecisionEvent, Reason, Verdict
@@ -43,29 +43,29 @@ class TestProven:
         ],
     )
     def test_who_did_not_come_back_is_left_out(self, other):
-        proven = Proven()
+        proven = RetryingClients()
         proven.add(other)
         assert proven.rows() == []
 
     def test_an_address_counts_once_with_its_first_and_last_time(self):
-        proven = Proven()
+        proven = RetryingClients()
         for time, verdict in [(90, KNOWN), (50, RETRY), (20, RETRY), (10, KNOWN)]:
             proven.add(event(time=time, verdict=verdict))
         assert proven.rows() == [("192.0.2.1", 20, 90)]
 
     def test_those_seen_last_come_first(self):
-        proven = Proven()
+        proven = RetryingClients()
         for number in range(5):
             proven.add(event(f"192.0.2.{number}", number))
         assert [row[0] for row in proven.rows()] == [f"192.0.2.{number}" for number in (4, 3, 2, 1, 0)]
 
     def test_clients_without_an_address_are_counted(self):
-        proven = Proven()
+        proven = RetryingClients()
         proven.add(replace(event(), attempt=replace(attempt("192.0.2.1"), client_address=None)))
         assert (proven.rows(), proven.hidden) == ([], 1)
 
     def test_memory_is_bounded(self):
-        proven = Proven(most=3)
+        proven = RetryingClients(most=3)
         for number in range(100):
             proven.add(event(f"192.0.2.{number}", START - number))
         proven.add(event("192.0.2.0", START + 5))

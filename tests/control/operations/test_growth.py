@@ -42,7 +42,7 @@ async def test_it_is_told_how_far_back_it_goes():
         ({"since": START + 1}, "since: a number from 0"),
         ({"since": True}, "since: a number from 0"),
         ({"since": "1"}, "since: a number from 0"),
-        ({"until": 1}, "no option 'until'"),
+        ({"until": 1}, "unknown option 'until'"),
     ],
 )
 async def test_wrong_options(options, words):

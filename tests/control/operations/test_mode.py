@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio.testing
 
-from multigrey.control.operations.mode import Helm, differences, operations
+from multigrey.control.operations.mode import OverrideControl, differences, operations
 from multigrey.control.operations.operation import BY, OperationError
 from multigrey.errors import ConfigError
 from multigrey.overrides.mode import Overrides
@@ -19,7 +19,7 @@ class Ship:
     def __init__(self, house: Harness) -> None:
         self.overrides = Overrides(house.clock, house.store)
         self.held: list[list[str]] = []
-        self.helm = Helm(self.overrides, self._reload, self._apply)
+        self.helm = OverrideControl(self.overrides, self._reload, self._apply)
 
     async def _reload(self):
         return {"changed": ["everything"]}
@@ -38,8 +38,8 @@ async def test_what_is_asked_for_takes_effect_at_once(caplog):
         assert await ship.helm.end_override("mode", "root") is None
         assert await ship.helm.reload() == {"changed": ["everything"]}
     assert ship.held == [["off"], [], []]
-    assert "mode is off for 60 s, says root" in caplog.text
-    assert "mode is no longer off, says root" in caplog.text
+    assert "override: mode is off for 60 s, set by root" in caplog.text
+    assert "override: mode off ended by root" in caplog.text
 
 
 async def test_it_ends_by_itself(caplog, autojump_clock):

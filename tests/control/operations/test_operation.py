@@ -22,7 +22,7 @@ def test_by_name():
     found.add(two)
     assert found.names() == ("one", "two")
     assert found.get("two") is one
-    with pytest.raises(OperationError, match="no operation 'three'"):
+    with pytest.raises(OperationError, match="unknown operation 'three'"):
         found.get("three")
 
 

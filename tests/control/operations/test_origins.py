@@ -260,7 +260,7 @@ async def test_an_administrators_providers_are_listed_too(tmp_path):
         assert (rows["partner"]["source"], rows["partner"]["date"]) == (None, None)
         assert (rows["google"]["passes"], rows["google"]["reason"]) == (False, "wait, like all others")
         assert len([row for row in found if row["provider"] == "google"]) == 1
-        assert ["own.toml was looked over on 2000-01-01" in text for text in end["warnings"]] == [True]
+        assert ["own.toml was last reviewed on 2000-01-01" in text for text in end["warnings"]] == [True]
 
 
 async def test_nobody_passes_where_providers_are_greylisted(tmp_path):

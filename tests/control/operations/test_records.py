@@ -179,9 +179,9 @@ async def test_options_that_mean_nothing_are_refused(options):
 async def test_nobody_changes_everything_by_accident():
     async with site() as (_, ops):
         for name in ("records.forget", "records.pass"):
-            with pytest.raises(OperationError, match="which records"):
+            with pytest.raises(OperationError, match="no records are chosen"):
                 await answer(ops, name, by="root", dry_run=False)
-        with pytest.raises(OperationError, match="either"):
+        with pytest.raises(OperationError, match="cannot be combined"):
             await answer(ops, "records.forget", all=True, sender="example.org")
 
 
@@ -200,7 +200,7 @@ async def test_show_an_attempt():
         assert told["record"]["state"] == "waiting"
         assert [key["record"] is not None for key in told["keys"]] == [True, True]
         assert told["trust"]["origin"] == "example.org"
-        with pytest.raises(OperationError, match="needed"):
+        with pytest.raises(OperationError, match="expected a client address and a recipient"):
             await answer(ops, "records.show", sender="a@example.org")
         with pytest.raises(OperationError):
             await answer(ops, "records.show", client_address="x", recipient="b@example.net")

@@ -28,7 +28,7 @@ async def _write(store, rows) -> None:
 @pytest.mark.parametrize("name", ["backup", "compact"])
 async def test_a_store_without_a_file_has_nothing_to_copy(name):
     async with parts() as (_, made):
-        with pytest.raises(OperationError, match="no file of its own"):
+        with pytest.raises(OperationError, match="no local file"):
             await answer(collected(operations, made), name, path="/tmp/x")
 
 
@@ -39,14 +39,14 @@ async def test_backup_never_takes_another_files_place_unasked(tmp_path):
         told = await answer(found, "backup", path=str(target))
         assert told["size"] == target.stat().st_size > 0
         assert told["site_key"] == str(tmp_path / "state" / "site.key")
-        with pytest.raises(OperationError, match="is there already"):
+        with pytest.raises(OperationError, match="exists already"):
             await answer(found, "backup", path=str(target))
         assert await answer(found, "backup", path=str(target), replace=True) == told
         (tmp_path / "link").symlink_to(target)
         for wrong in (tmp_path, tmp_path / "link"):
-            with pytest.raises(OperationError, match="is there already"):
+            with pytest.raises(OperationError, match="exists already"):
                 await answer(found, "backup", path=str(wrong), replace=True)
-        with pytest.raises(StoreError, match="is the store itself"):
+        with pytest.raises(StoreError, match="is a file of the store itself"):
             await answer(found, "backup", path=str(tmp_path / "state" / "store.mdb"), replace=True)
 
 

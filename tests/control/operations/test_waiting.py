@@ -126,7 +126,7 @@ async def test_two_who_ask_wait_for_each_other(autojump_clock, monkeypatch):
         ({"limit": 0}, "limit: a number from 1 to 1000"),
         ({"limit": 1001}, "limit: a number from 1 to 1000"),
         ({"limit": True}, "limit: a number from 1 to 1000"),
-        ({"state": "known"}, "no option 'state'"),
+        ({"state": "known"}, "unknown option 'state'"),
     ],
 )
 async def test_wrong_options(options, words):

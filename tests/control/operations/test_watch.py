@@ -69,14 +69,14 @@ class TestFilter:
     @pytest.mark.parametrize(
         ("options", "text"),
         [
-            ({"action": ["wait"]}, "action: 'wait' is none (known: pass, defer, reject)"),
-            ({"reason": "late"}, "reason: 'late' is none"),
+            ({"action": ["wait"]}, "action: unknown value 'wait' (known: pass, defer, reject)"),
+            ({"reason": "late"}, "reason: unknown value 'late'"),
             ({"sender": ["a b"]}, "sender: "),
             ({"sender": ["/(/"]}, "sender: "),
             ({"recipient": [7]}, "recipient: expected up to 100 texts"),
             ({"client": ["x" * 2_000]}, "client: expected up to 100 texts"),
             ({"origin": ["a"] * 101}, "origin: expected up to 100 texts"),
-            ({"helo": ["a"]}, "there is no filter 'helo'"),
+            ({"helo": ["a"]}, "unknown filter 'helo' (known: action, reason,"),
         ],
     )
     def test_says_what_could_match_nothing(self, options, text):

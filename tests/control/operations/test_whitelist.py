@@ -88,16 +88,16 @@ async def test_what_is_expected_can_be_withdrawn():
 @pytest.mark.parametrize(
     ("name", "options", "why"),
     [
-        ("expect", {"recipient": "b@example.org"}, "seconds must be"),
-        ("expect", {"recipient": "b@example.org", "seconds": 0}, "seconds must be"),
-        ("expect", {"recipient": "b@example.org", "seconds": True}, "seconds must be"),
-        ("expect", {"recipient": "b@example.org", "seconds": LONGEST_EXPECTED + 1}, "seconds must be"),
-        ("expect", {"recipient": "nobody", "seconds": 60}, "is no recipient"),
+        ("expect", {"recipient": "b@example.org"}, "seconds: expected"),
+        ("expect", {"recipient": "b@example.org", "seconds": 0}, "seconds: expected"),
+        ("expect", {"recipient": "b@example.org", "seconds": True}, "seconds: expected"),
+        ("expect", {"recipient": "b@example.org", "seconds": LONGEST_EXPECTED + 1}, "seconds: expected"),
+        ("expect", {"recipient": "nobody", "seconds": 60}, "is not a recipient"),
         ("expect", {"recipient": 7, "seconds": 60}, "recipient must be a text"),
-        ("expect", {"recipient": "b@example.org", "seconds": 60, "from": "a@b"}, "is no domain"),
-        ("expect-cancel", {}, "is no recipient"),
-        ("expect-cancel", {"recipient": "b@example.org", "from": "a b"}, "is no domain"),
-        ("whitelist-test", {}, "attempt is expected"),
+        ("expect", {"recipient": "b@example.org", "seconds": 60, "from": "a@b"}, "is not a domain"),
+        ("expect-cancel", {}, "is not a recipient"),
+        ("expect-cancel", {"recipient": "b@example.org", "from": "a b"}, "is not a domain"),
+        ("whitelist-test", {}, "attempt: expected a mapping"),
     ],
 )
 async def test_what_is_refused(name, options, why):
@@ -110,7 +110,7 @@ async def test_without_a_daemon_nothing_is_expected():
     async with harness() as house:
         operate = collected(operations, make_parts(house))
         for name in ("expect-list", "expect-cancel"):
-            with pytest.raises(OperationError, match="no daemon"):
+            with pytest.raises(OperationError, match="only be expected while the daemon runs"):
                 await answer(operate, name, recipient="b@example.org")
 
 

@@ -1,4 +1,4 @@
-"""What speaks against a name: when it is lost, when it comes back, and that nobody else decides it."""
+"""Evidence about names: when a name is lost, when it comes back, and that no other sender decides it."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_an_attacker_below_a_hosters_domain_harms_nobody_who_came_back(kind):
 @pytest.mark.parametrize("servers", ["mta-#", "mx#", "mail-out-#", "#smtp", "*"])
 @pytest.mark.parametrize("seed", range(20))
 def test_customers_hosts_leave_a_place_to_mail_servers(servers, seed):
-    """Their names are made alike, too, but every one otherwise (a word nobody knows, and a number)."""
+    """Their names are made alike, too, but every one differently (an unknown word, and a number)."""
     random = Random(seed)
     evidence = watched(pattern=servers, clients=4, back=4)
     for number in range(200):

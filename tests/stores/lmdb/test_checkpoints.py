@@ -175,7 +175,7 @@ async def test_an_end_while_the_disk_fails_leaves_it_to_the_journal(tmp_path, di
     async with running(LmdbStore(options(tmp_path), checkpoint_hook=disk)) as store:
         await put(store, key(1), b"x")
         disk.error = broken()
-    assert "the next start finds in the journal what is not in the file" in caplog.text
+    assert "the next start reads from the journal what is not in the file" in caplog.text
     assert in_file(tmp_path) == 0
     async with running(LmdbStore(options(tmp_path))) as store:
         assert await get(store, key(1)) == b"x"

@@ -111,7 +111,7 @@ def test_a_missing_segment_is_told(files, small, caplog):
     journal.close()
     files.journal(3).unlink()
     assert list(content(files)) == [0, 1, 3, 4, 5]
-    assert "store.journal.4: begins with batch 4; the one before it is 2" in caplog.text
+    assert "store.journal.4: begins with batch 4 after batch 2: batches are lost" in caplog.text
 
 
 @pytest.mark.parametrize("truncates", [True, False])

@@ -110,7 +110,7 @@ async def test_another_lmdb_format(tmp_path):
 
 async def test_somebody_elses_lmdb_file(tmp_path):
     lmdb.open(str(tmp_path / "store.mdb"), subdir=False, lib_version=0).close()
-    assert "LMDB, but not multigrey's: move it away" in await refused(tmp_path)
+    assert "an LMDB file, but not multigrey's: move it away" in await refused(tmp_path)
 
 
 async def test_a_later_layout(tmp_path):
@@ -173,7 +173,7 @@ async def test_not_a_store(tmp_path, content, words):
     path.write_bytes(content)
     text = await refused(tmp_path)
     assert words in text
-    assert text.endswith("put a backup in its place, or move it away to begin anew")
+    assert text.endswith("put a backup in its place, or move it away to start empty")
     assert path.read_bytes() == content
     path.unlink()
     async with running(LmdbStore(options(tmp_path))) as store:
@@ -204,7 +204,7 @@ async def test_one_meta_page_of_noise(tmp_path):
     with (tmp_path / "store.mdb").open("r+b") as file:
         file.seek(4096)
         file.write(b"\xa5" * 4096)
-    assert "store.mdb: damaged (its meta pages are)" in await refused(tmp_path)
+    assert "store.mdb: damaged (its meta pages are wrong)" in await refused(tmp_path)
 
 
 async def test_missing_pages_that_nobody_needs(tmp_path):
@@ -492,7 +492,7 @@ async def test_backup_onto_itself(tmp_path, name):
     async with running(LmdbStore(options(directory))) as store:
         await put(store, key(1), b"x")
         (directory / "link").symlink_to("store.mdb")
-        with pytest.raises(StoreError, match="is the store itself"):
+        with pytest.raises(StoreError, match="is a file of the store itself"):
             await store.backup(str(directory / name))
         await put(store, key(1), b"x")
 

@@ -57,9 +57,9 @@ def _tables(options: Namespace, seeds: Sequence[int]) -> None:
         sys.stdout.flush()
 
 
-def _goals(options: Namespace, seeds: Sequence[int]) -> None:
-    """A line for each seed, then one for each goal."""
-    found = []
+def _goals(options: Namespace, seeds: Sequence[int]) -> bool:
+    """A line for each seed, then one for each goal; whether all are met."""
+    found, all_met = [], True
     for measured, _ in _all(options, seeds, keep=False):
         found.append(measured)
         missed = [f"{one.figure}: {measured.values[one.figure]:g}" for one in measured.missed()]
@@ -69,18 +69,20 @@ def _goals(options: Namespace, seeds: Sequence[int]) -> None:
         values = sorted(one.values[goal.figure] for one in found)
         met = sum(map(goal.met, values))
         span = f"{values[0]:g} to {values[-1]:g}"
+        all_met &= met == len(found)
         sys.stdout.write(f"{goal!s:62}{span:26}{met} of {len(found)} seeds\n")
     number = sum(one.one_shots for one in found)
     value = 100 * sum(one.one_shots_passed for one in found) / number
     verdict = "met" if TOGETHER.met(value) else "MISSED"
     sys.stdout.write(f"{TOGETHER!s:62}{value:<26.4f}{verdict} ({number} messages)\n")
+    return all_met and TOGETHER.met(value)
 
 
 def main() -> None:
     """See `--help`."""
     options = _options()
     if options.goals:
-        _goals(options, options.goals)
+        sys.exit(0 if _goals(options, options.goals) else 1)
     else:
         _tables(options, [seed for seeds in options.seed or [[1]] for seed in seeds])
 

@@ -1,2 +1,2 @@
-// Before anything is painted: with scripts, tables below charts begin closed.
+// Runs before the first paint: with scripts enabled, tables below charts start closed.
 document.documentElement.classList.add("js");

@@ -1,8 +1,8 @@
-// Draws the charts, keeps what is open open, and lets refreshing be paused.
+// Draws the charts, keeps the state of the page over refreshes, and pauses refreshing.
 "use strict";
 
 (() => {
-  const plots = new Map(); // a chart's element -> what is drawn in it
+  const plots = new Map(); // from the element of a chart to its plot
   const inside = () => document.getElementById("inside");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -46,7 +46,7 @@
   }
 
   function options(chart, width) {
-    const dashes = { back: [6, 3], wait: [2, 3] }; // told apart without colours, too
+    const dashes = { back: [6, 3], wait: [2, 3] }; // so that lines differ without colours, too
     const series = chart.lines.map((line) => ({
       label: line.name,
       scale: line.unit || "y",
@@ -58,7 +58,7 @@
       paths: chart.kind === "bars" ? uPlot.paths.bars({ size: [0.7, 80] }) : undefined,
     }));
     const [first, last] = [chart.times[0], chart.times[chart.times.length - 1]];
-    const around = (_, low, high) => // uPlot gives a single point some years
+    const around = (_, low, high) => // uPlot would show a single point with a range of years
       last - first < 7200 ? [first - 3600, last + 3600] : [low, high];
     const from = (_, low, high) => [0, Math.max(high, 1) * 1.1];
     return {
@@ -98,7 +98,7 @@
     document.querySelectorAll(".chart ~ details[open]").forEach((element) => { element.open = false; });
   }
 
-  // What a refresh must not take away: open tables, where the keyboard is, how far a table is scrolled.
+  // State that a refresh must keep: open tables, the keyboard focus, the scroll position of tables.
   let kept = null;
   function keep() {
     const focused = document.activeElement;
