@@ -52,6 +52,16 @@ class Core:
         self.expectations = Expectations(engine.store, engine.clock.now)
         self.blocks = Blocks(engine.store, self.apply)
 
+    @property
+    def settings(self) -> Settings:
+        """The configuration in effect."""
+        return self.assembly.settings
+
+    @property
+    def registry(self) -> BuiltRegistry:
+        """What the loaded plugins registered."""
+        return self.assembly.registry
+
     async def load(self) -> None:
         """Read what earlier runs left.  Call once, when the store runs.  Raises StoreError, CodecError."""
         await self.engine.knowledge.begin(self.store, self.engine.clock.now())

@@ -110,13 +110,8 @@ async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDial
     assembly = assemble(loaded, site_key, clock)
     core = open_core(assembly, make_store(assembly), site_key=site_key, clock=clock, ids=make_ids())
     parts = OperationContext(
-        engine=core.engine,
-        clock=clock,
-        settings=lambda: settings,
-        registry=lambda: assembly.registry,
-        state_dir=settings.state_dir,
+        core,
         decisions=PastHistory(settings.state_dir, settings.history.map_size, Redactor(site_key)),
-        expectations=core.expectations,
     )
     operation = all_operations(parts).get(request["ask"])
     if not operation.offline:

@@ -74,16 +74,11 @@ class Admin:
         self.subscribers: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates, self.alarms)
         """Functions that the engine must call with every decision."""
         self.parts = OperationContext(
-            engine=engine,
-            clock=clock,
-            settings=lambda: running.loaded().settings,
-            registry=lambda: core.assembly.registry,
-            state_dir=running.loaded().settings.state_dir,
+            core,
             decisions=decisions,
             follow=followers.follow,
             rates=rates,
             alarms=self.alarms,
-            expectations=core.expectations,
             status=self.status,
             steering=self._helm,
         )
@@ -144,7 +139,7 @@ class Admin:
                 if now[name] != lists.get(name)
             ],
             "lists_gone": [name for name in lists if name not in now],
-            "warnings": [str(warning) for warning in self._running.warnings()],
+            "warnings": [str(warning) for warning in self._running.warnings],
         }
 
     def start_work(self, nursery: trio.Nursery, control: Control, endpoint: OpenSocket | None) -> None:

@@ -216,7 +216,7 @@ class Daemon:
         assert self._background is not None
         self._services.cancel()
         self._services = trio.CancelScope()
-        self._background.start_soon(self._run_services, self._services, self.core.assembly.registry.services)
+        self._background.start_soon(self._run_services, self._services, self.core.registry.services)
 
     async def _run_services(self, scope: trio.CancelScope, services: Mapping[str, Service]) -> None:
         with scope:
@@ -291,12 +291,11 @@ class Daemon:
 
     def _make_admin(self) -> Admin:
         running = Running(
-            engine=self.engine,
+            core=self.core,
             server=self.server,
             eviction=self.eviction,
             listens=[endpoint.listen for endpoint in self._endpoints],
             loaded=lambda: self._loaded,
-            warnings=lambda: (*self._loaded.warnings, *self.core.assembly.warnings),
             log_lines_lost=lambda: self.log.lost,
             history=None if self.history is None else self.history.health,
             since=Since(self._clock),
@@ -317,12 +316,9 @@ class Daemon:
         from multigrey.metrics.service import ServedDaemon, open_metrics  # noqa: PLC0415  (needs an extra)
 
         running = ServedDaemon(
-            engine=self.engine,
+            core=self.core,
             server=self.server,
             eviction=self.eviction,
-            settings=lambda: self._loaded.settings,
-            registry=lambda: self.core.assembly.registry,
-            counts=lambda: self.core.assembly.summary,
             log_lines_lost=lambda: self.log.lost,
             lag=self.admin.lag,
             alarms=self.admin.alarms,
@@ -338,7 +334,7 @@ class Daemon:
 
     def _make_listening(self, endpoint: OpenEndpoint) -> Listening:
         listen = endpoint.listen
-        make = self.core.assembly.registry.protocols[listen.protocol]
+        make = self.core.registry.protocols[listen.protocol]
         options = DialogueOptions(
             listener=listen.name,
             request_size=self._loaded.settings.limits.request_size,

@@ -14,7 +14,7 @@ from multigrey.clock import Since
 from multigrey.config.load import Loaded
 from multigrey.config.settings import Listen
 from multigrey.control.peers import uid_of
-from multigrey.engine.engine import Engine
+from multigrey.core import Core
 from multigrey.listeners.connection import Connection
 from multigrey.listeners.server import Server
 
@@ -28,19 +28,22 @@ _MOST_PEERS = 20
 class Running:
     """A view of the running daemon; values that a reload may change are functions."""
 
-    engine: Engine
+    core: Core
     server: Server
     eviction: Eviction
     listens: Sequence[Listen]
     """The open endpoints; a reload does not change them."""
     loaded: Callable[[], Loaded]
-    warnings: Callable[[], Sequence[object]]
-    """The warnings about the configuration, its lists and plugins."""
     log_lines_lost: Callable[[], int]
     history: Callable[[], Mapping[str, int | str]] | None
     """The health of the history of decisions; None: it is disabled."""
     since: Since
     """When the daemon started."""
+
+    @property
+    def warnings(self) -> Sequence[object]:
+        """The warnings about the configuration, its lists and plugins."""
+        return (*self.loaded().warnings, *self.core.assembly.warnings)
 
     def status(self) -> Mapping[str, Any]:
         """Return this part of `status`, in the form of its JSON."""
@@ -50,10 +53,10 @@ class Running:
         return {
             "since": self.since.time,
             "uptime": self.since.seconds,
-            "clock_believed": self.engine.shared.clock_believed(),
+            "clock_believed": self.core.engine.shared.clock_believed(),
             "pid": os.getpid(),
             "config": None if loaded.path is None else str(loaded.path.absolute()),
-            "warnings": [str(warning) for warning in self.warnings()],
+            "warnings": [str(warning) for warning in self.warnings],
             "listeners": [
                 {
                     "name": listen.name,
@@ -71,7 +74,7 @@ class Running:
                 "full": self.eviction.full,
                 "forgotten": self.eviction.forgotten,
             },
-            "decisions": dict(self.engine.figures()),
+            "decisions": dict(self.core.engine.figures()),
             "internal_errors": self.server.internal_errors,
             "log_lines_lost": self.log_lines_lost(),
             "history": None if self.history is None else dict(self.history()),

@@ -21,7 +21,7 @@ from multigrey.background.supervise import supervise
 from multigrey.clock import Since
 from multigrey.config.settings import Settings
 from multigrey.config.values.types import Endpoint
-from multigrey.engine.engine import Engine
+from multigrey.core import Core
 from multigrey.errors import CodecError, StoreError
 from multigrey.listeners.server import Server
 from multigrey.listeners.sockets import open_endpoint
@@ -32,7 +32,6 @@ from multigrey.metrics.http import HttpRequest, Response, serve
 from multigrey.metrics.list_states import Lists
 from multigrey.metrics.tally import Tally
 from multigrey.model import Action, Change, Entry, Key, Reason
-from multigrey.plugins.registry import BuiltRegistry
 from multigrey.stores.meta import OPEN_DEFERRALS
 
 __all__ = ["PATHS", "MetricsService", "ServedDaemon", "open_metrics"]
@@ -57,13 +56,9 @@ _MOST_FLOODS = 5
 class ServedDaemon:
     """The parts of a running daemon that metrics are read from; values that change are functions."""
 
-    engine: Engine
+    core: Core
     server: Server
     eviction: Eviction
-    settings: Callable[[], Settings]
-    registry: Callable[[], BuiltRegistry]
-    counts: Callable[[], Mapping[str, int]]
-    """The number of entries that each whitelist was loaded with."""
     log_lines_lost: Callable[[], int]
     lag: LoopLag
     """Measured by another task of the daemon."""
@@ -78,7 +73,7 @@ def open_metrics(running: ServedDaemon, address: Endpoint) -> MetricsService:
     """Open the endpoint, and count every decision from now on.  Raises ListenerError."""
     (opened,) = open_endpoint(address, mode=0, owner=None, group=None, inherited={})
     metrics = MetricsService(running, opened.socket)
-    running.engine.subscribers = (*running.engine.subscribers, metrics.tally)
+    running.core.engine.subscribers = (*running.core.engine.subscribers, metrics.tally)
     running.server.timings = metrics.timings
     return metrics
 
@@ -90,24 +85,24 @@ class MetricsService:
         """`sock` is listening and non-blocking."""
         self._running = running
         self._socket = sock
-        self._probe = Probe(running.engine)
+        self._probe = Probe(running.core.engine)
         self._restored = False
         self._targets: tuple[Settings | None, Mapping[str, int]] = (None, {})
         self._lists: tuple[Settings | None, Lists] = (None, Lists({}, {}))
         self.timings = Timings()
         """The timings that the server of connections fills."""
-        self.tally = Tally(lambda: running.engine.setup, lambda name: self._class_targets().get(name))
+        self.tally = Tally(lambda: running.core.engine.setup, lambda name: self._class_targets().get(name))
         """A subscriber of the engine."""
-        for listen in running.settings().listen:  # an alert on an increase needs a first sample of zero
+        for listen in running.core.settings.listen:  # an alert on an increase needs a first sample of zero
             action = Action.PASS if listen.on_error == "pass" else Action.DEFER
             self.tally.decisions[action, Reason.ERROR, listen.name, False] = 0
         self._sources = Sources(
             __version__,
-            Since(running.engine.clock),
+            Since(running.core.engine.clock),
             self.tally,
             self.timings,
             running.lag,
-            running.registry,
+            lambda: running.core.registry,
         )
 
     async def run(self) -> None:
@@ -127,7 +122,7 @@ class MetricsService:
             return Change(None, {_HOURS: entry}, durable=False)
 
         try:
-            await self._running.engine.store.apply((_HOURS,), decide)
+            await self._running.core.engine.store.apply((_HOURS,), decide)
         except StoreError as error:
             logger.warning("metrics: open deferrals cannot be written now, and will be later: %s", error)
 
@@ -137,7 +132,7 @@ class MetricsService:
             return
         self._restored = True
         try:
-            (value,) = await self._running.engine.store.read((_HOURS,))
+            (value,) = await self._running.core.engine.store.read((_HOURS,))
             if value is not None:
                 self.tally.restore(OPEN_DEFERRALS.coder.decode(value))
         except (StoreError, CodecError) as error:
@@ -149,7 +144,7 @@ class MetricsService:
             await self.save()
 
     def _allowed(self) -> Sequence[IPv4Network | IPv6Network]:
-        return self._running.settings().metrics.allow_from
+        return self._running.core.settings.metrics.allow_from
 
     async def _answer(self, request: HttpRequest) -> Response:
         match request.path:
@@ -159,7 +154,7 @@ class MetricsService:
                 )
                 return Response(HTTPStatus.OK, body, kind)
             case "/healthz":
-                found = await self._probe.health(self._running.settings().limits.answer_within)
+                found = await self._probe.health(self._running.core.settings.limits.answer_within)
                 return _checked(found.trouble, found.text)
             case "/readyz":
                 trouble = self._running.ready()
@@ -168,10 +163,10 @@ class MetricsService:
         return Response(HTTPStatus.NOT_FOUND, f"Not found; known paths: {known}\n".encode())
 
     async def _figures(self) -> ScrapedFigures:
-        running, settings = self._running, self._running.settings()
+        running, settings = self._running, self._running.core.settings
         now = self._settle()
         return ScrapedFigures(
-            mode=running.engine.setup.mode,
+            mode=running.core.engine.setup.mode,
             connections=running.server.connections,
             connections_limit=settings.limits.connections,
             internal_errors=running.server.internal_errors,
@@ -190,7 +185,7 @@ class MetricsService:
 
     def _settle(self) -> int:
         """Close the hours that are over, unless the clock is in doubt.  Returns the time."""
-        engine = self._running.engine
+        engine = self._running.core.engine
         now = engine.clock.now()
         if engine.shared.clock_believed():
             self.tally.settle(now)
@@ -211,7 +206,7 @@ class MetricsService:
     async def _store_health(self) -> Mapping[str, int | float | str] | None:
         with trio.move_on_after(_STORE_WAITS):
             try:
-                return await self._running.engine.store.health()
+                return await self._running.core.engine.store.health()
             except StoreError:
                 return None
         return None
@@ -219,12 +214,14 @@ class MetricsService:
     async def _loaded_lists(self, settings: Settings) -> Lists:
         """The lists of this configuration; read once, when they are first needed."""
         if self._lists[0] is not settings:
-            found = await trio.to_thread.run_sync(partial(Lists.of, settings, self._running.counts()))
+            found = await trio.to_thread.run_sync(
+                partial(Lists.of, settings, self._running.core.assembly.summary)
+            )
             self._lists = (settings, found)
         return self._lists[1]
 
     def _class_targets(self) -> Mapping[str, int]:
-        settings = self._running.settings()
+        settings = self._running.core.settings
         if self._targets[0] is not settings:
             found = {each.name: each.target for each in settings.class_ if each.target is not None}
             self._targets = (settings, found)

@@ -14,18 +14,15 @@ from multigrey.clock import Since
 from multigrey.config.load import load
 from multigrey.control.operations.status import operations
 from multigrey.control.operations.watch import operations as watching
-from multigrey.core import Assembly, Core
 from multigrey.daemon.admin import Admin
 from multigrey.daemon.status import Running
-from multigrey.greylist.quota import NewRecordLimits, NewRecordQuota
 from multigrey.listeners.commands import Commands
 from multigrey.listeners.connection import ConnectionLimits
 from multigrey.listeners.server import Server
 from multigrey.model import Command, Reason
-from multigrey.plugins.registry import BuiltRegistry
 from multigrey.protocols.greylistd import _statistics
 from tests.support.clocks import START
-from tests.support.control import answer, collected, items
+from tests.support.control import answer, collected, items, make_core
 from tests.support.decisions import decision
 from tests.support.engines import harness
 
@@ -37,24 +34,21 @@ async def desk(tmp_path):
     """A desk as the daemon makes one, and its engine's harness."""
     loaded = load(None, {}, {"state_dir": str(tmp_path)}, uid=1000)
     async with harness() as house:
-        setup = house.engine.setup
 
         async def reload():
             pass
 
+        core = make_core(house, loaded.settings)
         running = Running(
-            engine=house.engine,
+            core=core,
             server=Server(house.engine, None, ConnectionLimits(10, 60.0, 3.0)),
             eviction=Eviction(house.clock, house.store, 0),
             listens=loaded.settings.listen,
             loaded=lambda: loaded,
-            warnings=lambda: (),
             log_lines_lost=lambda: 0,
             history=None,
             since=Since(house.clock),
         )
-        assembly = Assembly(loaded.settings, BuiltRegistry(house.clock), setup, {}, ())
-        core = Core(assembly, house.engine, NewRecordQuota(NewRecordLimits(0, 0), key=b""))
         made = Admin(core=core, running=running, reload=reload, needs_restart=())
         await core.load()
         await made.start()

@@ -20,8 +20,7 @@ from multigrey.metrics.http import HttpRequest
 from multigrey.metrics.service import PATHS, MetricsService, ServedDaemon
 from multigrey.metrics.tally import UNNAMED
 from multigrey.model import Attempt, Reason
-from multigrey.plugins.registry import BuiltRegistry
-from tests.support.clocks import FakeClock
+from tests.support.control import make_core
 from tests.support.decisions import decision
 from tests.support.engines import SITE_KEY, harness
 
@@ -37,10 +36,7 @@ def sock():
 def metrics(h, sock, tmp_path, **changes) -> MetricsService:
     settings = load(None, {}, {"state_dir": str(tmp_path)}, uid=1000).settings
     running = ServedDaemon(
-        engine=h.engine,
-        settings=lambda: settings,
-        registry=lambda: BuiltRegistry(FakeClock()),
-        counts=dict,
+        core=make_core(h, settings),
         server=Server(h.engine, None, ConnectionLimits(10, 60.0, 3.0)),
         eviction=Eviction(h.clock, h.store, 0),
         log_lines_lost=lambda: 0,
@@ -109,7 +105,7 @@ async def test_floods_and_input_that_cannot_be_true(sock, tmp_path):
     async with harness() as h:
         alarms = Alarms(h.clock, redactor=lambda: h.engine.setup.redactor)
         made = metrics(h, sock, tmp_path, alarms=alarms)
-        (listen, *_) = made._running.settings().listen
+        (listen, *_) = made._running.core.settings.listen
         text = (await fetch(made, "/metrics"))[1]
         assert "multigrey_over_limit_attempts_total 0.0" in text
         assert "multigrey_over_limit_networks 0.0" in text

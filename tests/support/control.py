@@ -12,10 +12,12 @@ from multigrey.config.settings import Settings
 from multigrey.contracts import Store
 from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import Operation, Operations
+from multigrey.core import Assembly, Core
+from multigrey.greylist.quota import NewRecordLimits, NewRecordQuota
 from multigrey.plugins.registry import BuiltRegistry
 from tests.support.engines import Harness, harness
 
-__all__ = ["answer", "collected", "items", "make_parts", "make_settings", "parts"]
+__all__ = ["answer", "collected", "items", "make_core", "make_parts", "make_settings", "parts"]
 
 STATE_DIR = Path("/nonexistent")
 
@@ -30,18 +32,18 @@ def make_settings(directory: Path | None = None, text: str = "") -> Settings:
     return load(path, {"STATE_DIRECTORY": str(directory)}).settings
 
 
+def make_core(house: Harness, settings: Settings | None = None) -> Core:
+    """A core around a harness."""
+    found = make_settings() if settings is None else settings
+    assembly = Assembly(found, BuiltRegistry(house.clock), house.engine.setup, {}, ())
+    core = Core(assembly, house.engine, NewRecordQuota(NewRecordLimits(0, 0), key=b""))
+    core.blocks = house.blocks
+    return core
+
+
 def make_parts(house: Harness, settings: Settings | None = None, **changes: Any) -> OperationContext:
     """Parts around a harness; `changes` replace single ones."""
-    found = make_settings() if settings is None else settings
-    registry = BuiltRegistry(house.clock)
-    values: dict[str, Any] = {
-        "engine": house.engine,
-        "clock": house.clock,
-        "settings": lambda: found,
-        "registry": lambda: registry,
-        "state_dir": STATE_DIR,
-    }
-    return OperationContext(**{**values, **changes})
+    return OperationContext(make_core(house, settings), **changes)
 
 
 @asynccontextmanager

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from multigrey.background.alarms import Alarms
 from multigrey.clock import Clock
 from multigrey.config.settings import Settings
 from multigrey.control.feed import Follower, Rates
+from multigrey.core import Core
 from multigrey.engine.engine import Engine
-from multigrey.overrides.expectations import Expectations
-from multigrey.plugins.registry import BuiltRegistry
 
 __all__ = ["DaemonControl", "Decisions", "OperationContext"]
 
@@ -52,13 +50,9 @@ class DaemonControl(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OperationContext:
-    """The parts themselves; a part that a reload may replace is a function that returns the current one."""
+    """A core, and what only a running daemon has besides."""
 
-    engine: Engine
-    clock: Clock
-    settings: Callable[[], Settings]
-    registry: Callable[[], BuiltRegistry]
-    state_dir: Path
+    core: Core
     decisions: Decisions | None = None
     """None: the history is switched off."""
     follow: Callable[[], Follower] | None = None
@@ -67,9 +61,22 @@ class OperationContext:
     """How many decisions there were lately, by origin; None: the daemon is stopped."""
     alarms: Alarms | None = None
     """Floods, and input that cannot be true; None: the daemon is stopped."""
-    expectations: Expectations | None = None
-    """Mail that is expected; of a stopped daemon it can only be read."""
     status: Callable[[], Mapping[str, Any]] | None = None
     """What only the daemon knows: uptime, listeners, loop lag, lists; None: the daemon is stopped."""
     steering: DaemonControl | None = None
     """Reload and overrides; None: the daemon is stopped."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that judges attempts, or would."""
+        return self.core.engine
+
+    @property
+    def clock(self) -> Clock:
+        """The engine's clock."""
+        return self.core.engine.clock
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration in effect; a reload replaces it."""
+        return self.core.settings

@@ -41,7 +41,7 @@ async def _explain(parts: OperationContext, options: Options) -> Result:
     if not isinstance(ask, bool):
         raise OperationError("ask must be true or false")
     attempt, then, read = await _wanted(parts, options)
-    listens = {listen.name: listen.on_error for listen in parts.settings().listen}
+    listens = {listen.name: listen.on_error for listen in parts.settings.listen}
     explained = await explain(parts.engine, attempt, ask=ask, on_error=listens.get(attempt.listener, "pass"))
     return {"attempt": attempt_as_json(attempt), "read": read, "then": then, **explained.as_json()}
 
@@ -116,7 +116,7 @@ async def _rule_test(parts: OperationContext, options: Options) -> Result:
     provider = setup.provider_of(attempt)
     rows = setup.rules.explained(attempt, origin, provider, now, None)
     first = next((index for index, row in enumerate(rows) if row.truth), None)
-    actions = {rule["rule"]: rule["action"] for rule in _rules(parts.settings())}
+    actions = {rule["rule"]: rule["action"] for rule in _rules(parts.settings)}
     return {
         "time": now,
         "attempt": attempt_as_json(attempt),
@@ -136,7 +136,7 @@ async def _rule_test(parts: OperationContext, options: Options) -> Result:
 
 
 async def _rule_list(parts: OperationContext) -> Result:
-    return {"rules": [*_rules(parts.settings())]}
+    return {"rules": [*_rules(parts.settings)]}
 
 
 def _rules(settings: Settings) -> Iterator[dict[str, Any]]:

@@ -51,7 +51,7 @@ async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[
         "decisions": len(events),
         "more": more,
     }
-    window = parts.settings().greylist.retry_window
+    window = parts.settings.greylist.retry_window
     together: list[dict[str, Any]] = []
     size = 0
     for story in stories(reversed(events), parts.clock.now(), window):

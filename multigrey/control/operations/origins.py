@@ -143,7 +143,7 @@ async def _forget(parts: OperationContext, options: Options) -> Result:
 async def _providers(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
     """The providers, those whose mail passes at once first; `setting` is [origin] providers."""
     _only(options, "passing")
-    settings, now = parts.settings().origin, parts.clock.now()
+    settings, now = parts.settings.origin, parts.clock.now()
     today = datetime.fromtimestamp(now, UTC).date()
     try:
         tables = await trio.to_thread.run_sync(lambda: [*effective_providers(settings)])

@@ -65,7 +65,7 @@ async def _report(parts: OperationContext, one: trio.CapacityLimiter, options: O
     owner = options.get("owner") or ""
     if not isinstance(owner, str):
         raise OperationError("owner: expected a name")
-    now, settings = parts.clock.now(), parts.settings()
+    now, settings = parts.clock.now(), parts.settings
     since = _number(options, "since", max(now - WEEK, 0), now)
     limit, rows = _number(options, "limit", _USUAL, _MOST), _number(options, "rows", _ROWS, _MOST_ROWS)
     async with one:

@@ -40,8 +40,8 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 
 
 async def _status(parts: OperationContext) -> Result:
-    setup, settings = parts.engine.setup, parts.settings()
-    registry = parts.registry()
+    setup, settings = parts.engine.setup, parts.settings
+    registry = parts.core.registry
     told = {} if parts.status is None else dict(parts.status())
     files = told.pop("files", {})
     overrides = told.get("overrides")
@@ -51,7 +51,7 @@ async def _status(parts: OperationContext) -> Result:
         "version": __version__,
         "now": parts.clock.now(),
         "running": parts.status is not None,
-        "state_dir": str(parts.state_dir),
+        "state_dir": str(parts.settings.state_dir),
         **told,
         "mode": {"configured": settings.greylist.mode, "in_effect": setup.mode},
         "delays": {"named": setup.policy.delay, "unnamed": setup.unnamed_policy.delay},

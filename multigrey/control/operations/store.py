@@ -63,10 +63,10 @@ class _Care:
         if await trio.to_thread.run_sync(in_the_way, path):
             raise OperationError(f"{path}: exists already")
         if problem := await trio.to_thread.run_sync(_why_not_below, path.parent):
-            hint = f"choose a path below {self._parts.state_dir}"
+            hint = f"choose a path below {self._parts.settings.state_dir}"
             raise OperationError(f"{path.parent}: {problem}: {hint}")
         await store.backup(str(path))
-        key = self._parts.state_dir / "site.key"
+        key = self._parts.settings.state_dir / "site.key"
         return {"path": str(path), "size": await trio.to_thread.run_sync(_size, path), "site_key": str(key)}
 
     async def compact(self, options: Options) -> Result:

@@ -66,7 +66,7 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 
 
 async def _watch(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
-    wanted = read_filter(options, parts.settings().greylist.recipient_delimiter)
+    wanted = read_filter(options, parts.settings.greylist.recipient_delimiter)
     if parts.follow is None:
         raise OperationError("the daemon does not run, so it makes no decisions")
     async with aclosing(parts.follow()) as follower:

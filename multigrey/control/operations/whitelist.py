@@ -17,7 +17,7 @@ from multigrey.control.operations.operation import BY, Level, Operation, Operati
 from multigrey.engine.explain import whitelist_step
 from multigrey.matching.facts import forwarded_note
 from multigrey.model import DAY
-from multigrey.overrides.expectations import MOST, Expectation, ExpectationError, Expectations
+from multigrey.overrides.expectations import MOST, Expectation, ExpectationError
 
 __all__ = ["LONGEST_EXPECTED", "operations"]
 
@@ -55,7 +55,7 @@ async def _test(parts: OperationContext, options: Options) -> Result:
 
 
 async def _expect(parts: OperationContext, options: Options) -> Result:
-    expectations = _expectations(parts)
+    expectations = parts.core.expectations
     seconds = options.get("seconds")
     if type(seconds) is not int or not 0 < seconds <= LONGEST_EXPECTED:
         raise OperationError(
@@ -76,7 +76,7 @@ async def _expect(parts: OperationContext, options: Options) -> Result:
 
 
 async def _list(parts: OperationContext) -> Result:
-    rows = _expectations(parts).all()
+    rows = parts.core.expectations.all()
     return {"time": parts.clock.now(), "most": MOST, "expected": [_row(each) for each in rows]}
 
 
@@ -84,16 +84,10 @@ async def _cancel(parts: OperationContext, options: Options) -> Result:
     domain = None if options.get("from") is None else _text(options, "from")
     by = str(options.get(BY) or "an unknown user")
     try:
-        gone = await _expectations(parts).cancel(_text(options, "recipient"), domain, by)
+        gone = await parts.core.expectations.cancel(_text(options, "recipient"), domain, by)
     except ExpectationError as error:
         raise OperationError(str(error)) from None
     return {"cancelled": [_row(each) for each in gone]}
-
-
-def _expectations(parts: OperationContext) -> Expectations:
-    if parts.expectations is None:
-        raise OperationError("mail can only be expected while the daemon runs")
-    return parts.expectations
 
 
 def _text(options: Options, name: str) -> str:

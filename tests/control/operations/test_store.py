@@ -13,7 +13,11 @@ from multigrey.greylist.marks import Mark
 from multigrey.greylist.marks import put as put_mark
 from multigrey.model import Change, Entry, OriginRecord, Record, Standing, Table
 from multigrey.stores.lmdb.store import LmdbStore
-from tests.support.control import answer, collected, items, parts
+from tests.support.control import answer, collected, items, make_settings, parts
+
+
+def settings_in(state_dir):
+    return make_settings().model_copy(update={"state_dir": state_dir})
 
 
 def _store(tmp_path) -> LmdbStore:
@@ -34,7 +38,7 @@ async def test_a_store_without_a_file_has_nothing_to_copy(name):
 
 async def test_backup_never_takes_another_files_place_unasked(tmp_path):
     target = tmp_path / "copy.mdb"
-    async with parts(_store(tmp_path), state_dir=tmp_path / "state") as (_, made):
+    async with parts(_store(tmp_path), settings_in(tmp_path / "state")) as (_, made):
         found = collected(operations, made)
         told = await answer(found, "backup", path=str(target))
         assert told["size"] == target.stat().st_size > 0

@@ -19,7 +19,9 @@ ATTEMPT = {"client_address": "192.0.2.1", "sender": "a@example.net", "recipient"
 def joined(house):
     expectations = Expectations(house.store, house.clock.now)
     house.engine.setup = expectations.joined(house.engine.setup)
-    return collected(operations, make_parts(house, expectations=expectations))
+    made = make_parts(house)
+    made.core.expectations = expectations
+    return collected(operations, made)
 
 
 async def test_an_entry_and_what_it_hides():
@@ -104,14 +106,6 @@ async def test_what_is_refused(name, options, why):
     async with harness() as house:
         with pytest.raises(OperationError, match=why):
             await answer(joined(house), name, **options)
-
-
-async def test_without_a_daemon_nothing_is_expected():
-    async with harness() as house:
-        operate = collected(operations, make_parts(house))
-        for name in ("expect-list", "expect-cancel"):
-            with pytest.raises(OperationError, match="only be expected while the daemon runs"):
-                await answer(operate, name, recipient="b@example.org")
 
 
 async def test_who_may_do_what():
