@@ -25,8 +25,8 @@ from multigrey.model import (
     OriginRecord,
     Reason,
     Record,
+    Reputation,
     Stage,
-    Standing,
     Times,
     Verdict,
 )
@@ -38,7 +38,7 @@ __all__ = [
     "decode_names",
     "decode_origin",
     "decode_record",
-    "decode_standing",
+    "decode_reputation",
     "decode_text",
     "encode_event",
     "encode_first_record",
@@ -46,7 +46,7 @@ __all__ = [
     "encode_names",
     "encode_origin",
     "encode_record",
-    "encode_standing",
+    "encode_reputation",
     "encode_text",
     "record_times",
 ]
@@ -131,7 +131,7 @@ def decode_origin(value: bytes) -> OriginRecord:
     return OriginRecord(*_unpack(value, "origin record", ORIGIN_VERSION, _ORIGIN_TYPES))
 
 
-def encode_standing(standing: Standing) -> bytes:
+def encode_reputation(standing: Reputation) -> bytes:
     """The stored form of the standing of an origin."""
     return _pack(
         (
@@ -146,13 +146,13 @@ def encode_standing(standing: Standing) -> bytes:
     )
 
 
-def decode_standing(value: bytes) -> Standing:
+def decode_reputation(value: bytes) -> Reputation:
     """The standing of an origin from its stored form.  Raises CodecError."""
     row = _row(value, "standing", STANDING_VERSION)
     types = (int, tuple, tuple, int, int) if row[0] == 1 else (int, tuple, tuple, int, int, tuple, tuple)
     if row[0] not in {1, STANDING_VERSION} or tuple(map(type, row)) != types:
         raise CodecError(f"stored standing does not have the fields of version {row[0]}")
-    standing = Standing(*row[1:])
+    standing = Reputation(*row[1:])
     days = all(_is_counted(counted) for counted in (*standing.days, *standing.hours))
     marks = all(type(mark) is tuple and tuple(map(type, mark)) == (bytes, int) for mark in standing.domains)
     if not days or not marks or not all(type(count) is int for count in standing.ages):

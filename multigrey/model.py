@@ -33,9 +33,9 @@ __all__ = [
     "Reason",
     "Record",
     "Reply",
+    "Reputation",
     "Signal",
     "Stage",
-    "Standing",
     "Table",
     "Times",
     "Verdict",
@@ -248,7 +248,7 @@ class OriginRecord:
 
 
 @value
-class Standing:
+class Reputation:
     """What is stored about an origin as a whole: how much of its mail was deferred, and how much returned."""
 
     days: tuple[tuple[int, int, int], ...] = ()

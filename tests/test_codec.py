@@ -12,23 +12,23 @@ from multigrey.codec import (
     decode_hits,
     decode_origin,
     decode_record,
-    decode_standing,
+    decode_reputation,
     decode_text,
     encode_hits,
     encode_origin,
     encode_record,
-    encode_standing,
+    encode_reputation,
     encode_text,
     record_times,
 )
 from multigrey.errors import CodecError, MultigreyError, NewerFormatError
-from multigrey.model import OriginRecord, Record, Standing
+from multigrey.model import OriginRecord, Record, Reputation
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
 TEXTS = st.binary(max_size=30).map(lambda data: data.decode("utf-8", "surrogateescape"))
 RECORDS = st.builds(Record, *[INTEGERS] * 7, *[TEXTS] * 4, st.booleans())
 STANDINGS = st.builds(
-    Standing,
+    Reputation,
     st.lists(st.tuples(INTEGERS, INTEGERS, INTEGERS), max_size=5).map(tuple),
     st.lists(st.tuples(st.binary(max_size=4), INTEGERS), max_size=5).map(tuple),
     INTEGERS,
@@ -40,7 +40,7 @@ T = 1_000_000_000
 RECORD = Record(T, T + 1, 120, 2, 1, T + 130, 3, "192.0.2.1", "é@example.org", "b\udcff@example.net", "o")
 PLAIN = Record(T, T, 120)
 OBSERVED = Record(T, T, 120, passed_at=T, observed=True)
-STANDING = Standing(((11573, 20, 19), (11574, 3, 0)), ((b"abcd", 11574),), T, T + 1)
+STANDING = Reputation(((11573, 20, 19), (11574, 3, 0)), ((b"abcd", 11574),), T, T + 1)
 ORIGIN = OriginRecord(5, T, T + 1, b"k" * 16, several_keys=True)
 
 # What is on the disks of installations: these bytes must be read for ever.
@@ -67,8 +67,8 @@ PINNED = [
         b"\x9d\x02\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\xce\x3b\x9a\xca\x00\x00\xa0\xa0\xa0\xa0\xc3",
     ),
     (
-        encode_standing,
-        decode_standing,
+        encode_reputation,
+        decode_reputation,
         STANDING,
         (
             b"\x97\x02\x92\x93\xcd-5\x14\x13\x93\xcd-6\x03\x00\x91\x92\xc4\x04abcd\xcd-6"
@@ -76,9 +76,9 @@ PINNED = [
         ),
     ),
     (
-        encode_standing,
-        decode_standing,
-        Standing(hours=((277_801, 2, 1),), ages=(2, 1)),
+        encode_reputation,
+        decode_reputation,
+        Reputation(hours=((277_801, 2, 1),), ages=(2, 1)),
         b"\x97\x02\x90\x90\x00\x00\x91\x93\xce\x00\x04\x3d\x29\x02\x01\x92\x02\x01",
     ),
     (
@@ -130,16 +130,16 @@ def test_a_record_of_version_1_was_not_observed(record, stored):
                 b"\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01"
             ),
         ),
-        (Standing(), b"\x95\x01\x90\x90\x00\x00"),
+        (Reputation(), b"\x95\x01\x90\x90\x00\x00"),
     ],
 )
 def test_a_standing_of_version_1_was_counted_by_days_alone(standing, stored):
-    assert decode_standing(stored) == standing
+    assert decode_reputation(stored) == standing
 
 
 @given(STANDINGS)
 def test_standings_come_back(standing):
-    assert decode_standing(encode_standing(standing)) == standing
+    assert decode_reputation(encode_reputation(standing)) == standing
 
 
 @given(RECORDS)
@@ -218,7 +218,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "stored"), REFUSED, ids=[row[0] for row in REFUSED])
 def test_refused(name, stored):
-    for decode in (decode_record, decode_origin, decode_standing, decode_text):
+    for decode in (decode_record, decode_origin, decode_reputation, decode_text):
         with pytest.raises(CodecError) as caught:
             decode(stored)
         assert not isinstance(caught.value, NewerFormatError)
@@ -267,14 +267,14 @@ def test_refused_records(name, stored):
 )
 def test_refused_standing_fields(place, wrong):
     with pytest.raises(CodecError, match=f"fields of version {STANDING_ROW[0]}"):
-        decode_standing(changed(STANDING_ROW, place, wrong))
+        decode_reputation(changed(STANDING_ROW, place, wrong))
 
 
 def test_one_kind_is_not_taken_for_another():
     stored = {
         decode_record: encode_record(RECORD),
         decode_origin: encode_origin(ORIGIN),
-        decode_standing: encode_standing(STANDING),
+        decode_reputation: encode_reputation(STANDING),
         decode_text: encode_text("x"),
     }
     for decode in stored:
@@ -284,7 +284,7 @@ def test_one_kind_is_not_taken_for_another():
                     decode(value)
 
 
-@pytest.mark.parametrize("decode", [decode_record, decode_origin, decode_standing, decode_text])
+@pytest.mark.parametrize("decode", [decode_record, decode_origin, decode_reputation, decode_text])
 @pytest.mark.parametrize(
     "stored", [pack(3), pack(3, *ROW[1:]), pack(2**64 - 1), pack(3, {"any": "thing"}, None)]
 )
@@ -295,7 +295,7 @@ def test_a_newer_version_is_told_apart(decode, stored):
 
 @pytest.mark.parametrize(
     "stored",
-    [encode_record(RECORD), encode_origin(ORIGIN), encode_standing(STANDING), encode_text("text")],
+    [encode_record(RECORD), encode_origin(ORIGIN), encode_reputation(STANDING), encode_text("text")],
 )
 def test_cut_short(stored):
     for length in range(len(stored)):

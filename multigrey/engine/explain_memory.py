@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multigrey.codec import decode_origin, decode_record, decode_standing
+from multigrey.codec import decode_origin, decode_record, decode_reputation
 from multigrey.engine.progress import Progress
 from multigrey.engine.setup import Setup
 from multigrey.engine.stages import BLOCKED
@@ -29,7 +29,7 @@ from multigrey.greylist.reputation import (
 )
 from multigrey.greylist.stored_decision import StoredDecision
 from multigrey.identity.envelope import sender_key_domain, sender_key_text
-from multigrey.model import Action, Attempt, Key, Origin, OriginRecord, Reason, Record, Standing, Verdict
+from multigrey.model import Action, Attempt, Key, Origin, OriginRecord, Reason, Record, Reputation, Verdict
 
 __all__ = [
     "Advice",
@@ -88,7 +88,7 @@ class StoredView:
     others: tuple[Record | None, ...]
     """One for each of `question.other_keys`; None: no record that counts."""
     origin_record: OriginRecord | None
-    standing: Standing | None
+    standing: Reputation | None
     unreadable: tuple[str, ...]
 
     @property
@@ -111,7 +111,7 @@ def stored_view(question: StoredDecision, values: Sequence[bytes | None]) -> Sto
 
     own, origin, whole, buckets, elsewhere = question.split(values)
     records = tuple(read(decode_record, value) for value in own)
-    origin_record, standing = read(decode_origin, origin), read(decode_standing, whole)
+    origin_record, standing = read(decode_origin, origin), read(decode_reputation, whole)
     marks = [
         read(lambda bucket, digest=digest: question.mark_in(bucket, digest), bucket)
         for digest, bucket in buckets
@@ -310,11 +310,11 @@ def _standing(looked: StoredView) -> Step:
             "the name is only claimed" if origin.claimed else "a client's own key, or found by a slow source"
         )
         return Step("standing", f"nothing is counted ({why})")
-    standing = looked.standing or Standing()
+    standing = looked.standing or Reputation()
     return _proof(question, proof, standing)
 
 
-def _proof(question: StoredDecision, proof: Proof, standing: Standing) -> Step:
+def _proof(question: StoredDecision, proof: Proof, standing: Reputation) -> Step:
     now, origin = question.now, question.case.origin
     found = figures(standing, now)
     believed = proven(standing, proof, now, named=origin.named)

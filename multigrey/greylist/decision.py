@@ -29,7 +29,7 @@ from dataclasses import replace
 from multigrey.greylist.policy import OWN_HOSTS_AFTER, Case, Policy
 from multigrey.greylist.record_choice import is_from_future, speaking_record
 from multigrey.greylist.reputation import deferred, is_spot_check, proven, returned
-from multigrey.model import HOUR, Action, OriginRecord, Reason, Record, Standing, Times, Verdict, value
+from multigrey.model import HOUR, Action, OriginRecord, Reason, Record, Reputation, Times, Verdict, value
 
 __all__ = [
     "Decision",
@@ -53,7 +53,7 @@ class Decision:
     """The record to be written under every key of the attempt."""
     origin_record: OriginRecord | None
     durable: bool
-    standing: Standing | None = None
+    standing: Reputation | None = None
 
 
 def decide(
@@ -62,7 +62,7 @@ def decide(
     case: Case,
     origin_record: OriginRecord | None,
     records: Sequence[Record | None],
-    standing: Standing | None = None,
+    standing: Reputation | None = None,
     also: Sequence[Record] = (),
 ) -> Decision:
     """Judge one attempt.  Never raises for records that the codec can produce.
@@ -88,7 +88,7 @@ def _judge(
     case: Case,
     trusted: OriginRecord,
     records: Sequence[Record | None],
-    standing: Standing | None,
+    standing: Reputation | None,
     also: Sequence[Record],
 ) -> Decision:
     found = speaking_record(policy, now, (*records, *also) if also else records)
@@ -192,7 +192,7 @@ def _retry(
     case: Case,
     trusted: OriginRecord,
     found: Record,
-    standing: Standing | None,
+    standing: Reputation | None,
 ) -> Decision:
     record = replace(found, last_seen=now, attempts=found.attempts + 1, passed_at=now, passes=1)
     verdict = Verdict(
@@ -237,7 +237,7 @@ def _auto_whitelisted(
     case: Case,
     trusted: OriginRecord,
     waiting: Record | None,
-    standing: Standing | None,
+    standing: Reputation | None,
 ) -> Decision:
     refreshed = _refreshed(now, trusted)
     if waiting is None:
@@ -251,7 +251,7 @@ def _refreshed(now: int, trusted: OriginRecord) -> OriginRecord | None:
     return replace(trusted, last_seen=now) if now - trusted.last_seen > HOUR else None
 
 
-def _stand(policy: Policy, now: int, case: Case, standing: Standing) -> tuple[Standing, bool]:
+def _stand(policy: Policy, now: int, case: Case, standing: Reputation) -> tuple[Reputation, bool]:
     """The standing with the result noted in it, and whether the origin is proven."""
     assert policy.proof is not None
     believed = proven(standing, policy.proof, now, named=case.origin.named)
@@ -260,7 +260,7 @@ def _stand(policy: Policy, now: int, case: Case, standing: Standing) -> tuple[St
     return replace(standing, proven_at=now if believed else 0), believed
 
 
-def _proven(policy: Policy, now: int, case: Case, waiting: Record | None, standing: Standing) -> Decision:
+def _proven(policy: Policy, now: int, case: Case, waiting: Record | None, standing: Reputation) -> Decision:
     if waiting is not None:
         return _waited(policy, now, case, waiting, standing, "proven origin")
     verdict = Verdict(Action.PASS, Reason.AUTO_WHITELISTED, detail="proven origin")
@@ -281,7 +281,7 @@ def _provider(policy: Policy, now: int, case: Case, waiting: Record | None) -> D
 
 
 def _waited(
-    policy: Policy, now: int, case: Case, waiting: Record, standing: Standing | None, detail: str = ""
+    policy: Policy, now: int, case: Case, waiting: Record, standing: Reputation | None, detail: str = ""
 ) -> Decision:
     """Let an attempt of a trusted origin pass that was deferred before."""
     record = _let_in(now, waiting)
@@ -308,7 +308,7 @@ def _let_in_at_once(policy: Policy, now: int, case: Case) -> Record:
 
 
 def _same_message(
-    policy: Policy, now: int, case: Case, waiting: Record | None, standing: Standing | None
+    policy: Policy, now: int, case: Case, waiting: Record | None, standing: Reputation | None
 ) -> Decision:
     record = _let_in_at_once(policy, now, case) if waiting is None else _let_in(now, waiting)
     verdict = Verdict(
@@ -341,7 +341,7 @@ def _early(policy: Policy, now: int, found: Record) -> Decision:
     return Decision(verdict, record, None, durable=True)
 
 
-def _start(policy: Policy, now: int, case: Case, reason: Reason, standing: Standing | None) -> Decision:
+def _start(policy: Policy, now: int, case: Case, reason: Reason, standing: Reputation | None) -> Decision:
     verdict = Verdict(Action.DEFER, reason, retry_after=policy.delay, delay=policy.delay, attempts=1)
     asked = None
     # An unnamed origin gets a standing only after something has come back from it: in a flood there are
@@ -357,8 +357,8 @@ def is_measured(policy: Policy, case: Case) -> bool:
 
 
 def _came_back(
-    policy: Policy, now: int, case: Case, found: Record, standing: Standing | None
-) -> Standing | None:
+    policy: Policy, now: int, case: Case, found: Record, standing: Reputation | None
+) -> Reputation | None:
     """The origin's standing with one more return; None if the deferral was not counted for this origin."""
     if not is_measured(policy, case) or found.origin != case.origin.text:
         return None

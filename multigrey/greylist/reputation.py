@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from multigrey.model import DAY, HOUR, Standing, value
+from multigrey.model import DAY, HOUR, Reputation, value
 
 __all__ = [
     "FORWARDED_DOMAINS",
@@ -86,17 +86,17 @@ class ReputationFigures:
     domains: int
 
 
-def deferred(standing: Standing | None, now: int) -> Standing:
+def deferred(standing: Reputation | None, now: int) -> Reputation:
     """The standing after one more new record of this origin was deferred."""
-    return _counted(standing or Standing(), now, now, deferred=1, returned=0)
+    return _counted(standing or Reputation(), now, now, deferred=1, returned=0)
 
 
-def returned(standing: Standing | None, now: int, first_seen: int, domain: bytes) -> Standing:
+def returned(standing: Reputation | None, now: int, first_seen: int, domain: bytes) -> Reputation:
     """The standing after a record that was deferred at `first_seen` came back.
 
     `domain` is the mark of the sender domain.
     """
-    counted = _counted(standing or Standing(), now, first_seen, deferred=0, returned=1)
+    counted = _counted(standing or Reputation(), now, first_seen, deferred=0, returned=1)
     mark = domain[:_MARK]
     domains = [(known, day) for known, day in counted.domains if known != mark]
     return replace(
@@ -106,7 +106,7 @@ def returned(standing: Standing | None, now: int, first_seen: int, domain: bytes
     )
 
 
-def resolved_after(standing: Standing) -> int:
+def resolved_after(standing: Reputation) -> int:
     """Seconds after which nearly every deferral of this origin that is ever retried has been retried."""
     total, seen = sum(standing.ages), 0
     if total < _ENOUGH_RETURNS:
@@ -118,7 +118,7 @@ def resolved_after(standing: Standing) -> int:
     return _LONGEST_STEP
 
 
-def figures(standing: Standing, now: int) -> ReputationFigures:
+def figures(standing: Reputation, now: int) -> ReputationFigures:
     """The figures that count now: the resolved deferrals of the last 30 days."""
     newest = now - resolved_after(standing)
     oldest = now // DAY - _SPAN_DAYS
@@ -131,7 +131,7 @@ def figures(standing: Standing, now: int) -> ReputationFigures:
     return ReputationFigures(resolved, back, sum(day >= oldest for _, day in standing.domains))
 
 
-def proven(standing: Standing, proof: Proof, now: int, *, named: bool = True) -> bool:
+def proven(standing: Reputation, proof: Proof, now: int, *, named: bool = True) -> bool:
     """Whether the origin is proven.
 
     A proven origin stays proven with smaller figures, because it is hardly tested any more.  It loses the
@@ -156,7 +156,7 @@ def _came(found: ReputationFigures, percent: int) -> bool:
     return found.returned * 100 >= percent * found.resolved
 
 
-def _counted(standing: Standing, now: int, when: int, *, deferred: int, returned: int) -> Standing:
+def _counted(standing: Reputation, now: int, when: int, *, deferred: int, returned: int) -> Reputation:
     hour, oldest = when // HOUR, now // HOUR - _MOST_HOURS + 1
     hours, days = standing.hours, standing.days
     if hours and hours[-1][0] == hour and hours[0][0] >= oldest:
@@ -165,7 +165,7 @@ def _counted(standing: Standing, now: int, when: int, *, deferred: int, returned
         hours = (*hours[:-1], (hour, sent + deferred, came + returned))
     else:
         hours, days = _moved(standing, now, oldest, when, (deferred, returned))
-    return Standing(days, standing.domains, standing.proven_at, now, hours, standing.ages)
+    return Reputation(days, standing.domains, standing.proven_at, now, hours, standing.ages)
 
 
 def _aged(ages: tuple[int, ...], age: int) -> tuple[int, ...]:
@@ -176,7 +176,7 @@ def _aged(ages: tuple[int, ...], age: int) -> tuple[int, ...]:
 
 
 def _moved(
-    standing: Standing, now: int, oldest: int, when: int, more: tuple[int, int]
+    standing: Reputation, now: int, oldest: int, when: int, more: tuple[int, int]
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Hours and days with `more` added at `when`, and the hours before `oldest` moved to their days."""
     hours = {number: (sent, came) for number, sent, came in standing.hours}

@@ -16,11 +16,11 @@ from functools import lru_cache
 from multigrey.codec import (
     decode_origin,
     decode_record,
-    decode_standing,
+    decode_reputation,
     encode_first_record,
     encode_origin,
     encode_record,
-    encode_standing,
+    encode_reputation,
     record_times,
 )
 from multigrey.greylist.decision import Decision, decide, is_measured, record_of
@@ -184,7 +184,7 @@ class StoredDecision:
             self.case,
             None if known.origin is None else decode_origin(known.origin),
             known.records,
-            None if known.standing is None else decode_standing(known.standing),
+            None if known.standing is None else decode_reputation(known.standing),
             also,
         )
         record, verdict = decision.record, decision.verdict
@@ -280,7 +280,7 @@ class StoredDecision:
             puts[self.origin_key] = Entry(encode_origin(decision.origin_record), until)
         if decision.standing is not None and self.standing_key is not None:
             until = decision.standing.last_seen + max(self.policy.max_age, STANDING_AGE)
-            puts[self.standing_key] = Entry(encode_standing(decision.standing), until)
+            puts[self.standing_key] = Entry(encode_reputation(decision.standing), until)
 
     @property
     def bucket_digests(self) -> tuple[bytes, ...]:
@@ -336,7 +336,7 @@ def _first_verdict(delay: int, reason: Reason) -> Verdict:
 
 @lru_cache(maxsize=2)
 def _first_standing(now: int) -> bytes:
-    return encode_standing(deferred(None, now))
+    return encode_reputation(deferred(None, now))
 
 
 def passed_times(values: Sequence[bytes | None]) -> tuple[Times, ...] | None:

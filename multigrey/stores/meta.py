@@ -18,7 +18,7 @@ from multigrey.codec import (
     decode_names,
     decode_origin,
     decode_record,
-    decode_standing,
+    decode_reputation,
     decode_text,
     encode_hits,
     encode_names,
@@ -239,4 +239,4 @@ def _decode_origin(value: bytes) -> None:
     try:
         decode_origin(value)
     except CodecError:
-        decode_standing(value)  # its versions are the later ones
+        decode_reputation(value)  # its versions are the later ones

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from multigrey.codec import decode_record, decode_standing
+from multigrey.codec import decode_record, decode_reputation
 from multigrey.config.origin_lists import load_origins
 from multigrey.engine.stages import OBSERVE, OFF
 from multigrey.greylist.policy import Policy
@@ -169,7 +169,7 @@ async def test_a_rotating_ipv6_address(origins):
 
 async def standings(parts: Harness) -> list[Any]:
     rows, _ = await parts.store.scan(Table.ORIGIN, b"", 100)
-    return [decode_standing(value) for _, value in rows if value[:1] == b"\x97"]
+    return [decode_reputation(value) for _, value in rows if value[:1] == b"\x97"]
 
 
 async def test_what_comes_back_is_counted_for_a_named_origin(origins):

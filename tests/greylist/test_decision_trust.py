@@ -9,7 +9,7 @@ import pytest
 from multigrey.greylist.decision import decide
 from multigrey.greylist.policy import Case, Policy
 from multigrey.greylist.reputation import Proof
-from multigrey.model import DAY, Action, Origin, OriginRecord, Reason, Record, Standing
+from multigrey.model import DAY, Action, Origin, OriginRecord, Reason, Record, Reputation
 
 FIRST = 12_000
 T = FIRST * DAY
@@ -19,8 +19,8 @@ UNNAMED = replace(POLICY, delay=180, patience=300)
 NAMED = Case(Origin("example.org", named=True), b"\x80 a key", mark_of=lambda _: b"domain mark")
 CLIENT = Case(Origin("192.0.2.0/24", named=False), b"\x80 a key")
 MARKS = tuple((bytes([number] * 4), FIRST - 5) for number in range(9))
-GOOD = Standing(days=((FIRST - 5, 20, 20),), domains=MARKS, last_seen=T)
-BAD = Standing(days=((FIRST - 5, 100, 20),), domains=MARKS, last_seen=T)
+GOOD = Reputation(days=((FIRST - 5, 20, 20),), domains=MARKS, last_seen=T)
+BAD = Reputation(days=((FIRST - 5, 100, 20),), domains=MARKS, last_seen=T)
 
 
 def played(policy, case, times):
@@ -133,10 +133,10 @@ def waiting(origin="example.org", **changes):
 
 
 def test_a_retry_counts_for_the_origin_that_was_deferred():
-    decision = decide(POLICY, T + DAY, NAMED, None, [waiting()], Standing(hours=((FIRST * 24, 1, 0),)))
+    decision = decide(POLICY, T + DAY, NAMED, None, [waiting()], Reputation(hours=((FIRST * 24, 1, 0),)))
     assert decision.verdict.reason is Reason.RETRY
     hours, domains = ((FIRST * 24, 1, 1),), ((b"doma", FIRST + 1),)
-    assert decision.standing == Standing(
+    assert decision.standing == Reputation(
         hours=hours, domains=domains, last_seen=T + DAY, ages=(0, 0, 0, 0, 0, 1, 0)
     )
 
@@ -160,7 +160,7 @@ def test_of_an_address_without_a_name_only_what_comes_back_is_noted_at_first():
 
 def test_an_address_that_forwards_for_ten_domains_does_not_wait_for_the_eleventh():
     marks = tuple((bytes([number] * 4), FIRST - 5) for number in range(10))
-    forwarder = Standing(days=((FIRST - 5, 12, 10),), domains=marks, last_seen=T)
+    forwarder = Reputation(days=((FIRST - 5, 12, 10),), domains=marks, last_seen=T)
     decision = decide(UNNAMED, T, CLIENT, None, [None], forwarder)
     assert decision.verdict.reason is Reason.AUTO_WHITELISTED
     nine = replace(forwarder, domains=marks[1:])

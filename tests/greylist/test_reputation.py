@@ -19,7 +19,7 @@ from multigrey.greylist.reputation import (
     resolved_after,
     returned,
 )
-from multigrey.model import DAY, Standing
+from multigrey.model import DAY, Reputation
 
 PROOF = Proof(resolved=10, domains=4, percent=95)
 HOUR = 3600
@@ -33,7 +33,7 @@ def domain(number):
 
 def played(sent, came, *, domains=4, at=T):
     """A standing after `sent` deferrals in one hour, of which `came` returned."""
-    standing = Standing()
+    standing = Reputation()
     for _ in range(sent):
         standing = deferred(standing, at)
     for number in range(came):
@@ -44,7 +44,7 @@ def played(sent, came, *, domains=4, at=T):
 def test_counts_by_the_hour_of_the_deferral_and_by_the_day_when_that_is_long_ago():
     standing = deferred(deferred(deferred(None, T + 5), T + HOUR - 1), T + HOUR)
     standing = returned(standing, T + HOUR + 60, T + HOUR - 1, domain(1))
-    assert standing == Standing(
+    assert standing == Reputation(
         hours=((FIRST * 24, 2, 1), (FIRST * 24 + 1, 1, 0)),
         domains=((domain(1)[:4], FIRST),),
         last_seen=T + HOUR + 60,
@@ -65,7 +65,7 @@ def test_an_hour_counts_when_nearly_all_that_come_back_have_and_for_thirty_days(
 
 
 def came_back(*ages):
-    standing = Standing()
+    standing = Reputation()
     for age in ages:
         standing = returned(standing, T + age, T, domain(1))
     return standing
@@ -145,12 +145,12 @@ def test_once_believed_it_falls_out_when_more_than_the_tolerated_share_is_lost(s
 
 
 def test_more_returns_than_deferrals_make_up_for_nothing():
-    standing = Standing(days=((FIRST, 5, 50), (FIRST + 1, 45, 0)))
+    standing = Reputation(days=((FIRST, 5, 50), (FIRST + 1, 45, 0)))
     assert figures(standing, T + 9 * DAY) == ReputationFigures(50, 5, 0)
 
 
 def test_bounded_however_long_it_goes_on():
-    standing = Standing()
+    standing = Reputation()
     for day in range(400):
         standing = deferred(standing, T + day * DAY)
         standing = returned(standing, T + day * DAY + 300, T + day * DAY, domain(day))
@@ -169,7 +169,7 @@ def test_a_clock_set_back_for_a_while_loses_nothing():
 
 def test_hours_and_days_no_clock_will_come_to_soon_are_dropped():
     assert deferred(played(3, 3, at=T + 3 * DAY), T).hours == ((FIRST * 24, 1, 0),)
-    assert deferred(Standing(days=((FIRST + 46, 3, 3),)), T).days == ()
+    assert deferred(Reputation(days=((FIRST + 46, 3, 3),)), T).days == ()
 
 
 def test_one_key_in_sixty_four_is_a_spot_check():
@@ -183,7 +183,7 @@ def test_one_key_in_sixty_four_is_a_spot_check():
     )
 )
 def test_figures_never_show_more_returned_than_resolved(steps):
-    standing = Standing()
+    standing = Reputation()
     for at, came, mark, first in steps:
         now = T + at * DAY
         standing = (

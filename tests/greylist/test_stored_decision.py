@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrey.codec import decode_record, decode_standing, encode_origin, encode_record, encode_standing
+from multigrey.codec import decode_record, decode_reputation, encode_origin, encode_record, encode_reputation
 from multigrey.greylist.marks import CELLS, Mark, bucket_key, find, put
 from multigrey.greylist.policy import Case, Policy
 from multigrey.greylist.reputation import Proof
 from multigrey.greylist.stored_decision import OtherKey, StoredDecision
-from multigrey.model import DAY, Action, Origin, OriginRecord, Reason, Record, Standing, Table
+from multigrey.model import DAY, Action, Origin, OriginRecord, Reason, Record, Reputation, Table
 
 FIRST = 12_000
 T = FIRST * DAY
@@ -22,7 +22,7 @@ PROOF = Proof(resolved=20, domains=10, percent=95)
 POLICY = Policy(delay=120, retry_window=2 * DAY, max_age=36 * DAY, auto_whitelist_after=5, proof=PROOF)
 NAMED = Case(Origin("example.org", named=True), b"\x80 a key", mark_of=lambda _: b"domain mark")
 MARKS = tuple((bytes([number] * 4), FIRST - 5) for number in range(10))
-GOOD = Standing(days=((FIRST - 5, 20, 20),), domains=MARKS, last_seen=T)
+GOOD = Reputation(days=((FIRST - 5, 20, 20),), domains=MARKS, last_seen=T)
 
 OWN = (Table.RECORD, b"own's digest here")
 NETWORK = (Table.RECORD, b"network's digest")
@@ -131,7 +131,7 @@ def test_observed_over_the_limit_passes_and_is_marked_all_the_same():
     ("values", "changes"),
     [
         ((None, None, encode_origin(OriginRecord(9, T, T, b"k", several_keys=True)), None), {}),
-        ((None, None, None, encode_standing(replace(GOOD, proven_at=T))), {}),
+        ((None, None, None, encode_reputation(replace(GOOD, proven_at=T))), {}),
         ((None, None, None, None), {"case": replace(NAMED, same_message=True)}),
     ],
 )
@@ -176,14 +176,14 @@ def test_the_standing_is_stored_for_longer_than_it_speaks():
     change = asked()([None, None, None])
     entry = change.puts[STANDING]
     assert entry is not None
-    assert decode_standing(entry.value).hours == ((FIRST * 24, 1, 0),)
+    assert decode_reputation(entry.value).hours == ((FIRST * 24, 1, 0),)
     assert entry.keep_until == T + 36 * DAY
 
 
 @pytest.mark.parametrize("full", [False, True])
 def test_what_a_proven_origin_sends_is_known_from_then_on_where_there_is_room(full):
     question = asked(mark_digest=OWN[1]) if full else asked()
-    change = question([None, None, encode_standing(GOOD), None])
+    change = question([None, None, encode_reputation(GOOD), None])
     assert change.value.reason is Reason.AUTO_WHITELISTED
     assert set(change.puts) == ({STANDING} if full else {OWN, STANDING})
 

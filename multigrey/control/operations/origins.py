@@ -22,7 +22,7 @@ from typing import Any
 
 import trio
 
-from multigrey.codec import decode_origin, decode_standing
+from multigrey.codec import decode_origin, decode_reputation
 from multigrey.config.origin_lists import ProviderTable, effective_providers, outdated
 from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
@@ -35,7 +35,7 @@ from multigrey.greylist.reputation import Proof, figures, proven
 from multigrey.identity.addresses import host_name
 from multigrey.identity.envelope import sender_key_domain
 from multigrey.identity.origin import trust_text
-from multigrey.model import Attempt, Change, Entry, Key, Origin, OriginRecord, Record, Standing
+from multigrey.model import Attempt, Change, Entry, Key, Origin, OriginRecord, Record, Reputation
 from multigrey.stores.walk import rows_of
 
 __all__ = ["operations", "trust_keys", "trust_shown"]
@@ -246,7 +246,7 @@ async def _looked_up(parts: OperationContext, origin: Origin, pairs: Sequence[Pa
         "named": origin.named,
         "standing": None
         if standing is None
-        else _standing(decode_standing(standing), policy.proof, now, named=origin.named),
+        else _standing(decode_reputation(standing), policy.proof, now, named=origin.named),
         "names": []
         if learned.names is None or not origin.named
         else [name_row(judged) for judged in learned.names.figures(origin.text, now)],
@@ -258,7 +258,7 @@ async def _looked_up(parts: OperationContext, origin: Origin, pairs: Sequence[Pa
     }
 
 
-def _standing(standing: Standing, proof: Proof | None, now: int, *, named: bool) -> dict[str, Any]:
+def _standing(standing: Reputation, proof: Proof | None, now: int, *, named: bool) -> dict[str, Any]:
     """The reputation of an origin as a whole; `needed` is null when origins need not prove themselves."""
     told: dict[str, Any] = {
         "proven_at": standing.proven_at or None,

@@ -8,12 +8,12 @@ from ipaddress import ip_address
 
 import pytest
 
-from multigrey.codec import encode_origin, encode_standing
+from multigrey.codec import encode_origin, encode_reputation
 from multigrey.control.operations.operation import OperationError
 from multigrey.control.operations.origins import operations
 from multigrey.greylist.reputation import Proof
 from multigrey.identity.redaction import Redactor
-from multigrey.model import DAY, Attempt, Change, Entry, Origin, OriginRecord, Reason, Standing
+from multigrey.model import DAY, Attempt, Change, Entry, Origin, OriginRecord, Reason, Reputation
 from tests.support.clocks import START
 from tests.support.control import answer, collected, make_settings, parts
 from tests.support.engines import DELAY, MAX_AGE, SITE_KEY
@@ -21,7 +21,7 @@ from tests.support.stores import everything
 
 PROOF = Proof(resolved=20, domains=2, percent=95)
 TODAY = START // DAY
-PROVEN = Standing(
+PROVEN = Reputation(
     days=((TODAY - 6, 30, 30),),
     domains=((b"aaaa", TODAY - 6), (b"bbbb", TODAY - 6)),
     proven_at=START - DAY,
@@ -128,7 +128,7 @@ async def test_trust_and_proof_are_told():
             "trusted"
         ]
         house.clock.advance(-MAX_AGE - 1)
-        await put(house, scheme.standing_key("example.org"), encode_standing(PROVEN))
+        await put(house, scheme.standing_key("example.org"), encode_reputation(PROVEN))
         standing = (await answer(ops, "origins.show", origin="Example.ORG"))["origin"]["standing"]
         assert (standing["proven"], standing["resolved"], standing["returned"], standing["domains"]) == (
             True,

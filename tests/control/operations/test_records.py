@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from multigrey.codec import decode_record, encode_origin, encode_record, encode_standing
+from multigrey.codec import decode_record, encode_origin, encode_record, encode_reputation
 from multigrey.control.operations.operation import OperationError
 from multigrey.control.operations.records import operations
 from multigrey.errors import CommandError, MultigreyError
@@ -23,8 +23,8 @@ from multigrey.model import (
     Origin,
     OriginRecord,
     Reason,
+    Reputation,
     Stage,
-    Standing,
     Table,
 )
 from tests.support.clocks import START
@@ -293,7 +293,7 @@ async def test_forgetting_a_sender_takes_its_trust_but_not_its_origins_good_name
     async with site() as (house, ops):
         own, other = await trust(house, "example.org"), await trust(house, "example.com")
         standing = house.engine.setup.scheme.standing_key("example.org")
-        entry = Entry(encode_standing(Standing(last_seen=START)), START + MAX_AGE)
+        entry = Entry(encode_reputation(Reputation(last_seen=START)), START + MAX_AGE)
         await house.store.apply((standing,), lambda _: Change(None, {standing: entry}, durable=True))
         house.engine.setup = replace(
             house.engine.setup, policy=replace(house.engine.setup.policy, auto_whitelist_after=0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from multigrey.codec import encode_origin, encode_record, encode_standing, encode_text
+from multigrey.codec import encode_origin, encode_record, encode_reputation, encode_text
 from multigrey.contracts import StoreOptions
 from multigrey.control.operations.operation import OperationError
 from multigrey.control.operations.store import operations
 from multigrey.errors import StoreError
 from multigrey.greylist.marks import Mark
 from multigrey.greylist.marks import put as put_mark
-from multigrey.model import Change, Entry, OriginRecord, Record, Standing, Table
+from multigrey.model import Change, Entry, OriginRecord, Record, Reputation, Table
 from multigrey.stores.lmdb.store import LmdbStore
 from tests.support.control import answer, collected, items, make_settings, parts
 
@@ -77,7 +77,7 @@ async def test_verify_reads_every_row_and_names_those_it_cannot():
         (Table.RECORD, b"\1" * 16): b"rubbish",
         (Table.RECORD, b"\2" * 16): bytes([record[0], 99]) + record[2:],
         (Table.ORIGIN, bytes(16)): encode_origin(OriginRecord()),
-        (Table.ORIGIN, b"\1" * 16): encode_standing(Standing()),
+        (Table.ORIGIN, b"\1" * 16): encode_reputation(Reputation()),
         (Table.ORIGIN, b"\2" * 16): record,
         (Table.META, b"blocked/" + bytes(16)): encode_text("192.0.2.1"),
         (Table.META, b"growth/00011574"): encode_text("[[1, 2]]"),
