@@ -112,6 +112,19 @@ CLOCK_READERS = frozenset(["time", "time_ns", "monotonic", "monotonic_ns"])
 """Of module time; only `clock` calls them."""
 
 BOUNDARIES: dict[str, str] = {
+    **dict.fromkeys(
+        [
+            *["plugins.guards:GuardedComponent.text", "plugins.guards:GuardedTrait.holds"],
+            *["plugins.guards:GuardedSlowSource.ask", "plugins.guards:guarded_match.guarded"],
+            "plugins.registry:_checked_maker.checked",
+        ],
+        "a plugin that fails while mail is judged has no vote, and nothing else happens",
+    ),
+    **dict.fromkeys(
+        ["plugins.loader:_register", "plugins.loader:_info_of", "plugins.loader:_Loader.take"],
+        "a plugin that cannot be loaded is named, and left out",
+    ),
+    "plugins.guards:describe": "an exception whose text cannot be made is described without it",
     "daemon.daemon:Daemon._reload_by_signal": "a reload that fails by a bug leaves everything as it was",
     "engine.round:each": "what one attempt meets is the answer to that attempt, and to no other",
     "engine.engine:Engine.begin_all": "what one attempt meets is the answer to that attempt, and to no other",
@@ -373,7 +386,23 @@ def is_broad(caught: ast.expr | None) -> bool:
     if caught is None:
         return True
     names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
-    return any(ast.unparse(name).rpartition(".")[2] in {"Exception", "BaseException"} for name in names)
+    broad = {"Exception", "BaseException"} | broad_aliases()
+    return any(ast.unparse(name).rpartition(".")[2] in broad for name in names)
+
+
+@cache
+def broad_aliases() -> frozenset[str]:
+    """Constants that stand for everything, like `FAILURES = (Exception, SystemExit)`."""
+    found = set()
+    for module in modules():
+        for node in module.tree.body:
+            match node:
+                case ast.Assign([ast.Name(alias)], ast.Tuple(names)):
+                    if {"Exception", "BaseException"} & {ast.unparse(name) for name in names}:
+                        found.add(alias)
+                case _:
+                    pass
+    return frozenset(found)
 
 
 def raises_again(handler: ast.ExceptHandler) -> bool:
@@ -633,6 +662,7 @@ WRONG = [
     (too_long, "engine", "x = 1\n" * 451, "451 lines"),
     (too_long, "engine", "class A:\n    def f():\n" + "        x = 1\n" * 60, "A.f: 61 lines"),
     (catches_everything, "engine", "try: f()\nexcept: pass", "catches everything"),
+    (catches_everything, "engine", "try: f()\nexcept FAILURES: pass", "catches everything"),
     (
         catches_everything,
         "engine",
