@@ -115,40 +115,25 @@ class KeyScheme:
         self.follows_from_envelope = all(isinstance(component, _FROM_ENVELOPE) for component in components)
         """Whether the keys are made only of client, HELO, sender and recipient."""
 
-    def first_key(self, attempt: Attempt, origin: Origin, network: str) -> Key:
-        """The first key of an attempt; nearly every known attempt is found by it.
-
-        `network` is the text of the client network; it replaces each component without a value.
-        """
-        if attempt.raw:
-            return (Table.RECORD, self.digest(("raw", attempt.raw)))
-        recipe = self._configured
-        if recipe is self._by_origin and not origin.named:
-            # Without a named origin both recipes use the client network; one of the keys is enough.
-            recipe = self._by_network
-        return (Table.RECORD, self._digest_of(recipe, attempt, origin, network))
-
     def record_keys(self, attempt: Attempt, origin: Origin, network: str | None = None) -> tuple[Key, ...]:
         """The configured key, then the client-network key if it is a different one.
 
         A named origin adds a key of its own, so that its other clients match from any network.
-        `network` is the text of the client network, if the caller has it already.
+        `network` is the text of the client network, if the caller has it already; it replaces each
+        component without a value.
         """
+        if attempt.raw:
+            return ((Table.RECORD, self.digest(("raw", attempt.raw))),)
         if network is None:
             network = self._network.text(attempt) or ""
-        first = self.first_key(attempt, origin, network)
-        return self.further_keys(first, attempt, origin, network)
-
-    def further_keys(self, first: Key, attempt: Attempt, origin: Origin, network: str) -> tuple[Key, ...]:
-        """The same as `record_keys`, for a caller that has the first key already."""
-        if attempt.raw:
-            return (first,)
-        keys = [first]
-        if self._configured is not self._by_network and (
-            origin.named or self._configured is not self._by_origin
-        ):
+        recipe = self._configured
+        if recipe is self._by_origin and not origin.named:
+            # Without a named origin both recipes use the client network; one of the keys is enough.
+            recipe = self._by_network
+        keys = [(Table.RECORD, self._digest_of(recipe, attempt, origin, network))]
+        if recipe is not self._by_network:
             keys.append((Table.RECORD, self._digest_of(self._by_network, attempt, origin, network)))
-        if origin.named and self._configured is not self._by_origin:
+        if origin.named and recipe is not self._by_origin:
             keys.append(self.named_key(attempt, origin, network))
         return tuple(keys)
 

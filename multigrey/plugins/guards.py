@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import chain
 from types import MappingProxyType, TracebackType
 
@@ -56,7 +57,7 @@ _MOST_LISTS = 16
 _log = logging.getLogger(__name__)
 
 
-class PluginKind:
+class PluginKind(StrEnum):
     """The kinds of objects that a plugin can register, as messages name them."""
 
     KEY_COMPONENT = "key component"
@@ -86,7 +87,7 @@ BUILT_IN = PluginInfo("multigrey", "built in")
 class GuardCounters:
     """Counts failures of plugins, and logs them at most once a minute for each plugin."""
 
-    def __init__(self, clock: Clock, owners: Mapping[tuple[str, str], PluginInfo]) -> None:
+    def __init__(self, clock: Clock, owners: Mapping[tuple[PluginKind, str], PluginInfo]) -> None:
         """`owners` maps the kind and name of an object to its plugin; all others are built in."""
         self._clock = clock
         self._owners = owners
@@ -113,18 +114,18 @@ class GuardCounters:
         """The number of failures of each plugin that has failed at least once."""
         return MappingProxyType(self._failures)
 
-    def called(self, kind: str, name: str) -> None:
+    def called(self, kind: PluginKind, name: str) -> None:
         """Count a call of the object registered under this kind and name."""
         plugin = self._owners.get((kind, name), BUILT_IN).name
         self._calls[plugin] = self._calls.get(plugin, 0) + 1
 
-    def late(self, kind: str, name: str, seconds: float) -> None:
+    def late(self, kind: PluginKind, name: str, seconds: float) -> None:
         """Count a call that was not answered within `seconds`, also as a failure."""
         plugin = self._owners.get((kind, name), BUILT_IN).name
         self._timeouts[plugin] = self._timeouts.get(plugin, 0) + 1
         self.failed(kind, name, f"no answer within {seconds:g} s")
 
-    def failed(self, kind: str, name: str, error: BaseException | str) -> None:
+    def failed(self, kind: PluginKind, name: str, error: BaseException | str) -> None:
         """Count a failure of the object registered under this kind and name, and perhaps log it."""
         plugin = self._owners.get((kind, name), BUILT_IN)
         self._failures[plugin.name] = self._failures.get(plugin.name, 0) + 1
@@ -134,7 +135,7 @@ class GuardCounters:
             what = error if isinstance(error, str) else describe(error)
             _log.error("%s failed and was ignored: %s %s: %s%s", plugin, kind, name, what, more)
 
-    def wrong(self, kind: str, name: str, value: object, expected: str) -> None:
+    def wrong(self, kind: PluginKind, name: str, value: object, expected: str) -> None:
         """Count a value of the wrong type as a failure; a coroutine is closed."""
         discard(value)
         self.failed(kind, name, f"returned a {type(value).__name__} instead of {expected}")

@@ -54,7 +54,7 @@ class BuiltRegistry:
         self.stores: dict[str, MakeStore] = {}
         self.protocols: dict[str, MakeDialogue] = {}
         self.services: dict[str, Service] = {}
-        self.owners: dict[tuple[str, str], PluginInfo] = {}
+        self.owners: dict[tuple[PluginKind, str], PluginInfo] = {}
         """The plugin that registered each object, by `PluginKind` and name."""
         self.warnings: list[str] = []
         """Plugins that were left out, each with the reason."""
@@ -71,7 +71,7 @@ class BuiltRegistry:
             self.owners[kind, name] = draft.plugin
             self._put(kind, name, value)
 
-    def _put(self, kind: str, name: str, value: Any) -> None:
+    def _put(self, kind: PluginKind, name: str, value: Any) -> None:
         match kind:
             case PluginKind.KEY_COMPONENT:
                 ours = self.owners[kind, name] is BUILT_IN  # without a guard: one call less per attempt
@@ -97,7 +97,7 @@ class PluginRegistry:
         self._built = built
         self._open = True
         self.plugin = plugin
-        self.added: dict[tuple[str, str], object] = {}
+        self.added: dict[tuple[PluginKind, str], object] = {}
 
     def close(self) -> None:
         """Refuse everything from now on, because the hook has returned."""
@@ -143,7 +143,9 @@ class PluginRegistry:
         """See `Registry.service`."""
         self._add(PluginKind.SERVICE, name, service, "run", waits=True)
 
-    def _add(self, kind: str, name: str, value: object, method: str = "", *, waits: bool = False) -> None:
+    def _add(
+        self, kind: PluginKind, name: str, value: object, method: str = "", *, waits: bool = False
+    ) -> None:
         if not self._open:
             raise PluginError(
                 f"{self.plugin}: {kind} {name!r} comes too late: "
@@ -158,13 +160,13 @@ class PluginRegistry:
             _check_method(self.plugin, f"{kind} {name!r}", value, method, waits=waits)
         self.added[kind, name] = value
 
-    def _owner(self, kind: str, name: str) -> PluginInfo | None:
+    def _owner(self, kind: PluginKind, name: str) -> PluginInfo | None:
         return self.plugin if (kind, name) in self.added else self._built.owners.get((kind, name))
 
     def _added_slow_sources(self) -> list[Any]:
         return [value for (kind, _), value in self.added.items() if kind == PluginKind.SLOW_SOURCE]
 
-    def _check_function(self, kind: str, name: str, make: object) -> None:
+    def _check_function(self, kind: PluginKind, name: str, make: object) -> None:
         if not callable(make) or _is_async(make):
             raise PluginError(f"{self.plugin}: {kind} {name!r} must be a plain function or class")
 

@@ -105,7 +105,7 @@ async def test_who_it_is_and_under_which_names_it_is_looked_up(before, findings,
     assert found.origin == origin
     assert found.looked_up is (origin != before)
     assert names_of(found) == names
-    assert found.keys[0] == found.setup.scheme.first_key(ATTEMPT, origin, NETWORK)
+    assert found.keys[0] == found.setup.scheme.record_keys(ATTEMPT, origin, NETWORK)[0]
     assert found.setup.scheme.network_key(ATTEMPT, NETWORK) in found.keys
     assert len(set(found.keys)) == len(found.keys)
 
@@ -224,7 +224,7 @@ def test_what_comes_back_counts_for_the_name():
     assert after.origin_key == made.origin_key(SPF.text, "example.org") != before.origin_key
     assert set(after.record_keys) == {*before.record_keys, made.named_key(ATTEMPT, SPF, NETWORK)}
     # the same key as if slow sources had been asked: one triplet never counts for two
-    assert after.case.key == made.first_key(ATTEMPT, SPF, NETWORK)[1]
+    assert after.case.key == made.record_keys(ATTEMPT, SPF, NETWORK)[0][1]
     assert after.case.origin == UNNAMED
 
 

@@ -394,16 +394,6 @@ def test_a_configured_key_with_the_origin_in_it():
     assert OriginText().text(ATTEMPT) is None
 
 
-def test_the_first_key_is_the_first_of_all():
-    for made_by in (scheme(), by_origin(*ORIGIN_KEY), by_origin("helo")):
-        for origin in (NAMED, UNNAMED):
-            for attempt in (ATTEMPT, replace(ATTEMPT, raw="any old text")):
-                first = made_by.first_key(attempt, origin, "192.0.2.0/24")
-                keys = made_by.record_keys(attempt, origin)
-                assert keys[0] == first
-                assert made_by.further_keys(first, attempt, origin, "192.0.2.0/24") == keys
-
-
 def test_keys_of_an_origin_as_a_whole():
     made_by = scheme()
     assert made_by.standing_key("example.org") == (Table.ORIGIN, digest_of("origin=11:example.org;"))
