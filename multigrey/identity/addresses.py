@@ -2,8 +2,8 @@
 
 `parse_client_address` is strict: it raises AddressError for text that is not an IP address.  The other
 functions make key text of everything that a mail server sends.  They take every string (empty, binary
-noise as surrogate escapes, megabytes) and never raise: a name that cannot be normalised stays as it is, in
-lower case.  Normalising twice changes nothing.
+noise as surrogate escapes, megabytes) and never raise: a name that cannot be normalised, or that is longer
+than any address (`LONGEST_ADDRESS`), stays as it is, in lower case.  Normalising twice changes nothing.
 
 The results are stored (as digests) for weeks: if one of these rules changes, or a new Unicode table changes
 a result, the senders concerned are forgotten.  Mail servers send the same command in different forms (Exim
@@ -160,6 +160,9 @@ def normalise_address(text: str) -> str:
     The local part is unquoted, the whole is in NFC and lower case, the domain is in A-labels (UTS 46)
     without a trailing dot.  A domain that IDNA refuses stays as text.
     """
+    if len(text) > LONGEST_ADDRESS:
+        # Sorting combining characters (NFC) and removing quotes in quotes take quadratic time.
+        return text.lower()
     text = text.lower() if text.isascii() else _composed(text)
     if text[:1] != '"' and text[-1:] != "." and text.isascii():
         return text
@@ -188,6 +191,8 @@ def _unquoted(local: str) -> str:
 def host_name(text: str) -> str:
     """The key text of a host or domain name: lower case, A-labels, no trailing dot; "" stays ""."""
     if text.isascii():
+        return text.lower().rstrip(".")
+    if len(text) > _DOMAIN_OCTETS:
         return text.lower().rstrip(".")
     name = _composed(text).rstrip(".")
     if len(name) > _DOMAIN_OCTETS:

@@ -11,6 +11,9 @@ from multigrey.throttle import Throttle
 
 __all__ = ["Faults"]
 
+_HINTS = 20
+"""Number of different hints that are logged for one endpoint: they contain text that the peer chooses."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,7 +24,7 @@ class Faults:
         self.internal_errors = 0
         """Bugs of ours that ended a connection."""
         self._seldom = Throttle()
-        self._hints: set[tuple[str, str]] = set()
+        self._hints: dict[str, set[str]] = {}
 
     def report(self, connection: Connection, error: Exception, now: float) -> None:
         """Log what ended a connection: a fault of the peer, the network or ours.  `now`: any seconds."""
@@ -35,9 +38,16 @@ class Faults:
 
     def hint(self, connection: Connection, ignored: Ignored) -> None:
         """Log what an administrator should know, once for each endpoint."""
-        if ignored.hint and (connection.listening.name, ignored.hint) not in self._hints:
-            self._hints.add((connection.listening.name, ignored.hint))
-            logger.warning("%s: %s", connection.listening.name, ignored.hint)
+        endpoint, hint = connection.listening.name, ignored.hint
+        hints = self._hints.setdefault(endpoint, set())
+        if not hint or hint in hints or len(hints) >= _HINTS:
+            return
+        hints.add(hint)
+        logger.warning("%s: %s", endpoint, hint)
+        if len(hints) == _HINTS:
+            logger.warning(
+                "%s: further hints are not logged until a restart: there were %d", endpoint, _HINTS
+            )
 
     def _protocol_error(self, connection: Connection, error: ProtocolError, now: float) -> None:
         host = connection.peer.partition(" ")[0]

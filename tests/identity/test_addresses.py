@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrey.errors import AddressError
+from multigrey.identity import addresses
 from multigrey.identity.addresses import (
     host_name,
     network_of,
@@ -254,3 +255,27 @@ def test_stripping_keeps_the_domain_and_a_local_part(text, delimiters):
     assert split_address(stripped)[1] == split_address(text)[1]
     assert bool(split_address(stripped)[0]) == bool(split_address(text)[0])
     assert strip_extension(stripped, delimiters) == stripped
+
+
+@pytest.mark.parametrize("length", [321, 20_000, 2_000_000])
+@pytest.mark.parametrize("make", [normalise_address, host_name])
+@pytest.mark.parametrize(
+    "of", ["A\u0300\u0323", "e\u0301", '"', '\\"', "ss.", "\u00df", "\ufb03", "\u0130", "\udc80", "a@", "="]
+)
+def test_longer_text_is_only_put_in_lower_case(monkeypatch: pytest.MonkeyPatch, make, of: str, length: int):
+    costly = []
+    monkeypatch.setattr(addresses.unicodedata, "normalize", lambda *args: costly.append(args) or args[1])
+    monkeypatch.setattr(addresses.idna, "encode", lambda *args, **_: costly.append(args) or b"")
+    monkeypatch.setattr(addresses, "_unquoted", lambda text: costly.append(text) or text)
+    text = (of * length)[:length]
+    assert make(text) in {text.lower(), text.lower().rstrip(".")}
+    assert costly == []
+
+
+@pytest.mark.parametrize("of", ["\u0130", "A\u0300\u0323", "\ufb03", '"', "."])
+@pytest.mark.parametrize("length", [160, 254, 255, 256, 319, 320, 321, 640])
+def test_around_the_longest_address_normalising_twice_changes_nothing(of: str, length: int):
+    for text in ((of * length)[:length], f'"{(of * length)[: length - 14]}"@example.org'):
+        for make in (normalise_address, host_name):
+            once = make(text)
+            assert make(once) == once

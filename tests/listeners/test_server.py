@@ -221,6 +221,31 @@ async def test_an_overdue_decision_is_answered_and_the_connection_goes_on(autoju
         assert "3 s" in b.events[0].verdict.detail
 
 
+async def test_a_stall_does_not_count_as_a_slow_decision():
+    stopped = trio.testing.MockClock()  # it runs only when the test lets it
+    at_disk = trio.Event()
+    written = trio.Event()
+
+    class Slow:
+        async def committed(self):
+            at_disk.set()
+            await written.wait()
+
+    async def main() -> None:
+        async with bench() as b, await b.connect() as stream:
+            b.engine.store.submit = lambda *_: Submitted(Verdict(Action.DEFER, Reason.NEW), Slow())
+            await stream.send_all(QUESTION % 1)
+            await at_disk.wait()
+            for _ in range(3):
+                stopped.jump(60)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            written.set()
+            assert await read_answers(stream, 1) == DEFERRED
+            assert [event.verdict.reason for event in b.events] == [Reason.NEW]
+
+    await trio.to_thread.run_sync(partial(trio.run, main, clock=stopped))
+
+
 async def test_a_silent_peer_is_cut_after_a_while(autojump_clock):
     async with bench() as b, await b.connect() as stream:
         before = trio.current_time()
@@ -433,6 +458,17 @@ async def test_questions_nobody_judges_are_answered_and_give_way():
         ignored = b"request=smtpd_access_policy\nprotocol_state=VRFY\nrecipient=b@example.net\n\n"
         data = await ask(stream, ignored * 40 + QUESTION % 1, answers=41)
         assert data == DUNNO * 40 + DEFERRED
+
+
+async def test_a_peer_cannot_fill_the_log_and_the_memory_with_hints(caplog: pytest.LogCaptureFixture):
+    async with bench() as b, await b.connect() as stream:
+        ignored = b"request=any%d\nprotocol_state=RCPT\nrecipient=b@example.net\n\n"
+        for first in range(0, 1000, 50):
+            questions = b"".join(ignored % number for number in range(first, first + 50))
+            await ask(stream, questions, answers=50)
+        logged = [record.message for record in caplog.records]
+        assert sum("request=any" in message or "'any" in message for message in logged) == 20, logged[:3]
+        assert sum("further hints" in message for message in logged) == 1
 
 
 async def test_a_dialogue_that_breaks_while_it_breaks_off_harms_nobody_else():
