@@ -68,6 +68,7 @@ from multigrey.model import (
 )
 from multigrey.plugins.hookspecs import hookimpl, multigrey_register, multigrey_settings
 from multigrey.plugins.lookups import Breaker, TtlCache
+from multigrey.threads import Threads
 
 __all__ = [
     "Action",
@@ -113,6 +114,7 @@ __all__ = [
     "Submitted",
     "Table",
     "TcpEndpoint",
+    "Threads",
     "Trait",
     "TtlCache",
     "UnixEndpoint",

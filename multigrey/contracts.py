@@ -215,14 +215,14 @@ class SlowSource(Protocol):
     """Names of the traits it may find; they are unknown until `ask` has returned."""
 
     async def ask(self, attempt: Attempt) -> Findings:
-        """What it found; cancelled when the time limit is over."""
+        """What it found; cancelled when the time limit is over, and left behind if it ignores that."""
 
 
 class Service(Protocol):
     """A background task of a plugin; restarted with back-off when it ends or fails."""
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; the daemon ends without a service that ignores that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Row:
 
 OPEN = ("model", "errors", "contracts")
 """Open to all from layer 1 up."""
-SMALL = ("clock", "throttle", "histogram", "codec", "text")
+SMALL = ("clock", "throttle", "histogram", "codec", "text", "threads")
 """Small tools, open to layer 3 and up."""
 
 ROWS: dict[str, Row] = {
@@ -52,7 +52,8 @@ ROWS: dict[str, Row] = {
     "events": Row(1, ("identity", "text")),
     "analysis": Row(1, ("identity",)),
     # 2 edges: files, configuration, stores
-    "stores": Row(2, ("codec", "identity")),
+    "threads": Row(2),
+    "stores": Row(2, ("codec", "identity", "threads")),
     "config": Row(2, ("identity", "matching", "protocols", "text")),
     "whitelists": Row(2, ("identity", "matching", "config", "codec", "text")),
     # 3 engine: what a decision needs around it
@@ -65,7 +66,7 @@ ROWS: dict[str, Row] = {
     "history": Row(3, ("identity", "events", "stores", "config", *SMALL)),
     "log": Row(3, ("events", *SMALL)),
     "core": Row(3, ("engine", "evidence", "greylist", "overrides", "config", "plugins", "clock")),
-    "api": Row(3, ("plugins", "identity", "config")),
+    "api": Row(3, ("plugins", "identity", "config", "threads")),
     # 4 shell: sockets, and what is asked over them
     "listeners": Row(4, ("engine", "overrides", "greylist", "config", *SMALL)),
     "control": Row(4, ("0-3", "listeners")),
@@ -116,6 +117,7 @@ BOUNDARIES: dict[str, str] = {
         [
             *["plugins.guards:GuardedComponent.text", "plugins.guards:GuardedTrait.holds"],
             *["plugins.guards:GuardedSlowSource.ask", "plugins.guards:guarded_match.guarded"],
+            "plugins.isolation:IsolatedTask._run",
             "plugins.registry:_checked_maker.checked",
         ],
         "a plugin that fails while mail is judged has no vote, and nothing else happens",

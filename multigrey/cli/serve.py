@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import trio
@@ -28,9 +30,12 @@ from multigrey.daemon.systemd import inherited_sockets
 from multigrey.errors import ConfigError, MultigreyError, StoreError
 from multigrey.listeners.endpoints import open_all
 from multigrey.log.diagnostics import diagnostics
+from multigrey.plugins.isolation import end_isolated
 from multigrey.stores.site_key import load_site_key
 
 __all__ = ["prepare_and_run", "serve"]
+
+logger = logging.getLogger(__name__)
 
 EXIT_CONFIG = 2
 EXIT_START = 1
@@ -42,6 +47,8 @@ wait for the thread that writes a checkpoint: measured, p95 under a load of new 
 _KEPT = 1 << 20
 _MALLOPT = {-1: _KEPT, -3: _KEPT}
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h, in bytes."""
+_LAST_TASKS = 1.0
+"""Seconds that tasks of plugins have to end after everything else has."""
 _LATE_COMERS = ("lmdb._envid", "encodings.unicode_escape")
 
 
@@ -177,9 +184,26 @@ def _give_back() -> None:
 
 async def _serve(daemon: Daemon, when_ready: Callable[[], None]) -> None:
     """Run the daemon until it ends; call `when_ready` once it serves."""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(daemon.run)
-        when_ready()
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(daemon.run)
+            when_ready()
+    finally:
+        with trio.CancelScope(shield=True):
+            hanging = await end_isolated(_LAST_TASKS)
+        if hanging:
+            _leave(hanging, sys.exception())
+
+
+def _leave(hanging: Sequence[str], error: BaseException | None) -> NoReturn:
+    """End the process without waiting for plugins.  Everything of ours is written and closed."""
+    if error is not None:
+        logger.error("the daemon failed", exc_info=error)
+    logger.error("these ignore that they are cancelled, and are left behind: %s", ", ".join(hanging))
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_START if error is not None else 0)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -35,6 +35,7 @@ from multigrey.engine.setup import Setup
 from multigrey.errors import StoreError
 from multigrey.listeners.sockets import OpenSocket
 from multigrey.model import Action, DecisionEvent
+from multigrey.threads import in_thread
 
 __all__ = ["Admin", "list_changes"]
 
@@ -120,7 +121,7 @@ class Admin:
 
     async def take_over(self) -> None:
         """Note the time and the list files of the configuration, after it was read (again)."""
-        self._files = await trio.to_thread.run_sync(list_changes, self._running.loaded().settings)
+        self._files = await in_thread(list_changes, self._running.loaded().settings)
         self._loaded_at = Since(self._clock)
 
     async def reload(self) -> Mapping[str, Any]:

@@ -35,9 +35,10 @@ from multigrey.identity.keys import KeyScheme
 from multigrey.identity.origin import Origins
 from multigrey.identity.redaction import Redactor
 from multigrey.model import Attempt, Match, Origin
-from multigrey.plugins.guards import PluginKind, ask_all, guarded_match
+from multigrey.plugins.guards import PluginKind, guarded_match
 from multigrey.plugins.loader import LoadedPlugins, load_plugins
 from multigrey.plugins.registry import BuiltRegistry
+from multigrey.plugins.slow_calls import ask_all
 from multigrey.rules.rules import Classes, Rules, wrong_classes, wrong_rules
 from multigrey.text import did_you_mean
 from multigrey.whitelists import role_addresses

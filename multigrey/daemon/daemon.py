@@ -30,7 +30,7 @@ from multigrey.background.supervise import supervise
 from multigrey.clock import Clock, GuardedClock, Since
 from multigrey.config.load import Loaded
 from multigrey.config.settings import Settings
-from multigrey.contracts import DialogueOptions, Service, Store
+from multigrey.contracts import DialogueOptions, Store
 from multigrey.control.operations.mode import changed_keys
 from multigrey.core import Assembly, make_store, open_core
 from multigrey.daemon.admin import Admin
@@ -48,7 +48,9 @@ from multigrey.listeners.endpoints import OpenEndpoint
 from multigrey.listeners.server import Server
 from multigrey.listeners.sockets import OpenSocket
 from multigrey.log.decision_log import DecisionLog
+from multigrey.plugins.isolation import IsolatedTask
 from multigrey.stores.site_key import check_site_key
+from multigrey.threads import Threads
 
 if TYPE_CHECKING:
     from multigrey.metrics.service import MetricsService
@@ -59,6 +61,8 @@ logger = logging.getLogger(__name__)
 
 _FINAL_WRITES = 2.0
 """Seconds for writing, at the end, what may also be lost."""
+_LAST_SERVICES = 1.0
+"""Seconds that services of plugins have to end while the store is still open."""
 _NEEDS_RESTART = (
     *("listen", "state_dir", "user", "store", "control"),
     *("history.enabled", "history.map_size", "metrics.address"),
@@ -120,32 +124,43 @@ class Daemon:
         self._metrics = self._make_metrics(settings)
         self._background: trio.Nursery | None = None
         self._logging = trio.CancelScope()
-        self._services = trio.CancelScope()
+        self._services: list[IsolatedTask] = []
+        self._loading = Threads(1)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop` or a signal; reports "started" when every endpoint answers.
 
         Raises StoreError if the store cannot be opened.
         """
-        async with trio.open_nursery() as background:
-            self._background = background
-            await background.start(self._run_log, self.log, self._logging)
-            await background.start(self.store.run)
-            await check_site_key(self.store, self._site_key)
-            await self.core.load()
-            await self.admin.start()
-            await background.start(self._watch_signals)
-            self._start_background(background)
-            await self._serve(task_status)
-            with trio.move_on_after(_FINAL_WRITES):
-                await self.hits.flush(self.store)
-                await self.engine.knowledge.flush(self.store)
-                await self.admin.finish()
-                if self.history is not None:
-                    await self.history.finish()
-                if self._metrics is not None:
-                    await self._metrics.save()
-            background.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as background:
+                await self._run_in(background, task_status)
+                background.cancel_scope.cancel()
+        finally:
+            self._stop_services()
+
+    async def _run_in(self, background: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        self._background = background
+        await background.start(self._run_log, self.log, self._logging)
+        await background.start(self.store.run)
+        await check_site_key(self.store, self._site_key)
+        await self.core.load()
+        await self.admin.start()
+        await background.start(self._watch_signals, background)
+        self._start_background(background)
+        await self._serve(task_status)
+        with trio.move_on_after(_FINAL_WRITES):
+            await self.hits.flush(self.store)
+            await self.engine.knowledge.flush(self.store)
+            await self.admin.finish()
+            if self.history is not None:
+                await self.history.finish()
+            if self._metrics is not None:
+                await self._metrics.save()
+        self._stop_services()
+        with trio.move_on_after(_LAST_SERVICES):
+            for service in self._services:
+                await service.ended.wait()
 
     def stop(self) -> None:
         """Begin to stop in an orderly way; `run` returns when everything has ended."""
@@ -159,8 +174,9 @@ class Daemon:
         async with self._reloading:
             self._notifier.reloading(self._clock.monotonic())
             try:
-                loaded = await trio.to_thread.run_sync(self._load)
-                assembly = await trio.to_thread.run_sync(assemble, loaded, self._site_key, self._clock)
+                # Plugins load here.  One that does not return must not hold up the end of the daemon.
+                loaded = await self._loading.run(self._load)
+                assembly = await self._loading.run(assemble, loaded, self._site_key, self._clock)
             except (ConfigError, PluginError) as error:
                 logger.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400  (the administrator's fault: no traceback)
                 raise
@@ -213,17 +229,22 @@ class Daemon:
 
     def _start_services(self) -> None:
         """Run the services of the current plugins, and stop those of the previous ones."""
-        assert self._background is not None
-        self._services.cancel()
-        self._services = trio.CancelScope()
-        self._background.start_soon(self._run_services, self._services, self.core.registry.services)
+        self._stop_services()
+        self._services = [
+            IsolatedTask(
+                f"service {name}",
+                partial(
+                    supervise,
+                    f"service {name}",
+                    partial(service.run, task_status=trio.TASK_STATUS_IGNORED),
+                ),
+            )
+            for name, service in self.core.registry.services.items()
+        ]
 
-    async def _run_services(self, scope: trio.CancelScope, services: Mapping[str, Service]) -> None:
-        with scope:
-            async with trio.open_nursery() as nursery:
-                for name, service in services.items():
-                    run = partial(service.run, task_status=trio.TASK_STATUS_IGNORED)
-                    nursery.start_soon(supervise, f"service {name}", run)
+    def _stop_services(self) -> None:
+        for service in self._services:
+            service.cancel()
 
     def _start_background(self, background: trio.Nursery) -> None:
         max_age = self._loaded.settings.greylist.max_age
@@ -360,17 +381,18 @@ class Daemon:
         for name in changed_keys(_NEEDS_RESTART, old, new):
             logger.warning("%s changed: needs restart", name)
 
-    async def _watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _watch_signals(self, background: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(
             signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
         ) as signals:
             task_status.started()
             async for number in signals:
+                # In tasks of their own: what takes long must not keep the next signal from being seen.
                 if number == signal.SIGHUP:
-                    await self._reload_by_signal()
+                    if not self._reloading.statistics().tasks_waiting:
+                        background.start_soon(self._reload_by_signal)
                 elif number == signal.SIGUSR1:
-                    await self.log.reopen()
-                    await self._log_figures()
+                    background.start_soon(self._report_by_signal)
                 elif self._stopping.is_set():
                     logger.warning("second signal: ending at once")
                     await self.server.drain(0)
@@ -385,7 +407,8 @@ class Daemon:
         except Exception:
             logger.exception("reload failed because of a bug; the old configuration stays")
 
-    async def _log_figures(self) -> None:
+    async def _report_by_signal(self) -> None:
+        await self.log.reopen()
         try:
             health = await self.store.health()
         except StoreError as error:

@@ -38,6 +38,7 @@ from multigrey.history.file import (
 from multigrey.identity.redaction import Redactor
 from multigrey.model import DecisionEvent, Reason
 from multigrey.stores.work_thread import WorkThread
+from multigrey.threads import in_thread
 from multigrey.throttle import Throttle
 
 __all__ = ["FLUSH_EVERY", "MOST_A_SECOND", "HistoryReader", "HistoryRecorder", "PastHistory"]
@@ -157,11 +158,11 @@ class PastHistory(HistoryReader):
 
     async def forget(self, words: Mapping[str, str]) -> int:
         """See `HistoryReader.forget`."""
-        return await super().forget(words) if await trio.to_thread.run_sync(self._reopened) else 0
+        return await super().forget(words) if await in_thread(self._reopened) else 0
 
     async def compact(self) -> None:
         """See `HistoryReader.compact`."""
-        if await trio.to_thread.run_sync(self._reopened):
+        if await in_thread(self._reopened):
             await super().compact()
 
     def close(self) -> None:
@@ -171,7 +172,7 @@ class PastHistory(HistoryReader):
             self._file = None
 
     async def _do(self, work: Callable[[HistoryFile], T]) -> T:
-        return await trio.to_thread.run_sync(self._work, work)
+        return await in_thread(self._work, work)
 
     def _work(self, work: Callable[[HistoryFile], T]) -> T:
         if self._file is None:

@@ -37,6 +37,7 @@ from multigrey.events.line import (
 from multigrey.log.diagnostics import STDERR, is_journal
 from multigrey.log.writer import DatagramSink, FileSink, LineWriter, Sink, StreamSink
 from multigrey.model import DecisionEvent
+from multigrey.threads import in_thread
 from multigrey.throttle import Throttle
 
 __all__ = ["DecisionLog"]
@@ -106,7 +107,7 @@ class DecisionLog:
         Raises MultigreyError when the file cannot be opened.
         """
         try:
-            await trio.to_thread.run_sync(self._writer.open)
+            await in_thread(self._writer.open)
         except OSError as error:
             raise MultigreyError(f"[log] to: {self._to}: {error.strerror or error}") from error
         token = trio.lowlevel.current_trio_token()

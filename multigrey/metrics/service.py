@@ -33,6 +33,7 @@ from multigrey.metrics.list_states import Lists
 from multigrey.metrics.tally import Tally
 from multigrey.model import Action, Change, Entry, Key, Reason
 from multigrey.stores.meta import OPEN_DEFERRALS
+from multigrey.threads import in_thread
 
 __all__ = ["PATHS", "MetricsService", "ServedDaemon", "open_metrics"]
 
@@ -214,9 +215,7 @@ class MetricsService:
     async def _loaded_lists(self, settings: Settings) -> Lists:
         """The lists of this configuration; read once, when they are first needed."""
         if self._lists[0] is not settings:
-            found = await trio.to_thread.run_sync(
-                partial(Lists.of, settings, self._running.core.assembly.summary)
-            )
+            found = await in_thread(partial(Lists.of, settings, self._running.core.assembly.summary))
             self._lists = (settings, found)
         return self._lists[1]
 

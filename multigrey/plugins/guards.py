@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import chain
 from types import MappingProxyType, TracebackType
-
-import trio
 
 from multigrey.clock import Clock
 from multigrey.contracts import KeyComponent, SlowSource, Trait, WhitelistSource
 from multigrey.model import Attempt, Findings, Match, Origin
+from multigrey.plugins.isolation import IsolatedTask
 from multigrey.throttle import Throttle
 
 __all__ = [
@@ -37,7 +35,6 @@ __all__ = [
     "GuardedTrait",
     "PluginInfo",
     "PluginKind",
-    "ask_all",
     "describe",
     "discard",
     "guarded_ask",
@@ -48,11 +45,6 @@ __all__ = [
 
 FAILURES = (Exception, SystemExit)
 """The exceptions that count as a failure of a plugin."""
-
-NOTHING = Findings()
-
-_MOST_LISTS = 16
-"""Most domains that list a client; SPF leads to at most eleven (RFC 7208 section 4.6.4)."""
 
 _log = logging.getLogger(__name__)
 
@@ -217,7 +209,7 @@ class GuardedTrait:
 class GuardedSlowSource:
     """A slow source that never raises (except when cancelled) and returns only well-formed findings."""
 
-    __slots__ = ("_counters", "_source", "name", "no_answer", "traits")
+    __slots__ = ("_counters", "_source", "cancelled", "name", "no_answer", "traits")
 
     def __init__(self, source: SlowSource, counters: GuardCounters, name: str) -> None:
         self._source = source
@@ -226,6 +218,8 @@ class GuardedSlowSource:
         self.traits = source.traits
         self.no_answer = Findings(unanswered=source.traits)
         """The findings when no answer came: it is unknown which of its traits hold."""
+        self.cancelled: dict[IsolatedTask, None] = {}
+        """Calls that were cancelled and have not ended, the longest ago first."""
 
     async def ask(self, attempt: Attempt) -> Findings:
         """See `SlowSource.ask`.  If it failed, its traits are unknown.  Traits of others are dropped."""
@@ -309,52 +303,3 @@ def guarded_match(
         return None
 
     return guarded
-
-
-async def ask_all(
-    sources: Sequence[GuardedSlowSource],
-    attempt: Attempt,
-    budget_seconds: float,
-    counters: GuardCounters,
-) -> Findings:
-    """Ask all sources at once, and combine what they find within `budget_seconds`.
-
-    The match and the origin are those of the first source, in this order, that has one.  The traits of
-    all sources are combined: those found, and those that are unknown (all traits of a source that failed
-    or was too late).  So are the domains that list the client, up to a limit.  The client is one of the
-    sender's own hosts if one source says so.  When the caller is cancelled, all sources are cancelled,
-    and nothing is counted as a failure.
-    """
-    if not sources:
-        return NOTHING
-    answers: list[Findings | None] = [None] * len(sources)
-
-    async def ask(index: int) -> None:
-        counters.called(PluginKind.SLOW_SOURCE, sources[index].name)
-        answers[index] = await sources[index].ask(attempt)
-
-    with trio.move_on_after(budget_seconds):
-        async with trio.open_nursery() as nursery:
-            for index in range(len(sources)):
-                nursery.start_soon(ask, index)
-    for index, (source, answer) in enumerate(zip(sources, answers, strict=True)):
-        if answer is None:
-            answers[index] = source.no_answer
-            counters.late(PluginKind.SLOW_SOURCE, source.name, budget_seconds)
-    return _together([answer for answer in answers if answer is not None])
-
-
-def _together(answers: Sequence[Findings]) -> Findings:
-    match = next((answer.match for answer in answers if answer.match is not None), None)
-    origin = next((answer.origin for answer in answers if answer.origin is not None), None)
-    traits: frozenset[str] = frozenset().union(*(answer.traits for answer in answers))
-    unanswered: frozenset[str] = frozenset().union(*(answer.unanswered for answer in answers))
-    listed_by = tuple(dict.fromkeys(chain.from_iterable(answer.listed_by for answer in answers)))
-    return Findings(
-        match,
-        origin,
-        traits,
-        unanswered - traits,
-        own=any(answer.own for answer in answers),
-        listed_by=listed_by[:_MOST_LISTS],
-    )

@@ -295,6 +295,60 @@ def test_reload_runs_the_services_of_the_new_plugins_only(directory: Path):
         eventually(lambda: "service one ends" in d.stderr(), "the end of the first")
 
 
+RUDE = """
+import logging, time, trio
+from multigrey.api import Findings, hookimpl
+class Source:
+    traits = frozenset()
+    async def ask(self, attempt):
+        if attempt.recipient.startswith("thread"):
+            await trio.to_thread.run_sync(time.sleep, 600)
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+        return Findings()
+class Service:
+    async def run(self, *, task_status):
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+@hookimpl
+def multigrey_register(registry, settings):
+    registry.slow_source("rude", Source())
+    registry.service("rude", Service())
+    import pathlib
+    if pathlib.Path(FLAG).exists():
+        logging.getLogger("multigrey").info("rude sleeps")
+        time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("kind", ["thread", "shield"])
+def test_plugins_that_cannot_be_cancelled_hold_neither_mail_nor_the_end(directory: Path, kind: str):
+    plugins = directory / "plugins"
+    plugins.mkdir()
+    plugins.chmod(0o755)
+    flag = directory / "flag"
+    file = plugins / "rude.py"
+    file.write_text(RUDE.replace("FLAG", repr(str(flag))))
+    file.chmod(0o644)
+    config = CONFIG + f'[plugins]\ndir = "{plugins}"\n'
+    with daemon(directory, config) as d:
+        answers = [ask(directory, recipient=f"{kind}{number}@example.net") for number in range(12)]
+        assert answers == [DEFERRED] * 12
+        assert "slow source rude: no answer within" in d.stderr()
+        flag.touch()
+        d.send(signal.SIGHUP)
+        eventually(lambda: "rude sleeps" in d.stderr(), "the reload that hangs")
+        d.stop()
+        assert d.process is not None
+        assert d.process.returncode == 0
+        assert "left behind: service rude, slow source rude" in d.stderr()
+        assert "Traceback" not in d.stderr()
+        flag.unlink()
+        d.start()
+        d.clock.advance(3600)
+        assert "X-Greylist: delayed" in ask(directory, recipient=f"{kind}3@example.net")
+
+
 def test_figures_on_usr1(directory: Path):
     with daemon(directory) as d:
         ask(directory)

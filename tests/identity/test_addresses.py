@@ -257,7 +257,7 @@ def test_stripping_keeps_the_domain_and_a_local_part(text, delimiters):
     assert strip_extension(stripped, delimiters) == stripped
 
 
-@pytest.mark.parametrize("length", [321, 20_000, 2_000_000])
+@pytest.mark.parametrize("length", [321, 20_000, 200_000])
 @pytest.mark.parametrize("make", [normalise_address, host_name])
 @pytest.mark.parametrize(
     "of", ["A\u0300\u0323", "e\u0301", '"', '\\"', "ss.", "\u00df", "\ufb03", "\u0130", "\udc80", "a@", "="]

@@ -18,8 +18,9 @@ from multigrey.metrics.collector import OverLimit, ScrapedFigures, Sources, expo
 from multigrey.metrics.definitions import METRICS
 from multigrey.metrics.tally import Tally
 from multigrey.model import Action, Attempt, DecisionEvent, Findings, Reason, Verdict
-from multigrey.plugins.guards import PluginInfo, PluginKind, ask_all, guarded_ask
+from multigrey.plugins.guards import PluginInfo, PluginKind, guarded_ask
 from multigrey.plugins.registry import BuiltRegistry
+from multigrey.plugins.slow_calls import ask_all
 from tests.support.clocks import START, FakeClock
 from tests.support.engines import setup
 

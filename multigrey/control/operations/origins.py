@@ -37,6 +37,7 @@ from multigrey.identity.envelope import sender_key_domain
 from multigrey.identity.origin import trust_text
 from multigrey.model import Attempt, Change, Entry, Key, Origin, OriginRecord, Record, Reputation
 from multigrey.stores.walk import rows_of
+from multigrey.threads import in_thread
 
 __all__ = ["operations", "trust_keys", "trust_shown"]
 
@@ -146,8 +147,8 @@ async def _providers(parts: OperationContext, options: Options) -> AsyncGenerato
     settings, now = parts.settings.origin, parts.clock.now()
     today = datetime.fromtimestamp(now, UTC).date()
     try:
-        tables = await trio.to_thread.run_sync(lambda: [*effective_providers(settings)])
-        warnings = await trio.to_thread.run_sync(lambda: [*outdated(settings, today)])
+        tables = await in_thread(lambda: [*effective_providers(settings)])
+        warnings = await in_thread(lambda: [*outdated(settings, today)])
     except ConfigError as error:
         raise OperationError(str(error)) from error
     rows = [_provider(table, keys, passing=settings.providers == "pass") for table, keys in tables]

@@ -32,6 +32,7 @@ from multigrey.history.recorder import HistoryReader
 from multigrey.identity.redaction import HIDDEN_CLIENT, TOKEN
 from multigrey.model import DAY, NO_ATTRIBUTES, DecisionEvent
 from multigrey.stores.meta import HITS, HITS_SINCE
+from multigrey.threads import in_thread
 from multigrey.whitelists.lint import HitRecords, LintedList, LintOutlook, lint
 from multigrey.whitelists.list_source import SOURCE, entry_hit_name
 from multigrey.whitelists.postgrey import postgrey_entries
@@ -70,7 +71,7 @@ async def _report(parts: OperationContext, one: trio.CapacityLimiter, options: O
     limit, rows = _number(options, "limit", _USUAL, _MOST), _number(options, "rows", _ROWS, _MOST_ROWS)
     async with one:
         hits = await _hits(parts)
-        due, unreadable = await trio.to_thread.run_sync(_due, settings, now, hits)
+        due, unreadable = await in_thread(_due, settings, now, hits)
         try:
             gathered = _Gathered(limit)
             _, more = await parts.decisions.search(Query((), (gathered,), since), 0)
@@ -91,7 +92,7 @@ async def _report(parts: OperationContext, one: trio.CapacityLimiter, options: O
             origin_class=partial(origin_class_of, parts.engine.setup),
             untold=untold(settings.listen),
         )
-        found = await trio.to_thread.run_sync(_made, gathered.events[:limit], outlook)
+        found = await in_thread(_made, gathered.events[:limit], outlook)
     return {**found, "recorded_since": recorded_since or None, "unreadable": unreadable}
 
 

@@ -16,6 +16,7 @@ from multigrey.control.operations.operation import Level, Operation, Options, Re
 from multigrey.errors import CodecError, StoreError
 from multigrey.model import Record, Table
 from multigrey.overrides.mode import Overrides
+from multigrey.threads import in_thread
 
 __all__ = ["count_records", "newest_change", "operations"]
 
@@ -60,7 +61,7 @@ async def _status(parts: OperationContext) -> Result:
         "records": await count_records(
             parts.engine.store, parts.clock.now(), setup.unnamed_policy.retry_window
         ),
-        "lists": await trio.to_thread.run_sync(_lists, parts, files),
+        "lists": await in_thread(_lists, parts, files),
         "rules": len(settings.rule),
         "classes": len(settings.class_),
         "plugins": [

@@ -23,6 +23,7 @@ from multigrey.errors import StoreError
 from multigrey.greylist import marks
 from multigrey.model import Table
 from multigrey.stores.meta import why_unreadable
+from multigrey.threads import in_thread
 
 __all__ = ["operations"]
 
@@ -60,14 +61,14 @@ class _Care:
             raise OperationError(f"{path}: expected an absolute path")
         store = self._local()
         in_the_way = _anything_at if options.get("replace") is not True else _no_file_at
-        if await trio.to_thread.run_sync(in_the_way, path):
+        if await in_thread(in_the_way, path):
             raise OperationError(f"{path}: exists already")
-        if problem := await trio.to_thread.run_sync(_why_not_below, path.parent):
+        if problem := await in_thread(_why_not_below, path.parent):
             hint = f"choose a path below {self._parts.settings.state_dir}"
             raise OperationError(f"{path.parent}: {problem}: {hint}")
         await store.backup(str(path))
         key = self._parts.settings.state_dir / "site.key"
-        return {"path": str(path), "size": await trio.to_thread.run_sync(_size, path), "site_key": str(key)}
+        return {"path": str(path), "size": await in_thread(_size, path), "site_key": str(key)}
 
     async def compact(self, options: Options) -> Result:
         """Compact the store's file; returns its octets before and after."""

@@ -23,6 +23,7 @@ from multigrey.events.line import event_fields
 from multigrey.matching.facts import Facts, Surroundings
 from multigrey.model import Action, DecisionEvent, Origin, Reason
 from multigrey.rules.conditions import Maker, Node, both, node_of
+from multigrey.threads import in_thread
 
 __all__ = ["FILTERS", "operations", "read_filter", "shown_event"]
 
@@ -197,7 +198,7 @@ async def _top(parts: OperationContext, options: Options) -> AsyncGenerator[Resu
     place = SPANS.index(span), _COLUMNS.index(order)
     while True:
         slots, now = parts.rates.now(), parts.clock.now()
-        picture = await trio.to_thread.run_sync(_picture, slots, place, rows, now, parts.rates.since.time)
+        picture = await in_thread(_picture, slots, place, rows, now, parts.rates.since.time)
         floods = [] if parts.alarms is None else parts.alarms.floods()
         yield {**picture, "floods": [flood.as_mapping() for flood in floods[:_MOST_FLOODS]]}
         await trio.sleep(_EVERY)

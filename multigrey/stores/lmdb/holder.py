@@ -17,6 +17,7 @@ from multigrey.errors import StoreError
 from multigrey.stores.lmdb.environment import Opened, open_store
 from multigrey.stores.lmdb.state_files import StateFiles, trouble
 from multigrey.stores.work_thread import WorkThread
+from multigrey.threads import in_thread
 
 __all__ = ["Holder"]
 
@@ -76,7 +77,7 @@ class Holder:
         opened = self.opened or await self.available()
         self._readers += 1
         try:
-            return await trio.to_thread.run_sync(work, opened)
+            return await in_thread(work, opened)
         except (lmdb.Error, OSError) as error:
             raise trouble(about or self._files.data, error) from error
         finally:
@@ -118,7 +119,7 @@ class Holder:
                 self.opened.env.close()
             self.opened, self._closed, self._usable = None, "", trio.Event()
             try:
-                opened, problem = await trio.to_thread.run_sync(self._open_again, between)
+                opened, problem = await in_thread(self._open_again, between)
                 self.hold(opened)
             except StoreError as error:
                 self._closed = str(error)

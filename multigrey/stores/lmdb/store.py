@@ -38,6 +38,7 @@ from multigrey.stores.lmdb.journal import Journal, JournalRest, Position, read_j
 from multigrey.stores.lmdb.rows import HEAD
 from multigrey.stores.lmdb.state_files import StateFiles, prepare_directory, take_lock, trouble
 from multigrey.stores.work_thread import WorkThread
+from multigrey.threads import in_thread
 
 __all__ = ["LmdbStore"]
 
@@ -94,7 +95,7 @@ class LmdbStore:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See `Store.run`.  Raises StoreError when the store cannot be opened.  To be run once."""
-        lock, opened, found = await trio.to_thread.run_sync(self._lock_and_open)
+        lock, opened, found = await in_thread(self._lock_and_open)
         self._holder.hold(opened)
         self._threads = WorkThread("multigrey-commit"), WorkThread("multigrey-checkpoint")
         self._journal = Journal(self._files, found, self._commit_hook)

@@ -13,7 +13,8 @@ from multigrey.api import Action, Attempt, Reason
 from multigrey.config.origin_lists import load_origins, registered_domain
 from multigrey.identity.components import ClientNetwork, OriginText, Recipient, Sender
 from multigrey.identity.keys import ORIGIN_KEY, KeyScheme
-from multigrey.plugins.guards import GuardCounters, ask_all, guarded_ask
+from multigrey.plugins.guards import GuardCounters, guarded_ask
+from multigrey.plugins.slow_calls import ask_all
 from tests.support.clocks import FakeClock
 from tests.support.engines import DELAY, SITE_KEY, harness
 
