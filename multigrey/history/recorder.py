@@ -267,7 +267,7 @@ class HistoryRecorder(HistoryReader):
                 for start in range(0, len(events), _ENCODED_AT_ONCE):
                     piece = events[start : start + _ENCODED_AT_ONCE]
                     entries += await self._in_thread(partial(_entries, piece, hide))
-                await self._in_thread(partial(self._file.append, entries))
+                await self._on_file(partial(HistoryFile.append, entries=entries))
             except StoreError:
                 self.lost += len(events)
                 raise
@@ -293,10 +293,18 @@ class HistoryRecorder(HistoryReader):
     async def _do(self, work: Callable[[HistoryFile], T]) -> T:
         with suppress(StoreError):  # `run` meets the same error, and logs it
             await self.flush()
-        file = self._file
-        if file is None:
-            raise StoreError(self.trouble or f"{self._path}: is not open")
-        return await self._in_thread(partial(work, file))
+        return await self._on_file(work)
+
+    async def _on_file(self, work: Callable[[HistoryFile], T]) -> T:
+        """Call `work` in the thread, with the file that is open then: `compact` may have replaced it."""
+
+        def with_file() -> T:
+            file = self._file
+            if file is None:
+                raise StoreError(self.trouble or f"{self._path}: is not open")
+            return work(file)
+
+        return await self._in_thread(with_file)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._thread is None:
@@ -326,7 +334,7 @@ class HistoryRecorder(HistoryReader):
             is_time = trio.current_time() >= next_trim
             if is_time:
                 next_trim = trio.current_time() + _TRIM_EVERY
-            await self._in_thread(partial(self._tidy, self._file, is_time=is_time))
+            await self._on_file(partial(self._tidy, is_time=is_time))
             await trio.sleep(FLUSH_EVERY)
 
     def _tidy(self, file: HistoryFile, *, is_time: bool) -> None:

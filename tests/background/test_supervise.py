@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from multigrey.background.supervise import supervise
+from multigrey.errors import StoreError
 
 
 async def test_failing_work_is_started_again_with_growing_pauses(
@@ -24,6 +25,19 @@ async def test_failing_work_is_started_again_with_growing_pauses(
     gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert gaps == [1, 2, 4, 8, 16, 32, 60, 60]
     assert "worker failed" in caplog.text
+
+
+async def test_an_error_of_a_file_takes_one_line(autojump_clock, caplog: pytest.LogCaptureFixture):
+    async def work() -> None:
+        raise StoreError("/var/lib/multigrey/store.mdb: page 7 is damaged")
+
+    with trio.move_on_after(2):
+        await supervise("expiry", work)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"expiry: /var/lib/multigrey/store.mdb: page 7 is damaged; trying again in {pause} s"
+        for pause in (1, 2)
+    ]
+    assert "Traceback" not in caplog.text
 
 
 async def test_after_a_calm_time_the_pause_is_short_again(autojump_clock):

@@ -295,6 +295,44 @@ def test_reload_runs_the_services_of_the_new_plugins_only(directory: Path):
         eventually(lambda: "service one ends" in d.stderr(), "the end of the first")
 
 
+def ignores(pid: int, number: signal.Signals) -> bool:
+    """Whether a process ignores a signal, or handles it (proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = [
+        int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigIgn", "SigCgt"))
+    ]
+    return any(mask >> number - 1 & 1 for mask in masks)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_signals_during_the_start_do_not_end_it(directory: Path):
+    """From the first moment in which it can, the process ignores them; then they are sent all the time."""
+    config = directory / "multigrey.toml"
+    config.write_text(CONFIG.replace("{dir}", str(directory)))
+    command = [sys.executable, "-m", "multigrey", "serve", "-c", str(config)]
+    command += ["--user", "nobody"] if os.geteuid() == 0 else []
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    try:
+        eventually(lambda: ignores(process.pid, signal.SIGHUP) and ignores(process.pid, signal.SIGUSR1), "it")
+        socket_file = directory / "state" / "postfix.sock"
+        assert not socket_file.exists(), "the start has hardly begun"
+
+        def answers() -> bool:
+            assert process.poll() is None, process.stderr.read()
+            for number in (signal.SIGHUP, signal.SIGUSR1):
+                process.send_signal(number)
+            try:
+                return ask(directory) == DEFERRED
+            except OSError:
+                return False
+
+        eventually(answers, "the daemon")
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
 RUDE = """
 import logging, time, trio
 from multigrey.api import Findings, hookimpl

@@ -245,6 +245,27 @@ async def test_nothing_of_it_is_left_after_compacting(tmp_path, clock):
     assert b"somebody.secret" not in (tmp_path / NAME).read_bytes()
 
 
+async def test_compacting_between_two_steps_of_a_flush_loses_nothing(tmp_path, clock, monkeypatch):
+    async with running(make(tmp_path, clock)) as history:
+        real = history._in_thread
+        steps = []
+
+        async def in_thread(work):
+            steps.append(work)
+            if len(steps) == 2:  # the decisions are encoded; queued to be written, they wait for this
+                await real(lambda: history._compact(history._file))
+            return await real(work)
+
+        history(decision(decision_id="in between"))
+        async with history._writing:  # the flush of `run` waits here
+            monkeypatch.setattr(history, "_in_thread", in_thread)
+        await history.flush()
+        monkeypatch.undo()
+        assert len(steps) == 2
+        assert await ids(history, id="in between") == ["in between"]
+        assert history.lost == 0
+
+
 async def test_a_file_that_cannot_be_read_is_moved_aside(tmp_path, clock, caplog):
     (tmp_path / NAME).write_bytes(b"nonsense" * 999)
     async with running(make(tmp_path, clock)) as history:
