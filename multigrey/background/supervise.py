@@ -27,8 +27,8 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
             logger.warning("%s ended; starting it again in %g s", name, pause)
-        except MultigreyError as error:  # a damaged file, a socket that is taken: no bug, so no traceback
-            logger.error("%s: %s; trying again in %g s", name, error, pause)  # noqa: TRY400
+        except MultigreyError as error:
+            logger.error("%s: %s; trying again in %g s", name, error, pause)  # noqa: TRY400  (not a bug of ours)
         except Exception:
             logger.exception("%s failed; starting it again in %g s", name, pause)
         if trio.current_time() - began > _CALM:

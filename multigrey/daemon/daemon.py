@@ -35,6 +35,7 @@ from multigrey.control.operations.mode import changed_keys
 from multigrey.core import Assembly, make_store, open_core
 from multigrey.daemon.admin import Admin
 from multigrey.daemon.assembly import assemble
+from multigrey.daemon.descriptors import connections_that_fit
 from multigrey.daemon.status import Running
 from multigrey.daemon.systemd import Notifier, watchdog_seconds
 from multigrey.engine.ids import make_ids
@@ -192,7 +193,7 @@ class Daemon:
         self._report_restart(old, settings)
         self.core.take_over(assembly)
         await self.admin.take_over()
-        self.server.limits = _limits(settings)
+        self.server.limits = _limits(settings, self.server.connections)
         self.eviction.max_records = settings.limits.max_records
         if self.history is not None:
             self.history.settings, self.history.redact = settings.history, settings.log.redact
@@ -424,6 +425,7 @@ class Daemon:
             await trio.sleep(seconds)
 
 
-def _limits(settings: Settings) -> ConnectionLimits:
+def _limits(settings: Settings, connected: int = 0) -> ConnectionLimits:
     limits = settings.limits
-    return ConnectionLimits(limits.connections, limits.idle, limits.answer_within)
+    connections = connections_that_fit(limits.connections, connected)
+    return ConnectionLimits(connections, limits.idle, limits.answer_within)

@@ -333,6 +333,40 @@ def test_signals_during_the_start_do_not_end_it(directory: Path):
     assert process.returncode == 0
 
 
+def test_idle_peers_leave_the_control_socket_its_descriptors(directory: Path):
+    config = directory / "multigrey.toml"
+    config.write_text(CONFIG.replace("{dir}", str(directory)))
+    command = [sys.executable, "-m", "multigrey", "serve", "-c", str(config)]
+    command += ["--user", "nobody"] if os.geteuid() == 0 else []
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *command], cwd=ROOT, stderr=subprocess.PIPE
+    )
+    state = directory / "state"
+    peers: list[socket.socket] = []
+    try:
+        eventually((state / "control.sock").exists, "the daemon")
+        for _ in range(60):
+            peers.append(socket.socket(socket.AF_UNIX))
+            peers[-1].connect(str(state / "postfix.sock"))
+        told = subprocess.run(
+            [sys.executable, "-m", "multigrey", "status", "-c", str(config)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert told.returncode == 0, told.stderr
+        assert "connections" in told.stdout
+    finally:
+        for peer in peers:
+            peer.close()
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert b"fit into the limit of 64 open files" in said
+
+
 RUDE = """
 import logging, time, trio
 from multigrey.api import Findings, hookimpl

@@ -26,8 +26,8 @@ class Limits(ConfigTable):
         le=1_000_000,
         strict=True,
         description="The largest number of connections open at a time; further ones wait to be accepted.  "
-        "Postfix needs one for each smtpd process.  The daemon may need a higher limit of open files "
-        "(LimitNOFILE=).",
+        "Postfix needs one for each smtpd process.  The daemon raises its soft limit of open files as far as "
+        "this needs it; if the hard limit (LimitNOFILE=) is too low, it allows fewer and says so in the log.",
     )
     request_size: Annotated[int, size("4KiB", "16MiB")] = Field(
         default=64 * 1024,
