@@ -72,9 +72,15 @@ def hand_over(path: Path, identity: Identity) -> None:
     (hard links), are left alone: they may not be the daemon's own.  Raises OSError.
     """
     for entry in (path, *path.iterdir()):
-        status = entry.lstat()
-        if status.st_uid == 0 and (stat.S_ISDIR(status.st_mode) or status.st_nlink == 1):
-            os.chown(entry, identity.uid, identity.gid, follow_symlinks=False)
+        # By descriptor: the user, who owns the directory, can exchange a name after we have looked at it.
+        descriptor = os.open(entry, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            own = stat.S_ISDIR(status.st_mode) or (status.st_nlink == 1 and not stat.S_ISLNK(status.st_mode))
+            if status.st_uid == 0 and own:
+                os.chown(f"/proc/self/fd/{descriptor}", identity.uid, identity.gid)
+        finally:
+            os.close(descriptor)
 
 
 def become(identity: Identity) -> None:

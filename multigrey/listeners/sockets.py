@@ -133,15 +133,14 @@ def _open_unix(
             sock.bind(str(path))
         finally:
             os.umask(mask)
-        _give(path, *names, *default_owner)
-        path.chmod(mode)
+        inode = _give(path, mode, *names, *default_owner)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
     except (OSError, KeyError) as error:
         sock.close()
         reason = getattr(error, "strerror", None) or str(error).strip("'\"")
         raise ListenerError(f"{endpoint}: {reason}") from error
-    return OpenSocket(sock, path, path.lstat().st_ino)
+    return OpenSocket(sock, path, inode)
 
 
 def _clear_the_way(path: Path) -> None:
@@ -168,14 +167,25 @@ def _clear_the_way(path: Path) -> None:
         probe.close()
 
 
-def _give(path: Path, owner: str | None, group: str | None, uid: int, gid: int) -> None:
-    """Change owner and group, given by name or else by number.
+def _give(path: Path, mode: int, owner: str | None, group: str | None, uid: int, gid: int) -> int:
+    """Change mode, owner and group (by name or else by number) of a new socket; returns its inode number.
 
-    Raises KeyError for a name that the system does not know.
+    Raises KeyError for a name that the system does not know, OSError if another file is there.
     """
     if owner is not None:
         uid = pwd.getpwnam(owner).pw_uid
     if group is not None:
         gid = grp.getgrnam(group).gr_gid
-    if (uid, gid) != (-1, -1):
-        os.chown(path, uid, gid)
+    # By descriptor: the owner of the folder can put a link to a file of root in place of the name.
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+            raise OSError(errno.EEXIST, "another file was put in place of the new socket")
+        itself = Path(f"/proc/self/fd/{descriptor}")
+        if (uid, gid) != (-1, -1):
+            os.chown(itself, uid, gid)
+        itself.chmod(mode)
+    finally:
+        os.close(descriptor)
+    return status.st_ino

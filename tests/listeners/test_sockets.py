@@ -148,3 +148,40 @@ def test_a_socket_made_by_root_goes_to_the_user_to_be_unless_somebody_else_is_na
     path.unlink()
     with open_one(UnixEndpoint(path), owner="root", default_owner=(65534, 65534)):
         assert (path.stat().st_uid, path.stat().st_gid) == (0, 65534)
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "socket of another user"])
+def test_what_is_put_in_place_of_a_new_socket_is_not_changed(path: Path, monkeypatch, kind: str):
+    """The folder may belong to the daemon's user, who could wait for the moment after bind."""
+    path.parent.mkdir(exist_ok=True)
+    victim = path.with_name("victim")
+    if kind == "socket of another user":
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a file away")
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(victim))
+        os.chown(victim, 65534, 65534)
+    else:
+        victim.touch()
+    victim.chmod(0o600)
+    before = victim.lstat()
+    umask = os.umask
+
+    def exchange(mask: int) -> int:
+        if path.exists():  # it is bound
+            path.unlink()
+            if kind == "link":
+                path.symlink_to(victim)
+            else:
+                victim.rename(path)
+        return umask(mask)
+
+    monkeypatch.setattr(os, "umask", exchange)
+    with pytest.raises(ListenerError, match="in place of the new socket"):
+        open_one(
+            UnixEndpoint(path), mode=0o666, default_owner=(os.getuid(), 65534 if os.getuid() == 0 else -1)
+        )
+    after = path.stat()
+    if kind == "link":
+        assert path.is_symlink()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
