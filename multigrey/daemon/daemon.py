@@ -231,17 +231,11 @@ class Daemon:
     def _start_services(self) -> None:
         """Run the services of the current plugins, and stop those of the previous ones."""
         self._stop_services()
-        self._services = [
-            IsolatedTask(
-                f"service {name}",
-                partial(
-                    supervise,
-                    f"service {name}",
-                    partial(service.run, task_status=trio.TASK_STATUS_IGNORED),
-                ),
-            )
-            for name, service in self.core.registry.services.items()
-        ]
+        self._services = []
+        for name, service in self.core.registry.services.items():
+            label = f"service {name}"
+            run = partial(service.run, task_status=trio.TASK_STATUS_IGNORED)
+            self._services.append(IsolatedTask(label, partial(supervise, label, run)))
 
     def _stop_services(self) -> None:
         for service in self._services:

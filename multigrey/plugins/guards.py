@@ -218,8 +218,8 @@ class GuardedSlowSource:
         self.traits = source.traits
         self.no_answer = Findings(unanswered=source.traits)
         """The findings when no answer came: it is unknown which of its traits hold."""
-        self.cancelled: dict[IsolatedTask, None] = {}
-        """Calls that were cancelled and have not ended, the longest ago first."""
+        self.cancelled: dict[IsolatedTask, float] = {}
+        """Calls that have not ended, and when they were cancelled (trio's seconds), the longest ago first."""
 
     async def ask(self, attempt: Attempt) -> Findings:
         """See `SlowSource.ask`.  If it failed, its traits are unknown.  Traits of others are dropped."""

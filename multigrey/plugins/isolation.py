@@ -21,14 +21,12 @@ _running: trio.lowlevel.RunVar[set[IsolatedTask]] = trio.lowlevel.RunVar("isolat
 class IsolatedTask:
     """A task that runs on its own; `ended` is set when it has ended."""
 
-    __slots__ = ("_scope", "cancelled_at", "ended", "name")
+    __slots__ = ("_scope", "ended", "name")
 
     def __init__(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Start `run` at once.  `name` says in messages whose task it is."""
         self.name = name
         self.ended = trio.Event()
-        self.cancelled_at: float | None = None
-        """When it was cancelled (trio's time in seconds); None: it was not."""
         self._scope = trio.CancelScope()
         _all().add(self)
         spawn = trio.lowlevel.spawn_system_task  # noqa: TID251  (a nursery would wait for the task)
@@ -36,9 +34,7 @@ class IsolatedTask:
 
     def cancel(self) -> None:
         """Ask it to end, and do not wait for it."""
-        if self.cancelled_at is None:
-            self.cancelled_at = trio.current_time()
-            self._scope.cancel()
+        self._scope.cancel()
 
     async def _run(self, run: Callable[[], Awaitable[None]]) -> None:
         try:

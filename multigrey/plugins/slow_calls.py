@@ -46,16 +46,16 @@ class _Call:
     def leave(self) -> None:
         """Go on without the answer, if there is none."""
         if not self.ended.is_set():
-            self.source.cancelled[self._task] = None
+            self.source.cancelled[self._task] = trio.current_time()
             self._task.cancel()
 
 
 def _hangs(source: GuardedSlowSource) -> bool:
     """Whether so many calls of the source do not end that further ones would only fill the memory."""
-    oldest = next(islice(source.cancelled, HANGING - 1, None), None)
-    if oldest is None or oldest.cancelled_at is None:
+    since = next(islice(source.cancelled.values(), HANGING - 1, None), None)
+    if since is None:
         return False
-    return trio.current_time() - oldest.cancelled_at > _GRACE or len(source.cancelled) >= _CANCELLED
+    return trio.current_time() - since > _GRACE or len(source.cancelled) >= _CANCELLED
 
 
 async def ask_all(
