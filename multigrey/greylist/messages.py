@@ -12,13 +12,15 @@ of which twenty were refused twice would need another round for every twenty mor
 *First recipients.*  Address probes and callouts end after RCPT.  So the null sender and probes pass there for
 the first recipient of a message, which is judged at DATA; further recipients are judged at RCPT.
 
-The table is in memory and bounded.  If it is lost, mail is delayed, but never lost.
+The table is in memory and bounded, in messages and in octets: a message with a longer text is not kept.  If
+the table is lost, mail is delayed, but never lost.
 """
 
 from __future__ import annotations
 
 from typing import TypeVar
 
+from multigrey.identity.addresses import LONGEST_ADDRESS
 from multigrey.model import Attempt, Origin
 
 __all__ = ["MOST_CARRIED", "MessageTable"]
@@ -73,7 +75,7 @@ class MessageTable:
         `proven`: it carries any number.  `returned`: it has come back for the first time, and carries one.
         """
         message = attempt.message
-        if not message or not attempt.sender:
+        if not message or not attempt.sender or _is_too_long(message, attempt.sender, attempt.recipient):
             return
         carrier = self._carriers.get(message)
         if carrier is None or not carrier.is_of(attempt, origin):
@@ -112,7 +114,7 @@ class MessageTable:
             return False
         key = (attempt.listener, attempt.message)
         first = self._first.get(key)
-        if first is None:
+        if first is None and not _is_too_long(attempt.message, attempt.recipient):
             self._keep(self._first, key, attempt.recipient)
         return first is None or first == attempt.recipient
 
@@ -127,13 +129,18 @@ class MessageTable:
         key = (attempt.listener, attempt.message)
         if key in self._headed:
             return False
-        self._keep(self._headed, key, None)
+        if not _is_too_long(attempt.message):
+            self._keep(self._headed, key, None)
         return True
 
     def _keep(self, table: dict[K, V], key: K, value: V) -> None:
         table[key] = value
         if len(table) > self._size:
             del table[next(iter(table))]
+
+
+def _is_too_long(*texts: str) -> bool:
+    return any(len(text) > LONGEST_ADDRESS for text in texts)
 
 
 def _domain(recipient: str) -> str:

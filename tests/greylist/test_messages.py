@@ -189,3 +189,19 @@ def test_a_recipient_that_has_only_just_come_back_carries_one():
             table.note_carried(recipient(number), ORIGIN)
             carried += 1
     assert carried == 3
+
+
+@pytest.mark.parametrize("field", ["message", "sender", "recipient"])
+def test_a_message_with_a_text_longer_than_any_address_is_not_kept(field):
+    table = MessageTable()
+    for number in range(10):
+        long = replace(ATTEMPT, **{field: f"{number}" * 321})
+        table.note_pass(long, ORIGIN)
+        assert not table.is_carried(long, ORIGIN)
+        assert table.note_first(long)
+        assert table.wants_header(long) or field != "message"
+    held = [*table._carriers, *table._first, *table._first.values(), *table._headed]
+    assert (
+        max((len(text) for key in held for text in ([key] if isinstance(key, str) else key)), default=0)
+        <= 320
+    )
