@@ -8,14 +8,17 @@ CodecError, so no record is ever guessed.  Text that was not UTF-8 on the wire k
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, TypeVar
 
 import msgpack  # noqa: TID251  (this is the one module that may)
 
-from multigrey.errors import CodecError, NewerFormatError
+from multigrey.errors import AddressError, CodecError, NewerFormatError
+from multigrey.identity.addresses import client_text, parse_client_address
 from multigrey.identity.host_names.name_evidence import Client, Evidence, Return, State
+from multigrey.identity.shortened import shortened
 from multigrey.model import (
     Action,
     Address,
@@ -32,6 +35,8 @@ from multigrey.model import (
 )
 
 __all__ = [
+    "LARGEST_RECORD",
+    "RECORD_OCTETS",
     "Hits",
     "decode_event",
     "decode_hits",
@@ -53,8 +58,13 @@ __all__ = [
 
 T = TypeVar("T")
 
-RECORD_VERSION = 2
-"""Version 1 had no `observed`; for its records it is False."""
+RECORD_VERSION = 3
+"""Version 1 had no `observed`; for its records it is False.  Versions 1 and 2 had all texts in every row, of
+any length, and the client as text."""
+RECORD_OCTETS = 300
+"""What a record of usual addresses takes of the store's file, indexes and free space of pages included."""
+LARGEST_RECORD = 500
+"""The same for the longest addresses."""
 ORIGIN_VERSION = 1
 STANDING_VERSION = 2
 """Version 1 had only `days`, no `hours` and `ages`."""
@@ -64,42 +74,52 @@ NAMES_VERSION = 1
 EVENT_VERSION = 1
 
 _RECORD_1_TYPES = (int,) * 8 + (str,) * 4
-_RECORD_TYPES = (*_RECORD_1_TYPES, bool)
+_RECORD_2_TYPES = (*_RECORD_1_TYPES, bool)
+_RECORD_TYPES = frozenset(
+    (*(int,) * 8, client, str, bool, *last) for client in (bytes, str) for last in ((str, str), (bytes,))
+)
+"""Numbers, client (packed if it is an address), origin, observed; then sender and recipient, or home."""
+_ADDRESS_OCTETS = (4, 16)
 _ORIGIN_TYPES = (int, int, int, int, bytes, bool)
 _TEXT_TYPES = (int, str)
 _HITS_TYPES = (int, int, int, int, str, str)
 
 
 def encode_record(record: Record) -> bytes:
-    """The stored form of a record."""
-    return _pack(
-        (
-            RECORD_VERSION,
-            record.first_seen,
-            record.last_seen,
-            record.delay,
-            record.attempts,
-            record.early,
-            record.passed_at,
-            record.passes,
-            record.client,
-            record.sender,
-            record.recipient,
-            record.origin,
-            record.observed,
-        )
+    """The stored form of a record.  Long texts are shortened (see `identity.shortened`)."""
+    times = (
+        record.first_seen,
+        record.last_seen,
+        record.delay,
+        record.attempts,
+        record.early,
+        record.passed_at,
+        record.passes,
     )
+    texts = (record.home,) if record.home else (shortened(record.sender), shortened(record.recipient))
+    client, origin = _packed_client(record.client), shortened(record.origin)
+    return _pack((RECORD_VERSION, *times, client, origin, record.observed, *texts))
 
 
 # Shortcut of encode_record.
-def encode_first_record(now: int, delay: int, client: str, sender: str, recipient: str, origin: str) -> bytes:
+def encode_first_record(
+    now: int, delay: int, client: Address | str, origin: str, sender: str, recipient: str, home: bytes = b""
+) -> bytes:
     """The stored form of the record of a first attempt at `now`, without making a Record."""
-    return _pack((RECORD_VERSION, now, now, delay, 1, 0, 0, 0, client, sender, recipient, origin, False))
+    packed = _packed_client(client) if isinstance(client, str) else client.packed
+    texts = (home,) if home else (shortened(sender), shortened(recipient))
+    return _pack((RECORD_VERSION, now, now, delay, 1, 0, 0, 0, packed, shortened(origin), False, *texts))
 
 
 def decode_record(value: bytes) -> Record:
     """A record from its stored form.  Raises CodecError (NewerFormatError for a later version)."""
-    return Record(*_unpack_record(value))
+    row = _record_row(value)
+    if row[0] < RECORD_VERSION:
+        return Record(*row[1:])
+    packed, origin, observed, *last = row[8:]
+    client = packed if type(packed) is str else client_text(_packed_address(packed))
+    sender, recipient, home = (*last, b"") if len(last) == 2 else ("", "", *last)
+    return Record(*(*row[1:8], client, sender, recipient, origin, observed, home))
 
 
 # Shortcut of decode_record.
@@ -108,7 +128,7 @@ def record_times(value: bytes) -> Times:
 
     As strict as `decode_record`, without making a Record.  Raises CodecError.
     """
-    times: Times = _unpack_record(value)[:7]
+    times: Times = _record_row(value)[1:8]
     return times
 
 
@@ -345,9 +365,7 @@ def _match(source: str, entry: str, owner: str) -> Match:
 
 
 def _address(packed: bytes) -> Address | None:
-    if not packed:
-        return None
-    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+    return _packed_address(packed) if packed else None
 
 
 def _cut_event(event: DecisionEvent) -> DecisionEvent:
@@ -384,14 +402,28 @@ def _pack(row: tuple[Any, ...]) -> bytes:
     return packed
 
 
-def _unpack_record(value: bytes) -> tuple[Any, ...]:
+def _record_row(value: bytes) -> tuple[Any, ...]:
     row = _row(value, "record", RECORD_VERSION)
     types = tuple(map(type, row))
-    if row[0] == RECORD_VERSION and types == _RECORD_TYPES:
-        return row[1:]
-    if row[0] == 1 and types == _RECORD_1_TYPES:
-        return (*row[1:], False)
+    if row[0] == RECORD_VERSION:
+        if types in _RECORD_TYPES and (types[8] is str or len(row[8]) in _ADDRESS_OCTETS):
+            return row
+    elif (row[0], types) in {(2, _RECORD_2_TYPES), (1, _RECORD_1_TYPES)}:
+        return row
     raise CodecError(f"stored record does not have the fields of version {row[0]}")
+
+
+def _packed_client(text: str) -> bytes | str:
+    """The octets of a client's address; other text (of a redacted record) as it is, but short."""
+    with suppress(AddressError):
+        address = parse_client_address(text)
+        if address is not None and client_text(address) == text:
+            return address.packed
+    return shortened(text)
+
+
+def _packed_address(packed: bytes) -> Address:
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
 def _unpack(value: bytes, what: str, version: int, types: tuple[type, ...]) -> tuple[Any, ...]:

@@ -121,8 +121,20 @@ class Store(Protocol):
     async def newest(self) -> int:
         """The latest `keep_until` of all entries, 0 if there is none (used to detect a wrong clock)."""
 
+    @property
+    def records(self) -> int:
+        """About how many records there are; rather too many, while some are on their way to the disk."""
+
+    def has_room(self, *, for_marks: bool = False) -> bool:
+        """Whether new entries may be made, or only new marks.
+
+        False keeps what room is left for marks, and then for rewriting entries that exist.
+        """
+
     async def health(self) -> Mapping[str, int | float | str]:
         """Figures for `status` and metrics; at least `backend`, `records`, `origins`, `marks`, `pending`.
+
+        A store of limited size adds `used` and `capacity`, in octets: beyond `capacity` it has no room.
 
         `records`, `origins` and `marks` are numbers of rows in these tables; a row of marks is a bucket that
         holds at least one.
@@ -140,6 +152,10 @@ class LocalStore(Store, Protocol):
         """Return free pages to the file system."""
 
 
+_MARKS = 48 << 20
+"""Bytes that all marks fit in."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
     """The options from which a store is made."""
@@ -147,6 +163,15 @@ class StoreOptions:
     state_dir: Path
     map_size: int
     """Bytes of address space (LMDB); other stores may ignore it."""
+
+    @property
+    def capacity(self) -> int:
+        """The bytes up to which new entries are taken.
+
+        Half of the rest is for marks, the other half for rewriting what exists: together 1/20, or twice what
+        all marks take if that is more, but at most a quarter.
+        """
+        return self.map_size - max(self.map_size // 20, min(self.map_size // 4, 2 * _MARKS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,6 +228,9 @@ class Record:
     observed: bool = False
     """Whether it was only observed: it passed although it would have been deferred.  It never counts for
     trust."""
+    home: bytes = b""
+    """Digest of the key under which the same record shows sender and recipient; b"": under its own.  Only
+    what is shown depends on it, never a decision."""
 
     @property
     def earned(self) -> bool:

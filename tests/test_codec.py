@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+from ipaddress import ip_address
+
 import msgpack  # noqa: TID251  (makes stored bytes the codec must refuse)
 import pytest
 from hypothesis import example, given
@@ -14,6 +18,7 @@ from multigrey.codec import (
     decode_record,
     decode_reputation,
     decode_text,
+    encode_first_record,
     encode_hits,
     encode_origin,
     encode_record,
@@ -22,11 +27,21 @@ from multigrey.codec import (
     record_times,
 )
 from multigrey.errors import CodecError, MultigreyError, NewerFormatError
+from multigrey.identity.shortened import LONGEST_SHOWN, shortened
 from multigrey.model import OriginRecord, Record, Reputation
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
 TEXTS = st.binary(max_size=30).map(lambda data: data.decode("utf-8", "surrogateescape"))
-RECORDS = st.builds(Record, *[INTEGERS] * 7, *[TEXTS] * 4, st.booleans())
+CLIENTS = st.ip_addresses().map(str) | TEXTS
+RECORDS = st.builds(Record, *[INTEGERS] * 7, CLIENTS, *[TEXTS] * 3, st.booleans())
+AWAY = st.builds(
+    Record,
+    *[INTEGERS] * 7,
+    CLIENTS,
+    origin=TEXTS,
+    observed=st.booleans(),
+    home=st.binary(min_size=16, max_size=16),
+)
 STANDINGS = st.builds(
     Reputation,
     st.lists(st.tuples(INTEGERS, INTEGERS, INTEGERS), max_size=5).map(tuple),
@@ -50,21 +65,30 @@ PINNED = [
         decode_record,
         RECORD,
         (
-            b"\x9d\x02\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01\x78\x02\x01\xce\x3b\x9a\xca\x82\x03"
-            b"\xa9192.0.2.1\xae\xc3\xa9@example.org\xaeb\xff@example.net\xa1o\xc2"
+            b"\x9d\x03\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x01\x78\x02\x01\xce\x3b\x9a\xca\x82\x03"
+            b"\xc4\x04\xc0\x00\x02\x01\xa1o\xc2\xae\xc3\xa9@example.org\xaeb\xff@example.net"
+        ),
+    ),
+    (
+        encode_record,
+        decode_record,
+        Record(T, T, 120, client="2001:db8::1", origin="o", home=b"0123456789abcdef"),
+        (
+            b"\x9c\x03\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\x00\x00"
+            b"\xc4\x10\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\xa1o\xc2\xc4\x100123456789abcdef"
         ),
     ),
     (
         encode_record,
         decode_record,
         PLAIN,
-        b"\x9d\x02\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\x00\x00\xa0\xa0\xa0\xa0\xc2",
+        b"\x9d\x03\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\x00\x00\xa0\xa0\xc2\xa0\xa0",
     ),
     (
         encode_record,
         decode_record,
         OBSERVED,
-        b"\x9d\x02\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\xce\x3b\x9a\xca\x00\x00\xa0\xa0\xa0\xa0\xc3",
+        b"\x9d\x03\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00\xce\x3b\x9a\xca\x00\x00\xa0\xa0\xc3\xa0\xa0",
     ),
     (
         encode_reputation,
@@ -114,8 +138,14 @@ OLDER = [
 ]
 
 
-@pytest.mark.parametrize(("record", "stored"), OLDER)
-def test_a_record_of_version_1_was_not_observed(record, stored):
+OBSERVED_2 = (
+    b"\x9d\x02\xce\x3b\x9a\xca\x00\xce\x3b\x9a\xca\x00\x78\x01\x00"
+    b"\xce\x3b\x9a\xca\x00\x00\xa0\xa0\xa0\xa0\xc3"
+)
+
+
+@pytest.mark.parametrize(("record", "stored"), [*OLDER, (OBSERVED, OBSERVED_2)])
+def test_records_of_older_versions_are_read(record, stored):
     assert decode_record(stored) == record
     assert record_times(stored) == record_times(encode_record(record))
 
@@ -158,9 +188,33 @@ def test_texts_come_back(text):
     assert decode_text(encode_text(text)) == text
 
 
-def test_a_megabyte_comes_back():
-    record = Record(T, T, 120, sender="x" * 1_000_000)
+@given(AWAY)
+def test_records_that_name_their_home_come_back(record):
     assert decode_record(encode_record(record)) == record
+
+
+LONG = "\N{COMBINING GRAVE ACCENT}" * 100_000
+
+
+def test_a_record_has_a_largest_size_whatever_is_sent():
+    record = Record(*[2**63] * 7, "c" * 500, LONG, f"{LONG}@{LONG}", LONG, observed=True)
+    stored = encode_record(record)
+    assert len(stored) <= 4 * (LONGEST_SHOWN + 2) + 7 * 9 + 3
+    assert encode_record(decode_record(stored)) == stored
+    assert decode_record(stored).recipient == shortened(f"{LONG}@{LONG}")
+
+
+@given(CLIENTS, TEXTS, TEXTS, TEXTS)
+@example("192.0.2.1", LONG, LONG, LONG)
+def test_first_records_are_written_as_any_other(client, sender, recipient, origin):
+    first = Record(T, T, 120, client=client, sender=sender, recipient=recipient, origin=origin)
+    assert encode_first_record(T, 120, client, origin, sender, recipient) == encode_record(first)
+    away = replace(first, home=b"0123456789abcdef")
+    assert encode_first_record(T, 120, client, origin, sender, recipient, away.home) == encode_record(away)
+    with suppress(ValueError):
+        address = ip_address(client)
+        stored = encode_first_record(T, 120, address, origin, sender, recipient)
+        assert decode_record(stored).client == str(address)
 
 
 def pack(*row):
@@ -169,6 +223,8 @@ def pack(*row):
 
 ROW = (1, T, T, 120, 1, 0, 0, 0, "", "", "", "")
 ROW_2 = (2, *ROW[1:], False)
+ROW_3 = (3, *ROW[1:8], b"four", "o", False, "s", "r")
+ROW_AWAY = (*ROW_3[:11], b"0123456789abcdef")
 STANDING_ROW = (1, [(1, 2, 3)], [(b"mark", 1)], 0, T)
 ORIGIN_ROW = (1, 0, 0, 0, b"", False)
 
@@ -240,6 +296,12 @@ REFUSED_RECORDS = [
     ("version 2 with a field less", pack(*ROW_2[:-1])),
     ("version 2 with a field more", pack(*ROW_2, False)),
     ("only version 2", pack(2)),
+    *[(f"version 3, field {n} nil", changed(ROW_3, n, None)) for n in range(1, 13)],
+    *[(f"away, field {n} nil", changed(ROW_AWAY, n, None)) for n in range(1, 12)],
+    *[(f"an address of {n} octets", changed(ROW_3, 8, bytes(n))) for n in (0, 3, 5, 15, 17)],
+    ("version 3 with a field more", pack(*ROW_3, "")),
+    ("version 3 with a field less", pack(*ROW_3[:-1])),
+    ("away with a field less", pack(*ROW_AWAY[:-1])),
 ]
 
 
@@ -286,7 +348,7 @@ def test_one_kind_is_not_taken_for_another():
 
 @pytest.mark.parametrize("decode", [decode_record, decode_origin, decode_reputation, decode_text])
 @pytest.mark.parametrize(
-    "stored", [pack(3), pack(3, *ROW[1:]), pack(2**64 - 1), pack(3, {"any": "thing"}, None)]
+    "stored", [pack(4), pack(4, *ROW[1:]), pack(2**64 - 1), pack(4, {"any": "thing"}, None)]
 )
 def test_a_newer_version_is_told_apart(decode, stored):
     with pytest.raises(NewerFormatError, match="use the newer multigrey"):

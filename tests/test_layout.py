@@ -54,7 +54,7 @@ ROWS: dict[str, Row] = {
     # 2 edges: files, configuration, stores
     "threads": Row(2),
     "stores": Row(2, ("codec", "identity", "threads")),
-    "config": Row(2, ("identity", "matching", "protocols", "text")),
+    "config": Row(2, ("identity", "matching", "protocols", "codec", "text")),
     "whitelists": Row(2, ("identity", "matching", "config", "codec", "text")),
     # 3 engine: what a decision needs around it
     "rules": Row(3, ("identity", "matching", "config", "text")),

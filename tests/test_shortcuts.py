@@ -190,6 +190,7 @@ def network(address: Any, four: int, six: int) -> str:
     return str(ip_network(f"{address}/{four if address.version == 4 else six}", strict=False))
 
 
+SHOWN = ("sender", "recipient", "home")
 SHORTCUTS = [
     Shortcut(
         "greylist.stored_decision:_new",
@@ -226,11 +227,13 @@ SHORTCUTS = [
     Shortcut(
         "codec:encode_first_record",
         "encode_record",
-        st.tuples(st.integers(0, 2**40), st.integers(0, 2**31), TEXTS, TEXTS, TEXTS, TEXTS),
+        st.tuples(st.integers(0, 2**40), st.integers(0, 2**31), TEXTS, TEXTS, TEXTS, TEXTS, st.binary()),
         encode_first_record,
-        lambda now, delay, client, sender, recipient, origin: encode_record(
-            Record(
-                now, now, delay, attempts=1, client=client, sender=sender, recipient=recipient, origin=origin
+        lambda now, delay, client, origin, *shown: encode_record(
+            replace(
+                Record(now, now, delay, 1, 0, 0, 0, client),
+                origin=origin,
+                **dict(zip(SHOWN, shown, strict=True)),
             )
         ),
     ),

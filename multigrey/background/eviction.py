@@ -1,4 +1,9 @@
-"""Eviction: keeps the store within `[limits] max_records` by forgetting records that have never passed.
+"""Eviction: keeps the store within its limits by forgetting records that have never passed.
+
+There are two limits: `[limits] max_records`, and the size of the store.  When nine tenths of its capacity are
+in use, no more records may exist than fit in there at the size that they have.  (Pages that records leave are
+used again for others, but seldom given back.  So records are counted, and the number that fits is worked out
+again only when the file grows.)
 
 It forgets records of the network that holds most.  So a client that fills the store loses what it filled the
 store with, and the retries of all others still match.  Networks are levelled, widest first (/16 or /32), then
@@ -16,7 +21,8 @@ stretch of it is a fair sample.  The sample shows which networks hold too much a
 (`Plan`).  Then one walk around the store forgets those.  Both work in small slices and in bounded memory,
 and begin where the last walk ended.
 
-If the records that have passed leave no room (`full`), the only remedy is to make fewer new ones.
+If the records that have passed leave no room (`full`), the only remedy is to make fewer new ones.  The same
+holds while the store has no room at all (`Store.has_room`).
 """
 
 from __future__ import annotations
@@ -26,7 +32,6 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-from zlib import crc32
 
 import trio
 
@@ -48,12 +53,15 @@ _MARGIN = 20
 """1/20 of max_records: how much is freed at a time, and how much pending records always keep."""
 _FULL = 0.9
 """Share of max_records above which records that have passed are too many."""
+_CROWDED, _RELAXED = 0.9, 0.85
+"""Shares of the capacity: above the first, the size limits the records; below the second, it does no more."""
 _SAMPLE = 10_000
 """Pending records a plan is made from; some 5 MB while it is made."""
 _LOOK = 500_000
 """Records looked at for a sample, however few of them are pending."""
 _RESOLVED = 8
 """With fewer records of a network in a sample, the sample does not show how many it holds."""
+_NO_LIMIT = 1 << 62
 _SLICE = 200
 """Records looked at, or forgotten, in one go: a millisecond of the event loop."""
 _BATCH = 2_000
@@ -71,10 +79,10 @@ class Candidate(NamedTuple):
     rank: Rank
 
 
-def pending_of(value: bytes, now: int) -> Candidate | None:
+def pending_of(digest: bytes, value: bytes, now: int) -> Candidate | None:
     """The candidate of a stored record; None: it has passed, or cannot be read, and stays."""
     record = _never_passed(value)
-    return None if record is None else Candidate(_path(record), _rank(record, value, now))
+    return None if record is None else Candidate(_path(record), _rank(record, record.home or digest, now))
 
 
 def _never_passed(value: bytes) -> Record | None:
@@ -95,9 +103,9 @@ def _path(record: Record) -> tuple[Hashable, ...]:
     return networks_of(address)
 
 
-def _rank(record: Record, value: bytes, now: int) -> Rank:
+def _rank(record: Record, home: bytes, now: int) -> Rank:
     # The same record under several keys has one rank, so that all of it goes or stays.
-    same = crc32(value)
+    same = int.from_bytes(home[:4])
     if record.attempts > 1:
         return (2, -record.first_seen, same)
     return (0 if now - record.first_seen > PATIENCE else 1, -record.first_seen, same)
@@ -182,10 +190,14 @@ class Eviction:
     ) -> None:
         """`max_records` 0: no limit.  Seconds between two checks (`interval`), and two slices (`breath`)."""
         self.max_records = max_records
-        self.full = False
-        """Whether new records have no room: then every origin is treated as over the limit."""
+        self.fits: int | None = None
+        """How many records of their present size fit in the store; None: more than there are."""
         self.forgotten = 0
         """Records forgotten since the start."""
+        self._crowded = False
+        """Whether the records that have passed leave no room."""
+        self._used = 0
+        """Octets in use when `fits` was worked out."""
         self._clock = clock
         self._store = store
         self._interval = interval
@@ -199,21 +211,29 @@ class Eviction:
             try:
                 await self.bound()
             except StoreError as error:
-                logger.warning("cannot keep the store within max_records: %s", error)
+                logger.warning("cannot keep the store within its limits: %s", error)
             await trio.sleep(self._interval)
+
+    @property
+    def full(self) -> bool:
+        """Whether new records have no room: then every origin is treated as over the limit."""
+        if self._crowded or self._store.has_room():
+            return self._crowded
+        # Records that were evicted have left room within pages, which no figure of the store shows.
+        left = (self.fits or 0) - self._store.records
+        return left <= 0 or not self._store.has_room(for_marks=True)
 
     async def bound(self) -> int:
         """Check once; returns how many records were forgotten.  Raises StoreError."""
-        most = self.max_records
-        records = int((await self._store.health())["records"]) if most else 0
+        records, most = await self._limit()
         if records <= most:
             if records <= most * _FULL:
-                self._set_full(full=False)
+                self._set_full(0)
             return 0
         now = self._clock.now()
         sample, looked, complete = await self._sample(now)
         pending = len(sample) * records // max(looked, 1)
-        self._set_full(full=records - pending >= most * _FULL)
+        self._set_full(most if records - pending >= most * _FULL else 0)
         spare = most // _MARGIN
         goal = min(records - most + spare, pending - spare)
         remove = min(-(-goal * looked // records), len(sample))
@@ -222,22 +242,46 @@ class Eviction:
         plan = make_plan(sample, remove, resolved=1 if complete else _RESOLVED)
         gone = await self._forget(plan, goal, now)
         logger.warning(
-            "%d records are more than max_records (%d): forgot %d that had never passed, most from %s",
-            *(records, most, gone, _heaviest(sample, plan)),
+            "%d records are more than %s: forgot %d that had never passed, most from %s",
+            *(records, self._told(most), gone, _heaviest(sample, plan)),
         )
         return gone
 
-    def _set_full(self, *, full: bool) -> None:
-        if full and not self.full:
+    async def _limit(self) -> tuple[int, int]:
+        """How many records there are, and how many there may be."""
+        health = await self._store.health()
+        records = int(health["records"])
+        self._measure(records, int(health.get("used", 0)), int(health.get("capacity", 0)))
+        limits = [most for most in (self.max_records, self.fits) if most]
+        return records, min(limits, default=_NO_LIMIT)
+
+    def _measure(self, records: int, used: int, capacity: int) -> None:
+        """Work out how many records fit, from what those that exist take."""
+        if used <= capacity * _RELAXED:
+            self.fits = None
+        elif used > capacity * _CROWDED:
+            if self.fits is None:
+                self.fits, self._used = int(records * capacity * _CROWDED / used), used
+            elif used > self._used:
+                self.fits, self._used = self.fits * self._used // used, used
+
+    def _told(self, most: int) -> str:
+        if most == self.max_records:
+            return f"max_records ({most})"
+        return f"fit in [store] map_size (about {most})"
+
+    def _set_full(self, most: int) -> None:
+        """Note that the records that have passed leave no room under this limit; 0: they do."""
+        if most and not self._crowded:
+            key = "[limits] max_records" if most == self.max_records else "[store] map_size"
             logger.warning(
-                "[limits] max_records (%d): the records that have passed leave no room for new ones: choose "
-                "a larger number; until then new senders are remembered by a mark only, and their retries "
-                "still pass",
-                self.max_records,
+                "%s: the records that have passed leave no room for new ones (%d fit): choose a larger "
+                "number; until then new senders are remembered by a mark only, and their retries still pass",
+                *(key, most),
             )
-        elif self.full and not full:
-            logger.info("max_records leaves room for new records again")
-        self.full = full
+        elif self._crowded and not most:
+            logger.info("there is room for new records again")
+        self._crowded = bool(most)
 
     async def _sample(self, now: int) -> tuple[list[Candidate], int, bool]:
         """Pending records, how many records were looked at for them, and whether those were all."""
@@ -247,7 +291,7 @@ class Eviction:
         while not walk.done and len(sample) < _SAMPLE and looked < _LOOK:
             rows = await walk.rows()
             looked += len(rows)
-            sample += [found for _, value in rows if (found := pending_of(value, now)) is not None]
+            sample += [found for row in rows if (found := pending_of(*row, now)) is not None]
             await trio.sleep(self._breath)
         return sample, looked, walk.done
 
@@ -259,7 +303,7 @@ class Eviction:
         while gone < goal and (chosen or not walk.done):
             if not walk.done and len(chosen) < min(_BATCH, goal - gone):
                 for digest, value in await walk.rows():
-                    found = pending_of(value, now)
+                    found = pending_of(digest, value, now)
                     if found is not None and plan.takes(found):
                         chosen.append((Table.RECORD, digest))
             else:

@@ -13,6 +13,7 @@ import click
 
 from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, load_for_asking
 from multigrey.cli.common import Duration
+from multigrey.cli.status import limit_key
 from multigrey.text import printable
 
 __all__ = ["LIMITS", "Measure", "check", "measured", "verdict"]
@@ -231,8 +232,9 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
         state = CRITICAL
     if problems:
         state = CRITICAL
-    if told.get("limits", {}).get("full"):
-        texts.append("the store is full of records: raise [limits] max_records")
+    limits = told.get("limits", {})
+    if limits.get("full"):
+        texts.append(f"the store is full of records: raise {limit_key(limits)}")
         state = max(state, WARNING)
     if found := [*_of_traffic(told)]:
         texts += found

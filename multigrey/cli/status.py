@@ -19,7 +19,7 @@ from multigrey.model import DAY
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["status"]
+__all__ = ["limit_key", "status"]
 
 LONGEST = 366 * DAY
 """Seconds an override lasts at most (`overrides.mode.LONGEST`, whose module a command need not load)."""
@@ -138,18 +138,25 @@ def _attention_to_store(store: Mapping[str, Any]) -> Iterator[str]:
         yield "the store is nearly full: raise [store] map_size"
 
 
+def _attention_to_limits(limits: Mapping[str, Any]) -> Iterator[str]:
+    key = limit_key(limits)
+    if limits["full"]:
+        yield f"the store has no room for new records, and new senders get only a mark: raise {key}"
+    elif limits["forgotten"]:
+        yield f"{limits['forgotten']} waiting records were evicted early: raise {key}"
+
+
+def limit_key(limits: Mapping[str, Any]) -> str:
+    """The configuration key that limits the number of records now, by the limits in a status."""
+    by_size = limits["fits"] and not 0 < limits["max_records"] <= limits["fits"]
+    return "[store] map_size" if by_size else "[limits] max_records"
+
+
 def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
     if not told["clock_believed"]:
         yield "the clock was set by more than an hour, or is wrong: no record expires until it is trusted"
     yield from _attention_to_traffic(told)
-    limits = told["limits"]
-    if limits["full"]:
-        yield (
-            "records that have passed leave no room for new ones, and new senders get only a mark: raise "
-            "[limits] max_records"
-        )
-    elif limits["forgotten"]:
-        yield f"{limits['forgotten']} waiting records were evicted early: raise [limits] max_records"
+    yield from _attention_to_limits(told["limits"])
     if told["loop_lag"]["worst"] > _SLOW_LOOP:
         yield "the event loop is late, so answers are slow"
     if told["connections"]["open"] >= told["connections"]["most"]:

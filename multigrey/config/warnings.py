@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from multigrey.codec import RECORD_OCTETS
 from multigrey.config.locate import KeyPath
 from multigrey.config.settings import Settings
 from multigrey.config.values.types import UnixEndpoint
-from multigrey.config.values.units import format_duration
+from multigrey.config.values.units import format_duration, format_size
+from multigrey.contracts import StoreOptions
 from multigrey.protocols.reply_text import Template, samples
 
 __all__ = ["advice"]
@@ -20,6 +22,8 @@ _FAIL2BAN = re.compile(
 )
 """How a reply text begins that fail2ban's stock filter for Postfix counts as an attack (fail2ban 1.0,
 filter.d/postfix.conf).  After five such lines fail2ban bans the sender, only for being greylisted."""
+_LEAST_MAP = 384 << 20
+"""Octets; half of what is kept free in it is enough for all marks (see `StoreOptions.capacity`)."""
 _POSTFIX_MAX_IDLE = 300
 _EXIM_PATIENCE = 5
 
@@ -78,3 +82,22 @@ def _limits(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
             "so Exim would give up before on_error decides: choose a shorter time"
         )
         yield ("limits", "answer_within"), message
+    if settings.store.backend == "lmdb":
+        yield from _sizes(settings)
+
+
+def _sizes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    most, map_size = settings.limits.max_records, settings.store.map_size
+    fit = StoreOptions(settings.state_dir, map_size).capacity * 9 // 10 // RECORD_OCTETS
+    if most > fit:
+        message = (
+            f"{most} records do not fit in [store] map_size ({format_size(map_size)}): when there are some "
+            f"{fit}, records that have never passed are evicted: choose a larger map_size or fewer records"
+        )
+        yield ("limits", "max_records"), message
+    if map_size < _LEAST_MAP:
+        message = (
+            f"{format_size(map_size)} has no room for the marks of a large flood, so that new senders may be "
+            f"deferred for longer than needed meanwhile: choose at least {format_size(_LEAST_MAP)}"
+        )
+        yield ("store", "map_size"), message

@@ -15,9 +15,10 @@ from multigrey.control.operations.operation import OperationError, Options
 from multigrey.errors import AddressError
 from multigrey.events.query import Network, client_network, matches_address
 from multigrey.greylist.record_choice import keep_until
-from multigrey.identity.addresses import host_name, parse_client_address
+from multigrey.identity.addresses import host_name, parse_client_address, split_address
 from multigrey.identity.envelope import address_text
 from multigrey.identity.redaction import TOKEN
+from multigrey.identity.shortened import is_in_domain, shortened
 from multigrey.model import Attempt, Key, Origin, Record
 
 __all__ = [
@@ -61,7 +62,10 @@ def attempt_of(record: Record) -> Attempt | None:
 
 
 def keys_of(parts: OperationContext, record: Record) -> tuple[Key, ...]:
-    """The keys of the attempt that made a record, as far as the record shows it; (): it does not."""
+    """The keys of the attempt that made a record, as far as the record shows it; (): it does not.
+
+    They are not its keys if a text of it is shortened, or the configured key has changed.
+    """
     attempt = attempt_of(record)
     if attempt is None:
         return ()
@@ -120,7 +124,7 @@ class RecordFilter:
     younger: int | None = None
     """Seconds since the first attempt, fewer than this."""
     key: str = ""
-    """The beginning of the digest, in hexadecimal digits."""
+    """The beginning of the digest, or of the home, in hexadecimal digits."""
     unpassed: bool = False
     """Only records that have never passed."""
 
@@ -144,21 +148,33 @@ class RecordFilter:
         """Whether a record matches every condition."""
         if self.unpassed and record.passed_at:
             return False
-        if self.sender and not any(matches_address(text, record.sender) for text in self.sender):
+        if self.sender and not any(_is_shown(text, record.sender) for text in self.sender):
             return False
-        if self.recipient and not any(matches_address(text, record.recipient) for text in self.recipient):
+        if self.recipient and not any(_is_shown(text, record.recipient) for text in self.recipient):
             return False
-        if self.origin and record.origin not in self.origin:
+        if self.origin and not any(record.origin in {text, shortened(text)} for text in self.origin):
             return False
         if self.client and not any(_is_in(record.client, client) for client in self.client):
             return False
         if self.state and state_of(self.parts, record) != self.state:
             return False
-        return self._is_of_age(record) and digest.hex().startswith(self.key)
+        return self._is_of_age(record) and any(
+            key.hex().startswith(self.key) for key in (digest, record.home)
+        )
+
+    def _has_key(self, digest: bytes, record: Record) -> bool:
+        return digest.hex().startswith(self.key) or record.home.hex().startswith(self.key)
 
     def _is_of_age(self, record: Record) -> bool:
         age = self.parts.clock.now() - record.first_seen
         return (self.older is None or age >= self.older) and (self.younger is None or age < self.younger)
+
+
+def _is_shown(wanted: str, address: str) -> bool:
+    """As `matches_address`, for an address that may be shortened."""
+    if "@" in wanted or wanted == "<>":
+        return matches_address(wanted, address) or shortened(wanted) == address
+    return is_in_domain(wanted, split_address(address)[1])
 
 
 def _is_in(client: str, network: Network | str) -> bool:

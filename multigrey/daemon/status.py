@@ -71,6 +71,7 @@ class Running:
             "connections": {"open": self.server.connections, "most": self.server.limits.connections},
             "limits": {
                 "max_records": self.eviction.max_records,
+                "fits": self.eviction.fits,
                 "full": self.eviction.full,
                 "forgotten": self.eviction.forgotten,
             },

@@ -72,7 +72,7 @@ class Engine:
         self.clock = clock
         self.counts: dict[tuple[Action, Reason], int] = {}
         self.subscribers = tuple(subscribers)
-        self.shared = Shared(Knowledge(mark_key, names), quota, is_full, clock_believed)
+        self.shared = Shared(Knowledge(mark_key, names), quota, is_full, store, clock_believed)
         self._round = Round(self.shared, KnownSenders())
         self._ids = ids
         self._by = f"multigrey-{version} at {host}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from multigrey.contracts import Durability
 from multigrey.engine.known import KnownSender
@@ -16,7 +17,7 @@ from multigrey.identity.origin import trust_text
 from multigrey.model import Action, Attempt, Findings, Key, Origin, Reason, Verdict, value
 from multigrey.rules.rules import Outcome
 
-__all__ = ["Doubted", "OnError", "Progress", "record_keys", "stored_decision"]
+__all__ = ["Doubted", "OnError", "Progress", "over_limit", "record_keys", "stored_decision"]
 
 OnError = str
 """`pass`, `defer` or `silent`."""
@@ -138,14 +139,13 @@ def stored_decision(
     progress: Progress,
     *,
     same_message: bool,
-    marks: MarkLedger,
-    over_limit: bool,
+    has_marks: bool,
     clock_believed: bool,
 ) -> StoredDecision:
     """What the store is asked to decide about an attempt whose keys are worked out.
 
-    `same_message`: another recipient of the message has passed, so this one passes too.  `over_limit`: the
-    attempt gets a mark instead of a record.
+    `same_message`: another recipient of the message has passed, so this one passes too.  `has_marks`: the
+    attempt may have a mark.
     """
     setup, attempt, origin = progress.setup, progress.attempt, progress.origin
     scheme = setup.scheme
@@ -178,7 +178,6 @@ def stored_decision(
     if setup.redactor is not None:
         case = hidden(case, setup.redactor)
     other_keys, copy_keys = _keys_elsewhere(progress, told.domain)
-    marked = over_limit and not attempt.raw
     return StoredDecision(
         policy=policy,
         now=progress.now,
@@ -188,10 +187,25 @@ def stored_decision(
         standing_key=standing_key,
         other_keys=other_keys,
         copy_keys=copy_keys,
-        has_marks=marks.exist,
-        mark_digest=scheme.mark_digest(attempt, origin, progress.network) if marked else b"",
-        place=marks.place_of(progress.counted, attempt.client_address) if marked else b"",
-        weigh=marks.weigh if marked else None,
+        has_marks=has_marks,
+    )
+
+
+def over_limit(
+    progress: Progress, decision: StoredDecision, marks: MarkLedger, *, full: bool, mark_room: bool
+) -> StoredDecision:
+    """The same decision with a mark instead of a new record.
+
+    `full`: no record is made at all.  `mark_room`: whether the store has room for a new mark.
+    """
+    attempt = progress.attempt
+    return replace(
+        decision,
+        mark_digest=progress.setup.scheme.mark_digest(attempt, progress.origin, progress.network),
+        place=marks.place_of(progress.counted, attempt.client_address),
+        weigh=marks.weigh,
+        full=full,
+        mark_room=mark_room,
     )
 
 

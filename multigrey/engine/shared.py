@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from multigrey.contracts import Store
 from multigrey.engine.knowledge import Knowledge
-from multigrey.engine.progress import Progress, stored_decision
+from multigrey.engine.progress import Progress, over_limit, stored_decision
 from multigrey.greylist.messages import MessageTable
 from multigrey.greylist.quota import NewRecordQuota
 from multigrey.greylist.stored_decision import StoredDecision
@@ -27,6 +28,7 @@ class Shared:
         knowledge: Knowledge,
         quota: NewRecordQuota | None,
         is_full: Callable[[], bool],
+        store: Store,
         clock_believed: Callable[[], bool],
     ) -> None:
         """See `Engine`."""
@@ -34,21 +36,25 @@ class Shared:
         self.messages = MessageTable()
         self.quota = quota
         self._is_full = is_full
+        self._store = store
         self.clock_believed = clock_believed
 
-    def decision(self, progress: Progress, *, over_limit: bool = False) -> StoredDecision:
-        """What the store is asked to decide; `over_limit`: the attempt gets a mark instead of a record."""
+    def decision(self, progress: Progress) -> StoredDecision:
+        """What the store is asked to decide if the origin may make records."""
         return stored_decision(
             progress,
             same_message=self._is_same_message(progress),
-            marks=self.knowledge.marks,
-            over_limit=over_limit,
+            has_marks=self.knowledge.marks.exist,
             clock_believed=self.clock_believed(),
         )
 
     def limited(self, progress: Progress) -> StoredDecision:
         """The same, with a mark instead of a record if the origin may not make more records."""
-        return self.decision(progress, over_limit=self._over_limit(progress))
+        decision = self.decision(progress)
+        if not self._over_limit(progress):
+            return decision
+        room = self._store.has_room(for_marks=True)
+        return over_limit(progress, decision, self.knowledge.marks, full=self._is_full(), mark_room=room)
 
     def is_out_of_date(self, progress: Progress) -> bool:
         """Whether something that `limited` depends on has changed since it made `progress.decision`."""

@@ -16,6 +16,7 @@ from multigrey.engine.setup import Setup
 from multigrey.engine.shared import Shared
 from multigrey.engine.stages import precheck
 from multigrey.greylist.stored_decision import StoredDecision
+from multigrey.identity.shortened import shortened
 from multigrey.model import Action, Attempt, Findings, Origin, Reason, Verdict
 
 __all__ = ["ask_sources", "decide", "organisation", "under_name", "would_wait"]
@@ -79,11 +80,13 @@ async def organisation(
     if progress.origin.named or verdict.reason is not Reason.RETRY:
         return ""
     record = decision.speaking(values)
-    if record is None or not record.origin or record.origin == decision.case.origin.text:
+    if record is None or not record.origin or record.origin == shortened(decision.case.origin.text):
         return ""
     findings = await ask(progress.attempt)
     told = findings.origin
-    if told is None or told.text != record.origin or not _is_own(progress.setup, progress.attempt, findings):
+    if told is None or shortened(told.text) != record.origin:
+        return ""
+    if not _is_own(progress.setup, progress.attempt, findings):
         return ""
     return told.text
 

@@ -29,6 +29,7 @@ from dataclasses import replace
 from multigrey.greylist.policy import OWN_HOSTS_AFTER, Case, Policy
 from multigrey.greylist.record_choice import is_from_future, speaking_record
 from multigrey.greylist.reputation import deferred, is_spot_check, proven, returned
+from multigrey.identity.shortened import shortened
 from multigrey.model import HOUR, Action, OriginRecord, Reason, Record, Reputation, Times, Verdict, value
 
 __all__ = [
@@ -360,7 +361,7 @@ def _came_back(
     policy: Policy, now: int, case: Case, found: Record, standing: Reputation | None
 ) -> Reputation | None:
     """The origin's standing with one more return; None if the deferral was not counted for this origin."""
-    if not is_measured(policy, case) or found.origin != case.origin.text:
+    if not is_measured(policy, case) or found.origin != shortened(case.origin.text):
         return None
     return returned(standing, now, found.first_seen, case.mark_of(case.domain))
 

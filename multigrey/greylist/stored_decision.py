@@ -4,7 +4,7 @@ Pure: a store may call it again if another writer has changed the values meanwhi
 
 An attempt of an origin over its limit of new records, or one that comes while the store is full, gets a mark
 instead of a record (see `greylist.marks`).  A mark is judged as the record for which it stands: only its own
-retry passes, and then a record is made.
+retry passes, and then a record is made, if the store has room for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from multigrey.greylist.record_choice import keep_until, speaking_record
 from multigrey.greylist.reputation import deferred
 from multigrey.model import Action, Change, Entry, Key, Reason, Record, Times, Verdict, value
 
-__all__ = ["OtherKey", "StoredDecision", "passed_times"]
+__all__ = ["OtherKey", "StoredDecision", "passed_times", "record_puts"]
 
 _PASSED_AT = 5
 """Index of passed_at in `Times`."""
@@ -97,6 +97,10 @@ class StoredDecision:
     """The digest from which its mark is made; b"": it may have a record."""
     place: bytes = b""
     """The place for which its mark counts (see `greylist.marks.place_of`)."""
+    full: bool = False
+    """Whether the store has no room for a new record, not even for one that passes."""
+    mark_room: bool = True
+    """Whether it has room for a new mark."""
     weigh: Weigh | None = None
     """Returns how many marks a place holds in all (see `greylist.marks`)."""
 
@@ -145,13 +149,14 @@ class StoredDecision:
         In a flood nearly every attempt is of this kind, or of the kind for `_new_mark`.
         """
         policy, case, now = self.policy, self.case, self.now
-        record = encode_first_record(
-            now, policy.delay, case.client_shown, case.sender, case.recipient, case.origin.text
-        )
-        entry = Entry(record, now + policy.retry_window)
-        puts: dict[Key, Entry | None] = dict.fromkeys(self.record_keys, entry)
-        for key in self.copy_keys:
-            puts[key] = entry
+        shown = (now, policy.delay, case.client, case.origin.text, case.sender, case.recipient)
+        until = now + policy.retry_window
+        home, *away = self.record_keys
+        puts: dict[Key, Entry | None] = {home: Entry(encode_first_record(*shown), until)}
+        if away or self.copy_keys:
+            entry = Entry(encode_first_record(*shown, home[1]), until)
+            for key in (*away, *self.copy_keys):
+                puts[key] = entry
         self._put_first_standing(puts)
         return Change(_first_verdict(policy.delay, Reason.NEW), puts, durable=True)
 
@@ -188,15 +193,12 @@ class StoredDecision:
             also,
         )
         record, verdict = decision.record, decision.verdict
-        if self.mark_digest and verdict.reason in _AT_ONCE and not known.has_record and not known.marks:
-            return Change(verdict, self._puts(replace(decision, record=None), known), decision.durable)
-        if (
-            record is not None
-            and not known.has_record
-            and (known.marks or self.mark_digest)
-            and (verdict.observed or not record.passed_at)
-        ):
-            return self._judged_with_mark(decision, record, known)
+        if record is not None and not known.has_record and (known.marks or self.mark_digest):
+            if verdict.observed or not record.passed_at:
+                return self._judged_with_mark(decision, record, known)
+            if self.full or (self.mark_digest and verdict.reason in _AT_ONCE and not known.marks):
+                # A mark whose retry passes stays, so that the next mail passes by it, too.
+                return Change(verdict, self._puts(replace(decision, record=None), known), decision.durable)
         if verdict.reason is Reason.RETRY and None not in known.records:
             verdict = replace(verdict, from_home=True)
         return Change(verdict, self._puts(decision, known), decision.durable)
@@ -238,6 +240,8 @@ class StoredDecision:
 
     def _marked(self, mark: Mark, known: StoredValues) -> dict[Key, Entry | None] | None:
         """The buckets with this mark instead of the attempt's marks; None: there is not enough room."""
+        if not self.mark_room and not known.marks:
+            return None
         buckets = dict(known.buckets)
         for digest in known.marks or (self.mark_digest,):
             key = bucket_key(digest)
@@ -251,8 +255,10 @@ class StoredDecision:
     def _puts(self, decision: Decision, known: StoredValues) -> dict[Key, Entry | None]:
         puts: dict[Key, Entry | None] = {}
         if decision.record is not None:
-            entry = Entry(encode_record(decision.record), keep_until(self.policy, decision.record))
-            puts.update((key, entry) for key in (*self.record_keys, *self.copy_keys))
+            record = decision.record
+            if record.home:  # the row that decided does not show them
+                record = replace(record, sender=self.case.sender, recipient=self.case.recipient)
+            puts = record_puts(self.policy, record, (*self.record_keys, *self.copy_keys))
             puts.update(self._without_marks(known))
         self._put_origins(puts, decision)
         return puts
@@ -291,6 +297,16 @@ class StoredDecision:
         if self.mark_digest and self.mark_digest not in digests:
             digests.append(self.mark_digest)
         return tuple(digests)
+
+
+def record_puts(policy: Policy, record: Record, keys: Sequence[Key]) -> dict[Key, Entry | None]:
+    """The writes of a record under all its keys; only the row of the first shows sender and recipient."""
+    until, (home, *away) = keep_until(policy, record), keys
+    puts: dict[Key, Entry | None] = {home: Entry(encode_record(replace(record, home=b"")), until)}
+    if away:
+        entry = Entry(encode_record(replace(record, home=home[1])), until)
+        puts.update((key, entry) for key in away)
+    return puts
 
 
 class StoredValues:

@@ -13,11 +13,11 @@ from typing import Any
 import trio
 
 from multigrey.clock import Since
-from multigrey.codec import decode_record, encode_record
+from multigrey.codec import decode_record
 from multigrey.engine.engine import Engine
 from multigrey.errors import CommandError
 from multigrey.greylist.record_choice import keep_until
-from multigrey.greylist.stored_decision import StoredDecision
+from multigrey.greylist.stored_decision import StoredDecision, record_puts
 from multigrey.model import Action, Attempt, Change, Command, Entry, Key, Origin, Reason, Record, Table
 from multigrey.overrides.blocks import Blocks
 
@@ -98,9 +98,8 @@ class Commands:
             recipient=case.recipient,
             origin=case.origin.text,
         )
-        entry = Entry(encode_record(record), keep_until(question.policy, record))
         await self._unmark(question)
-        await self._write(dict.fromkeys(question.record_keys, entry))
+        await self._write(record_puts(question.policy, record, question.record_keys))
         return {"list": wanted}
 
     async def _delete(self, command: Command) -> Mapping[str, Any]:
@@ -129,7 +128,9 @@ class Commands:
         counts = {WHITE: 0, GREY: 0}
         async with aclosing(self._rows(Table.RECORD)) as rows:
             async for _, value in rows:
-                counts[_list_of(decode_record(value))] += 1
+                record = decode_record(value)
+                if not record.home:
+                    counts[_list_of(record)] += 1
         done = {Action.PASS: 0, Action.DEFER: 0, Action.REJECT: 0}
         for kind, number in engine.counts.items():
             done[kind[0]] += number - self._before.get(kind, 0)
@@ -153,7 +154,7 @@ class Commands:
         async with aclosing(self._rows(Table.RECORD)) as stored:
             async for _, value in stored:
                 record = decode_record(value)
-                if wanted and wanted != _list_of(record):
+                if record.home or (wanted and wanted != _list_of(record)):
                     continue
                 if len(rows) >= _MOST_ROWS:
                     more = True

@@ -111,6 +111,16 @@ class MemoryStore:
         self._check_running()
         return max((entry.keep_until or 0 for entry in self._entries.values()), default=0)
 
+    @property
+    def records(self) -> int:
+        """See `Store.records`."""
+        return len(self._digests[Table.RECORD])
+
+    def has_room(self, *, for_marks: bool = False) -> bool:
+        """See `Store.has_room`: always."""
+        del for_marks
+        return self._running
+
     async def health(self) -> Mapping[str, int | float | str]:
         """See `Store.health`."""
         self._check_running()

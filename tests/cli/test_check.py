@@ -83,7 +83,18 @@ class TestVerdict:
             ({"store": {"failing": 5.0}}, [], 1, "failing 5s"),
             ({"store": {"error": "disk full"}}, [], 2, "store: disk full"),
             ({}, ["exim could not decide: x"], 2, "exim could not decide: x"),
-            ({"limits": {"full": True}}, [], 1, "the store is full of records: raise [limits] max_records"),
+            (
+                {"limits": {"full": True, "fits": None, "max_records": 9}},
+                [],
+                1,
+                "the store is full of records: raise [limits] max_records",
+            ),
+            (
+                {"limits": {"full": True, "fits": 8, "max_records": 9}},
+                [],
+                1,
+                "the store is full of records: raise [store] map_size",
+            ),
             ({"floods": [FLOOD]}, [], 1, FLOODED),
             ({"floods": [FLOOD] * 5}, [], 1, f"{FLOODED}, {FLOODED}, {FLOODED}, 2 more over the limit"),
             (

@@ -42,6 +42,7 @@ INPUT = {
     "cause": "a NAT",
     "remedy": "mend it",
 }
+LIMITS = {"full": False, "forgotten": 0, "fits": None, "max_records": 9}
 PLUGIN = {"name": "geo", "distribution": "geo 1", "calls": 9, "failures": 5, "timeouts": 2}
 
 
@@ -127,8 +128,18 @@ def test_the_mode_of_a_stopped_one(stopped):
         ({"store": {"error": "disk gone"}}, "! store: disk gone"),
         ({"store": {"commit_failures": 3}}, "3 commits failed"),
         ({"store": {"used": 95, "map_size": 100}}, "nearly full"),
-        ({"limits": {"full": True, "forgotten": 0, "max_records": 1}}, "raise [limits] max_records"),
-        ({"limits": {"full": False, "forgotten": 7, "max_records": 1}}, "7 waiting records were evicted"),
+        ({"limits": {**LIMITS, "full": True}}, "raise [limits] max_records"),
+        (
+            {"limits": {**LIMITS, "forgotten": 7}},
+            "7 waiting records were evicted early: raise [limits] max_records",
+        ),
+        (
+            {"limits": {**LIMITS, "full": True, "fits": 8}},
+            "new senders get only a mark: raise [store] map_size",
+        ),
+        ({"limits": {**LIMITS, "forgotten": 7, "fits": 8}}, "evicted early: raise [store] map_size"),
+        ({"limits": {**LIMITS, "forgotten": 7, "fits": 99}}, "evicted early: raise [limits] max_records"),
+        ({"limits": {**LIMITS, "forgotten": 7, "fits": 8, "max_records": 0}}, "raise [store] map_size"),
         ({"loop_lag": {"latest": 0, "worst": 0.3}}, "event loop is late"),
         ({"connections": {"open": 9, "most": 9}}, "no more connections"),
         ({"internal_errors": 1}, "ended by a bug"),

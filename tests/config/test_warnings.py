@@ -31,6 +31,13 @@ RULE = {"name": "r", "traits": ["null-sender"], "action": "reject"}
         ({"limits": {"idle": "300s"}}, ("limits", "idle"), "300s for which Postfix keeps an idle connection"),
         ({"limits": {"answer_within": "5s"}}, ("limits", "answer_within"), "the 5s that Exim waits"),
         ({"listen": [{**LISTEN, "mode": "0666"}]}, ("listen", 0, "mode"), "every user of this machine"),
+        ({"store": {"map_size": "1GiB"}}, ("limits", "max_records"), "5000000 records do not fit in"),
+        ({"limits": {"max_records": 13_000_000}}, ("limits", "max_records"), "there are some 12240656,"),
+        (
+            {"store": {"map_size": "383MiB"}, "limits": {"max_records": 100_000}},
+            ("store", "map_size"),
+            "no room for the marks of a large flood",
+        ),
     ],
 )
 def test_warnings(settings, path, message):
@@ -46,6 +53,9 @@ def test_warnings(settings, path, message):
         {"greylist": {"text": "The service is unavailable"}},
         {"greylist": {"text": "Matching later attempts pass"}},
         {"limits": {"idle": "301s"}},
+        {"limits": {"max_records": 12_000_000}},
+        {"limits": {"max_records": 0}, "store": {"map_size": "384MiB"}},
+        {"store": {"backend": "memory", "map_size": "1MiB"}},
         {"limits": {"answer_within": "4999ms"}},
         {"listen": [{**LISTEN, "mode": "0770"}]},
     ],

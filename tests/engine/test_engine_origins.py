@@ -372,10 +372,9 @@ async def test_nobody_looks_for_marks_where_there_are_none(origins):
         await parts.engine.knowledge.marks.look(parts.store)
         assert not parts.engine.knowledge.marks.exist
         parts.engine.shared._is_full = lambda: True
-        assert await play(parts, (0, attempt()), (NAMED_DELAY, attempt())) == [
-            (D, Reason.OVER_LIMIT),
-            (P, Reason.RETRY),
-        ]
+        assert await play(parts, (0, attempt())) == [(D, Reason.OVER_LIMIT)]
+        parts.engine.shared._is_full = lambda: False
+        assert await play(parts, (NAMED_DELAY, attempt())) == [(P, Reason.RETRY)]
         await parts.engine.knowledge.marks.look(parts.store)
         assert not parts.engine.knowledge.marks.exist
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import pytest
 
-from multigrey.codec import decode_origin, decode_record, encode_origin, encode_record
+from multigrey.codec import decode_origin, encode_origin, encode_record
 from multigrey.errors import CodecError, NewerFormatError
 from multigrey.greylist.decision import Decision, decide
 from multigrey.greylist.policy import Case, Policy
 from multigrey.greylist.record_choice import choose_record, keep_until
-from multigrey.greylist.stored_decision import StoredDecision
+from multigrey.greylist.stored_decision import StoredDecision, record_puts
 from multigrey.model import HOUR, Action, Entry, Origin, OriginRecord, Reason, Record, Table
 
 T = 1_000_000_000
@@ -794,17 +794,16 @@ def test_question_reads_record_keys_then_the_origin():
 
 def test_question_writes_the_result_under_every_key():
     change = question(60)([None, encode_record(pending(0)), None])
-    entry = Entry(encode_record(pending(0, 60, attempts=2, early=1)), T + WINDOW)
     assert change.value.reason is EARLY
-    assert change.puts == {FIRST: entry, SECOND: entry}
+    assert change.puts == record_puts(POLICY, pending(0, 60, attempts=2, early=1), (FIRST, SECOND))
     assert change.durable
 
 
 def test_question_writes_the_origin_with_the_first_pass():
     change = question(120)([encode_record(pending(0)), None, encode_origin(proven(2))])
-    entry = Entry(encode_record(passed(0, 120)), T + 120 + MAX_AGE)
+    known = record_puts(POLICY, passed(0, 120), (FIRST, SECOND))
     counted = Entry(encode_origin(OriginRecord(3, T + 120, T + 120, CASE.key, True)), T + 120 + MAX_AGE)
-    assert change.puts == {FIRST: entry, SECOND: entry, ORIGIN: counted}
+    assert change.puts == {**known, ORIGIN: counted}
     assert change.durable
 
 
@@ -850,7 +849,6 @@ def test_what_question_writes_decodes_to_what_decide_says():
     decision = judge(0, STALE, None, case=OTHER, origin=proven(3, several=False))
     assert isinstance(decision, Decision)
     assert change.value == decision.verdict
-    assert (
-        decode_record(change.puts[FIRST].value) == decode_record(change.puts[SECOND].value) == decision.record
-    )
+    written = {key: entry for key, entry in change.puts.items() if key != ORIGIN}
+    assert written == record_puts(POLICY, decision.record, (FIRST, SECOND))
     assert decode_origin(change.puts[ORIGIN].value) == decision.origin_record

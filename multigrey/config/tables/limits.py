@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from multigrey.codec import LARGEST_RECORD, RECORD_OCTETS
 from multigrey.config.tables.table import ConfigTable, Conflict, conflicts
 from multigrey.config.values.types import (
     format_duration,
@@ -85,7 +86,8 @@ class Limits(ConfigTable):
         "have never passed are evicted early, first those of the networks that hold most; one twentieth of "
         "max_records stays reserved for them.  A record that has passed is never evicted for one that has "
         "not.  A sender takes two or three records, one for each key it is kept under.  With LMDB each takes "
-        "some 300 to 400 octets of [store] map_size.",
+        f"up to {RECORD_OCTETS} octets of [store] map_size, or up to {LARGEST_RECORD} when the addresses are "
+        "as long as a sender can make them.  The size of the store bounds the number of records as well.",
     )
 
     @model_validator(mode="after")

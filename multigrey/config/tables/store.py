@@ -25,6 +25,9 @@ class StoreSettings(ConfigTable):
     )
     map_size: Annotated[int, size("1MiB", "16TiB")] = Field(
         default=4 * 2**30,
-        description="The largest size of a store of kind lmdb.  The file grows as needed.  Raise this value "
-        "when the status that SIGUSR1 logs shows used close to map_size.",
+        description="The largest size of a store of kind lmdb.  The file grows as needed.  When 85 percent "
+        "are in use, records that have never passed are evicted as above max_records (see [limits]).  The "
+        "last twentieth (of a small store up to a quarter) is kept for marks and for rewriting records that "
+        "exist; while nothing else is left, new senders are remembered by a mark only.  multigrey status "
+        "says when that happens: raise this value then.",
     )

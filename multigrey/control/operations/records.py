@@ -1,7 +1,8 @@
 """The operations `records.*`: list, show, forget and let in the senders that records remember.
 
-A record is stored under several keys.  Every walk reads the store in slices and lets other tasks run in
-between; `forget` and `pass` check each row again at the moment they write it.  Results:
+A record is stored under several keys, and listed under its home, the one that shows sender and recipient.
+Every walk reads the store in slices and lets other tasks run in between; `forget` and `pass` check each row
+again at the moment they write it.  Results:
 
     records.list    {"records": [...]} any number of times, then {"time", "found", "more"}
     records.show    {"time", "record", "keys", "trust"}; and "marked": true if only a mark remembers it
@@ -38,7 +39,7 @@ from multigrey.greylist.marks import count
 from multigrey.greylist.record_choice import keep_until, speaking_record
 from multigrey.identity.addresses import parse_client_address
 from multigrey.model import Attempt, Change, Entry, Key, Origin, Record, Table
-from multigrey.stores.walk import SLICE, Row, rows_of
+from multigrey.stores.walk import SLICE, Row, rows_of, whole
 
 __all__ = ["operations"]
 
@@ -50,9 +51,7 @@ _USUAL = 1_000
 _WHOLE_KEY = 32
 """Hexadecimal digits."""
 _COUNTED = 200_000
-"""Most records whose identity is kept, which bounds the memory.
-
-Beyond it, `list` shows every row of a redacted record, and `forget` and `pass` count no further records."""
+"""Most records whose identity is kept, which bounds the memory: `forget` and `pass` count no further ones."""
 
 _TRUSTED = frozenset({"sender", "client", "origin"})
 """The options that also choose trust; trust does not depend on a recipient."""
@@ -75,14 +74,12 @@ async def _list(parts: OperationContext, options: Options) -> AsyncGenerator[Res
     limit = read_limit(options, _USUAL)
     every_key = _flag(options, "every_key")
     choice = RecordFilter.of(parts, _without(options, "limit", "every_key"))
-    found, unkeyed = 0, set[int]()
+    found = 0
     waiting: list[Mapping[str, Any]] = []
     async with aclosing(rows_of(parts.engine.store)) as slices:
         async for rows in slices:
             for digest, record in rows:
-                if not choice.fits(digest, record):
-                    continue
-                if not every_key and not await _speaks(parts, digest, record, unkeyed):
+                if (record.home and not every_key) or not choice.fits(digest, record):
                     continue
                 found += 1
                 if found > limit:
@@ -98,23 +95,6 @@ async def _list(parts: OperationContext, options: Options) -> AsyncGenerator[Res
     yield {"time": parts.clock.now(), "found": min(found, limit), "more": found > limit}
 
 
-async def _speaks(parts: OperationContext, digest: bytes, record: Record, unkeyed: set[int]) -> bool:
-    """Whether this row is the one that lists its record: the row of its first key that holds it.
-
-    `unkeyed`: hashes of the records listed already whose keys cannot be computed (they are redacted).  Of
-    such a record the first row in the walk is listed.
-    """
-    if not keys_of(parts, record):
-        known = hash(_identity(record))
-        if known in unkeyed:
-            return False
-        if len(unkeyed) < _COUNTED:
-            unkeyed.add(known)
-        return True
-    same = await _same(parts, record)
-    return not same or same[0][0] == digest
-
-
 async def _same(parts: OperationContext, record: Record) -> list[Row]:
     """The rows of a record under all keys that can be computed; some may hold an older state of it."""
     keys = keys_of(parts, record)
@@ -123,7 +103,8 @@ async def _same(parts: OperationContext, record: Record) -> list[Row]:
         if value is not None:
             with suppress(CodecError):
                 found.append((key[1], decode_record(value)))
-    return [(digest, other) for digest, other in found if _identity(other) == _identity(record)]
+    first = (record.first_seen, record.client)
+    return [(digest, other) for digest, other in found if (other.first_seen, other.client) == first]
 
 
 def _identity(record: Record) -> tuple[int, str, str, str]:
@@ -142,7 +123,8 @@ async def _show(parts: OperationContext, options: Options) -> Result:
     question = parts.engine.shared.decision(progress)
     found = question.speaking(await parts.engine.store.read(question.keys))
     if told["record"] is None and found is not None:
-        told["record"] = shown(parts, progress.keys[0][1], found)
+        ((digest, found),) = await whole(parts.engine.store, [(progress.keys[0][1], found)])
+        told["record"] = shown(parts, digest, found)
         told["marked"] = True
     return told
 
@@ -151,11 +133,10 @@ async def _show_key(parts: OperationContext, options: Options) -> Result:
     choice = RecordFilter.of(parts, _without(options))
     if len(choice.key) == _WHOLE_KEY:
         own = (Table.RECORD, bytes.fromhex(choice.key))
-        (value,) = await parts.engine.store.read([own])
-        record = None if value is None else decode_record(value)
-        if record is None or not choice.fits(own[1], record):
-            raise OperationError("no record has this key")
-        return await _shown_with(parts, own, record)
+        for row in await _rows(parts, [own]):
+            if choice.fits(*row):
+                return await _shown_with(parts, own, row[1])
+        raise OperationError("no record has this key")
     async with aclosing(rows_of(parts.engine.store)) as slices:
         async for rows in slices:
             for digest, record in rows:
@@ -167,13 +148,22 @@ async def _show_key(parts: OperationContext, options: Options) -> Result:
 async def _shown_with(parts: OperationContext, own: Key, record: Record) -> Result:
     """A record that is stored under `own`, with its other keys."""
     keys = keys_of(parts, record)
-    return await _shown_keys(parts, keys if own in keys else (own, *keys), attempt_of(record))
+    if own not in keys:  # the record does not show enough of itself: it is shortened, redacted or of old keys
+        keys = (own, (Table.RECORD, record.home)) if record.home else (own,)
+    return await _shown_keys(parts, keys, attempt_of(record))
+
+
+async def _rows(parts: OperationContext, keys: Sequence[Key]) -> list[Row]:
+    """The records under these keys, as far as there are any.  Raises CodecError."""
+    values = await parts.engine.store.read(keys)
+    found = [(digest, value) for (_, digest), value in zip(keys, values, strict=True) if value is not None]
+    return await whole(parts.engine.store, [(digest, decode_record(value)) for digest, value in found])
 
 
 async def _shown_keys(parts: OperationContext, keys: Sequence[Key], attempt: Attempt | None) -> Result:
     engine = parts.engine
-    values = await engine.store.read(keys)
-    records = [None if value is None else decode_record(value) for value in values]
+    rows = dict(await _rows(parts, keys))
+    records = [rows.get(digest) for _, digest in keys]
     origin = None if attempt is None else engine.progress(attempt).origin
     first = next((record for record in records if record is not None), None)
     if first is not None and first.origin:
@@ -225,7 +215,7 @@ async def _pass(parts: OperationContext, options: Options) -> Result:
         return Entry(encode_record(passed), keep_until(setup.policy_for(origin_of(record), None), passed))
 
     choice = replace(choice, unpassed=True)
-    told = await _change(parts, choice, known, dry_run=dry_run, only=partial(_has_never_passed, parts))
+    told = await _change(parts, choice, known, dry_run=dry_run, only=partial(_had_never_passed, parts, now))
     if not dry_run:
         logger.info("records let in by %s: %s", options.get(BY, "an unknown user"), _counts(told))
     return told
@@ -245,42 +235,49 @@ async def _change(
     `trust`: takes the keys of the trust in the origins of these records.  `only`: a further condition.
     """
     number, told_apart = 0, set[int]()
-    async with aclosing(rows_of(parts.engine.store)) as slices:
-        async for rows in slices:
-            chosen = [(digest, record) for digest, record in rows if choice.fits(digest, record)]
-            if only is not None:
-                chosen = [(digest, record) for digest, record in chosen if await only(record)]
-            keys = tuple((Table.RECORD, digest) for digest, _ in chosen)
-            if keys and not dry_run:
-                number += await parts.engine.store.apply(keys, partial(_rewritten, keys, choice, new))
-            else:
-                number += len(keys)
-            for _, record in chosen:
-                if len(told_apart) < _COUNTED:
-                    told_apart.add(hash(_identity(record)))
-                if trust is not None:
-                    trust.update(trust_keys(parts, record))
+    for at_home in (False, True):  # what is shown at home chooses the other rows, so homes come last
+        async with aclosing(rows_of(parts.engine.store)) as slices:
+            async for rows in slices:
+                chosen = [row for row in rows if at_home is not bool(row[1].home) and choice.fits(*row)]
+                if only is not None:
+                    chosen = [(digest, record) for digest, record in chosen if await only(record)]
+                keys = tuple((Table.RECORD, digest) for digest, _ in chosen)
+                if keys and not dry_run:
+                    change = partial(_rewritten, chosen, choice, new)
+                    number += await parts.engine.store.apply(keys, change)
+                else:
+                    number += len(keys)
+                for _, record in chosen:
+                    if len(told_apart) < _COUNTED:
+                        told_apart.add(hash(_identity(record)))
+                    if trust is not None:
+                        trust.update(trust_keys(parts, record))
     return {"records": len(told_apart), "keys": number, "dry_run": dry_run}
 
 
-async def _has_never_passed(parts: OperationContext, record: Record) -> bool:
-    """Whether a record has passed under none of its keys: a sender may have passed from another host."""
-    return not any(other.passed_at for _, other in await _same(parts, record))
+async def _had_never_passed(parts: OperationContext, now: int, record: Record) -> bool:
+    """Whether a record passed under none of its keys before `now`: a sender may pass from another host."""
+    # Another row of it may have been let in a moment ago, by this command.
+    return all(
+        (other.passed_at, other.passes) in {(0, 0), (now, 0)} for _, other in await _same(parts, record)
+    )
 
 
 def _rewritten(
-    keys: Sequence[Key],
+    rows: Sequence[Row],
     choice: RecordFilter,
     new: Callable[[Record], Entry | None],
     values: Sequence[bytes | None],
 ) -> Change[int]:
     """The change of these rows, checked again as they are now: a retry may have come since the walk."""
     puts: Puts = {}
-    for key, value in zip(keys, values, strict=True):
+    for (digest, seen), value in zip(rows, values, strict=True):
         if value is not None:
             record = decode_record(value)
-            if choice.fits(key[1], record):
-                puts[key] = new(record)
+            if record.home:
+                record = replace(record, sender=seen.sender, recipient=seen.recipient)
+            if choice.fits(digest, record):
+                puts[Table.RECORD, digest] = new(record)
     return Change(len(puts), puts, durable=True)
 
 

@@ -7,8 +7,7 @@ It walks through the whole store, in slices with a pause after each, so that mai
 in between: a million records take some ten seconds.  A walk that takes too long ends early; then `complete`
 is false.  Only one walk is made at a time.  Rows have the form of `records.list`.  First come those whose
 delay is not over, the shortest time left first; then those that would pass now (`ready`), the latest first.
-`delayed` and `ready` count the records.  A record under several keys counts once, but beyond a limit of
-records (200,000) each key counts.
+`delayed` and `ready` count the records, each once, whatever the number of its keys.
 """
 
 from __future__ import annotations
@@ -35,8 +34,6 @@ _BREATH = 0.001
 """Seconds between two slices: with this pause a walk takes at most half the time of the event loop."""
 _LONGEST = 30.0
 """Seconds for a walk."""
-_TOLD_APART = 200_000
-"""Most records whose identity is kept, which bounds the memory; beyond it each key counts."""
 
 
 def operations(parts: OperationContext) -> Iterable[Operation]:
@@ -81,7 +78,6 @@ class _Search:
         self._now = now
         self._limit = limit
         self._window = parts.engine.setup.unnamed_policy.retry_window
-        self._seen: set[int] = set()
         self.found: list[Row] = []
         self.delayed = 0
         self.ready = 0
@@ -107,33 +103,28 @@ class _Search:
             self.looked += 1
             with suppress(CodecError):
                 record = self._waits(value)
-                row = None if record is None or not self._is_new(record) else (digest, record)
-                if row is not None and (last is None or self._order(row) < last):
-                    new.append(row)
+                if record is None:
+                    continue
+                self._count(record)
+                if last is None or self._order((digest, record)) < last:
+                    new.append((digest, record))
         if new:
             self.found = nsmallest(self._limit, [*self.found, *new], key=self._order)
 
     def _waits(self, value: bytes) -> Record | None:
-        """The record, if it waits for a retry; None: it does not."""
+        """The record, if it waits for a retry; None: it does not, or another row shows it."""
         # Most rows are known senders: decoding only their numbers first is quicker.
         first_seen, _, _, _, _, passed_at, _ = record_times(value)
         if passed_at or self._now - first_seen > self._window:
             return None
         record = decode_record(value)
-        return None if record.observed else record
+        return None if record.observed or record.home else record
 
-    def _is_new(self, record: Record) -> bool:
-        """Whether the walk has not met this record under another key; if so, count it."""
-        known = hash((record.first_seen, record.client, record.sender, record.recipient))
-        if known in self._seen:
-            return False
-        if len(self._seen) < _TOLD_APART:
-            self._seen.add(known)
+    def _count(self, record: Record) -> None:
         if record.first_seen + record.delay > self._now:
             self.delayed += 1
         else:
             self.ready += 1
-        return True
 
     def _order(self, row: Row) -> tuple[Any, ...]:
         record = row[1]

@@ -7,15 +7,15 @@ one is the engine of Debian's mdb_* tools.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 
 from multigrey.errors import StoreError
-from multigrey.model import Key
+from multigrey.model import Key, Table
 from multigrey.stores.lmdb.batches import Puts
 from multigrey.stores.lmdb.rows import LAYOUT, Rows, upgrade
 from multigrey.stores.lmdb.state_files import (
@@ -27,12 +27,20 @@ from multigrey.stores.lmdb.state_files import (
     trouble,
 )
 
-__all__ = ["Opened", "open_store", "replace_store"]
+__all__ = ["Opened", "Used", "open_store", "replace_store"]
 
 _ENGINE = 0
 _LEAST_SPARE = 32 << 20
 _AT_ONCE = 1_250
 """Entries in one transaction of a checkpoint; each may change a page of its own."""
+
+
+class Used(NamedTuple):
+    """What is in use of a store."""
+
+    pages: int
+    """Pages that hold entries; the rest of the file is free."""
+    records: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +95,30 @@ class Opened:
         with self.env.begin() as txn:
             return self.rows.applied(txn)
 
-    def used(self) -> int:
-        """Pages that hold entries."""
+    def used(self) -> Used:
+        """What is in use now."""
         with self.env.begin() as txn:
-            return self.rows.pages(txn)
+            return self.used_in(txn)
+
+    def used_in(self, txn: Any) -> Used:
+        """What is in use, as this transaction sees it."""
+        return Used(self.rows.pages(txn), self.rows.counts(txn)[Table.RECORD])
+
+    def scan(self, table: Table, cursor: bytes, limit: int) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
+        """See `Rows.scan`."""
+        with self.env.begin() as txn:
+            return self.rows.scan(txn, table, cursor, limit)
+
+    def newest(self, table: Table, cursor: bytes, limit: int) -> tuple[int, bytes]:
+        """See `Rows.newest`."""
+        with self.env.begin() as txn:
+            return self.rows.newest(txn, table, cursor, limit)
+
+    def forget(self, before: int, limit: int) -> tuple[int, int, Used]:
+        """See `Rows.forget`; also returns what is in use afterwards."""
+        with self.env.begin(write=True) as txn:
+            due, gone = self.rows.forget(txn, before, limit)
+            return due, gone, self.used_in(txn)
 
     @property
     def page_size(self) -> int:

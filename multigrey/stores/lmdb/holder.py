@@ -14,7 +14,7 @@ import lmdb
 import trio
 
 from multigrey.errors import StoreError
-from multigrey.stores.lmdb.environment import Opened, open_store
+from multigrey.stores.lmdb.environment import Opened, Used, open_store
 from multigrey.stores.lmdb.state_files import StateFiles, trouble
 from multigrey.stores.work_thread import WorkThread
 from multigrey.threads import in_thread
@@ -38,6 +38,8 @@ class Holder:
         """Held while a task writes to the file or replaces it."""
         self.free = 0
         """Bytes that may still be used, as of the last write; may be negative."""
+        self.records = 0
+        """Number of records, as of the last write."""
         self.page_size = 0
         self._retry = retry
         self._files = files
@@ -54,9 +56,10 @@ class Holder:
         self.page_size = opened.page_size
         self.note(opened.used())
 
-    def note(self, pages: int) -> None:
-        """Take note of how many pages are in use."""
-        self.free = self._map_size - pages * self.page_size
+    def note(self, used: Used) -> None:
+        """Take note of what is in use."""
+        self.free = self._map_size - used.pages * self.page_size
+        self.records = used.records
 
     def let_go(self) -> Opened | None:
         """Hold nothing any more; returns the file, to be closed."""

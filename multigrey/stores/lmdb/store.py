@@ -58,6 +58,7 @@ _PAGES = 3
 """Most pages of an entry, besides what its value fills: it splits one of its table and one of the time index,
 and sometimes one above."""
 _HEALTH_WAITS = 0.5
+_COMING = 512  # octets that an entry on its way to the file will hardly exceed there
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class LmdbStore:
         in the checkpoint thread before LMDB commits a checkpoint.
         """
         self._files = StateFiles(options.state_dir)
-        self._map_size = options.map_size
+        self._map_size, self._capacity = options.map_size, options.capacity
         self._commit_hook = commit_hook
         self._checkpoint_hook = checkpoint_hook
         self._checkpoints = Checkpoints(self._cut_journal, self._checkpoint)
@@ -149,11 +150,7 @@ class LmdbStore:
         if not cursor:
             await self._checkpoints.done()
 
-        def scan(opened: Opened) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
-            with opened.env.begin() as txn:
-                return opened.rows.scan(txn, table, cursor, max(limit, 1))
-
-        return await self._holder.aside(scan)
+        return await self._holder.aside(partial(Opened.scan, table=table, cursor=cursor, limit=max(limit, 1)))
 
     async def load(self, items: Mapping[Key, Entry], merge: Callable[[bytes | None, bytes], bytes]) -> int:
         """See `Store.load`.  After StoreError a part may have been loaded."""
@@ -186,9 +183,9 @@ class LmdbStore:
         while gone < limit:
             size = min(limit - gone, _FORGET_SLICE)
             async with self._holder.writing:
-                work = partial(_forget, before=before, limit=size)
-                due, deleted, pages = await self._holder.aside(work)
-                self._holder.note(pages)
+                work = partial(Opened.forget, before=before, limit=size)
+                due, deleted, used = await self._holder.aside(work)
+                self._holder.note(used)
             gone += deleted
             if due < size:
                 break
@@ -202,16 +199,29 @@ class LmdbStore:
         for table in Table:
             cursor = b""
             while True:
-                latest, cursor = await self._holder.aside(partial(_newest, table=table, cursor=cursor))
+                work = partial(Opened.newest, table=table, cursor=cursor, limit=_WALK_SLICE)
+                latest, cursor = await self._holder.aside(work)
                 newest = max(newest, latest)
                 if not cursor:
                     break
         return newest
 
+    @property
+    def records(self) -> int:
+        """See `Store.records`."""
+        return self._holder.records + self._checkpoints.count + self._commits.pending
+
+    def has_room(self, *, for_marks: bool = False) -> bool:
+        """See `Store.has_room`.  What is not in the file yet counts as well."""
+        reserve = self._map_size - self._capacity
+        coming = (self._checkpoints.count + self._commits.pending) * _COMING
+        return self._holder.free - coming > (reserve // 2 if for_marks else reserve)
+
     async def health(self) -> Mapping[str, int | float | str]:
         """See `Store.health`.
 
-        Adds: `meta` (entries), `map_size`, `used` and `file` (bytes: allowed, in use, with free pages),
+        Adds: `meta` (entries), `map_size`, `capacity`, `used` and `file` (bytes: allowed, allowed before new
+        entries are refused, in use, with free pages),
         `last_commit_us`, `commit_failures`, `failing` (seconds without a success), `journaled` (entries not
         in the file yet), `journal` (bytes), `last_checkpoint_us`, `checkpoint_failures`.
         """
@@ -233,6 +243,7 @@ class LmdbStore:
             "meta": counts[Table.META],
             "pending": self._commits.pending,
             "map_size": self._map_size,
+            "capacity": self._capacity,
             "used": used,
             "file": (last_page + 1) * opened.page_size,
             "last_commit_us": round(self._last_commit * 1e6),
@@ -437,14 +448,3 @@ def _backup(opened: Opened, files: StateFiles, target: Path) -> None:
     if target.resolve() in {file.resolve() for file in files.all()}:
         raise StoreError(f"{target}: is a file of the store itself: choose another path")
     opened.copy(target)
-
-
-def _forget(opened: Opened, before: int, limit: int) -> tuple[int, int, int]:
-    with opened.env.begin(write=True) as txn:
-        due, gone = opened.rows.forget(txn, before, limit)
-        return due, gone, opened.rows.pages(txn)
-
-
-def _newest(opened: Opened, table: Table, cursor: bytes) -> tuple[int, bytes]:
-    with opened.env.begin() as txn:
-        return opened.rows.newest(txn, table, cursor, _WALK_SLICE)

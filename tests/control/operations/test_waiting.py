@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
@@ -72,7 +74,10 @@ async def test_only_those_that_wait():
 
 
 async def test_a_record_under_several_keys_is_told_once():
-    told = await asked([record(10), record(10), record(10), record(11)])
+    home = bytes(16)  # the key of the first
+    told = await asked(
+        [record(10), replace(record(10), home=home), replace(record(10), home=home), record(11)]
+    )
     assert (told["delayed"], len(told["waiting"])) == (2, 2)
 
 
