@@ -93,6 +93,7 @@ def open_core(
     subscribers: Sequence[Callable[[DecisionEvent], None]] = (),
     is_full: Callable[[], bool] = lambda: False,
     clock_believed: Callable[[], bool] = lambda: True,
+    set_back: Callable[[], int] = lambda: 0,
 ) -> Core:
     """Make an engine over a store, which need not run yet.  `Engine` describes the other parameters."""
     quota = NewRecordQuota(_limits(assembly.settings), key=site_key)
@@ -108,6 +109,7 @@ def open_core(
         is_full=is_full,
         mark_key=site_key,
         clock_believed=clock_believed,
+        set_back=set_back,
         names=NameLedger(site_key, believed=clock_believed),
     )
     return Core(assembly, engine, quota)

@@ -520,6 +520,7 @@ NUMBERS = [
     ("multigrey.8", "more than 30 days behind", clock._BEHIND == 30 * 86_400),
     ("multigrey.8", "ahead by more than seven days", clock._ASLEEP == 7 * 86_400),
     ("multigrey.8", "has run steadily for an hour", clock.TRUST_AFTER == 3600),
+    ("multigrey.8", "to run steadily for a day", clock.TRUST_FAR_AFTER == 86_400),
     ("multigrey.8", "at most {:,} domains", name_ledger.MOST_DOMAINS),
     ("multigrey.8", "written once a minute", name_ledger.FLUSH_EVERY == 60),
     ("multigrey.8", "five clients that announced five different foreign", name_doubt._FOREIGN == 5),

@@ -23,22 +23,27 @@ _BREATH = 0.02
 logger = logging.getLogger(__name__)
 
 
-async def keep_forgetting(clock: GuardedClock, store: Store, longest: int) -> None:
+async def keep_forgetting(clock: GuardedClock, store: Store, longest: int, compared: trio.Event) -> None:
     """Forget what is due, for ever, in slices that leave the event loop to others.
 
     `longest`: most seconds for which a record is kept after it was seen last ([greylist] max_age).
+    `compared` is set when the clock was compared with the store's times, and may be believed.
     """
     clock.compare(await store.newest(), longest)
+    compared.set()
     if not clock.believed():
         logger.warning(
-            "the clock does not fit the times in the store: check the clock; until it is set, "
-            "or for an hour, nothing is forgotten and no known sender is overwritten"
+            "the clock does not fit the times in the store: check the clock; until it is set, or for a day, "
+            "nothing is forgotten and no known sender is overwritten"
         )
     while True:
         was_believed = clock.believed()
         await _forget_due(clock, store)
         if was_believed and not clock.believed():
-            logger.warning("the clock was set by more than an hour: nothing is forgotten for an hour")
+            logger.warning(
+                "the clock was set by more than an hour: nothing is forgotten for an hour, "
+                "or for a day if it was set by more than a week"
+            )
         await trio.sleep(_EVERY)
 
 

@@ -60,6 +60,8 @@ __all__ = ["Daemon"]
 
 logger = logging.getLogger(__name__)
 
+_COMPARING = 1.0
+"""Seconds that serving waits for the clock to be compared with the store; until then it is not believed."""
 _FINAL_WRITES = 2.0
 """Seconds for writing, at the end, what may also be lost."""
 _LAST_SERVICES = 1.0
@@ -112,6 +114,7 @@ class Daemon:
             host=host,
             is_full=lambda: self.eviction.full,
             clock_believed=clock.believed,
+            set_back=clock.set_back,
         )
         self.engine = self.core.engine
         self.commands = Commands(self.engine, self.core.blocks, host=host, reload=self.reload)
@@ -148,7 +151,10 @@ class Daemon:
         await self.core.load()
         await self.admin.start()
         await background.start(self._watch_signals, background)
-        self._start_background(background)
+        compared = trio.Event()
+        self._start_background(background, compared)
+        with trio.move_on_after(_COMPARING):
+            await compared.wait()
         await self._serve(task_status)
         with trio.move_on_after(_FINAL_WRITES):
             await self.hits.flush(self.store)
@@ -241,9 +247,9 @@ class Daemon:
         for service in self._services:
             service.cancel()
 
-    def _start_background(self, background: trio.Nursery) -> None:
+    def _start_background(self, background: trio.Nursery, compared: trio.Event) -> None:
         max_age = self._loaded.settings.greylist.max_age
-        forget = partial(keep_forgetting, self._clock, self.store, max_age)
+        forget = partial(keep_forgetting, self._clock, self.store, max_age, compared)
         background.start_soon(supervise, "expiry", forget)
         knowledge = self.engine.knowledge
         assert knowledge.names is not None

@@ -59,20 +59,22 @@ class Engine:
         is_full: Callable[[], bool] = lambda: False,
         mark_key: bytes = b"",
         clock_believed: Callable[[], bool] = lambda: True,
+        set_back: Callable[[], int] = lambda: 0,
         names: NameLedger | None = None,
     ) -> None:
         """`host` and `version` appear in the header.  `subscribers` are given every decision.
 
         `quota` limits the new records of each origin.  `is_full` returns whether no origin may make more.  An
         attempt that may not make a record gets a mark under `mark_key` (secret bytes).  `clock_believed`
-        returns whether the wall clock can be trusted.  `names` is the evidence on which names can be trusted.
+        returns whether the wall clock can be trusted, `set_back` by how many seconds it was set back last.
+        `names` is the evidence on which names can be trusted.
         """
         self.setup = setup
         self.store = store
         self.clock = clock
         self.counts: dict[tuple[Action, Reason], int] = {}
         self.subscribers = tuple(subscribers)
-        self.shared = Shared(Knowledge(mark_key, names), quota, is_full, store, clock_believed)
+        self.shared = Shared(Knowledge(mark_key, names), quota, is_full, store, clock_believed, set_back)
         self._round = Round(self.shared, KnownSenders())
         self._ids = ids
         self._by = f"multigrey-{version} at {host}"

@@ -95,7 +95,8 @@ class StoredView:
     def speaking(self) -> Record | None:
         """The record that decides; None if none does."""
         question = self.question
-        return speaking_record(question.policy, question.now, (*self.records, *self.others, *self.marks))
+        found = (*self.records, *self.others, *self.marks)
+        return speaking_record(question.policy, question.now, found, question.case.set_back)
 
 
 def stored_view(question: StoredDecision, values: Sequence[bytes | None]) -> StoredView:

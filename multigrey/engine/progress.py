@@ -141,11 +141,12 @@ def stored_decision(
     same_message: bool,
     has_marks: bool,
     clock_believed: bool,
+    set_back: int,
 ) -> StoredDecision:
     """What the store is asked to decide about an attempt whose keys are worked out.
 
     `same_message`: another recipient of the message has passed, so this one passes too.  `has_marks`: the
-    attempt may have a mark.
+    attempt may have a mark.  `clock_believed`, `set_back`: see `Case`.
     """
     setup, attempt, origin = progress.setup, progress.attempt, progress.origin
     scheme = setup.scheme
@@ -174,6 +175,7 @@ def stored_decision(
         sender=told.shown[:LONGEST_ADDRESS],
         recipient=(attempt.raw or told.recipient)[:LONGEST_ADDRESS],
         clock_believed=clock_believed,
+        set_back=set_back,
     )
     if setup.redactor is not None:
         case = hidden(case, setup.redactor)

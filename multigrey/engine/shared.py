@@ -30,6 +30,7 @@ class Shared:
         is_full: Callable[[], bool],
         store: Store,
         clock_believed: Callable[[], bool],
+        set_back: Callable[[], int],
     ) -> None:
         """See `Engine`."""
         self.knowledge = knowledge
@@ -38,6 +39,7 @@ class Shared:
         self._is_full = is_full
         self._store = store
         self.clock_believed = clock_believed
+        self._set_back = set_back
 
     def decision(self, progress: Progress) -> StoredDecision:
         """What the store is asked to decide if the origin may make records."""
@@ -46,6 +48,7 @@ class Shared:
             same_message=self._is_same_message(progress),
             has_marks=self.knowledge.marks.exist,
             clock_believed=self.clock_believed(),
+            set_back=self._set_back(),
         )
 
     def limited(self, progress: Progress) -> StoredDecision:

@@ -13,9 +13,9 @@ The order of evidence
   5. A record whose delay is not over                                      -> DEFER early
   6. A record too old to count, or none                                    -> DEFER expired, new
 Boundaries: a retry at exactly the delay passes; one at exactly the retry window (or max age) counts.
-A time in the future (the clock was set back) counts as now and is rewritten.  It is not rewritten while the
-clock itself may be wrong (`Case.clock_believed`): then a record that has passed is never too old, and neither
-that record nor the trust of an origin is overwritten.
+A time in the future (the clock was set back) counts as earlier, and is rewritten.  It is not rewritten while
+the clock itself may be wrong (`Case.clock_believed`): then no record is too old, and neither a record that
+has passed nor the trust of an origin is overwritten.
 
 An observed attempt is judged like any other, but passes.  Its record is stored as passed and as observed, so
 that the sender is known once greylisting is enforced; it never counts for trust.
@@ -92,12 +92,13 @@ def _judge(
     standing: Reputation | None,
     also: Sequence[Record],
 ) -> Decision:
-    found = speaking_record(policy, now, (*records, *also) if also else records)
+    found = speaking_record(policy, now, (*records, *also) if also else records, case.set_back)
     idle = 0 if found is None or not case.clock_believed else now - found.last_seen
     if found is not None and found.passed_at and idle <= policy.max_age:
         return _known(policy, now, case, trusted, found, records)
     age = 0 if found is None else now - found.first_seen
-    live = found is not None and not found.passed_at and age <= policy.retry_window
+    in_time = age <= policy.retry_window or not case.clock_believed
+    live = found is not None and not found.passed_at and in_time
     waiting = found if live else None
     if waiting is not None and age >= waiting.delay:
         return _retry(policy, now, case, trusted, waiting, standing)

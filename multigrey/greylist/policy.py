@@ -73,6 +73,8 @@ class Case:
     recipient: str = ""
     clock_believed: bool = True
     """False: the wall clock may be wrong.  Then known senders stay known, and no trust is overwritten."""
+    set_back: int = 0
+    """Seconds by which the clock was set back last."""
 
     @property
     def client_shown(self) -> str:

@@ -212,7 +212,9 @@ class StoredDecision:
         """The record that decides, which a mark may stand for; None: there is none.  Raises CodecError."""
         known = StoredValues(self, values)
         marks = map(self.record_of_mark, known.marks.values())
-        return speaking_record(self.policy, self.now, (*known.records, *known.others, *marks))
+        return speaking_record(
+            self.policy, self.now, (*known.records, *known.others, *marks), self.case.set_back
+        )
 
     def mark_in(self, bucket: bytes | None, digest: bytes) -> Mark | None:
         """The mark made of `digest` in its stored bucket.  Raises CodecError."""

@@ -201,7 +201,13 @@ def test_while_the_clock_is_doubted_who_is_known_stays_known_and_nothing_is_over
     assert right.verdict.reason is Reason.KNOWN
 
 
-@pytest.mark.parametrize("jump", [-400 * DAY, -60, 400 * DAY])
+def test_while_the_clock_is_doubted_who_waits_does_not_wait_too_long():
+    decision = decide(POLICY, T + 400 * DAY, DOUBTED, None, [waiting()], None)
+    assert decision.verdict.reason is Reason.RETRY
+    assert decide(POLICY, T + 400 * DAY, NAMED, None, [waiting()], None).verdict.reason is Reason.EXPIRED
+
+
+@pytest.mark.parametrize("jump", [-400 * DAY, -60])
 def test_while_the_clock_is_doubted_who_waits_passes_in_the_end(jump):
     decision = decide(POLICY, T + jump, DOUBTED, None, [waiting()], None)
     assert decision.verdict.action is Action.DEFER

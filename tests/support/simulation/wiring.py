@@ -67,6 +67,7 @@ class Site:
             is_full=lambda: self._bounding.full,
             mark_key=SITE_KEY,
             clock_believed=self._clock.believed,
+            set_back=self._clock.set_back,
             names=NameLedger(SITE_KEY, believed=self._clock.believed),
         )
         await self._engine.knowledge.begin(self.store, self._clock.now())
