@@ -6,15 +6,23 @@
 # make cover      branch coverage of everything pure has to be complete
 # make lint       ruff and mypy
 # make man        bring the generated parts of the manual pages up to date
+# make lock       renew locks/ (needs the package index)
+# make audit      ask for known advisories against what is locked, and against the lowest versions (needs the network)
 # make bench      compare with postgrey and greylistd on this machine (needs cc)
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SUPPLY := $(VENV)/supply
 STATE  ?= $(CURDIR)/.state
 SERVE_AS ?= nobody
 
-.PHONY: serve test fast-test test-all soak cover lint format bench man clean
+# Only what locks/ names, octet for octet.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation
+LOCKED  := --require-hashes --only-binary :all:
+BUILT   := --no-binary pyspf  # has no wheel
+
+.PHONY: serve test fast-test test-all soak cover lint format bench man lock audit clean
 
 serve: $(VENV)/installed
 	@if [ "$$(id -u)" != 0 ]; then \
@@ -79,17 +87,48 @@ man: $(VENV)/tools
 	$(BIN)/python -m man.regions
 	$(BIN)/python -m tests.support.architecture
 
+# A version has to be a week old: most poisoned ones are found by then.  make lock AGE="0 days" for an urgent one.
+AGE     ?= 7 days
+COMPILE := $(SUPPLY)/bin/uv pip compile --quiet --python-version 3.11 --upgrade --exclude-newer "$(AGE)" \
+  --no-emit-index-url --custom-compile-command "make lock"
+ALL     := pyproject.toml --all-extras --group build
+lock: $(SUPPLY)/installed
+	$(COMPILE) --universal --generate-hashes $(ALL) -o locks/test.txt
+	$(COMPILE) --universal --generate-hashes pyproject.toml -c locks/test.txt -o locks/serve.txt
+	$(COMPILE) --universal --generate-hashes --group build -c locks/test.txt -o locks/build.txt
+	$(COMPILE) --universal --generate-hashes --group supply -o locks/supply.txt
+	$(COMPILE) --resolution lowest --python-platform linux $(ALL) -o locks/lowest.txt
+	for python in 3.11 3.12 3.13 3.14; do for machine in x86_64 aarch64; do for lock in build serve test; do \
+	  $(SUPPLY)/bin/uv pip install --quiet --dry-run --target $(SUPPLY)/none --python-version $$python \
+	    --python-platform $$machine-unknown-linux-gnu $(LOCKED) $(BUILT) -r locks/$$lock.txt || exit; \
+	done; done; done
+	$(MAKE) $(VENV)/tools
+
+# --strict: what could not be asked about is a failure, too.
+AUDIT = $(SUPPLY)/bin/pip-audit --strict --disable-pip $(AUDIT_OPTIONS)
+audit: $(SUPPLY)/installed
+	$(AUDIT) --require-hashes -r locks/test.txt -r locks/supply.txt
+	$(AUDIT) --no-deps -r locks/lowest.txt
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
 
 # What the sources need, then the sources themselves (editable: a git pull is enough to be up to date).
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/installed: pyproject.toml locks/build.txt locks/serve.txt | $(VENV)/bin/python
+	$(INSTALL) $(LOCKED) -r locks/build.txt -r locks/serve.txt
+	$(INSTALL) --no-deps --editable .
 	@touch $@
 
-$(VENV)/tools: pyproject.toml $(wildcard plugins/*/pyproject.toml) | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+$(VENV)/tools: pyproject.toml locks/build.txt locks/test.txt | $(VENV)/bin/python
+	$(INSTALL) $(LOCKED) -r locks/build.txt
+	$(INSTALL) $(LOCKED) $(BUILT) --use-pep517 -r locks/test.txt
+	$(INSTALL) --no-deps --editable .
 	@touch $@ $(VENV)/installed
+
+$(SUPPLY)/installed: locks/supply.txt | $(VENV)/bin/python
+	$(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/python -m pip --disable-pip-version-check install --quiet $(LOCKED) -r $<
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -25,6 +25,7 @@ SLOW = frozenset(
         *["tests/cli/test_whitelist_edit.py", "tests/daemon/test_daemon.py"],
         *["tests/integrations/test_munin.py", "tests/scenarios/test_simulation.py", "tests/test_project.py"],
         *["tests/cli/test_mode.py", "tests/cli/test_rehearse.py", "tests/cli/test_without_configuration.py"],
+        "tests/test_supply_chain.py",
         *[
             "tests/crash/test_kill_history.py",
             "tests/mta/test_prometheus.py",

@@ -179,6 +179,7 @@ def make(directory: Path, python: str) -> subprocess.CompletedProcess[str]:
     """`make serve` where nothing has been set up yet, with a script in place of Python."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, directory)
+    shutil.copytree(ROOT / "locks", directory / "locks")
     program = directory / "python"
     program.write_text(f"#!/bin/sh\n{python}\n")
     program.chmod(0o755)
