@@ -6,7 +6,8 @@
 # make cover      branch coverage of everything pure has to be complete
 # make lint       ruff and mypy
 # make man        bring the generated parts of the manual pages up to date
-# make lock       renew locks/ (needs the package index)
+# make wheel      build dist/*.whl, the plugins' too: the same octets from the same commit
+# make lock       renew locks/ and the bills of materials (needs the package index)
 # make audit      ask for known advisories against what is locked, and against the lowest versions (needs the network)
 # make bench      compare with postgrey and greylistd on this machine (needs cc)
 
@@ -22,7 +23,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no
 LOCKED  := --require-hashes --only-binary :all:
 BUILT   := --no-binary pyspf  # has no wheel
 
-.PHONY: serve test fast-test test-all soak cover lint format bench man lock audit clean
+.PHONY: serve test fast-test test-all soak cover lint format bench man wheel lock audit clean
 
 serve: $(VENV)/installed
 	@if [ "$$(id -u)" != 0 ]; then \
@@ -87,6 +88,13 @@ man: $(VENV)/tools
 	$(BIN)/python -m man.regions
 	$(BIN)/python -m tests.support.architecture
 
+wheel: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+wheel: $(VENV)/installed
+	rm -rf dist
+	for each in . plugins/*/; do \
+	  (cd "$$each" && "$(abspath $(BIN))/hatchling" build -t wheel -d "$(CURDIR)/dist") || exit; \
+	done
+
 # A version has to be a week old: most poisoned ones are found by then.  make lock AGE="0 days" for an urgent one.
 AGE     ?= 7 days
 COMPILE := $(SUPPLY)/bin/uv pip compile --quiet --python-version 3.11 --upgrade --exclude-newer "$(AGE)" \
@@ -103,6 +111,7 @@ lock: $(SUPPLY)/installed
 	    --python-platform $$machine-unknown-linux-gnu $(LOCKED) $(BUILT) -r locks/$$lock.txt || exit; \
 	done; done; done
 	$(MAKE) $(VENV)/tools
+	$(BIN)/python -m tests.support.sbom
 
 # --strict: what could not be asked about is a failure, too.
 AUDIT = $(SUPPLY)/bin/pip-audit --strict --disable-pip $(AUDIT_OPTIONS)

@@ -1,11 +1,17 @@
-"""What is installed: lower bounds and locks."""
+"""What is installed, and what is given away: lower bounds, locks, bills of materials, wheels."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterable, Mapping
 from datetime import date
 from importlib.metadata import version
@@ -17,6 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.support import sbom
 from tests.support.locks import LOCKS, PROJECTS, PYTHONS, ROOT, Pin, graph, parse, pins, read
 
 FACTS = read(ROOT / "pyproject.toml")
@@ -138,7 +145,90 @@ def test_an_advisory_is_whole_and_of_something_we_use(name: str):
         assert re.fullmatch(r"CVE-\d{4}-\d{4,}|GHSA(-[23456789cfghjmpqrvwx]{4}){3}", one)
 
 
-# Installing what is locked
+# Bills of materials
+
+
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_the_bill_of_materials_says_what_the_lock_says(path: Path):
+    assert path.with_name(sbom.NAME).read_text() == sbom.bill(path), "run: python -m tests.support.sbom"
+    assert read(path)["tool"]["hatch"]["build"]["targets"]["wheel"]["sbom-files"] == [sbom.NAME]
+
+
+def test_the_bill_of_materials_has_version_hashes_and_licence_of_everything():
+    found = json.loads((ROOT / sbom.NAME).read_text())
+    parts = {part["name"]: part for part in found["components"]}
+    assert set(parts) == set(pins("serve"))
+    for name, pin in pins("serve").items():
+        assert parts[name]["version"] == str(pin.version)
+        assert {one["content"] for one in parts[name]["hashes"]} == set(pin.hashes)
+        assert len(parts[name]["licenses"]) == 1
+    assert not {"serialNumber", "timestamp"} & {*found, *found["metadata"]}
+
+
+# Wheels
+
+
+def copy(target: Path, *, umask: int, backwards: bool) -> None:
+    """The sources as they are, with modes and in an order that nothing should depend on."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in sorted(filter(None, listed.stdout.split("\0")), reverse=backwards):
+        if (source := ROOT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(source.read_bytes())
+            (target / name).chmod((source.stat().st_mode | 0o644) & ~umask & 0o777)
+
+
+def build(directory: Path, **environment: str) -> dict[str, bytes]:
+    """What `make wheel` builds there, with the tools of this environment."""
+    venv = Path(sys.executable).parents[1]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        ["make", "-C", directory, "wheel", f"VENV={venv}", "-o", venv / "installed"],
+        env={**kept, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {path.name: path.read_bytes() for path in sorted((directory / "dist").iterdir())}
+
+
+needs_checkout = pytest.mark.skipif(
+    not (ROOT / ".git").exists() or not all(map(shutil.which, ("git", "make"))),
+    reason="needs git, make and a checkout",
+)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """All wheels, built from a commit of 2026-02-03 04:05:06 UTC."""
+    directory = tmp_path_factory.mktemp("one")
+    copy(directory, umask=0o022, backwards=False)
+    dated = {"GIT_COMMITTER_DATE": "1770091506 +0000", "GIT_AUTHOR_DATE": "1770091506 +0000"}
+    who = ["-c", "user.name=Tests", "-c", "user.email=tests@example.org", "-c", "commit.gpgsign=false"]
+    for arguments in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message=tests: One"]):
+        subprocess.run(["git", *who, *arguments], cwd=directory, env={**os.environ, **dated}, check=True)
+    return build(directory)
+
+
+@needs_checkout
+def test_a_wheel_is_the_same_octets_wherever_it_is_built(wheels: dict[str, bytes], tmp_path: Path):
+    other = tmp_path / "a longer name" / "with a blank"
+    copy(other, umask=0o077, backwards=True)
+    assert len(wheels) == len(PROJECTS)
+    assert build(other, SOURCE_DATE_EPOCH="1770091506", TZ="Asia/Kathmandu", LC_ALL="C") == wheels
+    later = build(other, SOURCE_DATE_EPOCH="1770091600")
+    assert [name for name in wheels if later[name] == wheels[name]] == []
+
+
+@needs_checkout
+def test_a_wheel_carries_its_bill_of_materials(wheels: dict[str, bytes], tmp_path: Path):
+    for name, octets in wheels.items():
+        (tmp_path / name).write_bytes(octets)
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            distribution = "-".join(name.split("-")[:2])
+            found = json.loads(archive.read(f"{distribution}.dist-info/sboms/{sbom.NAME}"))
+        assert f"{found['metadata']['component']['name'].replace('-', '_')}-" in name
 
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
@@ -178,6 +268,50 @@ def python(short_directory: Path) -> Path:
     """The Python of an empty environment."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", short_directory / "venv"], check=True)
     return short_directory / "venv" / "bin" / "python"
+
+
+CONFIG = """
+state_dir = "{0}/state"
+[[listen]]
+protocol = "postfix"
+address = "unix:{0}/state/postfix.sock"
+"""
+QUESTION = (
+    b"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=192.0.2.1\nclient_name=unknown\n"
+    b"helo_name=mail.example.org\nsender=alice@example.org\nrecipient=bob@example.net\n\n"
+)
+
+
+@needs_checkout
+def test_the_wheel_serves_with_what_is_locked(
+    wheels: dict[str, bytes], fetched: Path, python: Path, short_directory: Path
+):
+    name = next(name for name in wheels if name.startswith("multigrey-"))
+    wheel, requirements = short_directory / name, short_directory / "requirements.txt"
+    wheel.write_bytes(wheels[name])
+    ours = f"multigrey @ {wheel.as_uri()} --hash=sha256:{hashlib.sha256(wheels[name]).hexdigest()}\n"
+    requirements.write_text((LOCKS / "serve.txt").read_text() + ours)
+    done = install(python, fetched, requirements)
+    assert done.returncode == 0, done.stderr
+    config = short_directory / "multigrey.toml"
+    config.write_text(CONFIG.format(short_directory))
+    user = ["--user", "nobody"] if os.geteuid() == 0 else []
+    with subprocess.Popen(
+        [python.with_name("multigrey"), "serve", "--config", config, *user],
+        cwd="/", stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        try:
+            assert " ready: " in (said := process.stderr.readline()), said + process.stderr.read()
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(10)
+                sock.connect(f"{short_directory}/state/postfix.sock")
+                sock.sendall(QUESTION)
+                assert sock.recv(1000).startswith(b"action=DEFER_IF_PERMIT 4.7.1 Greylisted")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.stderr.read()
+        assert process.wait(10) == 0
 
 
 def test_another_file_than_the_locked_one_is_refused(fetched: Path, python: Path, tmp_path: Path):
