@@ -55,13 +55,18 @@ def scenarios():
 
 def fetch(folder):
     folder.mkdir(parents=True, exist_ok=True)
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"pyspf=={VERSION} --hash=sha256:{SHA256}\n")  # pip runs its setup.py
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "pyspf"]
+    command += ["--no-build-isolation", "--require-hashes", "-r", str(wanted)]
     try:
         subprocess.run(
-            [*command, "--dest", str(folder), f"pyspf=={VERSION}"],
+            [*command, "--dest", str(folder)],
             check=True, timeout=45, capture_output=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
+        if b"DO NOT MATCH THE HASHES" in (getattr(error, "stderr", None) or b""):
+            raise
         pytest.skip(f"the source archive of pyspf {VERSION} cannot be fetched: {type(error).__name__}")
 
 
