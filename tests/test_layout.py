@@ -180,7 +180,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "contracts": "typing protocols without code",
     "errors": "exceptions without code",
     "listeners.accept": "tests/listeners/test_server.py connects through it",
-    "listeners.round": "what tests/listeners/test_server.py sees of connections",
     "listeners.faults": "what tests/listeners/test_server.py reads in the log",
     "listeners.connection": "plain data of tests/listeners/test_server.py",
     "daemon.status": "tests/cli/test_status.py and tests/cli/test_mode.py",

@@ -9,7 +9,7 @@ mail waits for hits: when the store fails, the counts wait for the next minute.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from hashlib import blake2b
@@ -100,7 +100,7 @@ class HitCounter:
     async def flush(self, store: Store) -> None:
         """Add what was counted to the store.  What cannot be written waits for the next flush."""
         async with self._writing:  # two flushes at a time would add the same hits twice
-            self._take()
+            await self._take()
             while self._waiting:
                 piece = dict(islice(self._waiting.items(), _SLICE))
                 try:
@@ -112,10 +112,15 @@ class HitCounter:
                     self._known.add(key[1])
                     del self._waiting[key]
 
-    def _take(self) -> None:
-        """Move what was counted to the keys it is written to; counting starts again from zero."""
-        counts, self._counts = self._counts, {}
-        for match, (count, first, last) in counts.items():
+    async def _take(self) -> None:
+        """Move what was counted to the keys it is written to, in slices: many entries may have matched."""
+        for _ in range(0, len(self._counts), _SLICE):
+            self._move([*islice(self._counts, _SLICE)])
+            await trio.lowlevel.checkpoint()
+
+    def _move(self, matches: Iterable[Match]) -> None:
+        for match in matches:
+            count, first, last = self._counts.pop(match)
             name = hit_name(match)
             key = hit_key(match.source, name)
             hits = Hits(count, first, last, match.source, name)

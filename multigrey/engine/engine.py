@@ -14,7 +14,7 @@ So a known sender never waits for a slow source.  multigrey(8) describes the sam
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import formatdate
 from typing import Any
 
@@ -97,11 +97,21 @@ class Engine:
             raise begun
         return begun
 
-    def begin_all(self, asked: Sequence[tuple[Attempt, OnError]]) -> list[Begun | Exception]:
-        """The same for many attempts.  An exception in the result is a bug that the attempt met."""
+    def begin_all(self, asked: Iterable[tuple[Attempt, OnError]]) -> list[Begun | Exception]:
+        """The same for many attempts.  An exception in the result is a bug that the attempt met.
+
+        Each attempt is drawn from `asked` when the one before has made its first step, so an iterator may
+        end when time is up.
+        """
         setup, now = self.setup, self.clock.now()
-        all_progress = [Progress(setup, attempt, now, on_error) for attempt, on_error in asked]
-        self._round.decide(all_progress, self.store)
+        all_progress: list[Progress] = []
+
+        def begun_with(one: tuple[Attempt, OnError]) -> Progress:
+            progress = Progress(setup, one[0], now, one[1])
+            all_progress.append(progress)
+            return progress
+
+        self._round.decide(map(begun_with, asked), self.store)
         begun: list[Begun | Exception] = []
         for progress in all_progress:
             if progress.failure is not None:

@@ -31,7 +31,7 @@ class Round:
         self._shared = shared
         self._known = known
 
-    def decide(self, all_progress: Sequence[Progress], store: Store) -> None:
+    def decide(self, all_progress: Iterable[Progress], store: Store) -> None:
         """Decide what can be decided without waiting.  The other attempts have no verdict afterwards.
 
         An attempt that met a bug in multigrey has the exception as its `failure`.

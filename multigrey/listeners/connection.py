@@ -65,7 +65,7 @@ class Need(Enum):
     NOTHING = "nothing: it has ended"
 
 
-OWN_TASK = frozenset({Need.WRITE, Need.COMMAND, Need.TURN, Need.DECISION})
+OWN_TASK = frozenset({Need.WRITE, Need.COMMAND, Need.DECISION})
 
 
 class Connection:
@@ -83,6 +83,7 @@ class Connection:
         "partial",
         "peer",
         "pending",
+        "put_off",
         "rest",
         "scope",
         "silent",
@@ -101,6 +102,8 @@ class Connection:
         """When the request being answered was read, if that is measured; 0: it has been answered."""
         self.attempt: Attempt
         """The last attempt it brought."""
+        self.put_off = False
+        """Whether that attempt is still to be begun: there was no time for it."""
         self.pending: Progress | None = None
         """The attempt that is being decided, or waits for the disk."""
         self.command: Command | None = None

@@ -4,17 +4,20 @@ Each step is taken for all connections that are ready before the next step: firs
 decided, then all are answered.  Do not merge these loops into one.  A system call drives the interpreter out
 of the processor's caches, and so does other code: with mixed steps, every decision took half as long again.
 
+The steps of one turn of the loop take bounded time, however long the requests and the rules are: the clock is
+looked at between the connections, and those for which no time is left have another turn.
+
 `RoundRunner.all` is the error boundary: an error in a step ends that connection and no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
 from multigrey.engine.engine import Begun, Engine
-from multigrey.engine.progress import Progress
+from multigrey.engine.progress import OnError, Progress
 from multigrey.listeners.connection import Connection, Need
 from multigrey.listeners.faults import Faults
 from multigrey.listeners.timings import Timings
@@ -24,18 +27,48 @@ __all__ = ["RoundRunner"]
 
 _CHUNK = 16384
 _REQUESTS_BEFORE_GIVING_WAY = 16
+_BEGIN_WITHIN = 0.005
+"""Seconds of a turn in which connections are read and requests begun.  What is begun is finished, which takes
+about as long again: so others wait for 10 ms."""
+_PIECE = 8
+"""Connections that are read, or whose requests are parsed, between two looks at the clock."""
 
 
 class RoundRunner:
     """The steps of all connections.  Each returns what its connection needs next."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, now: Callable[[], float] = perf_counter) -> None:
+        """`now`: seconds, from any start, by which turns are measured."""
         self.tick = 0.0
         """The sweep's clock, in seconds."""
         self.timings: Timings | None = None
         """Where to add up how long answers take; None: nowhere."""
         self.troubles = Faults()
         self._engine = engine
+        self._now = now
+        self._until = now()
+
+    def begin_turn(self) -> None:
+        """Begin a turn of the event loop: until its time is over, connections are served together."""
+        self._until = self._now() + _BEGIN_WITHIN
+
+    @property
+    def late(self) -> bool:
+        """Whether this turn is over, so that others are to have theirs."""
+        return self._now() > self._until
+
+    def _in_time(
+        self, do: Callable[..., Need], connections: Sequence[Connection]
+    ) -> list[tuple[Connection, Need]]:
+        """`all` for the first connections, as many as there is time for; some at least."""
+        if len(connections) <= _PIECE:
+            return self.all(do, zip(connections))
+        done = self.all(do, zip(connections[:_PIECE]))
+        for start in range(_PIECE, len(connections), _PIECE):
+            if self._now() > self._until:
+                break
+            done += self.all(do, zip(connections[start : start + _PIECE]))
+        return done
 
     def all(
         self, do: Callable[..., Need], all_arguments: Iterable[tuple[Any, ...]]
@@ -58,7 +91,14 @@ class RoundRunner:
         """The same for one call."""
         return self.all(do, [(connection, *arguments)])[0][1]
 
-    def receive(self, connection: Connection) -> Need:
+    def receive_all(self, connections: Sequence[Connection]) -> list[tuple[Connection, Need]]:
+        """Read from those for which there is time; the others keep what they have to say."""
+        heard = self._in_time(self._receive, connections)
+        if len(heard) == len(connections):
+            return heard
+        return [*heard, *[(connection, Need.READ) for connection in connections[len(heard) :]]]
+
+    def _receive(self, connection: Connection) -> Need:
         """Read what the peer has sent.  TURN: there is data to work on."""
         if connection.pending is not None:
             return Need.DECISION  # the peer does not wait for its answer
@@ -80,12 +120,17 @@ class RoundRunner:
         return need
 
     def advance_all(self, connections: Sequence[Connection]) -> list[tuple[Connection, Need]]:
-        """The same for many: one request of each, then the next one of those that have more."""
+        """The same for many: one request of each, then the next one of those that have more.
+
+        TURN: there was no time for more.
+        """
         needs: list[tuple[Connection, Need]] = []
         for _ in range(_REQUESTS_BEFORE_GIVING_WAY):
             asked: list[Connection] = []
             going_on: list[Connection] = []
-            for connection, need in self.all(self._next, zip(connections, strict=True)):
+            taken = self._in_time(self._next, connections)
+            waiting = connections[len(taken) :]
+            for connection, need in taken:
                 if need is Need.DECISION:
                     asked.append(connection)
                 elif need is Need.TURN:
@@ -93,31 +138,45 @@ class RoundRunner:
                 else:
                     needs.append((connection, need))
             if asked:
-                for connection, need in self.all(
-                    self._take_begun, zip(asked, self._begin(asked), strict=True)
-                ):
+                for connection, need in self._begin(asked):
                     if need is Need.TURN:
                         going_on.append(connection)
                     else:
                         needs.append((connection, need))
-            if not going_on:
+            if not waiting and not going_on:
                 return needs
-            connections = going_on
+            connections = [*waiting, *going_on]
+            if self._now() > self._until:
+                break
         return [*needs, *[(connection, Need.TURN) for connection in connections]]
 
-    def _begin(self, asked: Sequence[Connection]) -> Sequence[Begun | Exception]:
-        """Hand the attempts to the engine; returns its result for each, or what went wrong."""
+    def _begin(self, asked: Sequence[Connection]) -> list[tuple[Connection, Need]]:
+        """Hand attempts to the engine while there is time.  TURN: it is answered, or put off."""
         try:
-            return self._engine.begin_all(
-                [(connection.attempt, connection.listening.on_error) for connection in asked]
-            )
+            begun = self._engine.begin_all(self._attempts(asked))
         except Exception as error:  # noqa: BLE001  (a bug that met all of them: reported for each)
-            return [error] * len(asked)
+            begun = [error] * len(asked)
+        needs = self.all(self._take_begun, zip(asked, begun, strict=False))
+        for connection in asked[len(begun) :]:
+            connection.put_off = True
+            needs.append((connection, Need.TURN))
+        return needs
+
+    def _attempts(self, asked: Iterable[Connection]) -> Iterator[tuple[Attempt, OnError]]:
+        """The attempts for which there is time; one at least."""
+        now, until = self._now, self._until
+        for connection in asked:
+            yield connection.attempt, connection.listening.on_error
+            if now() > until:
+                return
 
     def _next(self, connection: Connection) -> Need:
         """Take the next request.  DECISION: it is an attempt, to be begun; TURN: it is dealt with."""
         if connection.silent:
             return Need.NOTHING
+        if connection.put_off:
+            connection.put_off = False
+            return Need.DECISION
         request = connection.dialogue.next_request()
         if isinstance(request, Attempt):
             connection.attempt = request

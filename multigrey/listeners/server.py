@@ -12,7 +12,8 @@ decision, and trio's streams take three times as long as greylistd's whole answe
   - only a connection that waits for something of its own (a command, a slow source, a peer that does not
     take its answer) gets a task, with a cancel scope;
   - a sweep, a few times a second, ends silent and slow peers and answers overdue decisions;
-  - a peer that pipelines gives way to the others every few requests.
+  - a peer that pipelines gives way to the others every few requests, and all connections together give way
+    to the rest of the daemon after ten milliseconds: what is left of them queues for the next turn.
 
 The steps that need no waiting are in `round`.  Each step of a connection runs inside one error boundary
 (`RoundRunner.all`, `_connection`): an error there ends that connection and no other.
@@ -23,7 +24,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 
 import trio
@@ -52,17 +53,26 @@ _SWEEP_EVERY = 0.25
 class Server:
     """All connections of the daemon."""
 
-    def __init__(self, engine: Engine, commands: Commands, limits: ConnectionLimits) -> None:
-        """`limits` may be replaced while running (reload)."""
+    def __init__(
+        self,
+        engine: Engine,
+        commands: Commands,
+        limits: ConnectionLimits,
+        now: Callable[[], float] = perf_counter,
+    ) -> None:
+        """`limits` may be replaced while running (reload); `now` measures turns (see `RoundRunner`)."""
         self.limits = limits
         self._engine = engine
-        self._steps = RoundRunner(engine)
+        self._steps = RoundRunner(engine, now)
         self._commands = commands
         self.open: set[Connection] = set()
         self._poll = select.epoll()
         self._parked: dict[int, Connection] = {}
         self._shared: dict[Durability, list[tuple[Connection, Progress]]] = {}
         """The connections that wait for the same commit."""
+        self._queue: list[Connection] = []
+        """The connections that gave way, and wait for their next turn."""
+        self._queue_moves = False
         self._nursery: trio.Nursery | None = None
         self._departure: trio.Event | None = None
         """Set when a connection ends; None: no task waits for that."""
@@ -144,9 +154,9 @@ class Server:
 
     def _serve(self, connections: Sequence[Connection]) -> None:
         """Read from all, then decide for all, then answer all (see `round`)."""
-        heard = self._steps.all(self._steps.receive, zip(connections, strict=True))
+        self._steps.begin_turn()
         turn, needs = [], []
-        for connection, need in heard:
+        for connection, need in self._steps.receive_all(connections):
             if need is Need.TURN:
                 turn.append(connection)
             elif need is Need.DECISION:  # not read again before it has its answer
@@ -170,11 +180,28 @@ class Server:
             self._close(connection)
         elif connection.waits_for_disk:
             self._wait_for_disk(connection)
+        elif need is Need.TURN:
+            self._unpark(connection)
+            self._queue.append(connection)
+            if not self._queue_moves:
+                self._queue_moves = True
+                assert self._nursery is not None
+                self._nursery.start_soon(self._move_queue)
         else:
             self._unpark(connection)
             assert self._nursery is not None
             connection.scope = trio.CancelScope()
             self._nursery.start_soon(self._connection, connection, need)
+
+    async def _move_queue(self) -> None:
+        """Go on with the connections that gave way, in turns, until there are none."""
+        while self._queue:
+            await trio.lowlevel.checkpoint()
+            self._steps.begin_turn()
+            first, self._queue = self._queue[:_BURST], self._queue[_BURST:]
+            still_open = [connection for connection in first if connection in self.open]
+            self._finish_round(self._steps.advance_all(still_open))
+        self._queue_moves = False
 
     def _park(self, connection: Connection) -> Need:
         if self._draining:
@@ -226,6 +253,7 @@ class Server:
             self._steps.timings.commits.observe(perf_counter() - began)
             self._steps.timings.batches.observe(len(group))
         for start in range(0, len(group), _BURST):
+            self._steps.begin_turn()
             answered = self._steps.all(
                 self._steps.answer_waiting,
                 [
@@ -255,6 +283,7 @@ class Server:
         with connection.scope:
             while need in OWN_TASK and not connection.waits_for_disk:
                 await self._get(connection, need)
+                self._steps.begin_turn()
                 need = self._steps.send(connection, self._steps.advance(connection))
             return need
         # Cancelled, by `_end`: its decision is overdue, or it has to be closed.
@@ -262,6 +291,7 @@ class Server:
         if not connection.overdue or pending is None:
             return Need.NOTHING
         connection.overdue = False
+        self._steps.begin_turn()
         return self._steps.send(
             connection, self._steps.answer_overdue(connection, pending, self.limits.answer_within)
         )
@@ -276,10 +306,8 @@ class Server:
         elif need is Need.WRITE:
             connection.since = self._steps.tick
             await trio.lowlevel.wait_writable(connection.sock)
-        elif need is Need.COMMAND:
-            await self._command(connection)
         else:
-            await trio.lowlevel.checkpoint()
+            await self._command(connection)
 
     async def _command(self, connection: Connection) -> None:
         command, connection.command = connection.command, None
@@ -301,7 +329,13 @@ class Server:
             # answer all who asked during it by on_error, although no decision was slow.
             self._steps.tick += min(now - before, 2 * _SWEEP_EVERY)
             before = now
+            self._steps.begin_turn()
             for connection in list(self.open):
+                if self._steps.late:
+                    await trio.lowlevel.checkpoint()
+                    self._steps.begin_turn()
+                if connection not in self.open:
+                    continue  # it ended while others had their turn
                 age = self._steps.tick - connection.since
                 if connection.pending is not None:
                     if age > self.limits.answer_within:

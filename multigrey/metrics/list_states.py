@@ -22,8 +22,9 @@ class Lists:
     def __init__(self, counts: Mapping[str, int], dated: Mapping[str, Iterable[ListedEntry]]) -> None:
         """`counts`: the number of entries of each list; `dated`: the entries of lists with dates."""
         self._counts = dict(counts)
+        # Entries with the same dates together: a list may have very many entries, but few days.
         self._dated = {
-            name: [(entry.enabled, entry.until, _review(entry)) for entry in entries]
+            name: Counter((entry.enabled, entry.until, _review(entry)) for entry in entries)
             for name, entries in dated.items()
         }
 
@@ -52,7 +53,9 @@ class Lists:
             if dated is None:
                 found[name] = {"active": count}
                 continue
-            counts = Counter(_state(*entry, now) for entry in dated)
+            counts = Counter[str]()
+            for dates, number in dated.items():
+                counts[_state(*dates, now)] += number
             found[name] = {state: counts[state] for state in STATES}
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -259,3 +260,20 @@ def test_what_is_no_store(tmp_path, content):
         (tmp_path / "store.mdb").write_bytes(content)
     with pytest.raises(StoreError, match=r"store\.mdb"):
         read_hits(tmp_path)
+
+
+async def test_many_entries_are_taken_in_slices():
+    counter = HitCounter()
+    async with running(memory_store()) as store:
+        for line in range(1000):
+            counter(event(entry(text=f"client=mx{line}.example.org")))
+        waiting = []
+
+        class Turns(trio.abc.Instrument):
+            def before_io_wait(self, timeout):
+                waiting.append(len(counter._counts))
+
+        trio.lowlevel.add_instrument(Turns())
+        await counter.flush(store)
+        assert len(await stored(store)) == 1000
+        assert max(before - after for before, after in pairwise([1000, *waiting])) <= 200

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from functools import partial
 from ipaddress import ip_network
+from time import perf_counter
 
 import pytest
 import trio
@@ -56,7 +57,12 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    *, limits: ConnectionLimits | None = None, on_error: str = "pass", allow: str = "", **changes: object
+    *,
+    limits: ConnectionLimits | None = None,
+    on_error: str = "pass",
+    allow: str = "",
+    now: Callable[[], float] = perf_counter,
+    **changes: object,
 ) -> AsyncIterator[Bench]:
     async with harness(**changes) as parts, AsyncExitStack() as stack, trio.open_nursery() as nursery:
 
@@ -64,7 +70,7 @@ async def bench(
             return
 
         commands = Commands(parts.engine, parts.blocks, host="mx", reload=reload)
-        server = Server(parts.engine, commands, limits or ConnectionLimits(100, 3600, 3))
+        server = Server(parts.engine, commands, limits or ConnectionLimits(100, 3600, 3), now)
         await nursery.start(server.run)
         ports = {}
         listenings = {}

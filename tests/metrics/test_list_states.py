@@ -37,6 +37,13 @@ def test_states_change_with_the_days(more, before, after):
         assert lists.states(now) == {"list x": {each: int(each == state) for each in STATES}}
 
 
+def test_entries_with_the_same_dates_are_counted_without_a_look_at_each():
+    many = Lists({"list x": 900}, {"list x": [entry(), entry(enabled=False), entry(expires=DAY)] * 300})
+    assert len(many._dated["list x"]) == 3
+    assert many.states(0)["list x"] == {"active": 600, "review": 0, "expired": 0, "disabled": 300}
+    assert many.states(END)["list x"]["expired"] == 300
+
+
 def test_lists_without_dates_are_active():
     assert Lists({"postgrey-clients /x": 7}, {}).states(END) == {"postgrey-clients /x": {"active": 7}}
 
