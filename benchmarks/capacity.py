@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,12 @@ QUESTION = (
 PROBE_EVERY = 2.0
 """Milliseconds between the questions of a probe."""
 LIST_ENTRIES = 10_000
+LONG_LIST_ENTRIES = 500_000
+RULES = 300
+DEPTH = 18
 RELOADS = 5
+FREED_AFTER = 4.0
+"""Seconds after a reload in which the daemon frees the lists that it replaced."""
 STARTS = 3
 MEGABYTE = 1 << 20
 
@@ -108,6 +113,31 @@ class Capacity:
         if not times:
             raise BenchmarkError(f"multigrey did not say that it reloaded: {server.last_words()}")
         return Stall(longest, quiet, f"{times} reloads, 2 lists of {LIST_ENTRIES} entries")
+
+    def long_lists(self) -> Path:
+        """A configuration with a million whitelist entries and 300 rules, each 18 conditions deep."""
+        directory = self.directory / "long"
+        lists = _write_lists(directory, LONG_LIST_ENTRIES)
+        return write_config(directory, lists=lists, more=[_deep_rule(number) for number in range(RULES)])
+
+    def long_reload(self, config: Path) -> tuple[Stall, Sequence[float]]:
+        """Reload such a configuration; also anonymous megabytes before, at most meanwhile, and afterwards."""
+        with self._daemon(config) as server:
+            load = self._probed(server)
+            quiet = self._probe(server, load, lambda: pause(self.seconds))
+            memory = [rss_anon(server.pid) / MEGABYTE]
+
+            def reload() -> None:
+                for number in range(1, 3):
+                    server.process.send_signal(signal.SIGHUP)
+                    while _count(server, "reloaded") < number:
+                        memory.append(rss_anon(server.pid) / MEGABYTE)
+                        pause(0.05)
+                    pause(FREED_AFTER)
+
+            longest = self._probe(server, load, reload)
+            figures = (memory[0], max(memory), rss_anon(server.pid) / MEGABYTE)
+        return Stall(longest, quiet, f"2 reloads of {2 * LONG_LIST_ENTRIES} entries"), figures
 
     def forgetting_stall(self, records: int) -> Stall:
         """Every record but one is due: the daemon forgets as fast as it ever will."""
@@ -193,15 +223,23 @@ def _fill(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def _write_lists(directory: Path) -> list[tuple[str, Path]]:
-    """Ten thousand networks and as many names, half of the work of a reload each."""
+def _write_lists(directory: Path, entries: int = LIST_ENTRIES) -> list[tuple[str, Path]]:
+    """So many networks and as many names, half of the work of a reload each."""
     directory.mkdir(exist_ok=True)
     networks, names = directory / "networks", directory / "names"
     networks.write_text(
-        "".join(f"172.{16 + n // 4096}.{n // 16 % 256}.{n % 16 * 16}/28\n" for n in range(LIST_ENTRIES))
+        "".join(f"{172 + n // 65536}.{n // 256 % 256}.{n % 256}.0/28\n" for n in range(entries))
     )
-    names.write_text("".join(f"mail{n}.list{n}.example\n" for n in range(LIST_ENTRIES)))
+    names.write_text("".join(f"mail{n}.list{n}.example\n" for n in range(entries)))
     return [("postgrey-clients", networks), ("postgrey-clients", names)]
+
+
+def _deep_rule(number: int) -> str:
+    """A rule whose condition is the last of many within each other, and that no attempt meets."""
+    when = f'sender = "user{number}@nobody.example"'
+    for depth in range(DEPTH):
+        when = f"{'all' if depth % 2 else 'any'} = [{{ {when} }}]"
+    return f'[[rule]]\nname = "deep-{number}"\naction = "pass"\nwhen = {{ {when} }}'
 
 
 def _records(server: Server) -> int:

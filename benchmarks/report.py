@@ -128,6 +128,16 @@ class Report:
         self._stall("reload", self._capacity.reload_stall(config))
         self._stall("backup", self._capacity.backup_stall(config))
 
+    def reload(self) -> None:
+        """Start and reload with very long lists and many rules."""
+        config = self._capacity.long_lists()
+        ready = self._capacity.start(config)
+        self._add(at_most("first answer after start, 1,000,000 whitelist entries", 6, "s", ready))
+        stall, (before, most, after) = self._capacity.long_reload(config)
+        self._stall("reload of 1,000,000 entries", stall)
+        spread = f"before: {before:.0f} MB; afterwards: {after:.0f} MB"
+        self._add(at_most("RssAnon during that reload", 810, "MB", most, spread))
+
     def forgetting(self) -> None:
         """Forgetting a large store."""
         self._stall("forgetting", self._capacity.forgetting_stall(self.scale.large_records))
@@ -187,6 +197,7 @@ PARTS: dict[str, Callable[[Report], None]] = {
     "watched": Report.watched,
     "memory": Report.memory,
     "large": Report.large,
+    "reload": Report.reload,
     "forgetting": Report.forgetting,
     "loss": Report.loss,
 }

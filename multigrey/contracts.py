@@ -35,6 +35,7 @@ __all__ = [
     "Durability",
     "KeyComponent",
     "LocalStore",
+    "LongList",
     "MakeDialogue",
     "MakeSource",
     "MakeStore",
@@ -231,6 +232,13 @@ class Trait(Protocol):
 
     def holds(self, attempt: Attempt) -> bool:
         """Whether the attempt has it."""
+
+
+class LongList(Protocol):
+    """A whitelist of ours that may have very many entries."""
+
+    def parts(self) -> list[dict[Any, Any]]:
+        """The mappings with its entries, for the one who frees it piece by piece."""
 
 
 class SlowSource(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from multigrey import __version__
 from multigrey.clock import Clock
 from multigrey.config.settings import Settings
-from multigrey.contracts import Store, StoreOptions
+from multigrey.contracts import LongList, Store, StoreOptions
 from multigrey.engine.engine import Engine
 from multigrey.engine.setup import Setup
 from multigrey.evidence.name_ledger import NameLedger
@@ -38,6 +38,8 @@ class Assembly:
     summary: Mapping[str, int]
     """The number of entries of each whitelist source, for the log."""
     warnings: tuple[str, ...]
+    lists: tuple[LongList, ...] = ()
+    """The whitelists that may have very many entries."""
 
 
 class Core:

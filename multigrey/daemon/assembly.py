@@ -22,7 +22,7 @@ from multigrey.config.tables.control import Control, NoEndpoint
 from multigrey.config.tables.greylist import Greylist
 from multigrey.config.tables.rule import zone_of
 from multigrey.config.values.types import UnixEndpoint, format_duration
-from multigrey.contracts import SourceOptions
+from multigrey.contracts import LongList, SourceOptions
 from multigrey.control.endpoint import control_path
 from multigrey.core import Assembly
 from multigrey.engine.setup import LOOPBACK, Networks, Setup, SourceInfo
@@ -43,6 +43,7 @@ from multigrey.rules.rules import Classes, Rules, wrong_classes, wrong_rules
 from multigrey.text import did_you_mean
 from multigrey.whitelists import role_addresses
 from multigrey.whitelists.list_source import EntryList
+from multigrey.whitelists.postgrey import ClientList, RecipientList
 
 __all__ = ["assemble", "check"]
 
@@ -78,6 +79,7 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
     sources: list[Callable[[Attempt], Match | None]] = [role_addresses().match]
     about_sources = [SourceInfo(role_addresses().name, entries=role_addresses().count)]
     summary: dict[str, int] = {}
+    lists: list[LongList] = []
     for index, entry in enumerate(settings.whitelist):
         options = SourceOptions(entry.path, entry.owner or "", clock.now, origin_of)
         try:
@@ -85,6 +87,8 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
         except ConfigError as error:
             problems += error.problems
             continue
+        if isinstance(source, ClientList | RecipientList | EntryList):
+            lists.append(source)
         sources.append(guarded_match(source, registry.counters, entry.source))
         count = getattr(source, "count", 0)
         more = (source.every, source.why) if isinstance(source, EntryList) else ()
@@ -94,7 +98,7 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
     _refuse(problems)
     setup = _setup(settings, registry, site_key, origins, tuple(sources))
     setup = replace(setup, about_sources=tuple(about_sources))
-    return Assembly(settings, registry, setup, summary, tuple(warnings))
+    return Assembly(settings, registry, setup, summary, tuple(warnings), tuple(lists))
 
 
 def _control(settings: Settings) -> Control:

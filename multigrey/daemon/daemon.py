@@ -36,6 +36,7 @@ from multigrey.core import Assembly, make_store, open_core
 from multigrey.daemon.admin import Admin
 from multigrey.daemon.assembly import assemble
 from multigrey.daemon.descriptors import connections_that_fit
+from multigrey.daemon.list_memory import Disposal, without_collections
 from multigrey.daemon.status import Running
 from multigrey.daemon.systemd import Notifier, watchdog_seconds
 from multigrey.engine.ids import make_ids
@@ -130,6 +131,8 @@ class Daemon:
         self._logging = trio.CancelScope()
         self._services: list[IsolatedTask] = []
         self._loading = Threads(1)
+        self._disposal = Disposal()
+        self._disposal.watch(assembly.lists)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop` or a signal; reports "started" when every endpoint answers.
@@ -182,8 +185,9 @@ class Daemon:
             self._notifier.reloading(self._clock.monotonic())
             try:
                 # Plugins load here.  One that does not return must not hold up the end of the daemon.
-                loaded = await self._loading.run(self._load)
-                assembly = await self._loading.run(assemble, loaded, self._site_key, self._clock)
+                with without_collections():
+                    loaded = await self._loading.run(self._load)
+                    assembly = await self._loading.run(assemble, loaded, self._site_key, self._clock)
             except (ConfigError, PluginError) as error:
                 logger.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400  (the administrator's fault: no traceback)
                 raise
@@ -197,6 +201,7 @@ class Daemon:
         old, self._loaded = self._loaded.settings, loaded
         settings = loaded.settings
         self._report_restart(old, settings)
+        self._disposal.watch(assembly.lists)
         self.core.take_over(assembly)
         await self.admin.take_over()
         self.server.limits = _limits(settings, self.server.connections)
@@ -258,6 +263,7 @@ class Daemon:
         background.start_soon(supervise, "hits", partial(self.hits.run, self.store, self._clock))
         evict = partial(self.eviction.run, task_status=trio.TASK_STATUS_IGNORED)
         background.start_soon(supervise, "eviction", evict)
+        background.start_soon(supervise, "disposal of lists", self._disposal.run)
         self._start_services()
         if self.history is not None:
             background.start_soon(supervise, "history", self.history.run)

@@ -57,10 +57,11 @@ class KnownSender:
 class KnownSenders:
     """The attempts of known senders seen last."""
 
-    __slots__ = ("_most", "_seen")
+    __slots__ = ("_most", "_seen", "_setup")
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
+        self._setup: Setup | None = None
         self._seen: dict[_Whose, KnownSender] = {}
 
     def __len__(self) -> int:
@@ -68,6 +69,8 @@ class KnownSenders:
 
     def find(self, attempt: Attempt, setup: Setup) -> KnownSender | None:
         """What is remembered of such an attempt under this setup; None: nothing."""
+        if setup is not self._setup:
+            self._begin(setup)
         address = attempt.client_address
         if address is None:
             return None
@@ -93,7 +96,14 @@ class KnownSenders:
         texts = (attempt.client_name, attempt.helo, attempt.sender, attempt.recipient)
         if max(len(text or "") for text in texts) > LONGEST_ADDRESS:
             return
+        if seen.setup is not self._setup:
+            self._begin(seen.setup)
         seen.plain = bool(attempt.sender) and not is_probe(attempt.sender)
         self._seen[(address.__class__, int(address), *texts)] = seen
         if len(self._seen) > self._most:
             del self._seen[next(iter(self._seen))]
+
+    def _begin(self, setup: Setup) -> None:
+        """Forget what was worked out under another setup: it is of no use, and keeps its lists in memory."""
+        self._seen.clear()
+        self._setup = setup

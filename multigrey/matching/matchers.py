@@ -7,8 +7,11 @@
 - `RegexSet`: many regular expressions in one automaton (google-re2), so that no pattern can take more than
   linear time.
 
-All are immutable; one may be made in one thread and used in another.  `get` returns the *value* of the
-matching entry, `every` all values.  Of equal entries the first one counts.  A value must not be None.
+All stay as they were made; one may be made in one thread and used in another.  `get` returns the *value* of
+the matching entry, `every` all values.  Of equal entries the first one counts.  A value must not be None.
+
+`add` is for a source with entries for several tables.  A table may hold a million entries, and to free these
+in one go would stop all threads: `parts` are for freeing them piece by piece.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, NetmaskValueError
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import re2
 
@@ -92,24 +95,38 @@ def _ipv4_inside(network: Network) -> Network:
 class NetworkTable(Generic[T]):
     """Values by network; looked up by address."""
 
-    __slots__ = ("_ipv4", "_ipv6", "_size")
+    __slots__ = ("_ipv4", "_ipv6")
 
     def __init__(self, entries: Iterable[tuple[Network, T]] = ()) -> None:
-        by_shift: tuple[dict[int, dict[int, T]], dict[int, dict[int, T]]] = ({}, {})
+        self._ipv4: dict[int, dict[int, T]] = {}
+        self._ipv6: dict[int, dict[int, T]] = {}
+        """By the number of bits after the prefix, the smallest first, and the number of the network."""
         for network, value in entries:
-            shift = network.max_prefixlen - network.prefixlen
-            table = by_shift[network.version == 6].setdefault(shift, {})
-            table.setdefault(int(network.network_address) >> shift, value)
-        self._ipv4, self._ipv6 = (tuple(sorted(tables.items(), key=_shift_of)) for tables in by_shift)
-        self._size = sum(len(table) for tables in by_shift for table in tables.values())
+            self.add(network, value)
+
+    def add(self, network: Network, value: T) -> None:
+        """Take one more entry."""
+        shift = network.max_prefixlen - network.prefixlen
+        tables = self._ipv6 if network.version == 6 else self._ipv4
+        if shift not in tables:
+            tables = dict(sorted({**tables, shift: {}}.items(), key=_shift_of))
+            if network.version == 6:
+                self._ipv6 = tables
+            else:
+                self._ipv4 = tables
+        tables[shift].setdefault(int(network.network_address) >> shift, value)
+
+    def parts(self) -> list[dict[Any, Any]]:
+        """The mappings with its entries."""
+        return [*self._ipv4.values(), *self._ipv6.values()]
 
     def __len__(self) -> int:
-        return self._size
+        return sum(map(len, self.parts()))
 
     def get(self, address: Address) -> T | None:
         """The value of the smallest network that contains this address; None if there is none."""
         number = int(address)
-        for shift, table in self._ipv4 if isinstance(address, IPv4Address) else self._ipv6:
+        for shift, table in (self._ipv4 if isinstance(address, IPv4Address) else self._ipv6).items():
             value = table.get(number >> shift)
             if value is not None:
                 return value
@@ -118,7 +135,7 @@ class NetworkTable(Generic[T]):
     def every(self, address: Address) -> Iterator[T]:
         """The values of all networks that contain this address, the smallest network first."""
         number = int(address)
-        for shift, table in self._ipv4 if isinstance(address, IPv4Address) else self._ipv6:
+        for shift, table in (self._ipv4 if isinstance(address, IPv4Address) else self._ipv6).items():
             value = table.get(number >> shift)
             if value is not None:
                 yield value
@@ -135,11 +152,19 @@ class NameTable(Generic[T]):
 
     def __init__(self, entries: Iterable[tuple[str, T]] = ()) -> None:
         """Names are in the form that `identity.addresses.host_name` returns: lower case, no trailing dot."""
-        table: dict[str, T] = {}
+        self._table: dict[str, T] = {}
+        self._longest = 0
         for name, value in entries:
-            table.setdefault(name, value)
-        self._table = table
-        self._longest = max(map(len, table), default=0)
+            self.add(name, value)
+
+    def add(self, name: str, value: T) -> None:
+        """Take one more entry."""
+        self._table.setdefault(name, value)
+        self._longest = max(self._longest, len(name))
+
+    def parts(self) -> list[dict[Any, Any]]:
+        """The mappings with its entries."""
+        return [self._table]
 
     def __len__(self) -> int:
         return len(self._table)
@@ -186,11 +211,19 @@ class AddressTable(Generic[T]):
 
     def __init__(self, entries: Iterable[tuple[tuple[str, str], T]] = ()) -> None:
         """Local parts and domains are in the form of `identity.addresses.normalise_address`."""
-        table: dict[tuple[str, str], T] = {}
+        self._table: dict[tuple[str, str], T] = {}
+        self._most_pluses = 0
         for address, value in entries:
-            table.setdefault(address, value)
-        self._table = table
-        self._most_pluses = max((local.count("+") for local, _ in table), default=0)
+            self.add(address, value)
+
+    def add(self, address: tuple[str, str], value: T) -> None:
+        """Take one more entry."""
+        self._table.setdefault(address, value)
+        self._most_pluses = max(self._most_pluses, address[0].count("+"))
+
+    def parts(self) -> list[dict[Any, Any]]:
+        """The mappings with its entries."""
+        return [self._table]
 
     def __len__(self) -> int:
         return len(self._table)

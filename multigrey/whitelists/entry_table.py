@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from multigrey.identity.addresses import LONGEST_ADDRESS, host_name, split_address
 from multigrey.identity.envelope import address_text
@@ -142,6 +143,11 @@ class _Texts(Generic[T]):
         of_domain = by_how.get("domain regex", ())
         self._domain_patterns = RegexSet((condition.text, value) for condition, value in of_domain)
 
+    def parts(self) -> list[dict[Any, Any]]:
+        """The mappings with the values (see `matching.matchers`)."""
+        users = () if self._users is None else self._users.parts()
+        return [self._exact, *self._below.parts(), *users]
+
     def of_name(self, name: str) -> Iterator[T]:
         """Yield all values whose condition a name meets."""
         if self._exact:
@@ -214,6 +220,11 @@ class Index(Generic[T]):
         }
         self.has_names = "client" in filed
 
+    def parts(self) -> list[dict[Any, Any]]:
+        """The mappings with the values (see `matching.matchers`)."""
+        texts = [self.names, *self.envelopes.values()]
+        return [*self.networks.parts(), self.origins, *chain.from_iterable(each.parts() for each in texts)]
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -244,6 +255,8 @@ class EntryTable:
         index: Index[_Entry] = Index(entries)
         self._now = now
         self._origin_of = origin_of
+        self.parts = index.parts()
+        """The mappings with the entries (see `matching.matchers`)."""
         self._networks = index.networks if len(index.networks) else None
         self._origins = index.origins
         names = index.names

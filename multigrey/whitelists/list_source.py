@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError, Problem
@@ -51,6 +52,10 @@ class EntryList:
         """The number of entries that are in use, or were until they expired."""
         self.warnings = tuple(warnings)
         self._remarks = {match_of(entry).entry: text for entry in used if (text := _remark(entry))}
+
+    def parts(self) -> list[dict[Any, Any]]:
+        """The mappings with its entries (see `matching.matchers`)."""
+        return [*self._table.parts, self._remarks]
 
     def every(self, attempt: Attempt) -> list[Match]:
         """The matches of all matching entries; the first one counts."""

@@ -30,10 +30,10 @@ and ignored.  A file that cannot be read raises ConfigError.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 from multigrey.contracts import SourceOptions
 from multigrey.errors import AddressError, ConfigError, Problem
@@ -58,8 +58,6 @@ __all__ = [
     "postgrey_entries",
     "postgrey_recipients",
 ]
-
-T = TypeVar("T")
 
 _NUMERIC = re.compile(r"[0-9./]+")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*")
@@ -92,7 +90,7 @@ def postgrey_entries(options: SourceOptions, source: str) -> tuple[list[ListedEn
     Raises ConfigError if the file cannot be read.
     """
     clients = source == ClientList.name
-    lines = _lines(options, source)
+    lines = list(_lines(options, source))
     entries = []
     for line in lines:
         with suppress(_BadLineError):
@@ -129,21 +127,35 @@ class ClientList:
 
     name = "postgrey-clients"
 
-    def __init__(self, lines: Sequence[_Line], owner: str = "") -> None:
-        entries: _Entries[Network | str] = _Entries(self.name, owner, carries=True)
-        entries.read(lines, _client)
-        self._networks = NetworkTable(
-            (key, match) for key, match in entries.keyed if not isinstance(key, str)
-        )
-        self._names = NameTable((key, match) for key, match in entries.keyed if isinstance(key, str))
+    def __init__(self, lines: Iterable[_Line], owner: str = "") -> None:
+        self._owner = owner
+        self._networks: NetworkTable[str] = NetworkTable()
+        self._names: NameTable[str] = NameTable()
+        entries = _Entries(self._add)
+        entries.read(lines)
         self._patterns = entries.patterns()
-        self.count = len(entries.keyed) + len(self._patterns)
+        self.count = entries.keyed + len(self._patterns)
         """The number of entries in use."""
         self.warnings = tuple(entries.warnings)
         """Lines that cannot be used, with the reason."""
 
+    def _add(self, text: str) -> None:
+        key = _client(text)
+        if isinstance(key, str):
+            self._names.add(key, key if key == text else text)
+        else:
+            self._networks.add(key, text)
+
+    def parts(self) -> list[dict[Any, Any]]:
+        """The mappings with its entries (see `matching.matchers`)."""
+        return [*self._networks.parts(), *self._names.parts()]
+
     def match(self, attempt: Attempt) -> Match | None:
         """See `WhitelistSource.match`."""
+        found = self._find(attempt)
+        return None if found is None else Match(self.name, found, self._owner, carries=True)
+
+    def _find(self, attempt: Attempt) -> str | None:
         address = attempt.client_address
         if address is not None:
             found = self._networks.get(address)
@@ -160,19 +172,35 @@ class RecipientList:
 
     name = "postgrey-recipients"
 
-    def __init__(self, lines: Sequence[_Line], owner: str = "") -> None:
-        entries: _Entries[tuple[str, str]] = _Entries(self.name, owner)
-        entries.read(lines, _recipient)
-        self._addresses = AddressTable((key, match) for key, match in entries.keyed if key[0])
-        self._domains = NameTable((domain, match) for (local, domain), match in entries.keyed if not local)
+    def __init__(self, lines: Iterable[_Line], owner: str = "") -> None:
+        self._owner = owner
+        self._addresses: AddressTable[str] = AddressTable()
+        self._domains: NameTable[str] = NameTable()
+        entries = _Entries(self._add)
+        entries.read(lines)
         self._patterns = entries.patterns()
-        self.count = len(entries.keyed) + len(self._patterns)
+        self.count = entries.keyed + len(self._patterns)
         """The number of entries in use."""
         self.warnings = tuple(entries.warnings)
         """Lines that cannot be used, with the reason."""
 
+    def _add(self, text: str) -> None:
+        local, domain = _recipient(text)
+        if local:
+            self._addresses.add((local, domain), text)
+        else:
+            self._domains.add(domain, text)
+
+    def parts(self) -> list[dict[Any, Any]]:
+        """The mappings with its entries (see `matching.matchers`)."""
+        return [*self._addresses.parts(), *self._domains.parts()]
+
     def match(self, attempt: Attempt) -> Match | None:
         """See `WhitelistSource.match`."""
+        found = self._find(attempt)
+        return None if found is None else Match(self.name, found, self._owner)
+
+    def _find(self, attempt: Attempt) -> str | None:
         recipient = address_text(attempt.recipient)
         local, domain = split_address(recipient)
         if domain and local:
@@ -182,33 +210,36 @@ class RecipientList:
         return self._patterns.get(recipient)
 
 
-class _Entries(Generic[T]):
-    """The entries of a list, separated into keys and patterns."""
+class _Entries:
+    """The entries of a list, separated into keys and patterns.
 
-    def __init__(self, source: str, owner: str, *, carries: bool = False) -> None:
-        """`carries`: whether a match holds for all recipients of a message (see `Match`)."""
-        self._source = source
-        self._owner = owner
-        self._carries = carries
-        self._regexes: list[tuple[str, _Line, Match]] = []
-        self.keyed: list[tuple[T, Match]] = []
+    A list may have a million entries.  So lines are read one after the other, and the text of an entry is all
+    that is kept of it: the garbage collector does not look at texts, but a million objects of our own would
+    stop all threads for a second.
+    """
+
+    def __init__(self, add: Callable[[str], None]) -> None:
+        """`add` takes the text of every entry that is not a regular expression into a table."""
+        self._add = add
+        self._regexes: list[tuple[str, _Line]] = []
+        self.keyed = 0
         self.warnings: list[Problem] = []
 
-    def read(self, lines: Sequence[_Line], parse: Callable[[str], T]) -> None:
-        """Read the lines; `parse` makes the key of every line that is not a regular expression."""
+    def read(self, lines: Iterable[_Line]) -> None:
+        """Read the lines."""
         for line in lines:
-            match = Match(self._source, line.text, self._owner, self._carries)
             try:
                 if line.text.startswith("/"):
-                    self._regexes.append((_pattern(line.text), line, match))
+                    self._regexes.append((_pattern(line.text), line))
                 else:
-                    self.keyed.append((parse(line.text), match))
+                    self._add(line.text)
+                    self.keyed += 1
             except _BadLineError as error:
                 self._warn(line, str(error))
 
-    def patterns(self) -> RegexSet[Match]:
+    def patterns(self) -> RegexSet[str]:
         """Compile the regular expressions; those that cannot be used become warnings."""
-        found = RegexSet((text, match) for text, _, match in self._regexes)
+        found = RegexSet((pattern, line.text) for pattern, line in self._regexes)
         for index, reason in found.rejected.items():
             line = self._regexes[index][1]
             self._warn(line, f"{line.text[:80]!a}: this regular expression cannot be used: {reason}")
@@ -224,25 +255,25 @@ def companion(path: Path) -> Path | None:
     return None if path.name.endswith(".local") else path.with_name(f"{path.name}.local")
 
 
-def _lines(options: SourceOptions, source: str) -> list[_Line]:
+def _lines(options: SourceOptions, source: str) -> Iterator[_Line]:
     path = options.path
     if path is None:
         raise ConfigError([Problem("", None, "whitelist.path", f"source {source} needs the path of a file")])
-    lines = _read(path)
+    yield from _read(path)
     local = companion(path)
     if local is not None and local.exists():
-        lines += _read(local)
-    return lines
+        yield from _read(local)
 
 
-def _read(path: Path) -> list[_Line]:
+def _read(path: Path) -> Iterator[_Line]:
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                if text := line.removeprefix("\ufeff" if number == 1 else "").partition("#")[0].strip():
+                    yield _Line(str(path), number, text)
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
         raise ConfigError([Problem(str(path), None, "whitelist.path", reason)]) from error
-    stripped = (line.partition("#")[0].strip() for line in text.removeprefix("\ufeff").split("\n"))
-    return [_Line(str(path), number, line) for number, line in enumerate(stripped, 1) if line]
 
 
 def _pattern(text: str) -> str:

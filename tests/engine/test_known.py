@@ -73,6 +73,14 @@ def test_a_reload_makes_everything_anew(made):
     assert recent.find(attempt(), replace(made)) is None
 
 
+def test_nothing_keeps_the_lists_of_an_old_setup_in_memory(made):
+    recent = KnownSenders()
+    recent.note(attempt(), seen(made))
+    recent.note(attempt(sender="bob@example.org"), seen(made))
+    recent.find(attempt(sender="carol@example.org"), replace(made))
+    assert len(recent) == 0
+
+
 @pytest.mark.parametrize(
     "one",
     [
