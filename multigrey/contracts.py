@@ -152,6 +152,9 @@ class LocalStore(Store, Protocol):
     async def compact(self) -> None:
         """Return free pages to the file system."""
 
+    async def walk(self) -> None:
+        """Have every row read where damage of the file does no harm.  Raises StoreError when there is any."""
+
 
 _MARKS = 48 << 20
 """Bytes that all marks fit in."""

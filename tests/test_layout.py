@@ -142,6 +142,7 @@ BOUNDARIES: dict[str, str] = {
     "background.supervise:supervise": "background work is restarted, whatever ended it",
     "stores.lmdb.batches:attempt": "a batch that fails by a bug must not stop all later ones",
     "stores.work_thread:_Job.do": "carried from the thread to the task that waits, which raises it",
+    "stores.lmdb.damage.child:_be_the_child": "a fork ends here, whatever it meets, and its parent is told",
     "log.diagnostics:DiagnosticsHandler.emit": "the contract of logging: a wrong call hurts nobody",
 }
 """Functions that may catch everything, and why.  Catching it to clean up and raise it again is free."""
@@ -160,6 +161,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "cli.store": "tests/cli/test_mode.py",
     "identity.components": "tests/identity/test_keys.py makes keys of them",
     "identity.envelope": "tests/identity/test_keys.py",
+    "stores.lmdb.damage.child": "tests/stores/lmdb/damage/test_rescue.py walks and saves with it",
     "stores.lmdb.offline": "tests/background/test_hits.py, tests/cli/test_rehearse.py",
     "config.tables.control": "tables of settings: tests/config/test_settings.py",
     "config.tables.greylist": "tables of settings: tests/config/test_settings.py",

@@ -722,7 +722,7 @@ async def test_the_backup_example_makes_a_backup(tmp_path):
 def test_files_are_called_what_the_page_says(tmp_path):
     files = StateFiles(tmp_path)
     names = {path.name for path in (files.data, files.readers, files.lock)}
-    names |= {"history.mdb", "history.mdb-lock", "history.mdb.bad"}
+    names |= {"history.mdb", "history.mdb-lock", "history.mdb.bad", files.starts.name}
     told = section("multigrey.8", "FILES")
     assert names | {"site.key", "run", "control.sock"} == set(re.findall(r"(?m)^\.It Pa ([^/\n]+)$", told))
 

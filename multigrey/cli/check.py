@@ -144,8 +144,9 @@ def check(
     group of a unix socket has.  Then it reads the daemon's figures from the control socket, and writes them
     with their limits after the bar.
 
-    Warnings are also: a network that floods this host with new senders, and input that cannot be true (all
-    clients have one private address, none has a name, all announce one HELO, nearly all are own clients).
+    Warnings are also: a network that floods this host with new senders, input that cannot be true (all
+    clients have one private address, none has a name, all announce one HELO, nearly all are own clients), and
+    a damaged store.
 
     Exit status: 0 OK, 1 a figure is over its warning limit, 2 critical (no answer, or a figure is over its
     critical limit), 3 unknown (wrong configuration or command line, or no permission).
@@ -235,6 +236,9 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
     limits = told.get("limits", {})
     if limits.get("full"):
         texts.append(f"the store is full of records: raise {limit_key(limits)}")
+        state = max(state, WARNING)
+    if damaged := told.get("store", {}).get("damaged"):
+        texts.append(f"store: {damaged}")
         state = max(state, WARNING)
     if found := [*_of_traffic(told)]:
         texts += found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -54,6 +55,8 @@ _PATIENCE = 5.0
 _WIDE = 4_000
 """Characters on a line that is not shown on a terminal: for programs and grep, each row is one line."""
 _READ_SIZE = 65_536
+_DAMAGE = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT})
+"""Signals that end a process which reads a damaged store."""
 _OFFLINE = "import sys; sys.path.insert(0, sys.argv[1]); from multigrey.cli.offline import main; main()"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -293,6 +296,12 @@ def _offline_lines(
         with process.stdin as stdin:
             stdin.write(json.dumps(request).encode())
         yield from process.stdout
+        if -process.wait() in _DAMAGE:
+            name = signal.Signals(-process.returncode).name
+            raise AskError(
+                f"reading the store of the stopped daemon ended by {name}: store.mdb or history.mdb is "
+                "damaged: start multigrey, which saves what can be read, or put a backup in its place"
+            )
     finally:
         process.stdout.close()
         process.terminate()

@@ -36,6 +36,7 @@ from multigrey.engine.ids import make_ids
 from multigrey.errors import ConfigError, MultigreyError, PluginError
 from multigrey.history.recorder import PastHistory
 from multigrey.identity.redaction import Redactor
+from multigrey.stores.lmdb.damage.starts import noted_signals
 from multigrey.stores.lmdb.state_files import StateFiles
 from multigrey.stores.site_key import check_site_key, load_site_key
 
@@ -74,7 +75,8 @@ def _answer(request: Mapping[str, Any], dialogue: ControlDialogue) -> None:
     import_before_dropping_root()
     read_shipped()
     _become_owner(state_dir, owner)
-    trio.run(_run, loaded, request, dialogue)
+    with noted_signals(StateFiles(state_dir)):
+        trio.run(_run, loaded, request, dialogue)
 
 
 def _owner(state_dir: Path) -> os.stat_result | None:

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -26,6 +26,7 @@ from multigrey.control.endpoint import open_control
 from multigrey.daemon.assembly import assemble
 from multigrey.daemon.daemon import Daemon
 from multigrey.daemon.privileges import Identity, become, hand_over, identity_for
+from multigrey.daemon.recovery import begin
 from multigrey.daemon.systemd import inherited_sockets
 from multigrey.errors import ConfigError, MultigreyError, StoreError
 from multigrey.listeners.endpoints import open_all
@@ -103,18 +104,21 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
         if settings.control.address is None:  # it is in the state directory, where root should write nothing
             control = open_control(settings)
         site_key = load_site_key(settings.state_dir)
-        daemon = Daemon(
-            loaded=loaded,
-            assembly=assemble(loaded, site_key, clock),
-            endpoints=endpoints,
-            site_key=site_key,
-            clock=clock,
-            load=load_config,
-            environ=os.environ,
-            host=socket.gethostname(),
-            control=control,
-        )
-        return _run(daemon, when_ready)
+        # As the daemon's user, and before the store is opened, which a damaged page may not let it survive.
+        with closing(begin(settings, os.environ)) as starts:
+            daemon = Daemon(
+                loaded=loaded,
+                assembly=assemble(loaded, site_key, clock),
+                endpoints=endpoints,
+                site_key=site_key,
+                clock=clock,
+                load=load_config,
+                environ=os.environ,
+                host=socket.gethostname(),
+                control=control,
+                served=starts.served,
+            )
+            return _run(daemon, when_ready)
     except ConfigError as error:
         click.echo(str(error), err=True)
         return EXIT_CONFIG

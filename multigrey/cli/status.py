@@ -132,6 +132,8 @@ def _attention(told: Mapping[str, Any]) -> Iterator[str]:
 def _attention_to_store(store: Mapping[str, Any]) -> Iterator[str]:
     if "error" in store:
         yield f"store: {store['error']}"
+    if store.get("damaged"):
+        yield f"store: {store['damaged']}"
     if failures := store.get("commit_failures"):
         yield f"store: {failures} commits failed: see the log"
     if store.get("used", 0) > _NEARLY_FULL * store.get("map_size", float("inf")):

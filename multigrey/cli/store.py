@@ -65,10 +65,12 @@ def verify(config: Path | None, json_: bool) -> None:
     """Read every row of the store, and show which of them cannot be decoded.
 
     Such rows do no harm: their senders count as unknown.  After a downgrade, rows that the newer multigrey
-    wrote are among them.
+    wrote are among them.  A process of its own reads the file first, because a damaged one may end its
+    reader.  If it is damaged, the command says so, and the next start of the daemon saves what can be read.
+    backup and compact do the same.
 
-    Exit status: 0 when every row can be read, 1 when a row cannot, 3 when there is neither a daemon nor a
-    store, 4 when not allowed.
+    Exit status: 0 when every row can be read, 1 when a row cannot or the file is damaged, 3 when there is
+    neither a daemon nor a store, 4 when not allowed.
     """
     result: Mapping[str, Any] = {}
     for item in stream(config, "verify", {}):

@@ -51,6 +51,7 @@ from multigrey.listeners.server import Server
 from multigrey.listeners.sockets import OpenSocket
 from multigrey.log.decision_log import DecisionLog
 from multigrey.plugins.isolation import IsolatedTask
+from multigrey.stores.lmdb.damage.starts import SERVED
 from multigrey.stores.site_key import check_site_key
 from multigrey.threads import Threads
 
@@ -88,8 +89,12 @@ class Daemon:
         environ: Mapping[str, str],
         host: str,
         control: OpenSocket | None = None,
+        served: Callable[[], None] = lambda: None,
     ) -> None:
-        """`load` reads the configuration again, for a reload; `control` is the control socket."""
+        """`load` reads the configuration again, for a reload; `control` is the control socket.
+
+        `served` is called when the daemon has served for a minute, and when it is asked to end.
+        """
         settings = loaded.settings
         self._loaded = loaded
         self._endpoints = endpoints
@@ -99,6 +104,7 @@ class Daemon:
         self._load = load
         self._notifier = Notifier(environ)
         self._watchdog = watchdog_seconds(environ, os.getpid())
+        self._served = served
         self._stopping = trio.Event()
         self._reloading = trio.Lock()
         self._host = host
@@ -270,6 +276,7 @@ class Daemon:
         self.admin.start_work(background, self._loaded.settings.control, self._control)
         if self._metrics is not None:
             background.start_soon(supervise, "metrics", self._metrics.run)
+        background.start_soon(self._note_service)
         if self._watchdog is not None:
             background.start_soon(self._feed_watchdog, self._watchdog)
 
@@ -284,6 +291,7 @@ class Daemon:
                 self._serving = True
                 task_status.started()
                 await self._stopping.wait()
+                self._served()
                 self._notifier.stopping()
                 logger.info("stopping: %d connections open", self.server.connections)
                 accepting.cancel()
@@ -424,6 +432,10 @@ class Daemon:
         logger.info(
             "figures: %s", " ".join(f"{name.replace(' ', '-')}={value}" for name, value in figures.items())
         )
+
+    async def _note_service(self) -> None:
+        await trio.sleep(SERVED)
+        self._served()
 
     async def _feed_watchdog(self, seconds: float) -> None:
         while True:

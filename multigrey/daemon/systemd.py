@@ -63,6 +63,10 @@ class Notifier:
         """Report that a reload began; `monotonic` is CLOCK_MONOTONIC in seconds, as systemd requires."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={int(monotonic * _MICROSECONDS)}")
 
+    def starting(self, seconds: float, status: str) -> None:
+        """Report that the start goes on, and may take that many seconds more."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * _MICROSECONDS)}\nSTATUS={status}")
+
     def stopping(self) -> None:
         """Report that the daemon is stopping."""
         self._send("STOPPING=1")

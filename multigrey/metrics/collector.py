@@ -202,6 +202,8 @@ def _of_store(health: Mapping[str, int | float | str] | None) -> Iterator[tuple[
     if health is None:
         return
     yield "multigrey_store_info", [((str(health.get("backend", "")),), 1)]
+    if "damaged" in health:
+        yield "multigrey_store_damaged", [((), health["damaged"] != "")]
     for key, (name, factor) in STORE_FIGURES.items():
         figure = health.get(key)
         if isinstance(figure, int | float):

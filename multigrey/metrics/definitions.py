@@ -191,6 +191,12 @@ _ALL = (
     Metric("multigrey_store_last_checkpoint_seconds", GAUGE, "How long the last checkpoint took (LMDB)."),
     Metric("multigrey_store_commit_failures", COUNTER, "Commits that failed (LMDB)."),
     Metric("multigrey_store_checkpoint_failures", COUNTER, "Checkpoints that failed (LMDB)."),
+    Metric(
+        "multigrey_store_damaged",
+        GAUGE,
+        "1 while damage of the store waits to be looked at: it was met, or a store.damaged.N is still there "
+        "(LMDB).",
+    ),
     Metric("multigrey_store_records_limit", GAUGE, "[limits] max_records; 0 means no limit."),
     Metric(
         "multigrey_store_full",

@@ -156,7 +156,7 @@ class MetricsService:
                 return Response(HTTPStatus.OK, body, kind)
             case "/healthz":
                 found = await self._probe.health(self._running.core.settings.limits.answer_within)
-                return _checked(found.trouble, found.text)
+                return _checked(found.trouble, found.text + await self._damage())
             case "/readyz":
                 trouble = self._running.ready()
                 return _checked(trouble, f"{trouble or 'ready'}\n")
@@ -203,6 +203,11 @@ class MetricsService:
         found = {(each.listener, each.problem) for each in self._running.alarms.problems()}
         names = [listen.name for listen in settings.listen]
         return {(name, each.value): (name, each) in found for name in names for each in Implausibility}
+
+    async def _damage(self) -> str:
+        """A line about damage that does not keep mail from being judged; "" without any."""
+        damaged = (await self._store_health() or {}).get("damaged")
+        return f"attention: {damaged}\n" if damaged else ""
 
     async def _store_health(self) -> Mapping[str, int | float | str] | None:
         with trio.move_on_after(_STORE_WAITS):

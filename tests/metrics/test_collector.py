@@ -28,7 +28,7 @@ HEALTH = {
     "backend": "lmdb", "records": 3, "origins": 1, "marks": 2, "pending": 0, "map_size": 100, "used": 10,
     "file": 20,
     "last_commit_us": 250, "commit_failures": 0, "journaled": 1, "journal": 5,
-    "last_checkpoint_us": 900, "checkpoint_failures": 0,
+    "last_checkpoint_us": 900, "checkpoint_failures": 0, "damaged": "",
 }  # fmt: skip
 
 

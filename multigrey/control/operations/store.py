@@ -79,9 +79,14 @@ class _Care:
         return {"before": before, "after": (await store.health()).get("file", 0)}
 
     async def verify(self, options: Options) -> AsyncIterator[Result]:
-        """Decode every row: yields items with `progress`, then one with `rows`, `unreadable`, `findings`."""
+        """Decode every row: yields items with `progress`, then one with `rows`, `unreadable`, `findings`.
+
+        Raises StoreError when the file of the store is damaged.
+        """
         del options
         store = self._parts.engine.store
+        if isinstance(store, LocalStore):
+            await store.walk()  # what follows reads in this very process
         health = await store.health()
         total = sum(int(health.get(name, 0)) for name in _TABLES.values())
         rows = dict.fromkeys(_TABLES.values(), 0)

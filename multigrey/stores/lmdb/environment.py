@@ -7,7 +7,8 @@ one is the engine of Debian's mdb_* tools.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from multigrey.stores.lmdb.state_files import (
     trouble,
 )
 
-__all__ = ["Opened", "Used", "open_store", "replace_store"]
+__all__ = ["Opened", "Used", "backup", "draft_store", "open_store", "replace_store"]
 
 _ENGINE = 0
 _LEAST_SPARE = 32 << 20
@@ -104,18 +105,26 @@ class Opened:
         """What is in use, as this transaction sees it."""
         return Used(self.rows.pages(txn), self.rows.counts(txn)[Table.RECORD])
 
+    def figures(self) -> dict[str, int]:
+        """Rows of each table, and octets in use and in the file.  Raises lmdb.Error."""
+        with self.env.begin() as txn:
+            counts, used = self.rows.counts(txn), self.rows.pages(txn) * self.page_size
+        size = (self.env.info()["last_pgno"] + 1) * self.page_size
+        names = {"records": Table.RECORD, "origins": Table.ORIGIN, "marks": Table.MARK, "meta": Table.META}
+        return {**{name: counts[table] for name, table in names.items()}, "used": used, "file": size}
+
     def scan(self, table: Table, cursor: bytes, limit: int) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
-        """See `Rows.scan`."""
+        """See `Rows.scan`.  Raises lmdb.Error."""
         with self.env.begin() as txn:
             return self.rows.scan(txn, table, cursor, limit)
 
     def newest(self, table: Table, cursor: bytes, limit: int) -> tuple[int, bytes]:
-        """See `Rows.newest`."""
+        """See `Rows.newest`.  Raises lmdb.Error."""
         with self.env.begin() as txn:
             return self.rows.newest(txn, table, cursor, limit)
 
     def forget(self, before: int, limit: int) -> tuple[int, int, Used]:
-        """See `Rows.forget`; also returns what is in use afterwards."""
+        """See `Rows.forget`; also returns what is in use afterwards.  Raises lmdb.Error."""
         with self.env.begin(write=True) as txn:
             due, gone = self.rows.forget(txn, before, limit)
             return due, gone, self.used_in(txn)
@@ -187,6 +196,13 @@ def replace_store(files: StateFiles) -> None:
     sync_directory(files.directory)
 
 
+def backup(opened: Opened, files: StateFiles, target: Path) -> None:
+    """Copy the store, but to none of its own files.  Raises StoreError, OSError, lmdb.Error."""
+    if target.resolve() in {file.resolve() for file in files.all()}:
+        raise StoreError(f"{target}: is a file of the store itself: choose another path")
+    opened.copy(target)
+
+
 def _check_layout(path: Path, layout: int) -> None:
     if layout > LAYOUT:
         raise StoreError(
@@ -202,15 +218,26 @@ def _place(key: Key) -> tuple[bytes, bytes]:
 
 def _make(files: StateFiles, map_size: int) -> None:
     """Make an empty store under another name; it gets its own when it is complete and on disk."""
-    env = _open(files.draft, map_size)
+    with draft_store(files, map_size):
+        pass
+    replace_store(files)
+
+
+@contextmanager
+def draft_store(files: StateFiles, map_size: int) -> Iterator[Opened]:
+    """An empty store under another name, to be filled.  It is on disk when the body has ended.
+
+    The lock must be held.  Raises OSError, lmdb.Error.
+    """
+    lock = files.draft.with_name(files.draft.name + "-lock")
+    remove(files.draft, lock)
+    env = _open(files.draft, map_size, sync=False)
     try:
-        Rows(env, create=True)
+        yield Opened(env, Rows(env, create=True), files.draft, map_size)
         env.sync(True)
     finally:
         env.close()
-    remove(files.draft.with_name(files.draft.name + "-lock"), files.readers)
-    files.draft.rename(files.data)
-    sync_directory(files.directory)
+        remove(lock)
 
 
 def _partial(path: Path) -> Path:
@@ -218,12 +245,13 @@ def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".multigrey-partial")
 
 
-def _open(path: Path, map_size: int) -> lmdb.Environment:
+def _open(path: Path, map_size: int, *, sync: bool = True) -> lmdb.Environment:
     return lmdb.open(
         str(path),
         map_size=map_size + max(_LEAST_SPARE, map_size // 8),
         subdir=False,
         mode=0o600,
+        sync=sync,
         max_dbs=8,
         max_spare_txns=2,
         lib_version=_ENGINE,

@@ -14,8 +14,10 @@ import lmdb
 import trio
 
 from multigrey.errors import StoreError
+from multigrey.stores.lmdb.damage.child import NoProcessError, run_aside
+from multigrey.stores.lmdb.damage.starts import note_damage
 from multigrey.stores.lmdb.environment import Opened, Used, open_store
-from multigrey.stores.lmdb.state_files import StateFiles, trouble
+from multigrey.stores.lmdb.state_files import DamagedStoreError, StateFiles, trouble
 from multigrey.stores.work_thread import WorkThread
 from multigrey.threads import in_thread
 
@@ -23,6 +25,8 @@ __all__ = ["Holder"]
 
 T = TypeVar("T")
 
+_COMING = 512
+"""Bytes that an entry hardly exceeds in the file."""
 _CHECK_READERS_EVERY = 3600.0
 
 logger = logging.getLogger(__name__)
@@ -41,6 +45,8 @@ class Holder:
         self.records = 0
         """Number of records, as of the last write."""
         self.page_size = 0
+        self.damage = ""
+        """Damage that was met since the start; "" when there was none."""
         self._retry = retry
         self._files = files
         self._map_size = map_size
@@ -60,6 +66,10 @@ class Holder:
         """Take note of what is in use."""
         self.free = self._map_size - used.pages * self.page_size
         self.records = used.records
+
+    def free_after(self, entries: int) -> int:
+        """Bytes that will still be free when so many entries on their way to the file are in it."""
+        return self.free - entries * _COMING
 
     def let_go(self) -> Opened | None:
         """Hold nothing any more; returns the file, to be closed."""
@@ -82,11 +92,36 @@ class Holder:
         try:
             return await in_thread(work, opened)
         except (lmdb.Error, OSError) as error:
-            raise trouble(about or self._files.data, error) from error
+            raise self.trouble(error, about) from error
         finally:
             self._readers -= 1
             if not self._readers:
                 self._quiet.unpark_all()
+
+    def trouble(self, error: OSError | lmdb.Error, about: Path | None = None) -> StoreError:
+        """The error to raise.  Damage of the store is noted, so that the next start saves what it can."""
+        found = trouble(about or self._files.data, error)
+        if isinstance(found, DamagedStoreError):
+            found = DamagedStoreError(self._files.data, found.what)  # which may not be what it was about
+            self._met(found)
+        return found
+
+    async def walk(self) -> None:
+        """Have every row read in a process of its own, which damage may end.  Raises StoreError."""
+        opened = await self.available()
+        try:
+            await run_aside(("walk-beside", str(opened.path)), opened.path)
+        except NoProcessError as error:
+            logger.warning("%s: it is read in this one", error)
+        except DamagedStoreError as error:
+            self._met(error)
+            await self.aside(lambda opened: opened.env.reader_check())  # it may have left its place taken
+            raise
+
+    def _met(self, damage: DamagedStoreError) -> None:
+        if not self.damage:
+            self.damage = str(damage)
+            note_damage(self._files, damage.what)
 
     async def nobody_reads(self) -> None:
         """Wait until no call of `aside` is under way."""
@@ -105,9 +140,9 @@ class Holder:
             except lmdb.PanicError as error:
                 # LMDB could not write its meta page, and goes on only after it was opened again.
                 await self.reopen()
-                raise trouble(self._files.data, error) from error
+                raise self.trouble(error) from error
             except (lmdb.Error, OSError) as error:
-                raise trouble(self._files.data, error) from error
+                raise self.trouble(error) from error
 
     async def reopen(self, between: Callable[[StateFiles], None] = lambda _: None) -> StoreError | None:
         """Close the file and open it again; `between` may change it.

@@ -9,6 +9,7 @@ from pathlib import Path
 import lmdb
 
 from multigrey.errors import CodecError, StoreError
+from multigrey.stores.lmdb.damage.child import run, seconds_for
 from multigrey.stores.lmdb.state_files import StateFiles, check_file, trouble
 
 __all__ = ["open_beside"]
@@ -22,6 +23,7 @@ def open_beside(state_dir: Path) -> Iterator[lmdb.Environment]:
     """
     files = StateFiles(state_dir)
     check_file(files.data)
+    run(("walk-beside", str(files.data)), files.data, seconds_for(files.data))
     try:
         # No table of readers: no process has the store open.  Do not make one, it would belong to our user.
         with lmdb.open(

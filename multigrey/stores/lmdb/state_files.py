@@ -5,7 +5,8 @@
     STATE_DIR/store.mdb-lock  LMDB's own table of readers
     STATE_DIR/store.mdb.new   a store being made; gets its name when it is complete
     STATE_DIR/store.journal.N entries that the store does not have yet (see `journal`)
-    STATE_DIR/store.damaged.N a journal that could not be read, moved aside; it may be deleted
+    STATE_DIR/store.damaged.N a store or journal that was damaged, moved aside; it may be deleted
+    STATE_DIR/starts          notes of starts that died (see `damage.starts`)
 
 LMDB maps the file, and reading a mapped page beyond the file's end kills the process.  So a file that is cut
 short is detected here, by arithmetic over its two meta pages, before it is opened.
@@ -28,6 +29,7 @@ from lmdb.verify import VerifyError, verify
 from multigrey.errors import StoreError
 
 __all__ = [
+    "DamagedStoreError",
     "StateFiles",
     "check_file",
     "check_file_system",
@@ -53,6 +55,17 @@ _JOURNAL = re.compile(r"store\.journal\.[1-9][0-9]{0,17}")
 _DAMAGED = re.compile(r"store\.damaged\.[1-9][0-9]{0,17}")
 
 
+class DamagedStoreError(StoreError):
+    """The store's file is damaged: reading it again does not help."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(
+            f"{path}: damaged ({what}): start multigrey again, which saves what can be read, or put a backup "
+            "in its place"
+        )
+        self.what = what
+
+
 class StateFiles(NamedTuple):
     """The paths inside a state directory."""
 
@@ -74,6 +87,11 @@ class StateFiles(NamedTuple):
         return self.directory / "store.mdb-lock"
 
     @property
+    def starts(self) -> Path:
+        """Notes of starts."""
+        return self.directory / "starts"
+
+    @property
     def draft(self) -> Path:
         """A store that is not complete yet."""
         return self.directory / "store.mdb.new"
@@ -87,12 +105,25 @@ class StateFiles(NamedTuple):
         return self._numbered(_JOURNAL)
 
     def damaged(self, number: int) -> Path:
-        """A segment that could not be read."""
+        """A store or a segment that was damaged."""
         return self.directory / f"store.damaged.{number}"
 
     def all_damaged(self) -> list[Path]:
         """Those that exist, by number.  Raises OSError."""
         return self._numbered(_DAMAGED)
+
+    def kept_text(self) -> str:
+        """What an administrator has to know while damaged files are kept; "" when there are none."""
+        try:
+            kept = self.all_damaged()
+        except OSError:
+            return ""
+        if not kept:
+            return ""
+        return (
+            f"a damaged file was moved aside as {kept[-1]}, and what could be read was saved: look at the "
+            "log and the disk, then delete it"
+        )
 
     def _numbered(self, name: re.Pattern[str]) -> list[Path]:
         found = [path for path in self.directory.iterdir() if name.fullmatch(path.name)]
@@ -100,7 +131,8 @@ class StateFiles(NamedTuple):
 
     def all(self) -> tuple[Path, ...]:
         """Every path above that is a file now or could be one."""
-        return self.lock, self.data, self.readers, self.draft, *self.journals(), *self.all_damaged()
+        known = self.lock, self.data, self.readers, self.draft, self.starts
+        return *known, *self.journals(), *self.all_damaged()
 
 
 _ADVICE = {
@@ -120,16 +152,12 @@ def trouble(path: Path, error: OSError | lmdb.Error) -> StoreError:
     """The error for `path`, with advice where there is any."""
     if isinstance(error, lmdb.MapFullError):
         return StoreError(f"{path}: full: raise [store] map_size")
-    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
-        return _damaged(path, str(error))
+    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.CursorFullError):
+        return DamagedStoreError(path, str(error))
     code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
     words = os.strerror(code) if isinstance(code, int) and code > 0 else str(error)
     advice = _ADVICE.get(code) if isinstance(code, int) else None
     return StoreError(f"{path}: {words}: {advice}" if advice else f"{path}: {words}")
-
-
-def _damaged(path: Path, what: str) -> StoreError:
-    return StoreError(f"{path}: damaged ({what}): put a backup in its place, or move it away to start empty")
 
 
 def prepare_directory(path: Path) -> None:
@@ -253,7 +281,7 @@ def check_file(path: Path) -> None:
         )
     pages = _pages(head)
     if pages is None:
-        raise _damaged(path, "its meta pages are wrong")
+        raise DamagedStoreError(path, "its meta pages are wrong")
     page_size, count = pages
     if size < page_size * count:
         _check_short_file(path, size, page_size * count)
@@ -290,6 +318,6 @@ def _check_short_file(path: Path, size: int, expected: int) -> None:
     try:
         problems = verify(path)  # type: ignore[no-untyped-call]  # (lmdb has no types)
     except (VerifyError, OSError, struct.error) as error:
-        raise _damaged(path, str(error)) from error
+        raise DamagedStoreError(path, str(error)) from error
     if problems:
-        raise _damaged(path, f"cut short: {size} of {expected} bytes")
+        raise DamagedStoreError(path, f"cut short: {size} of {expected} bytes")

@@ -31,12 +31,13 @@ from multigrey.stores.entries import merged, slices
 from multigrey.stores.lmdb.batches import Batch, Puts
 from multigrey.stores.lmdb.checkpoints import Checkpoints
 from multigrey.stores.lmdb.commits import Commits
-from multigrey.stores.lmdb.environment import Opened, open_store, replace_store
+from multigrey.stores.lmdb.damage.starts import note_damage
+from multigrey.stores.lmdb.environment import Opened, backup, open_store, replace_store
 from multigrey.stores.lmdb.frames import pack
 from multigrey.stores.lmdb.holder import Holder
 from multigrey.stores.lmdb.journal import Journal, JournalRest, Position, read_journal
 from multigrey.stores.lmdb.rows import HEAD
-from multigrey.stores.lmdb.state_files import StateFiles, prepare_directory, take_lock, trouble
+from multigrey.stores.lmdb.state_files import DamagedStoreError, StateFiles, prepare_directory, take_lock
 from multigrey.stores.work_thread import WorkThread
 from multigrey.threads import in_thread
 
@@ -58,7 +59,6 @@ _PAGES = 3
 """Most pages of an entry, besides what its value fills: it splits one of its table and one of the time index,
 and sometimes one above."""
 _HEALTH_WAITS = 0.5
-_COMING = 512  # octets that an entry on its way to the file will hardly exceed there
 
 logger = logging.getLogger(__name__)
 
@@ -214,8 +214,8 @@ class LmdbStore:
     def has_room(self, *, for_marks: bool = False) -> bool:
         """See `Store.has_room`.  What is not in the file yet counts as well."""
         reserve = self._map_size - self._capacity
-        coming = (self._checkpoints.count + self._commits.pending) * _COMING
-        return self._holder.free - coming > (reserve // 2 if for_marks else reserve)
+        coming = self._checkpoints.count + self._commits.pending
+        return self._holder.free_after(coming) > (reserve // 2 if for_marks else reserve)
 
     async def health(self) -> Mapping[str, int | float | str]:
         """See `Store.health`.
@@ -223,29 +223,22 @@ class LmdbStore:
         Adds: `meta` (entries), `map_size`, `capacity`, `used` and `file` (bytes: allowed, allowed before new
         entries are refused, in use, with free pages),
         `last_commit_us`, `commit_failures`, `failing` (seconds without a success), `journaled` (entries not
-        in the file yet), `journal` (bytes), `last_checkpoint_us`, `checkpoint_failures`.
+        in the file yet), `journal` (bytes), `last_checkpoint_us`, `checkpoint_failures`, `damaged` (what has
+        to be looked at, or "").
         """
         with trio.move_on_after(_HEALTH_WAITS), suppress(StoreError):
             await self._checkpoints.done()
         opened = self._holder.opened or await self._holder.available()
         try:
-            with opened.env.begin() as txn:
-                counts = opened.rows.counts(txn)
-                used = opened.rows.pages(txn) * opened.page_size
-            last_page = opened.env.info()["last_pgno"]
+            figures = opened.figures()
         except lmdb.Error as error:
-            raise trouble(self._files.data, error) from error
+            raise self._holder.trouble(error) from error
         return {
             "backend": "lmdb",
-            "records": counts[Table.RECORD],
-            "origins": counts[Table.ORIGIN],
-            "marks": counts[Table.MARK],
-            "meta": counts[Table.META],
+            **figures,
             "pending": self._commits.pending,
             "map_size": self._map_size,
             "capacity": self._capacity,
-            "used": used,
-            "file": (last_page + 1) * opened.page_size,
             "last_commit_us": round(self._last_commit * 1e6),
             "commit_failures": self._commits.failures.total,
             "failing": round(max(self._commits.failures.seconds, self._checkpoints.failures.seconds), 1),
@@ -253,6 +246,7 @@ class LmdbStore:
             "journal": self._journal.position.size - self._taken.size,
             "last_checkpoint_us": round(self._last_checkpoint * 1e6),
             "checkpoint_failures": self._checkpoints.failures.total,
+            "damaged": self._holder.damage or self._files.kept_text(),
         }
 
     async def backup(self, path: str) -> None:
@@ -260,9 +254,8 @@ class LmdbStore:
 
         It replaces a file of that name, and is useless without the site key.
         """
-        await self._commits.settle()
-        await self._checkpoints.done()
-        await self._holder.aside(partial(_backup, files=self._files, target=Path(path)), about=Path(path))
+        await self.walk()
+        await self._holder.aside(partial(backup, files=self._files, target=Path(path)), about=Path(path))
 
     async def compact(self) -> None:
         """See `LocalStore.compact`.
@@ -270,11 +263,18 @@ class LmdbStore:
         A compact copy replaces the file.  Meanwhile reading and the journal go on, and only checkpoints
         wait: some seconds per GB.
         """
+        await self.walk()
         async with self._holder.writing:
             await self._holder.aside(lambda opened: opened.copy(self._files.draft), about=self._files.draft)
             problem = await self._holder.reopen(replace_store)
         if problem is not None:
             raise problem
+
+    async def walk(self) -> None:
+        """See `LocalStore.walk`."""
+        await self._commits.settle()
+        await self._checkpoints.done()
+        await self._holder.walk()
 
     # Internal
 
@@ -288,8 +288,10 @@ class LmdbStore:
             except BaseException:
                 opened.env.close()
                 raise
-        except BaseException:
+        except BaseException as error:
             os.close(lock)
+            if isinstance(error, DamagedStoreError):
+                note_damage(self._files, error.what)
             raise
 
     def _submitted(
@@ -334,7 +336,7 @@ class LmdbStore:
             finally:
                 txn.abort()
         except lmdb.Error as error:
-            raise trouble(self._files.data, error) from error
+            raise self._holder.trouble(error) from error
 
     async def _commit(self, puts: Puts) -> None:
         """Make a batch safe: in the journal, if LMDB will certainly have room for it.
@@ -400,9 +402,9 @@ class LmdbStore:
         except OSError as error:
             if self._checkpoints.count:  # into LMDB soon: the disk may not keep the journal
                 self._checkpoints.probe()
-            raise trouble(self._files.journal(), error) from error
+            raise self._holder.trouble(error, self._files.journal()) from error
         except lmdb.Error as error:  # (a hook's)
-            raise trouble(self._files.data, error) from error
+            raise self._holder.trouble(error) from error
 
     async def _all_in_file(self) -> None:
         """Have everything that is pending put into LMDB, if possible."""
@@ -442,9 +444,3 @@ class LmdbStore:
             if opened is not None:
                 opened.env.close()
             os.close(lock)
-
-
-def _backup(opened: Opened, files: StateFiles, target: Path) -> None:
-    if target.resolve() in {file.resolve() for file in files.all()}:
-        raise StoreError(f"{target}: is a file of the store itself: choose another path")
-    opened.copy(target)

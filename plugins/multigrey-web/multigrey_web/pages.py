@@ -87,6 +87,8 @@ def _notices(status: Mapping[str, Any]) -> list[str]:
         found.append(f"The store does not answer: {status['store']['error']}")
     elif status["store"].get("failing"):
         found.append("The store cannot be written.")
+    if status["store"].get("damaged"):
+        found.append(f"The store was damaged: {status['store']['damaged']}.")
     if status.get("limits", {}).get("full"):
         found.append(
             "The store is full: new senders are remembered by a mark only, and their retries still pass."

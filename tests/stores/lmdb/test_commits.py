@@ -227,7 +227,7 @@ async def test_a_failed_commit_fails_everybody_who_came_after(store, disk, waite
         (lmdb_error(lmdb.Error, 5), "Input/output error: the file system is full"),
         (lmdb_error(lmdb.Error, 27), "File too large: raise the limit"),
         (OSError(122, "Disk quota exceeded"), "Disk quota exceeded: make room"),
-        (lmdb.CorruptedError("page 7"), "damaged .page 7.: put a backup in its place"),
+        (lmdb.CorruptedError("page 7"), "damaged .page 7.: start multigrey again, which saves"),
         (lmdb.PanicError("panic"), "panic"),
         (ZeroDivisionError("ours"), "commit failed: ZeroDivisionError"),
     ],
