@@ -82,6 +82,7 @@ class TestVerdict:
             ({"store": {"used": 960}, "loop_lag": {"worst": 0.5}}, [], 2, "store 96%, lag 0.5s"),
             ({"store": {"failing": 5.0}}, [], 1, "failing 5s"),
             ({"store": {"error": "disk full"}}, [], 2, "store: disk full"),
+            ({"store": {"damaged": "page 7"}}, [], 1, "store: page 7"),
             ({}, ["exim could not decide: x"], 2, "exim could not decide: x"),
             (
                 {"limits": {"full": True, "fits": None, "max_records": 9}},

@@ -127,6 +127,7 @@ def test_the_mode_of_a_stopped_one(stopped):
         ({"mode": {"configured": "enforce", "in_effect": "off"}}, "no mail is deferred: the mode is off"),
         ({"store": {"error": "disk gone"}}, "! store: disk gone"),
         ({"store": {"commit_failures": 3}}, "3 commits failed"),
+        ({"store": {"damaged": "page 7"}}, "! store: page 7"),
         ({"store": {"used": 95, "map_size": 100}}, "nearly full"),
         ({"limits": {**LIMITS, "full": True}}, "raise [limits] max_records"),
         (

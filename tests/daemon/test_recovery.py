@@ -20,7 +20,7 @@ from tests.daemon.test_daemon import CONFIG, DEFERRED, DELAY, ask
 from tests.support.daemon import ROOT, Daemon
 from tests.support.damage import damage, read_unprotected
 
-SENDERS = 300
+SENDERS = 150
 
 
 @pytest.fixture
@@ -156,6 +156,33 @@ def test_a_damaged_history_is_moved_aside(daemon: Daemon):
         assert ask(daemon.directory) == DEFERRED
         assert "history.mdb: damaged (" in daemon.stderr()
     assert (state / "history.mdb.bad").exists()
+
+
+_ENDED = """
+import os, signal, sys
+from pathlib import Path
+from multigrey.config.load import load
+from multigrey.daemon import recovery
+
+def rescue(*_):
+    os.kill(os.getpid(), int(sys.argv[2]))
+    raise AssertionError("it goes on")
+
+recovery.rescue = rescue
+recovery.begin(load(Path(sys.argv[1]), {}, {}, uid=1000).settings, {})
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_walk_that_is_ended_by_a_signal_is_an_orderly_end(tmp_path: Path, number: signal.Signals):
+    config = tmp_path / "multigrey.toml"
+    config.write_text(f'state_dir = "{tmp_path}"\n')
+    starts = tmp_path / "starts"
+    starts.write_text("start 1\nstart 2\n")
+    done = subprocess.run(
+        [sys.executable, "-c", _ENDED, str(config), str(int(number))], cwd=ROOT, check=False
+    )
+    assert (done.returncode, starts.read_bytes()) == (0, b"")
 
 
 def test_another_daemon_s_notes_are_left_alone(tmp_path: Path):

@@ -102,6 +102,9 @@ def test_values():
     assert found["multigrey_mode", "enforce"] == 1
     assert found["multigrey_mode", "off"] == 0
     assert found["multigrey_store_marks",] == 2
+    assert found["multigrey_store_damaged",] == 0
+    hurt = figures(health={**figures().health, "damaged": "page 7"})
+    assert samples(exposition(sources(), hurt, "")[0].decode())["multigrey_store_damaged",] == 1
     assert found["multigrey_store_last_commit_seconds",] == pytest.approx(0.00025)
     assert found["multigrey_class_over_target_total", "partners"] == 1
     assert found["multigrey_list_entries", 'list "a\\b"\n', "active"] == 2

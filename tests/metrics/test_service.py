@@ -76,6 +76,19 @@ async def test_paths(sock, tmp_path):
         )
 
 
+async def test_a_store_that_was_damaged_is_well_and_mentioned(sock, tmp_path, monkeypatch):
+    async with harness() as h:
+        made = metrics(h, sock, tmp_path)
+        health = {**await h.store.health(), "damaged": "look at the disk"}
+
+        async def damaged():
+            return health
+
+        monkeypatch.setattr(h.store, "health", damaged)
+        status, text = await fetch(made, "/healthz")
+        assert (status, text.splitlines()[1:]) == (200, ["attention: look at the disk"])
+
+
 async def test_a_store_that_fails(sock, tmp_path, monkeypatch):
     async def refuses(*arguments):
         raise StoreError("disk full")

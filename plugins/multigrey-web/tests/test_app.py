@@ -315,6 +315,7 @@ INPUT = {
         ),
         ({"store": {"error": "gone"}}, "The store does not answer: gone"),
         ({"store": {"records": 1, "failing": 3.0}}, "cannot be written"),
+        ({"store": {"records": 1, "damaged": "page 7"}}, "The store was damaged: page 7."),
         ({"limits": {"full": True}}, "remembered by a mark only"),
         (
             {"floods": [FLOOD]},

@@ -22,7 +22,7 @@ from multigrey.stores.lmdb.store import LmdbStore
 from tests.support.damage import MAP_SIZE, PAGE, damage, digest, fill, read_unprotected, rows_of
 from tests.support.stores import FAR, get, key, options, put, running
 
-SEEDS = int(os.environ.get("MULTIGREY_DAMAGED_STORES", "40"))
+SEEDS = int(os.environ.get("MULTIGREY_DAMAGED_STORES", "30"))
 A_LEAF = 120
 """More rows than a leaf of any table holds."""
 
