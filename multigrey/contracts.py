@@ -33,6 +33,7 @@ __all__ = [
     "Dialogue",
     "DialogueOptions",
     "Durability",
+    "FileStore",
     "KeyComponent",
     "LocalStore",
     "LongList",
@@ -158,6 +159,14 @@ class LocalStore(Store, Protocol):
 
 _MARKS = 48 << 20
 """Bytes that all marks fit in."""
+
+
+@runtime_checkable
+class FileStore(Protocol):
+    """A store that can find out whether its open files still stand under their names."""
+
+    def astray(self) -> Sequence[Path]:
+        """The names that do not: the file was removed, renamed or mounted over.  Blocks; from any thread."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,6 +231,9 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
     if error := told.get("store", {}).get("error"):
         texts.insert(0, f"store: {error}")
         state = CRITICAL
+    if trouble := told.get("state_trouble"):
+        texts.insert(0, trouble)
+        state = CRITICAL
     if problems:
         state = CRITICAL
     limits = told.get("limits", {})

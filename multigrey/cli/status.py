@@ -121,7 +121,7 @@ def _attention(told: Mapping[str, Any]) -> Iterator[str]:
             yield f"whitelist {row['path']} has changed since it was read: run multigrey reload"
         elif row["path"] and not row["entries"]:
             yield f"whitelist {row['path']} is empty"
-    yield from _attention_to_store(told["store"])
+    yield from _attention_to_store(told)
     for plugin in told["plugins"]:
         if plugin["failures"]:
             yield f"plugin {plugin['name']} failed {plugin['failures']} times and was ignored: see the log"
@@ -129,7 +129,10 @@ def _attention(told: Mapping[str, Any]) -> Iterator[str]:
         yield from _attention_to_daemon(told)
 
 
-def _attention_to_store(store: Mapping[str, Any]) -> Iterator[str]:
+def _attention_to_store(told: Mapping[str, Any]) -> Iterator[str]:
+    store = told["store"]
+    if trouble := told.get("state_trouble"):
+        yield trouble
     if "error" in store:
         yield f"store: {store['error']}"
     if store.get("damaged"):

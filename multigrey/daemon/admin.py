@@ -16,6 +16,7 @@ import trio
 from multigrey.background.alarms import Alarms, untold
 from multigrey.background.growth import Growth
 from multigrey.background.loop_lag import LoopLag
+from multigrey.background.state_directory import StateDirectory
 from multigrey.background.supervise import supervise
 from multigrey.clock import Since
 from multigrey.config.load import Loaded
@@ -67,6 +68,8 @@ class Admin:
         self._began_with = running.loaded()
         self.lag = LoopLag()
         """The delay of the event loop, for status and metrics."""
+        self.state_directory = StateDirectory(core.settings.state_dir, engine.store)
+        """Whether the daemon's files still have their names, for status and metrics."""
         self.growth = Growth(engine.store, clock.now, self._decided)
         self._helm = OverrideControl(core.overrides, self.reload, core.apply)
         followers, rates = Followers(), Rates(clock)
@@ -95,6 +98,7 @@ class Admin:
             "overrides": [override.as_mapping() for override in self._core.overrides.active],
             "needs_restart": self._waiting_for_restart(),
             "loop_lag": {"latest": round(self.lag.latest, 4), "worst": round(self.lag.worst, 4)},
+            "state_trouble": self.state_directory.trouble,
             "control": None if self._server is None else self._server.figures(),
         }
 
@@ -147,6 +151,7 @@ class Admin:
         """Start the background tasks, and the control server at `endpoint` (None: no control socket)."""
         nursery.start_soon(supervise, "overrides", self._helm.run)
         nursery.start_soon(supervise, "loop lag", self.lag.run)
+        nursery.start_soon(supervise, "state directory", self.state_directory.run)
         nursery.start_soon(supervise, "growth", self.growth.run)
         nursery.start_soon(supervise, "alarms", self.alarms.run)
         if endpoint is not None:

@@ -60,6 +60,8 @@ class ScrapedFigures:
     """The number of entries of each whitelist by state."""
     health: Mapping[str, int | float | str] | None
     """The figures of the store; None: it did not report them."""
+    state_in_place: bool
+    """Whether the state directory still holds the files that the daemon writes."""
     history: Mapping[str, int | str] | None
     """The figures of the history of decisions; None: it is disabled."""
     over_limit: OverLimit
@@ -158,6 +160,7 @@ def _rows(sources: Sources, figures: ScrapedFigures) -> Iterator[tuple[str, Iter
     yield "multigrey_store_records_limit", [((), figures.records_limit)]
     yield "multigrey_store_full", [((), figures.store_full)]
     yield "multigrey_store_records_bounded", [((), figures.records_bounded)]
+    yield "multigrey_state_directory_up", [((), figures.state_in_place)]
     yield from _of_store(figures.health)
     yield from _of_history(figures.history)
     yield from _of_plugins(sources.registry())

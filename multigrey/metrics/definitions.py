@@ -172,6 +172,11 @@ _ALL = (
     Metric("multigrey_connections_limit", GAUGE, "The limit of open connections ([limits] connections)."),
     Metric("multigrey_internal_errors", COUNTER, "Connections that ended because of a bug in multigrey."),
     Metric("multigrey_log_lines_lost", COUNTER, "Decision lines that could not be written."),
+    Metric(
+        "multigrey_state_directory_up",
+        GAUGE,
+        "Whether the files that the daemon writes still have their names in the state directory: 1 or 0.",
+    ),
     Metric("multigrey_store_up", GAUGE, "Whether the store reported its figures: 1 or 0."),
     Metric("multigrey_store_info", GAUGE, "Always 1; the label is the kind of store.", ("backend",)),
     Metric("multigrey_store_records", GAUGE, "Records in the store."),

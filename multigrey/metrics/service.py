@@ -27,7 +27,7 @@ from multigrey.listeners.server import Server
 from multigrey.listeners.sockets import open_endpoint
 from multigrey.listeners.timings import Timings
 from multigrey.metrics.collector import OverLimit, ScrapedFigures, Sources, exposition
-from multigrey.metrics.health import Probe
+from multigrey.metrics.health import Health, Probe
 from multigrey.metrics.http import HttpRequest, Response, serve
 from multigrey.metrics.list_states import Lists
 from multigrey.metrics.tally import Tally
@@ -64,6 +64,8 @@ class ServedDaemon:
     lag: LoopLag
     """Measured by another task of the daemon."""
     alarms: Alarms
+    state_trouble: Callable[[], str]
+    """What is wrong with the state directory; "" if nothing is."""
     history: Callable[[], Mapping[str, int | str]] | None
     """The health of the history of decisions; None: it is disabled."""
     ready: Callable[[], str]
@@ -156,6 +158,9 @@ class MetricsService:
                 return Response(HTTPStatus.OK, body, kind)
             case "/healthz":
                 found = await self._probe.health(self._running.core.settings.limits.answer_within)
+                trouble = self._running.state_trouble()
+                if trouble and not found.trouble:
+                    found = Health(trouble)
                 return _checked(found.trouble, found.text + await self._damage())
             case "/readyz":
                 trouble = self._running.ready()
@@ -178,6 +183,7 @@ class MetricsService:
             targets=self._class_targets(),
             lists=(await self._loaded_lists(settings)).states(now),
             health=await self._store_health(),
+            state_in_place=not running.state_trouble(),
             history=None if running.history is None else running.history(),
             over_limit=self._over_limit(),
             implausible=self._implausible(settings),

@@ -83,6 +83,7 @@ class TestVerdict:
             ({"store": {"failing": 5.0}}, [], 1, "failing 5s"),
             ({"store": {"error": "disk full"}}, [], 2, "store: disk full"),
             ({"store": {"damaged": "page 7"}}, [], 1, "store: page 7"),
+            ({"state_trouble": "state directory gone"}, [], 2, "state directory gone"),
             ({}, ["exim could not decide: x"], 2, "exim could not decide: x"),
             (
                 {"limits": {"full": True, "fits": None, "max_records": 9}},

@@ -95,6 +95,7 @@ def test_of_a_daemon_that_runs(stopped):
     assert (told["floods"], told["input"], told["clock_believed"]) == ([], [], True)
     assert told["now"] - told["since"] == told["uptime"]
     assert told["history"]["trouble"] == ""
+    assert told["state_trouble"] == ""
     (row,) = [line for line in before.stdout.splitlines() if line.startswith("postfix@")]
     assert row.split()[-2:] == ["user", pwd.getpwuid(os.getuid()).pw_name]
     assert "decisions recorded" in before.stdout
@@ -144,6 +145,7 @@ def test_the_mode_of_a_stopped_one(stopped):
         ({"loop_lag": {"latest": 0, "worst": 0.3}}, "event loop is late"),
         ({"connections": {"open": 9, "most": 9}}, "no more connections"),
         ({"internal_errors": 1}, "ended by a bug"),
+        ({"state_trouble": "state directory gone"}, "! state directory gone"),
         ({"clock_believed": False}, "! the clock was set by more than an hour"),
         (
             {"now": NOON + 600, "floods": [FLOOD]},

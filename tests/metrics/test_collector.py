@@ -45,6 +45,7 @@ def figures(**changes):
         "targets": {"partners": 300},
         "lists": {'list "a\\b"\n': {"active": 2}},
         "health": HEALTH,
+        "state_in_place": True,
         "history": {"decisions": 40, "lost": 2, "trouble": ""},
         "over_limit": OverLimit(40, 2, {"192.0.2.0/24": (31, START)}),
         "implausible": {("postfix", "one-helo"): True, ("postfix", "no-names"): False},

@@ -42,6 +42,7 @@ def metrics(h, sock, tmp_path, **changes) -> MetricsService:
         log_lines_lost=lambda: 0,
         lag=LoopLag(),
         alarms=Alarms(h.clock),
+        state_trouble=lambda: "",
         history=lambda: {"decisions": 1, "lost": 0, "trouble": "the disk is full"},
         ready=lambda: "",
     )
@@ -101,6 +102,14 @@ async def test_a_store_that_fails(sock, tmp_path, monkeypatch):
         assert await fetch(made, "/healthz") == (503, "not well: the store cannot be read: disk full\n")
         await made.save()
         await made._restore()
+
+
+async def test_a_state_directory_that_is_gone(sock, tmp_path):
+    async with harness() as h:
+        assert "multigrey_state_directory_up 1.0" in (await fetch(metrics(h, sock, tmp_path), "/metrics"))[1]
+        made = metrics(h, sock, tmp_path, state_trouble=lambda: "it was removed")
+        assert "multigrey_state_directory_up 0.0" in (await fetch(made, "/metrics"))[1]
+        assert await fetch(made, "/healthz") == (503, "not well: it was removed\n")
 
 
 async def test_open_deferrals_outlive_a_restart(sock, tmp_path):

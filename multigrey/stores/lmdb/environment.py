@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,17 +18,22 @@ import lmdb
 from multigrey.errors import StoreError
 from multigrey.model import Key, Table
 from multigrey.stores.lmdb.batches import Puts
+from multigrey.stores.lmdb.damage.starts import note_damage
+from multigrey.stores.lmdb.journal import JournalRest, read_journal
 from multigrey.stores.lmdb.rows import LAYOUT, Rows, upgrade
 from multigrey.stores.lmdb.state_files import (
+    DamagedStoreError,
     StateFiles,
     check_file,
+    prepare_directory,
     remove,
     reserve_readers,
     sync_directory,
+    take_lock,
     trouble,
 )
 
-__all__ = ["Opened", "Used", "backup", "draft_store", "open_store", "replace_store"]
+__all__ = ["Opened", "Used", "backup", "draft_store", "open_all", "open_store", "replace_store"]
 
 _ENGINE = 0
 _LEAST_SPARE = 32 << 20
@@ -53,6 +58,8 @@ class Opened:
     path: Path
     map_size: int
     """What the administrator allows.  A little more is mapped, see `write`."""
+    file: os.stat_result
+    """The file at `path` when it was opened."""
 
     def checkpoint(
         self,
@@ -183,7 +190,27 @@ def open_store(files: StateFiles, map_size: int) -> Opened:
                 f"{path}: an LMDB file, but not multigrey's: move it away to start empty"
             ) from error
         raise trouble(path, error) from error
-    return Opened(env, rows, path, map_size)
+    return Opened(env, rows, path, map_size, path.stat())
+
+
+def open_all(files: StateFiles, map_size: int) -> tuple[int, Opened, JournalRest]:
+    """Lock the directory (a descriptor) and open the store; returns also what LMDB has not from the journal.
+
+    Raises StoreError; then nothing is left open.
+    """
+    prepare_directory(files.directory)
+    lock = take_lock(files.lock)
+    try:
+        with ExitStack() as undo:
+            undo.callback(os.close, lock)
+            opened = open_store(files, map_size)
+            undo.callback(opened.env.close)
+            found = read_journal(files, opened.applied())
+            undo.pop_all()
+    except DamagedStoreError as error:
+        note_damage(files, error.what)
+        raise
+    return lock, opened, found
 
 
 def replace_store(files: StateFiles) -> None:
@@ -233,7 +260,7 @@ def draft_store(files: StateFiles, map_size: int) -> Iterator[Opened]:
     remove(files.draft, lock)
     env = _open(files.draft, map_size, sync=False)
     try:
-        yield Opened(env, Rows(env, create=True), files.draft, map_size)
+        yield Opened(env, Rows(env, create=True), files.draft, map_size, files.draft.stat())
         env.sync(True)
     finally:
         env.close()

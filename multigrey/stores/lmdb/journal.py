@@ -204,6 +204,15 @@ class Journal:
                 self._delete(segment)
         self._active, self._spares, self._retired = None, [], []
 
+    def open_files(self) -> dict[Path, os.stat_result]:
+        """The open segments by path.  From any thread."""
+        found = {}
+        for segment in (self._active, *self._spares, *self._retired):
+            if segment is not None and segment.descriptor >= 0:
+                with suppress(OSError):  # closed meanwhile
+                    found[segment.path] = os.fstat(segment.descriptor)
+        return found
+
     def close(self) -> None:
         """Close the files, and leave them on disk."""
         for segment in (self._active, *self._spares, *self._retired):

@@ -37,6 +37,7 @@ __all__ = [
     "prepare_directory",
     "remove",
     "reserve_readers",
+    "stands_for",
     "sync_directory",
     "take_lock",
     "trouble",
@@ -224,6 +225,15 @@ def take_lock(path: Path) -> int:
 def _holder(descriptor: int) -> str:
     text = os.pread(descriptor, 32, 0).strip()
     return f"process {int(text)}" if text.isdigit() else "its process has not written its number yet"
+
+
+def stands_for(path: Path, file: os.stat_result) -> bool:
+    """Whether a name still stands for an open file, which was not removed, renamed or mounted over."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino)
 
 
 def reserve_readers(path: Path) -> None:

@@ -31,13 +31,15 @@ from multigrey.stores.entries import merged, slices
 from multigrey.stores.lmdb.batches import Batch, Puts
 from multigrey.stores.lmdb.checkpoints import Checkpoints
 from multigrey.stores.lmdb.commits import Commits
-from multigrey.stores.lmdb.damage.starts import note_damage
-from multigrey.stores.lmdb.environment import Opened, backup, open_store, replace_store
+from multigrey.stores.lmdb.environment import Opened, backup, open_all, replace_store
 from multigrey.stores.lmdb.frames import pack
 from multigrey.stores.lmdb.holder import Holder
-from multigrey.stores.lmdb.journal import Journal, JournalRest, Position, read_journal
+from multigrey.stores.lmdb.journal import Journal, Position
 from multigrey.stores.lmdb.rows import HEAD
-from multigrey.stores.lmdb.state_files import DamagedStoreError, StateFiles, prepare_directory, take_lock
+from multigrey.stores.lmdb.state_files import (
+    StateFiles,
+    stands_for,
+)
 from multigrey.stores.work_thread import WorkThread
 from multigrey.threads import in_thread
 
@@ -86,6 +88,7 @@ class LmdbStore:
         self._commits = Commits(self._commit, self._checkpoints)
         self._holder = Holder(self._files, options.map_size, self._checkpoints.probe)
         self._journal: Journal
+        self._lock: int
         self._appending = trio.Lock()
         """Held while a batch is appended to the journal."""
         self._taken = self._closing = Position(0, 0)
@@ -96,7 +99,7 @@ class LmdbStore:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See `Store.run`.  Raises StoreError when the store cannot be opened.  To be run once."""
-        lock, opened, found = await in_thread(self._lock_and_open)
+        self._lock, opened, found = await in_thread(open_all, self._files, self._map_size)
         self._holder.hold(opened)
         self._threads = WorkThread("multigrey-commit"), WorkThread("multigrey-checkpoint")
         self._journal = Journal(self._files, found, self._commit_hook)
@@ -117,7 +120,7 @@ class LmdbStore:
                     clean = await self._flush()
                     writing.cancel()
         finally:
-            self._close(lock, clean=clean)
+            self._close(clean=clean)
 
     def submit(
         self, keys: Sequence[Key], decide: Callable[[Values], Change[T]], seen: Values = ()
@@ -276,23 +279,14 @@ class LmdbStore:
         await self._checkpoints.done()
         await self._holder.walk()
 
-    # Internal
+    def astray(self) -> Sequence[Path]:
+        """See `contracts.FileStore`."""
+        opened = self._holder.opened
+        files = {} if opened is None else {self._files.lock: os.fstat(self._lock), opened.path: opened.file}
+        files |= self._journal.open_files()
+        return [path for path, file in files.items() if not stands_for(path, file)]
 
-    def _lock_and_open(self) -> tuple[int, Opened, JournalRest]:
-        prepare_directory(self._files.directory)
-        lock = take_lock(self._files.lock)
-        try:
-            opened = open_store(self._files, self._map_size)
-            try:
-                return lock, opened, read_journal(self._files, opened.applied())
-            except BaseException:
-                opened.env.close()
-                raise
-        except BaseException as error:
-            os.close(lock)
-            if isinstance(error, DamagedStoreError):
-                note_damage(self._files, error.what)
-            raise
+    # Internal
 
     def _submitted(
         self, opened: Opened, keys: Sequence[Key], decide: Callable[[Values], Change[T]], seen: Values = ()
@@ -434,7 +428,7 @@ class LmdbStore:
             logger.error("%s: the disk did not take everything within %g s", self._files.data, FLUSH_TIME)
         return not scope.cancelled_caught
 
-    def _close(self, lock: int, *, clean: bool) -> None:
+    def _close(self, *, clean: bool) -> None:
         opened = self._holder.let_go()
         for thread in self._threads:
             thread.stop()
@@ -443,4 +437,4 @@ class LmdbStore:
             self._journal.close()
             if opened is not None:
                 opened.env.close()
-            os.close(lock)
+            os.close(self._lock)

@@ -83,6 +83,8 @@ def _notices(status: Mapping[str, Any]) -> list[str]:
         f"Override in effect: {each['slot']} {each['word']}, set by {each['by'] or 'an unknown user'}."
         for each in status["overrides"]
     ]
+    if trouble := status.get("state_trouble"):
+        found.append(f"{trouble[0].upper()}{trouble[1:]}.")
     if "error" in status["store"]:
         found.append(f"The store does not answer: {status['store']['error']}")
     elif status["store"].get("failing"):

@@ -313,6 +313,7 @@ INPUT = {
             {"overrides": [{"slot": "mode", "word": "off", "by": "root (uid 0)"}]},
             "mode off, set by root (uid 0)",
         ),
+        ({"state_trouble": "state directory /x: it is gone"}, "State directory /x: it is gone."),
         ({"store": {"error": "gone"}}, "The store does not answer: gone"),
         ({"store": {"records": 1, "failing": 3.0}}, "cannot be written"),
         ({"store": {"records": 1, "damaged": "page 7"}}, "The store was damaged: page 7."),
