@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import struct
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from ipaddress import ip_network
@@ -84,6 +85,24 @@ async def test_answers(data, status, body):
     assert f"\r\nContent-Length: {length}\r\n".encode() in head
     assert b"\r\nConnection: close" in head
     assert (b"\r\nAllow: GET, HEAD" in head) is (status == 405)
+
+
+def reset(stream):
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()
+
+
+@pytest.mark.parametrize("leave", [lambda stream: stream.socket.close(), reset], ids=["close", "reset"])
+@pytest.mark.parametrize("part", [b"", b"GET / HT", GET[:-2]], ids=range(3))
+async def test_who_leaves_before_the_request_is_whole_takes_no_place(monkeypatch, leave, part):
+    monkeypatch.setattr(http, "SECONDS", 3600)
+    monkeypatch.setattr(http, "AT_A_TIME", 4)
+    async with serving() as port:
+        for _ in range(100):
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await stream.send_all(part)
+            leave(stream)
+        assert (await fetched(port, GET)).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_a_request_that_ends_early():

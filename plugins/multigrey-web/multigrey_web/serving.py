@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import trio
 from hypercorn.config import Config
@@ -133,10 +135,15 @@ class Server:
         """Serve one connection; an exception in it ends here."""
         scope = trio.CancelScope(deadline=trio.current_time() + _LASTS)
         stream = _Stream(sock, scope)
+
+        async def app(*arguments: Any) -> None:
+            with stream.answering():
+                await self._app(*arguments)
+
         self._open.add(stream)
         try:
             with scope:
-                server = TCPServer(self._app, self._config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # (a stream is all it needs)
+                server = TCPServer(app, self._config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # (a stream is all it needs)
                 await server.run()
         except Exception:
             logger.exception("a connection failed because of a bug")
@@ -150,14 +157,30 @@ class _Stream(trio.abc.HalfCloseableStream):
     """A connection that ends when its client is gone or does not read.
 
     hypercorn shields its writes from cancellation, and keeps a connection whose browser is gone until the
-    idle time is over.  So this class closes the socket itself.
+    idle time is over.  So this class closes the socket itself: at once when the client has gone, or has ended
+    its side and no request of it is left to be answered.
     """
 
     def __init__(self, sock: trio.socket.SocketType, scope: trio.CancelScope) -> None:
         """`scope`: the cancel scope of the task that serves the connection."""
         self._stream = trio.SocketStream(sock)
         self._scope = scope
+        self._answers = 0
+        """Requests that are being answered."""
+        self._ended = False
+        """Whether the client has ended its side."""
         self.socket = sock
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Held while a request of this connection is being answered."""
+        self._answers += 1
+        try:
+            yield
+        finally:
+            self._answers -= 1
+            if self._ended and not self._answers:
+                self._scope.cancel()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with trio.move_on_after(_READING) as reading:
@@ -178,9 +201,19 @@ class _Stream(trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        data = bytes(await self._stream.receive_some(max_bytes))
+        try:
+            data = bytes(await self._stream.receive_some(max_bytes))
+        except trio.BrokenResourceError:
+            self._scope.cancel()
+            raise
         if not data:
+            # The request before the end may only just have been taken up.  Its answer begins in the next turn
+            # of the event loop; this task may be the first one there, and so waits for the turn after it.
+            await trio.lowlevel.checkpoint()
+            self._ended = True
             self._scope.deadline = min(self._scope.deadline, trio.current_time() + _GONE)
+            if not self._answers:
+                self._scope.cancel()
         return data
 
     async def aclose(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import struct
 from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 import trio
+import trio.testing
 from multigrey_web import serving
 from multigrey_web.guard import LOOPBACK, Guard
 from multigrey_web.serving import Server, config_of, open_socket
@@ -148,6 +150,48 @@ async def test_no_more_connections_than_allowed(monkeypatch):
         assert waiting.cancelled_caught
         await first.aclose()
         assert b"hello" in await said(third, b"")
+
+
+def reset(stream):
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()
+
+
+@pytest.mark.parametrize("leave", [lambda stream: stream.socket.close(), reset], ids=["close", "reset"])
+@pytest.mark.parametrize("part", [b"", b"GET / HT", GET[:-2], UPGRADE + b"h2c\r\n"], ids=range(4))
+async def test_a_browser_that_leaves_before_its_request_is_whole_takes_no_place(monkeypatch, leave, part):
+    monkeypatch.setattr(serving, "_GONE", 3600)
+    async with site(most=4) as connect:
+        for _ in range(100):
+            stream = await connect()
+            await stream.send_all(part)
+            leave(stream)
+        assert b"hello" in await said(await connect())
+
+
+async def test_a_browser_that_resets_during_an_answer_takes_no_place(monkeypatch):
+    monkeypatch.setattr(serving, "_READING", 3600)
+    async with site(most=1) as connect:
+        for _ in range(20):
+            stream = await connect()
+            await stream.send_all(GET.replace(b"/ ", b"/large "))
+            assert await stream.receive_some(10)
+            reset(stream)
+        assert b"hello" in await said(await connect())
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_who_only_stops_sending_is_answered_and_then_takes_no_place(monkeypatch, together):
+    monkeypatch.setattr(serving, "_GONE", 3600)
+    async with site(most=1) as connect:
+        for _ in range(20):
+            stream = await connect()
+            await stream.send_all(GET)
+            if not together:
+                await trio.testing.wait_all_tasks_blocked()
+            await stream.send_eof()
+            with trio.fail_after(10):
+                assert b"hello" in b"".join([piece async for piece in stream])
 
 
 async def test_a_bug_in_a_connection_costs_only_that_one(monkeypatch, caplog):
