@@ -7,6 +7,7 @@ multigrey-plugins(7) is made from `__all__`.
 
 from __future__ import annotations
 
+from multigrey.config.values.hosts import LOOPBACK, HostName, host_of
 from multigrey.config.values.types import (
     EndpointText,
     FilePath,
@@ -71,6 +72,7 @@ from multigrey.plugins.lookups import Breaker, TtlCache
 from multigrey.threads import Threads
 
 __all__ = [
+    "LOOPBACK",
     "Action",
     "Address",
     "Attempt",
@@ -85,6 +87,7 @@ __all__ = [
     "Entry",
     "FilePath",
     "Findings",
+    "HostName",
     "Ignored",
     "Key",
     "KeyComponent",
@@ -124,6 +127,7 @@ __all__ = [
     "fractional_duration",
     "hookimpl",
     "host_name",
+    "host_of",
     "is_probe",
     "multigrey_register",
     "multigrey_settings",

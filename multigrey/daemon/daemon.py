@@ -358,6 +358,7 @@ class Daemon:
             log_lines_lost=lambda: self.log.lost,
             lag=self.admin.lag,
             alarms=self.admin.alarms,
+            host=self._host,
             state_trouble=lambda: self.admin.state_directory.trouble,
             history=None if self.history is None else self.history.health,
             ready=self._why_not_ready,

@@ -20,6 +20,7 @@ from multigrey.background.loop_lag import LoopLag
 from multigrey.background.supervise import supervise
 from multigrey.clock import Since
 from multigrey.config.settings import Settings
+from multigrey.config.values.hosts import host_of, is_address
 from multigrey.config.values.types import Endpoint
 from multigrey.core import Core
 from multigrey.errors import CodecError, StoreError
@@ -64,6 +65,8 @@ class ServedDaemon:
     lag: LoopLag
     """Measured by another task of the daemon."""
     alarms: Alarms
+    host: str
+    """The name of this host."""
     state_trouble: Callable[[], str]
     """What is wrong with the state directory; "" if nothing is."""
     history: Callable[[], Mapping[str, int | str]] | None
@@ -149,7 +152,18 @@ class MetricsService:
     def _allowed(self) -> Sequence[IPv4Network | IPv6Network]:
         return self._running.core.settings.metrics.allow_from
 
+    def _knows(self, request: HttpRequest) -> bool:
+        """Whether a request names this host.  Probes may send no name, while browsers always do."""
+        if (field := request.fields.get("host")) is None:
+            return True
+        host = host_of([field])
+        own = {"localhost", self._running.host.lower(), *self._running.core.settings.metrics.hosts}
+        return host is not None and (host in own or is_address(host))
+
     async def _answer(self, request: HttpRequest) -> Response:
+        if not self._knows(request):
+            text = "This host name is not allowed: add it to hosts in [metrics].\n"
+            return Response(HTTPStatus.MISDIRECTED_REQUEST, text.encode())
         match request.path:
             case "/metrics":
                 body, kind = exposition(

@@ -42,6 +42,7 @@ def metrics(h, sock, tmp_path, **changes) -> MetricsService:
         log_lines_lost=lambda: 0,
         lag=LoopLag(),
         alarms=Alarms(h.clock),
+        host="mx1",
         state_trouble=lambda: "",
         history=lambda: {"decisions": 1, "lost": 0, "trouble": "the disk is full"},
         ready=lambda: "",
@@ -88,6 +89,33 @@ async def test_a_store_that_was_damaged_is_well_and_mentioned(sock, tmp_path, mo
         monkeypatch.setattr(h.store, "health", damaged)
         status, text = await fetch(made, "/healthz")
         assert (status, text.splitlines()[1:]) == (200, ["attention: look at the disk"])
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/"])
+@pytest.mark.parametrize(
+    ("host", "is_known"),
+    [
+        (None, True),
+        ("127.0.0.1:9710", True),
+        ("[2001:db8::1]:9710", True),
+        ("LOCALHOST:9710", True),
+        ("mx1:9710", True),
+        ("mx1.example.org", True),
+        ("evil.example", False),
+        ("mx1.evil.example:9710", False),
+        ("localhost, evil.example", False),
+        ("2130706433", False),
+        ("", False),
+    ],
+)
+async def test_only_known_names_are_answered(sock, tmp_path, path, host, is_known):
+    async with harness() as h:
+        made = metrics(h, sock, tmp_path)
+        settings = made._running.core.settings
+        settings.__dict__["metrics"] = settings.metrics.model_copy(update={"hosts": ("mx1.example.org",)})
+        response = await made._answer(HttpRequest("GET", path, {} if host is None else {"host": host}))
+        assert (response.status != 421) is is_known
+        assert is_known or b"add it to hosts in [metrics]" in response.body
 
 
 async def test_a_store_that_fails(sock, tmp_path, monkeypatch):

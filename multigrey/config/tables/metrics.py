@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from multigrey.config.tables.table import ConfigTable, Conflict, conflicts
+from multigrey.config.values.hosts import HostName
 from multigrey.config.values.types import EndpointText, Network, TcpEndpoint
 
 __all__ = ["Metrics"]
@@ -28,6 +29,14 @@ class Metrics(ConfigTable):
         description='Networks whose hosts may connect, as in ["192.0.2.0/28"]; others are disconnected at '
         "once.  Required when the address can be reached from another host, because this service has neither "
         "encryption nor a password.",
+    )
+
+    hosts: tuple[HostName, ...] = Field(
+        default=(),
+        description='Names by which clients may fetch, without a port, as in ["mx.example.org"].  Addresses, '
+        "localhost and the name of this host (as hostname(1) shows it) are always allowed, and every other "
+        "name is refused with 421, so that a foreign web page cannot read metrics through a browser "
+        "(DNS rebinding).",
     )
 
     @field_validator("address")

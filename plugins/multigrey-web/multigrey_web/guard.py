@@ -12,11 +12,12 @@ from typing import Any
 
 import trio
 
-__all__ = ["HEADERS", "LOOPBACK", "Guard", "host_of", "refusal"]
+from multigrey.api import host_of
+
+__all__ = ["HEADERS", "Guard", "refusal"]
 
 logger = logging.getLogger(__name__)
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -45,18 +46,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-def host_of(headers: Headers) -> str | None:
-    """Return the host in the Host header, without its port; None if the header is missing or repeated."""
-    hosts = [value for name, value in headers if name.lower() == b"host"]
-    if len(hosts) != 1:
-        return None
-    text = hosts[0].decode("latin-1").lower()
-    name, colon, port = text.rpartition(":")
-    if colon and port.isdecimal():
-        text = name
-    return text.removesuffix(".") or None
-
-
 def refusal(scope: Scope, hosts: Collection[str] | None) -> tuple[int, str] | None:
     """Return the status and text of a refusal, or None; `hosts`: the allowed host names (None: all)."""
     if scope["method"] not in {"GET", "HEAD"}:
@@ -66,7 +55,7 @@ def refusal(scope: Scope, hosts: Collection[str] | None) -> tuple[int, str] | No
         return 413, "A request body is not allowed."
     if len(scope["path"]) + len(scope.get("query_string", b"")) + _size(scope["headers"]) > _LARGEST:
         return 431, "The request is too long."
-    host = host_of(scope["headers"])
+    host = host_of([value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"])
     if host is None or (hosts is not None and host not in hosts):
         return 421, "This host name is not allowed: add it to hosts in [plugins.web]."
     return None

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import trio
 
-from multigrey.api import TcpEndpoint, UnixEndpoint
+from multigrey.api import LOOPBACK, TcpEndpoint, UnixEndpoint
 from multigrey_web.answers import Answers
 from multigrey_web.app import Site, make_app
-from multigrey_web.guard import LOOPBACK, Guard
+from multigrey_web.guard import Guard
 from multigrey_web.serving import Server, config_of, open_socket
 from multigrey_web.settings import WebSettings
 from multigrey_web.source import asking

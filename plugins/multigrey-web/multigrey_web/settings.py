@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from multigrey.api import (
     EndpointText,
     FilePath,
+    HostName,
     Mode,
     TcpEndpoint,
     UnixEndpoint,
@@ -32,14 +32,6 @@ BAD_PORTS = frozenset(
     ]
 )
 """Ports that browsers refuse, because other protocols use them (Fetch standard, "port blocking")."""
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]+\]")
-
-
-def _lower(host: str) -> str:
-    name = host.lower()
-    if not _HOST.fullmatch(name):
-        raise ValueError(f"{host!r} is not a host name; expected one without a port, as in mx.example.org")
-    return name
 
 
 class WebSettings(BaseModel):
@@ -56,7 +48,7 @@ class WebSettings(BaseModel):
         "proxy on the same host.  Other users with an account on the host can reach loopback too: use "
         "unix:PATH there."
     )
-    hosts: tuple[Annotated[str, AfterValidator(_lower)], ...] = Field(
+    hosts: tuple[HostName, ...] = Field(
         default=(),
         description='Host names that browsers may use, without a port, as in ["mx.example.org"].  At a TCP '
         "address localhost and the loopback addresses are always allowed, and every other name is refused, "

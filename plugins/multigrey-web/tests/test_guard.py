@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import trio
-from multigrey_web.guard import HEADERS, LOOPBACK, Guard, host_of
+from multigrey_web.guard import HEADERS, Guard
+
+from multigrey.api import LOOPBACK
 
 
 class Conversation:
@@ -46,23 +48,6 @@ async def broken(scope, receive, send):
 async def broken_late(scope, receive, send):
     await page(scope, receive, send)
     raise RuntimeError("a bug")
-
-
-@pytest.mark.parametrize(
-    ("headers", "host"),
-    [
-        ([("host", "localhost:10030")], "localhost"),
-        ([("Host", "LOCALHOST")], "localhost"),
-        ([("host", "[::1]:10030")], "[::1]"),
-        ([("host", "[::1]")], "[::1]"),
-        ([("host", "mx.example.org.")], "mx.example.org"),
-        ([("host", "")], None),
-        ([], None),
-        ([("host", "localhost"), ("host", "evil.example")], None),
-    ],
-)
-def test_hosts(headers, host):
-    assert host_of([(name.encode(), value.encode()) for name, value in headers]) == host
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

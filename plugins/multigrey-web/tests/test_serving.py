@@ -11,10 +11,11 @@ import pytest
 import trio
 import trio.testing
 from multigrey_web import serving
-from multigrey_web.guard import LOOPBACK, Guard
+from multigrey_web.guard import Guard
 from multigrey_web.serving import Server, config_of, open_socket
 from multigrey_web.settings import WebSettings
 
+from multigrey.api import LOOPBACK
 from tests.mta.harness import free_port
 
 BODY = b"x" * 2_000_000

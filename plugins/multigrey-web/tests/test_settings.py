@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from multigrey_web.guard import LOOPBACK
 from multigrey_web.service import hosts_of
 from multigrey_web.settings import USUAL_ADDRESS, WebSettings
 from pydantic import ValidationError
+
+from multigrey.api import LOOPBACK
 
 
 def settings(**table):
