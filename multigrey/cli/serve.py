@@ -29,6 +29,7 @@ from multigrey.daemon.privileges import Identity, become, hand_over, identity_fo
 from multigrey.daemon.recovery import begin
 from multigrey.daemon.systemd import inherited_sockets
 from multigrey.errors import ConfigError, MultigreyError, StoreError
+from multigrey.listeners.directories import open_directory
 from multigrey.listeners.endpoints import open_all
 from multigrey.log.diagnostics import diagnostics
 from multigrey.plugins.isolation import end_isolated
@@ -144,9 +145,10 @@ def prepare_state_dir(path: Path, identity: Identity | None) -> None:
     Other users may pass through it to the sockets below, but cannot list it.  Raises StoreError.
     """
     try:
-        path.mkdir(mode=0o711, parents=True, exist_ok=True)
-        if identity is not None:
-            hand_over(path, identity)
+        directory = open_directory(path, 0o711)
+        with closing(directory):
+            if identity is not None:
+                hand_over(directory, identity)
     except OSError as error:
         raise StoreError(f"state directory {path}: {error.strerror or error}") from error
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multigrey.errors import MultigreyError
+from multigrey.listeners.directories import Directory
 
 __all__ = ["Identity", "PrivilegeError", "become", "hand_over", "identity_for"]
 
@@ -65,15 +66,16 @@ def _name_of(uid: int) -> str:
         return ""
 
 
-def hand_over(path: Path, identity: Identity) -> None:
+def hand_over(directory: Directory, identity: Identity) -> None:
     """Give the daemon's directory, and what is directly in it, to the user that the daemon becomes.
 
     Symbolic links are not followed.  Entries of a third user, and files with other names elsewhere
     (hard links), are left alone: they may not be the daemon's own.  Raises OSError.
     """
-    for entry in (path, *path.iterdir()):
+    inside = [path.name for path in Path(f"/proc/self/fd/{directory.descriptor}").iterdir()]
+    for name in (".", *inside):
         # By descriptor: the user, who owns the directory, can exchange a name after we have looked at it.
-        descriptor = os.open(entry, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.descriptor)
         try:
             status = os.fstat(descriptor)
             own = stat.S_ISDIR(status.st_mode) or (status.st_nlink == 1 and not stat.S_ISLNK(status.st_mode))

@@ -13,11 +13,13 @@ import pwd
 import socket
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from multigrey.config.values.types import Endpoint, SystemdEndpoint, TcpEndpoint, UnixEndpoint
 from multigrey.errors import ListenerError
+from multigrey.listeners.directories import Directory, open_directory
 
 __all__ = ["OpenSocket", "open_endpoint"]
 
@@ -36,17 +38,20 @@ class OpenSocket:
     """A listening socket, and the file that was made for it, if any."""
 
     socket: socket.socket
-    path: Path | None = None
+    directory: Directory | None = None
+    name: str = ""
     inode: int = 0
 
     def close(self) -> None:
         """Close it and remove its file, unless another socket has replaced the file meanwhile."""
         self.socket.close()
-        try:
-            if self.path is not None and self.path.lstat().st_ino == self.inode:
-                self.path.unlink()
-        except OSError:
+        if self.directory is None:
             return
+        place = self.directory.descriptor
+        with suppress(OSError):
+            if os.stat(self.name, dir_fd=place, follow_symlinks=False).st_ino == self.inode:
+                os.unlink(self.name, dir_fd=place)
+        self.directory.close()
 
 
 def open_endpoint(
@@ -119,14 +124,15 @@ def _explain(endpoint: TcpEndpoint, error: OSError) -> str:
 def _open_unix(
     endpoint: UnixEndpoint, mode: int, names: tuple[str | None, str | None], default_owner: tuple[int, int]
 ) -> OpenSocket:
-    path = endpoint.path
+    name = endpoint.path.name
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _clear_the_way(path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        directory = open_directory(endpoint.path.parent)
     except OSError as error:
         raise ListenerError(f"{endpoint}: {error.strerror or error}") from error
+    path = directory.path / name
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        _clear_the_way(endpoint, path)
         # No client may connect between bind and chmod.
         mask = os.umask(0o777)
         try:
@@ -136,21 +142,24 @@ def _open_unix(
         inode = _give(path, mode, *names, *default_owner)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ListenerError) as error:
         sock.close()
+        directory.close()
+        if isinstance(error, ListenerError):
+            raise
         reason = getattr(error, "strerror", None) or str(error).strip("'\"")
         raise ListenerError(f"{endpoint}: {reason}") from error
-    return OpenSocket(sock, path, inode)
+    return OpenSocket(sock, directory, name, inode)
 
 
-def _clear_the_way(path: Path) -> None:
+def _clear_the_way(endpoint: UnixEndpoint, path: Path) -> None:
     """Remove a socket on which no program listens.  Anything else in the way is an error."""
     try:
         kind = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(kind):
-        raise ListenerError(f"unix:{path}: is not a socket: move it away, or choose another path")
+        raise ListenerError(f"{endpoint}: is not a socket: move it away, or choose another path")
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.settimeout(_PROBE_SECONDS)
     try:
@@ -160,9 +169,9 @@ def _clear_the_way(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ListenerError(f"unix:{path}: cannot find out whether it is in use: {error.strerror}") from error
+        raise ListenerError(f"{endpoint}: cannot find out whether it is in use: {error.strerror}") from error
     else:
-        raise ListenerError(f"unix:{path}: another program listens on it: is another multigrey running?")
+        raise ListenerError(f"{endpoint}: another program listens on it: is another multigrey running?")
     finally:
         probe.close()
 

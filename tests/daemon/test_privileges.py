@@ -6,13 +6,20 @@ import os
 import pwd
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from multigrey.daemon.privileges import Identity, PrivilegeError, hand_over, identity_for
+from multigrey.listeners.directories import open_directory
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def given(path, identity):
+    with closing(open_directory(path)) as directory:
+        hand_over(directory, identity)
 
 
 def test_root_without_user_is_refused():
@@ -51,7 +58,7 @@ def test_what_lies_in_the_state_directory_goes_to_the_user(tmp_path: Path):
     outside.touch()
     (tmp_path / "link").symlink_to(outside)
     nobody = pwd.getpwnam("nobody")
-    hand_over(tmp_path, Identity("nobody", nobody.pw_uid, nobody.pw_gid))
+    given(tmp_path, Identity("nobody", nobody.pw_uid, nobody.pw_gid))
     assert tmp_path.stat().st_uid == nobody.pw_uid
     assert (tmp_path / "store.mdb").stat().st_uid == nobody.pw_uid
     assert outside.stat().st_uid == 0, "links are not followed"
@@ -65,7 +72,7 @@ def test_a_second_name_of_roots_file_is_not_given_away(tmp_path):
     state.mkdir()
     (state / "store.mdb").hardlink_to(precious)
     nobody = pwd.getpwnam("nobody")
-    hand_over(state, Identity("nobody", nobody.pw_uid, nobody.pw_gid))
+    given(state, Identity("nobody", nobody.pw_uid, nobody.pw_gid))
     assert precious.stat().st_uid == 0
 
 
@@ -89,3 +96,49 @@ def test_a_user_without_an_entry_cannot_become_somebody_either():
     with pytest.raises(PrivilegeError, match="only root can become"):
         identity_for("nobody", 987654321)
     assert identity_for(None, 987654321) is None
+
+
+@pytest.fixture
+def home(short_directory):
+    """A directory of the user to become, beside one of root with a file."""
+    short_directory.chmod(0o755)
+    made, precious = short_directory / "home", short_directory / "precious"
+    made.mkdir()
+    precious.mkdir()
+    (precious / "shadow").write_text("secret")
+    os.chown(made, pwd.getpwnam("nobody").pw_uid, -1)
+    return made
+
+
+def state_of(directory: Path) -> list[tuple[str, int, int]]:
+    paths = [directory, *directory.rglob("*")]
+    return [(path.name, path.lstat().st_uid, path.lstat().st_mode) for path in paths]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("link", ["state", "state/run", "control"])
+def test_links_of_the_user_lead_a_start_as_root_nowhere(home, link):
+    """In place of the state directory, of the default sockets' one, and of the control socket's one."""
+    precious = home.parent / "precious"
+    if link == "state/run":
+        (home / "state").mkdir()
+        os.chown(home / "state", pwd.getpwnam("nobody").pw_uid, -1)
+    subprocess.run(["ln", "-s", precious, home / link], check=True, user="nobody")
+    before = state_of(precious)
+    config = home.parent / "multigrey.toml"
+    config.write_text(f"""
+        state_dir = "{home}/state"
+        listen = [{{ protocol = "exim", address = "unix:{home}/state/run/exim.sock" }}]
+        control = {{ address = "unix:{home}/control/control.sock" }}
+    """)
+    done = subprocess.run(
+        [sys.executable, "-m", "multigrey", "serve", "-c", config, "--user", "nobody"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert state_of(precious) == before
+    assert done.returncode == 1
+    assert f"{Path(link).name} on its way is a link that another user can change" in done.stderr
