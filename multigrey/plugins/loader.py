@@ -176,7 +176,8 @@ def _info_of(entry_point: importlib.metadata.EntryPoint) -> PluginInfo:
 def _files(directory: Path) -> list[Path]:
     """The Python files in a directory.  Raises PluginError if other users can write it or one of them.
 
-    A user who can write such a file can run code in the daemon.
+    A user who can write such a file can run code in the daemon.  Root runs no code of others at all: this is
+    about commands, because the daemon has given up root before.
     """
     try:
         owner = directory.stat().st_uid
@@ -185,6 +186,11 @@ def _files(directory: Path) -> list[Path]:
             status = path.stat()
             if status.st_mode & 0o022:
                 raise PluginError(f"{path}: is writable by group or others: run chmod go-w {path}")
+            if os.geteuid() == 0 and status.st_uid != 0:
+                raise PluginError(
+                    f"{path}: belongs to user id {status.st_uid}, and root runs no code of other users: "
+                    f"run the command as that user (sudo -u '#{status.st_uid}'), or chown root {path}"
+                )
             if status.st_uid not in {0, os.geteuid(), owner}:
                 raise PluginError(
                     f"{path}: belongs neither to root nor to the owner of its directory: "

@@ -487,6 +487,23 @@ def test_a_file_others_can_write_is_refused(directory, name):
     assert mistake_of(directory=directory.path).startswith(f"{path}: is writable by group or others")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("everything", [True, False], ids=["directory", "file"])
+def test_root_runs_no_code_of_another_user(directory, short_directory, everything):
+    """The daemon's user may own the plugins; a command that root calls would run them as root."""
+    marker = short_directory / "marker"
+    text = f"{PLUGIN}\nimport pathlib\npathlib.Path({str(marker)!r}).touch()\n"
+    path = directory("local.py", text)
+    load(directory=directory.path)
+    assert marker.exists(), "a plugin of root runs"
+    marker.unlink()
+    for each in [directory.path, path] if everything else [path]:
+        os.chown(each, 65534, 65534)
+    mistake = mistake_of(directory=directory.path)
+    assert "belongs to user id 65534, and root runs no code of other users: run the command as" in mistake
+    assert not marker.exists()
+
+
 def test_a_directory_that_is_not_there_is_an_error(tmp_path):
     assert (
         mistake_of(directory=tmp_path / "gone")

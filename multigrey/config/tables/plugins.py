@@ -23,7 +23,7 @@ class Plugins(ConfigTable):
         description="A directory of Python files that are loaded as plugins, in addition to those installed "
         "as packages.  A relative path is relative to the directory of the configuration file.  Plugins run "
         "with all the rights of the daemon: the directory must belong to root or to the daemon's user, and "
-        "must not be writable by group or others.",
+        "must not be writable by group or others.  Commands that root calls load only what belongs to root.",
     )
     tables: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict, exclude=True, repr=False)
     """The tables [plugins.NAME] as read from TOML, unchecked; `Loaded.plugin_tables` checks them."""
