@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multigrey import __version__
-from multigrey.clock import Clock
+from multigrey.clock import Clock, GuardedClock
 from multigrey.config.settings import Settings
 from multigrey.contracts import LongList, Store, StoreOptions
 from multigrey.engine.engine import Engine
@@ -94,10 +94,13 @@ def open_core(
     host: str = "",
     subscribers: Sequence[Callable[[DecisionEvent], None]] = (),
     is_full: Callable[[], bool] = lambda: False,
-    clock_believed: Callable[[], bool] = lambda: True,
-    set_back: Callable[[], int] = lambda: 0,
 ) -> Core:
-    """Make an engine over a store, which need not run yet.  `Engine` describes the other parameters."""
+    """Make an engine over a store, which need not run yet.  `Engine` describes the other parameters.
+
+    Any clock but a guarded one is believed at every time.
+    """
+    guarded = clock if isinstance(clock, GuardedClock) else None
+    believed = (lambda: True) if guarded is None else guarded.believed
     quota = NewRecordQuota(_limits(assembly.settings), key=site_key)
     engine = Engine(
         clock=clock,
@@ -110,9 +113,9 @@ def open_core(
         quota=quota,
         is_full=is_full,
         mark_key=site_key,
-        clock_believed=clock_believed,
-        set_back=set_back,
-        names=NameLedger(site_key, believed=clock_believed),
+        clock_believed=believed,
+        set_back=(lambda: 0) if guarded is None else guarded.set_back,
+        names=NameLedger(site_key, believed=believed),
     )
     return Core(assembly, engine, quota)
 

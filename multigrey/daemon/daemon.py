@@ -120,8 +120,6 @@ class Daemon:
             ids=make_ids(),
             host=host,
             is_full=lambda: self.eviction.full,
-            clock_believed=clock.believed,
-            set_back=clock.set_back,
         )
         self.engine = self.core.engine
         self.commands = Commands(self.engine, self.core.blocks, host=host, reload=self.reload)

@@ -112,13 +112,11 @@ class Opened:
         """What is in use, as this transaction sees it."""
         return Used(self.rows.pages(txn), self.rows.counts(txn)[Table.RECORD])
 
-    def figures(self) -> dict[str, int]:
+    def figures(self) -> tuple[dict[Table, int], int, int]:
         """Rows of each table, and octets in use and in the file.  Raises lmdb.Error."""
         with self.env.begin() as txn:
             counts, used = self.rows.counts(txn), self.rows.pages(txn) * self.page_size
-        size = (self.env.info()["last_pgno"] + 1) * self.page_size
-        names = {"records": Table.RECORD, "origins": Table.ORIGIN, "marks": Table.MARK, "meta": Table.META}
-        return {**{name: counts[table] for name, table in names.items()}, "used": used, "file": size}
+        return counts, used, (self.env.info()["last_pgno"] + 1) * self.page_size
 
     def scan(self, table: Table, cursor: bytes, limit: int) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
         """See `Rows.scan`.  Raises lmdb.Error."""

@@ -233,15 +233,20 @@ class LmdbStore:
             await self._checkpoints.done()
         opened = self._holder.opened or await self._holder.available()
         try:
-            figures = opened.figures()
+            counts, used, size = opened.figures()
         except lmdb.Error as error:
             raise self._holder.trouble(error) from error
         return {
             "backend": "lmdb",
-            **figures,
+            "records": counts[Table.RECORD],
+            "origins": counts[Table.ORIGIN],
+            "marks": counts[Table.MARK],
+            "meta": counts[Table.META],
             "pending": self._commits.pending,
             "map_size": self._map_size,
             "capacity": self._capacity,
+            "used": used,
+            "file": size,
             "last_commit_us": round(self._last_commit * 1e6),
             "commit_failures": self._commits.failures.total,
             "failing": round(max(self._commits.failures.seconds, self._checkpoints.failures.seconds), 1),
