@@ -25,12 +25,7 @@ SLOW = frozenset(
         *["tests/cli/test_whitelist_edit.py", "tests/daemon/test_daemon.py"],
         *["tests/integrations/test_munin.py", "tests/scenarios/test_simulation.py", "tests/test_project.py"],
         *["tests/cli/test_mode.py", "tests/cli/test_rehearse.py", "tests/cli/test_without_configuration.py"],
-        "tests/test_supply_chain.py",
-        *[
-            "tests/crash/test_kill_history.py",
-            "tests/mta/test_prometheus.py",
-            "tests/history/test_recorder.py",
-        ],
+        *["tests/test_supply_chain.py", "tests/mta/test_prometheus.py", "tests/history/test_recorder.py"],
         *["plugins/multigrey-web/tests/test_main.py", "tests/control/operations/test_growth.py"],
         "plugins/multigrey-spf/tests/test_spf.py::test_five_hundred_bots_with_one_domain_have_no_origin",
         "tests/cli/test_watch.py::test_a_real_daemon",
@@ -44,7 +39,7 @@ SLOW = frozenset(
         "tests/test_dialogues.py::test_nothing_is_imported_while_serving",
     ]
 )
-"""Files, and single tests, that `make fast-test` leaves out: most of them start daemons."""
+"""Files and single tests that `make fast-test` leaves out, beside tests/faults: most start daemons."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,7 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark what is slow, and leave what is another part's to it."""
     for item in items:
         name = item.nodeid.partition("[")[0]
-        if name in SLOW or name.partition("::")[0] in SLOW:
+        if name in SLOW or name.partition("::")[0] in SLOW or name.startswith("tests/faults/"):
             item.add_marker("slow")
     if part := config.getoption("--part"):
         number, _, parts = part.partition("/")

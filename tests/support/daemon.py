@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +20,8 @@ _DEADLINE = 20
 class Daemon:
     """`python -m multigrey serve` with a configuration text and a clock file, in any directory.
 
-    `config` may use {dir} for the directory.  As root the daemon becomes `user`.
+    `config` may use {dir} for the directory.  As root the daemon becomes `user`.  `wrapper` is a command that
+    runs the command behind it; without a `now` the clock is the system's.
     """
 
     def __init__(
@@ -27,9 +29,10 @@ class Daemon:
         directory: Path,
         config: str,
         *,
-        now: int = START,
+        now: int | None = START,
         user: str | None = None,
         env: dict[str, str] | None = None,
+        wrapper: Sequence[str] = (),
         systemd_socket: tuple[str, socket.socket] | None = None,
     ) -> None:
         self.directory = directory
@@ -37,9 +40,11 @@ class Daemon:
         self.config.write_text(config.replace("{dir}", str(directory)))
         self.config.chmod(0o644)
         self.clock = FileClock(directory / "clock")
-        self.clock.set(now)
+        if now is not None:
+            self.clock.set(now)
         self._user = user
         self._env = env or {}
+        self._wrapper = wrapper
         self._handed = systemd_socket
         self._stderr = directory / "stderr"
         self.process: subprocess.Popen[bytes] | None = None
@@ -54,8 +59,8 @@ class Daemon:
     def start(self) -> None:
         """Start and wait until it says that it is ready."""
         read, write = os.pipe()
-        arguments = [sys.executable, "-m", "tests.support.run_daemon", str(self.config), str(self.directory)]
-        arguments += [str(write), self._user or ""]
+        arguments = [*self._wrapper, sys.executable, "-m", "tests.support.run_daemon"]
+        arguments += [str(self.config), str(self.directory), str(write), self._user or ""]
         passed = [write]
         if self._handed is not None:
             # What systemd does between fork and exec: descriptor 3, and the pid of the child.

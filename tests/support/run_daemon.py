@@ -1,4 +1,4 @@
-"""The child side of tests.support.daemon: the real wiring, but with the test's clock."""
+"""The child side of tests.support.daemon: the real wiring, but with the test's clock, if there is one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from multigrey.cli.serve import prepare_and_run
+from multigrey.clock import SystemClock
 from multigrey.config.load import load
 from tests.support.clocks import FileClock
 
@@ -21,7 +22,9 @@ def main(config: str, directory: str, ready: str, user: str) -> int:
         os.write(descriptor, b"ready\n")
         os.close(descriptor)
 
-    return prepare_and_run(load_config, FileClock(Path(directory) / "clock"), when_ready=tell)
+    file = Path(directory) / "clock"
+    clock = FileClock(file) if file.exists() else SystemClock()
+    return prepare_and_run(load_config, clock, when_ready=tell)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Puts an LMDB store under load in a forked child, once per line of input; killed by test_kill.
+"""Puts an LMDB store under load in a forked child, once per line of input; killed by test_kill_store.
 
 Input: one line per child, `DIRECTORY PREFIX`.  Output: the child's process id, then what was
 acknowledged, one line each and only after `apply` returned; `end` when the child is dead.

@@ -15,7 +15,7 @@ from lmdb.verify import verify
 from multigrey.greylist import marks
 from multigrey.model import Table
 from multigrey.stores.lmdb.store import LmdbStore
-from tests.crash.loader import mark_digest
+from tests.faults.kill_loader import mark_digest
 from tests.support.stores import FAR, everything, options, running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ PER_ROUND = 1_000_000
 @pytest.fixture
 def loader():
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.crash.loader"],
+        [sys.executable, "-m", "tests.faults.kill_loader"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
