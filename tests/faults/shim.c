@@ -121,9 +121,8 @@ static void note_name(char kind, int fd, const char *name, const char *more) {
     note(kind, fd, 0, parts, 2, parts[0].iov_len + parts[1].iov_len);
 }
 
-/* A sync of the file at once, for O_DSYNC. */
-static void note_sync(int fd) {
-    if (fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC)) note('s', fd, 0, NULL, 0, 0);
+static void note_write(int fd, uint64_t offset, const struct iovec *parts, int count, uint64_t size) {
+    note(fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC) ? 'd' : 'w', fd, offset, parts, count, size);
 }
 
 /* Makes the call and its line one step, so that the lines are in the order of the calls. */
@@ -150,7 +149,7 @@ static ssize_t cut(int met, size_t size) { return met == SHORT && size > 1 ? siz
         size = cut(met, size); \
         struct iovec part = {(void *)data, size}; \
         STEP(fd, NULL, ssize_t, real(fd, data, size, offset), \
-             note('w', fd, offset, &part, 1, done); note_sync(fd)); \
+             note_write(fd, offset, &part, 1, done)); \
     }
 PWRITES(pwrite)
 PWRITES(pwrite64)
@@ -165,7 +164,7 @@ PWRITES(pwrite64)
         if (met > 0) { errno = met; return -1; } \
         if (met == SHORT && count > 1) count /= 2; \
         STEP(fd, NULL, ssize_t, real(fd, parts, count, offset), \
-             note('w', fd, offset, parts, count, done); note_sync(fd)); \
+             note_write(fd, offset, parts, count, done)); \
     }
 PWRITEVS(pwritev)
 PWRITEVS(pwritev64)
@@ -178,7 +177,7 @@ ssize_t write(int fd, const void *data, size_t size) {
     size = cut(met, size);
     struct iovec part = {(void *)data, size};
     STEP(fd, NULL, ssize_t, real(fd, data, size),
-         note('w', fd, lseek(fd, 0, SEEK_CUR) - done, &part, 1, done); note_sync(fd));
+         note_write(fd, lseek(fd, 0, SEEK_CUR) - done, &part, 1, done));
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
@@ -190,7 +189,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
     if (met > 0) { errno = met; return -1; }
     if (met == SHORT && count > 1) count /= 2;
     STEP(fd, NULL, ssize_t, real(fd, parts, count),
-         note('w', fd, lseek(fd, 0, SEEK_CUR) - done, parts, count, done); note_sync(fd));
+         note_write(fd, lseek(fd, 0, SEEK_CUR) - done, parts, count, done));
 }
 
 #define SYNCS(name, call) \

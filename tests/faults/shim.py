@@ -36,9 +36,10 @@ _MET = 6
 
 
 class Line(NamedTuple):
-    """One change of a file: w(rite), t(runcate), a(llocate), s(ync), c(reate), r(ename), u(nlink)."""
+    """One change of a file."""
 
     kind: str
+    """w(rite), d(urable write), t(runcate), a(llocate), s(ync), c(reate), r(ename), u(nlink)."""
     inode: int
     offset: int
     data: bytes

@@ -41,9 +41,9 @@ def question(number: int, *, named: bool) -> bytes:
     network = number * 0x9E3779B1 & 0xFFFFFF
     loopback = network >> 16 == 127
     client = IPv6Address((0x20010DB8 << 96) + (network << 64)) if loopback else IPv4Address(network << 8 | 1)
-    name = f"mail.d{number}.example" if named else "unknown"
-    text = f"client_address={client}\nclient_name={name}\n"
-    text += f"sender=s{number}@d{number}.example\nrecipient=r{number}@example.net\n"
+    name = f"mail.d{number}-example.com" if named else "unknown"
+    text = f"client_address={client}\nclient_name={name}\nhelo_name={name}\n"
+    text += f"sender=s{number}@d{number}-example.com\nrecipient=r{number}@example.net\n"
     return f"request=smtpd_access_policy\nprotocol_state=RCPT\n{text}\n".encode()
 
 
