@@ -75,7 +75,10 @@ def _own(line: str) -> PastedLine | None:
     matched = _OWN.search(line)
     if matched is None:
         return None
-    told = parse_line(matched[1])
+    try:
+        told = parse_line(matched[1])
+    except ValueError:  # cut while it was pasted, or written by somebody else
+        return None
     fields = {name: told[name] for name in _OWN_PARTS if name in told}
     if fields.get("sender") == "<>":
         fields["sender"] = ""

@@ -184,6 +184,9 @@ def test_what_a_log_tells(line, found):
         EXIM + "1tEXAM-000000001Ab-0Cde => bob <bob@test.example> R=local T=maildir",
         "F=<a@b> rejected RCPT <c@d>",
         STAMP + "NOQUEUE: reject: RCPT from c.example[192.0.2.10]: 450 wait; from=<a@b.example> proto=SMTP",
+        'action=defer reason=new id=7f3k2q client_address=192.0.2.10 sender="cut while it was pas',
+        'action=defer reason=new id=7f3k2q client_address=192.0.2.10 sender="a b"@example.org',
+        "action=defer reason=new id=7f3k2q sender=twice@example.org sender=twice@example.org",
     ],
 )
 def test_lines_without_an_attempt(line):
