@@ -77,10 +77,16 @@ class Crowd:
 
 
 def run(
-    directory: Path, count: int, steps: int, *, named: bool, config: str = CONFIG
+    directory: Path,
+    count: int,
+    steps: int,
+    *,
+    named: bool,
+    config: str = CONFIG,
+    env: dict[str, str] | None = None,
 ) -> Iterator[tuple[int, int, Figures]]:
     """The figures at each of so many steps: strangers so far, and how many of them were deferred."""
-    with Daemon(directory, config, now=None, user="nobody") as daemon:
+    with Daemon(directory, config, now=None, user="nobody", env=env) as daemon:
         assert daemon.process is not None
         pid, state = daemon.process.pid, directory / "state"
         with Crowd(state / "postfix.sock", named=named) as crowd:

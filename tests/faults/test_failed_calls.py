@@ -11,7 +11,7 @@ import pytest
 
 from tests.daemon.test_daemon import eventually
 from tests.faults.shim import CALLS, LIE, SHORT, Shim, shim_or_skip
-from tests.faults.witness import CONFIG, DELAY, LONG, Witness, control
+from tests.faults.witness import CONFIG, DELAY, LONG, Witness
 from tests.support.daemon import Daemon
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EMFILE, errno.ENOMEM, errno.EACCES, errno.EINTR, SHORT)
@@ -21,15 +21,15 @@ MODES = {"once": (0, 1), "the third": (2, 1), "for good": (0, -1)}
 
 def copied(witness: Witness) -> None:
     path = witness.daemon.directory / "state" / "copy"
-    control(witness.daemon.directory, "backup", path=str(path), replace=True)
+    witness.control("backup", path=str(path), replace=True)
 
 
 PHASES: dict[str, Callable[[Witness], object]] = {
     "commit": lambda w: w.attempts(16),
-    "checkpoint": lambda w: (w.attempts(8), control(w.daemon.directory, "verify")),
-    "compact": lambda w: (w.attempts(4), control(w.daemon.directory, "compact")),
+    "checkpoint": lambda w: (w.attempts(8), w.control("verify")),
+    "compact": lambda w: (w.attempts(4), w.control("compact")),
     "backup": lambda w: (w.attempts(4), copied(w)),
-    "reload": lambda w: (control(w.daemon.directory, "reload"), w.attempts(4)),
+    "reload": lambda w: (w.control("reload"), w.attempts(4)),
     "forget": lambda w: (w.attempts(4), w.forget(2)),
     "log reopened": lambda w: (w.daemon.send(signal.SIGUSR1), w.attempts(4)),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.test_daemon import eventually
-from tests.faults.witness import CONFIG, DELAY, Witness, control
+from tests.faults.witness import CONFIG, DELAY, Witness
 from tests.support.daemon import ROOT, Daemon
 
 ROUNDS = int(os.environ.get("MULTIGREY_KILL_ROUNDS", "6"))
@@ -21,14 +21,13 @@ HASTY = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("hasty")), 
 
 def commands(witness: Witness, chance: random.Random, stop: threading.Event) -> None:
     """Commands of all kinds, one after the other, until the daemon has gone."""
-    directory = witness.daemon.directory
-    copy = str(directory / "state" / "copy")
+    copy = str(witness.daemon.directory / "state" / "copy")
     while not stop.is_set():
         name = chance.choice(["backup", "compact", "forget", "reload", "verify"])
         if name == "forget":
             witness.forget(2)
         else:
-            control(directory, name, **({"path": copy, "replace": True} if name == "backup" else {}))
+            witness.control(name, **({"path": copy, "replace": True} if name == "backup" else {}))
 
 
 def one_kill(witness: Witness, chance: random.Random) -> None:

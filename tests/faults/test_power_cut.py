@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.power_cut import Disk
 from tests.faults.shim import LIE, Line, Shim, shim_or_skip
-from tests.faults.witness import CONFIG, DELAY, LONG, Witness, control
+from tests.faults.witness import CONFIG, DELAY, LONG, Witness
 from tests.support.daemon import Daemon
 
 CUTS = 400 if LONG else 8
@@ -41,7 +41,7 @@ def recorded(directory: Path, shim: Shim, *, lies: bool) -> tuple[list[tuple[int
             witness.attempts(150 if LONG else 40)
             daemon.clock.advance(DELAY)
             witness.attempts(30)
-            control(directory, command, **options)
+            witness.control(command, **options)
         daemon.kill()
     assert witness.passed
     return answered, daemon.clock.now()

@@ -69,12 +69,12 @@ def talk(path: Path, data: bytes) -> str:
     return ""
 
 
-def control(directory: Path, name: str, **options: Any) -> list[dict[str, Any]]:
-    """Ask the control socket; returns all lines of the answer (none: the daemon has gone)."""
+def control(sockets: Path, name: str, **options: Any) -> list[dict[str, Any]]:
+    """Ask the control socket in a folder; returns all lines of the answer (none: the daemon has gone)."""
     request = json.dumps({"multigrey": 1, "id": 1, "ask": name, "with": options}).encode() + b"\n"
     with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(ConnectionError, FileNotFoundError):
         sock.settimeout(_PATIENCE)
-        sock.connect(str(directory / "state" / "control.sock"))
+        sock.connect(str(sockets / "control.sock"))
         sock.sendall(request)
         sock.shutdown(socket.SHUT_WR)
         return [json.loads(line) for line in sock.makefile()]
@@ -86,6 +86,7 @@ class Witness:
 
     def __init__(self, daemon: Daemon, seed: int = 1) -> None:
         self.daemon = daemon
+        self.sockets = daemon.directory / "state"
         self.deferred: set[int] = set()
         self.passed: set[int] = set()
         self.untold: list[str] = []
@@ -104,7 +105,7 @@ class Witness:
 
     def ask(self, number: int) -> str:
         """One attempt of a sender; returns the reason."""
-        reply = talk(self.daemon.directory / "state" / "exim.sock", question(number))
+        reply = talk(self.sockets / "exim.sock", question(number))
         reason = reason_of(reply)
         with self._lock:
             self.answers += bool(reason)
@@ -122,6 +123,10 @@ class Witness:
             elif reply and reason not in _KNOWN:
                 self.untold.append(reply)
         return reason
+
+    def control(self, name: str, **options: Any) -> list[dict[str, Any]]:
+        """See the function."""
+        return control(self.sockets, name, **options)
 
     def stranger(self) -> str:
         """An attempt of a new sender."""
@@ -143,7 +148,7 @@ class Witness:
             self.deferred.difference_update(some)
             self.passed.difference_update(some)
         for number in some:
-            control(self.daemon.directory, "records.forget", sender=f"s{number}@example.org")
+            self.control("records.forget", sender=f"s{number}@example.org")
 
     @contextmanager
     def load(self, threads: int = 4) -> Iterator[None]:
