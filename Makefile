@@ -54,10 +54,13 @@ test-all: lint cover test
 	$(BIN)/python -m tests.support.simulation --goals 101 --full
 	$(BIN)/python -m tests.support.simulation --weeks --goals 101-120
 
-# For hours: more examples of each property, a thousand kills, other seeds each time; ends with a failure.
+# For hours: more examples of each property, a thousand kills, other seeds each time, every fault of tests/faults
+# and half an hour of them together; ends with a failure.  See also python -m tests.faults.strangers.
 soak: $(VENV)/tools
 	@round=1; while MULTIGREY_FUZZ=1 MULTIGREY_KILL_ROUNDS=1000 $(BIN)/python -m pytest -q --timeout 7200 \
 	    tests plugins -m "not mta" && \
+	  $(BIN)/python -m tests.faults.fuzz --count 10000000 --seed $$round && \
+	  $(BIN)/python -m tests.faults.soak --minutes 30 && \
 	  $(BIN)/python -m tests.support.simulation --goals $$((1000 + $$round)); \
 	do echo "soak: round $$round is clean"; round=$$((round + 1)); done; exit 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +11,9 @@ import pytest
 from tests.daemon.test_daemon import eventually
 from tests.faults.figures import figures
 from tests.faults.hostile_dns import KINDS, hostile_dns
+from tests.faults.installed import installed
 from tests.faults.witness import CONFIG, LONG, talk
-from tests.support.daemon import ROOT, Daemon
+from tests.support.daemon import Daemon
 
 ROUNDS = 300 if LONG else 6
 MOST_MEMORY = 16 << 20
@@ -24,8 +24,6 @@ port = {port}
 budget = 0.3
 failures = 1000000
 """
-EARLY = "import encodings.idna, dns.asyncresolver, dns.rdtypes.ANY.TXT, multigrey_spf\n"
-"""Root's daemon becomes another user before it loads plugins, and root's Python may be closed to that one."""
 
 
 def ask(directory: Path, word: str, number: int) -> str:
@@ -36,14 +34,9 @@ def ask(directory: Path, word: str, number: int) -> str:
 
 @pytest.fixture
 def daemon(short_directory: Path) -> Iterator[Daemon]:
-    site = short_directory / "site" / "multigrey_spf-0.1.0.dist-info"
-    site.mkdir(parents=True)
-    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: multigrey-spf\nVersion: 0.1.0\n")
-    (site / "entry_points.txt").write_text("[multigrey]\nspf = multigrey_spf\n")
-    (site.parent / "sitecustomize.py").write_text(EARLY)
-    env = {"PYTHONPATH": os.pathsep.join(map(str, [site.parent, ROOT / "plugins" / "multigrey-spf", ROOT]))}
     with hostile_dns() as port:
         config = CONFIG + SPF.format(port=port)
+        env = installed(short_directory, "spf")
         with Daemon(short_directory, config, user="nobody", env=env) as daemon:
             yield daemon
 

@@ -42,6 +42,8 @@ unnamed_delay = "120s"
 to = "{dir}/state/decisions"
 """
 _PATIENCE = 30
+_MOST_KEPT = 20_000
+"""Of so many senders the answers are remembered."""
 _KNOWN = {"early", "retry", "known", "same-message"}
 _DIAGNOSTIC = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z (info|warning|error|critical) |multigrey: ")
 
@@ -111,7 +113,7 @@ class Witness:
             self.answers += bool(reason)
             if reason == "error":
                 self.errors += 1
-            elif number in self._forgotten:
+            elif number in self._forgotten or number > _MOST_KEPT:
                 pass
             elif reason == "retry":
                 self.passed.add(number)
@@ -174,7 +176,7 @@ class Witness:
     def _attempt(self) -> str:
         known = self._next
         if known and self._chance.random() < 0.4:
-            return self.ask(self._chance.randint(1, known))
+            return self.ask(self._chance.randint(1, min(known, self._chance.choice([known, 200]))))
         return self.stranger()
 
     def lost(self) -> list[str]:
