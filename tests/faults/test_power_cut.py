@@ -13,7 +13,7 @@ from tests.faults.shim import LIE, Line, Shim, shim_or_skip
 from tests.faults.witness import CONFIG, DELAY, LONG, Witness
 from tests.support.daemon import Daemon
 
-CUTS = 400 if LONG else 8
+CUTS = 400 if LONG else 6
 KINDS = ("torn", "mixed", "dropped", "kept")
 
 
@@ -84,7 +84,7 @@ def test_nothing_is_lost(short_directory: Path, shim: Shim):
 
 def test_a_sync_that_lies_is_found_out(short_directory: Path, shim: Shim):
     """The negative control: a disk that only pretends to sync what is written."""
-    lost = lost_after_cuts(short_directory, shim, 4, lies=True)
+    lost = lost_after_cuts(short_directory, shim, 3, lies=True)
     assert [line for line in lost if line.endswith("now new")], lost
 
 

@@ -41,7 +41,7 @@ unnamed_delay = "120s"
 [log]
 to = "{dir}/state/decisions"
 """
-_PATIENCE = 30
+_PATIENCE = 120
 _MOST_KEPT = 20_000
 """Of so many senders the answers are remembered."""
 _KNOWN = {"early", "retry", "known", "same-message"}
@@ -200,10 +200,12 @@ class Witness:
         self._read = len(text)
         decisions = self.daemon.directory / "state" / "decisions"
         if decisions.exists():
-            with decisions.open(errors="surrogateescape") as lines:
-                for line in lines:
-                    try:
-                        parse_line(line.removesuffix("\n"))
-                    except ValueError as error:
+            lines = decisions.read_text(errors="surrogateescape").split("\n")[:-1]
+            for line, following in zip(lines, [*lines[1:], ""], strict=True):
+                try:
+                    parse_line(line)
+                except ValueError as error:
+                    # After a short write the whole line is written once more, on a line of its own.
+                    if not following.startswith(line):
                         odd.append(str(error))
         return odd
