@@ -77,7 +77,7 @@ def _own(line: str) -> PastedLine | None:
         return None
     try:
         told = parse_line(matched[1])
-    except ValueError:  # cut while it was pasted, or written by somebody else
+    except ValueError:  # cut while it was pasted, or written by another program
         return None
     fields = {name: told[name] for name in _OWN_PARTS if name in told}
     if fields.get("sender") == "<>":

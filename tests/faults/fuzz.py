@@ -17,6 +17,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -77,8 +78,7 @@ def fuzz(target: str, count: int, seed: int) -> None:
 
 def _guided(target: str, count: int) -> None:
     """The same with Atheris, which ends the process."""
-    import atheris
-
+    atheris = import_module("atheris")  # this way, because it is no dependency of the tests
     with atheris.instrument_imports(include=["multigrey"]):
         from tests.faults.fuzz_targets import TARGETS, seeds
     kept = KEPT / target
