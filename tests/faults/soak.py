@@ -35,6 +35,8 @@ __all__ = ["leaks", "soak"]
 MORE = """
 [limits]
 new_records = 0
+[history]
+max_entries = 20000
 [metrics]
 address = "tcp:127.0.0.1:{port}"
 [plugins.web]
@@ -48,6 +50,8 @@ WARM = 3
 """A third of the time is for caches to be filled."""
 MORE_DESCRIPTORS, MORE_THREADS, MORE_MEMORY = 6, 3, 6 << 20
 """What the last third may have more than the second one."""
+FOR_HISTORY = 12
+"""Octets of memory that reports and pages take for each octet of the history, while that grows."""
 
 
 def _page(port: int, path: str) -> bytes:
@@ -137,16 +141,16 @@ def leaks(told: Sequence[Figures]) -> list[str]:
     """What grew between the second and the last third."""
     third = len(told) // WARM
     before, after = told[third : 2 * third], told[2 * third :]
+
+    def grown(name: str) -> int:
+        return min(getattr(each, name) for each in after) - min(getattr(each, name) for each in before)
+
     bounds: Mapping[str, int] = {
         "descriptors": MORE_DESCRIPTORS,
         "threads": MORE_THREADS,
-        "anonymous": MORE_MEMORY,
+        "anonymous": MORE_MEMORY + max(FOR_HISTORY * grown("history"), 0),
     }
-
-    def least(name: str, some: Sequence[Figures]) -> int:
-        return min(getattr(each, name) for each in some)
-
-    return [name for name, more in bounds.items() if least(name, after) > least(name, before) + more]
+    return [name for name, most in bounds.items() if grown(name) > most]
 
 
 def soak(directory: Path, seconds: float, config: str = "") -> Iterator[tuple[int, Figures]]:
