@@ -127,6 +127,10 @@ class Store(Protocol):
     def records(self) -> int:
         """About how many records there are; rather too many, while some are on their way to the disk."""
 
+    @property
+    def lags(self) -> bool:
+        """Whether the disk does not keep up: then only marks should be made."""
+
     def has_room(self, *, for_marks: bool = False) -> bool:
         """Whether new entries may be made, or only new marks.
 

@@ -22,7 +22,7 @@ stretch of it is a fair sample.  The sample shows which networks hold too much a
 and begin where the last walk ended.
 
 If the records that have passed leave no room (`full`), the only remedy is to make fewer new ones.  The same
-holds while the store has no room at all (`Store.has_room`).
+holds while the store has no room at all (`Store.has_room`), or its disk does not keep up (`Store.lags`).
 """
 
 from __future__ import annotations
@@ -219,8 +219,10 @@ class Eviction:
     @property
     def full(self) -> bool:
         """Whether new records have no room: then every origin is treated as over the limit."""
-        if self._crowded or self._store.has_room():
-            return self._crowded
+        if self._crowded or self._store.lags:
+            return True
+        if self._store.has_room():
+            return False
         # Records that were evicted have left room within pages, which no figure of the store shows.
         left = (self.fits or 0) - self._store.records
         return left <= 0 or not self._store.has_room(for_marks=True)

@@ -237,7 +237,10 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
     if problems:
         state = CRITICAL
     limits = told.get("limits", {})
-    if limits.get("full"):
+    if limits.get("lags"):
+        texts.append("the disk does not keep up with new records")
+        state = max(state, WARNING)
+    elif limits.get("full"):
         texts.append(f"the store is full of records: raise {limit_key(limits)}")
         state = max(state, WARNING)
     if damaged := told.get("store", {}).get("damaged"):

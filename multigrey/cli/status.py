@@ -145,7 +145,9 @@ def _attention_to_store(told: Mapping[str, Any]) -> Iterator[str]:
 
 def _attention_to_limits(limits: Mapping[str, Any]) -> Iterator[str]:
     key = limit_key(limits)
-    if limits["full"]:
+    if limits["lags"]:
+        yield "the disk does not keep up with new records, and new senders get only a mark meanwhile"
+    elif limits["full"]:
         yield f"the store has no room for new records, and new senders get only a mark: raise {key}"
     elif limits["forgotten"]:
         yield f"{limits['forgotten']} waiting records were evicted early: raise {key}"

@@ -73,6 +73,7 @@ class Running:
                 "max_records": self.eviction.max_records,
                 "fits": self.eviction.fits,
                 "full": self.eviction.full,
+                "lags": self.core.engine.store.lags,
                 "forgotten": self.eviction.forgotten,
             },
             "decisions": dict(self.core.engine.figures()),

@@ -116,6 +116,11 @@ class MemoryStore:
         """See `Store.records`."""
         return len(self._digests[Table.RECORD])
 
+    @property
+    def lags(self) -> bool:
+        """See `Store.lags`: never."""
+        return False
+
     def has_room(self, *, for_marks: bool = False) -> bool:
         """See `Store.has_room`: always."""
         del for_marks

@@ -92,6 +92,12 @@ class TestVerdict:
                 "the store is full of records: raise [limits] max_records",
             ),
             (
+                {"limits": {"full": True, "lags": True, "fits": None, "max_records": 9}},
+                [],
+                1,
+                "the disk does not keep up with new records",
+            ),
+            (
                 {"limits": {"full": True, "fits": 8, "max_records": 9}},
                 [],
                 1,

@@ -42,7 +42,7 @@ INPUT = {
     "cause": "a NAT",
     "remedy": "mend it",
 }
-LIMITS = {"full": False, "forgotten": 0, "fits": None, "max_records": 9}
+LIMITS = {"full": False, "lags": False, "forgotten": 0, "fits": None, "max_records": 9}
 PLUGIN = {"name": "geo", "distribution": "geo 1", "calls": 9, "failures": 5, "timeouts": 2}
 
 
@@ -131,6 +131,7 @@ def test_the_mode_of_a_stopped_one(stopped):
         ({"store": {"damaged": "page 7"}}, "! store: page 7"),
         ({"store": {"used": 95, "map_size": 100}}, "nearly full"),
         ({"limits": {**LIMITS, "full": True}}, "raise [limits] max_records"),
+        ({"limits": {**LIMITS, "full": True, "lags": True}}, "the disk does not keep up with new records"),
         (
             {"limits": {**LIMITS, "forgotten": 7}},
             "7 waiting records were evicted early: raise [limits] max_records",

@@ -65,9 +65,6 @@ def test_a_leak_is_found(short_directory: Path):
     assert too_much(*[found for _, _, found in told], 4_000) == ["memory in the second half"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="open: commits wait for late checkpoints, and newcomers pass by on_error"
-)
 def test_a_flood_that_is_faster_than_the_checkpoints(short_directory: Path):
     """The journal is as fast as ever, and has room; only LMDB lags behind."""
     shim = shim_or_skip(short_directory, short_directory / "state" / "store.mdb")

@@ -29,22 +29,30 @@ class FakeClock:
 
 
 class FileClock:
-    """A wall clock read from a file, for daemons in another process."""
+    """Both clocks, read from a file, for daemons in another process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def now(self) -> int:
-        return int(self._path.read_text())
+        return int(self._path.read_text().split()[0])
 
     def monotonic(self) -> float:
-        return float(self._path.read_text())
+        return float(self._path.read_text().split()[-1])
 
     def set(self, seconds: int) -> None:
-        """Atomically, so that a reader never finds half a number."""
-        new = self._path.with_suffix(".new")
-        new.write_text(str(seconds))
-        new.replace(self._path)
+        """Both clocks show this."""
+        self._write(seconds, seconds)
 
     def advance(self, seconds: int) -> None:
-        self.set(self.now() + seconds)
+        self._write(self.now() + seconds, int(self.monotonic()) + seconds)
+
+    def step(self, seconds: int) -> None:
+        """Move the wall clock alone."""
+        self._write(self.now() + seconds, int(self.monotonic()))
+
+    def _write(self, wall: int, monotonic: int) -> None:
+        # Atomically, so that a reader never finds half a number.
+        new = self._path.with_suffix(".new")
+        new.write_text(f"{wall} {monotonic}")
+        new.replace(self._path)

@@ -22,11 +22,14 @@ from multigrey.stores.entries import check_keys
 from multigrey.stores.lmdb.batches import Batch, Failures, Puts, attempt
 from multigrey.stores.lmdb.checkpoints import Checkpoints
 
-__all__ = ["Commits"]
+__all__ = ["LAGGING", "Commits"]
 
 LAZY = 1.0
 """Seconds after which a change that no caller waits for is committed, if no other took it along."""
-MOST_PENDING = 20_000
+LAGGING = 20_000
+"""Entries in the overlay beyond which the disk does not keep up, and new senders should get marks.  All marks
+together have at most 32,768 entries, so that is where a flood ends that is faster than the disk."""
+MOST_PENDING = 80_000
 """Entries in the overlay beyond which further changes are refused, as a disk may hang for long."""
 
 

@@ -30,7 +30,7 @@ from multigrey.model import Change, Entry, Key, Table
 from multigrey.stores.entries import merged, slices
 from multigrey.stores.lmdb.batches import Batch, Puts
 from multigrey.stores.lmdb.checkpoints import Checkpoints
-from multigrey.stores.lmdb.commits import Commits
+from multigrey.stores.lmdb.commits import LAGGING, Commits
 from multigrey.stores.lmdb.environment import Opened, backup, open_all, replace_store
 from multigrey.stores.lmdb.frames import pack
 from multigrey.stores.lmdb.holder import Holder
@@ -213,6 +213,11 @@ class LmdbStore:
     def records(self) -> int:
         """See `Store.records`."""
         return self._holder.records + self._checkpoints.count + self._commits.pending
+
+    @property
+    def lags(self) -> bool:
+        """See `Store.lags`."""
+        return self._commits.pending + self._checkpoints.count > LAGGING
 
     def has_room(self, *, for_marks: bool = False) -> bool:
         """See `Store.has_room`.  What is not in the file yet counts as well."""
