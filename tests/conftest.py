@@ -23,6 +23,7 @@ SLOW = frozenset(
         *["tests/cli/test_client.py", "tests/cli/test_explain.py", "tests/cli/test_origins.py"],
         *["tests/cli/test_records.py", "tests/cli/test_report.py", "tests/cli/test_status.py"],
         *["tests/cli/test_whitelist_edit.py", "tests/daemon/test_daemon.py"],
+        "tests/daemon/test_confinement.py",
         *["tests/integrations/test_munin.py", "tests/scenarios/test_simulation.py", "tests/test_project.py"],
         *["tests/cli/test_mode.py", "tests/cli/test_rehearse.py", "tests/cli/test_without_configuration.py"],
         *["tests/test_supply_chain.py", "tests/mta/test_prometheus.py", "tests/history/test_recorder.py"],

@@ -80,7 +80,18 @@ ROWS: dict[str, Row] = {
 
 SAME_NOUN = frozenset(
     [
-        *["attempt_options", "client", "explain", "export", "growth", "history", "mode", "offline", "origin"],
+        *[
+            "attempt_options",
+            "client",
+            "confinement",
+            "explain",
+            "export",
+            "growth",
+            "history",
+            "mode",
+            "offline",
+            "origin",
+        ],
         *["origins", "records", "report", "round", "rule", "server", "status", "store", "watch", "whitelist"],
     ]
 )
@@ -163,6 +174,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "identity.envelope": "tests/identity/test_keys.py",
     "stores.lmdb.damage.child": "tests/stores/lmdb/damage/test_rescue.py walks and saves with it",
     "stores.lmdb.offline": "tests/background/test_hits.py, tests/cli/test_rehearse.py",
+    "config.tables.confinement": "tests/daemon/test_confinement.py, tests/badconfig/confinement",
     "config.tables.control": "tables of settings: tests/config/test_settings.py",
     "config.tables.greylist": "tables of settings: tests/config/test_settings.py",
     "config.tables.limits": "tables of settings: tests/config/test_settings.py",

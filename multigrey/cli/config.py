@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +22,8 @@ from multigrey.errors import ConfigError, Problem
 __all__ = ["check_config", "show_config"]
 
 EXIT_CONFIG = 2
+_PATIENCE = 5.0
+"""Seconds that a running daemon has to answer."""
 
 _config_option = click.option(
     "--config",
@@ -39,8 +42,9 @@ def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) ->
     """Report everything that is wrong with the configuration, including plugins and lists.
 
     Problems and warnings go to standard error, one a line, as FILE:LINE: KEY: what is wrong and what is
-    expected.  With --json they are part of the JSON on standard output.  The command opens no sockets or
-    stores and changes nothing.
+    expected.  With --json they are part of the JSON on standard output.  The command opens no stores
+    and changes nothing.  If a daemon runs that it may ask, the warnings say what a reload would refuse,
+    because the daemon has confined itself: "restart needed".
 
     Exit status: 0 when the daemon would start with this configuration (perhaps with warnings), 2 when it
     would not.
@@ -56,8 +60,9 @@ def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) ->
         problems = error.problems
     else:
         path = loaded.path
+        restart = _restart_needed(config, loaded)
         problems, found = check(loaded)
-        warnings = [*map(str, loaded.warnings), *map(str, found)]
+        warnings = [*map(str, loaded.warnings), *map(str, found), *map(str, restart)]
         if not problems:
             today = datetime.fromtimestamp((clock or SystemClock()).now(), UTC).date()
             warnings += outdated(loaded.settings.origin, today)
@@ -69,6 +74,21 @@ def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) ->
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{path or 'built-in defaults'}: ok")
+
+
+def _restart_needed(config: Path | None, loaded: Loaded) -> list[Problem]:
+    """What a running daemon would refuse at a reload; nothing if none runs, or it may not be asked."""
+    import trio
+
+    from multigrey.control.client import ControlError, ask, load_as_daemon, socket_of
+    from multigrey.daemon.confinement import restart_problems
+
+    try:
+        path = socket_of(load_as_daemon(config, os.environ).settings)
+        told = None if path is None else trio.run(partial(ask, path, "status", {}, patience=_PATIENCE))
+    except (ConfigError, ControlError):
+        return []
+    return [] if told is None else restart_problems(told.get("confinement"), loaded)
 
 
 @click.command()

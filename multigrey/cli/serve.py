@@ -24,6 +24,7 @@ from multigrey.config.load import Loaded, load
 from multigrey.config.origin_lists import read_shipped
 from multigrey.control.endpoint import open_control
 from multigrey.daemon.assembly import assemble
+from multigrey.daemon.confinement import confine
 from multigrey.daemon.daemon import Daemon
 from multigrey.daemon.privileges import Identity, become, hand_over, identity_for
 from multigrey.daemon.recovery import begin
@@ -107,6 +108,7 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
         site_key = load_site_key(settings.state_dir)
         # As the daemon's user, and before the store is opened, which a damaged page may not let it survive.
         with closing(begin(settings, os.environ)) as starts:
+            confinement = confine(settings, os.environ)  # before plugins are loaded, and before any thread
             daemon = Daemon(
                 loaded=loaded,
                 assembly=assemble(loaded, site_key, clock),
@@ -117,6 +119,7 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
                 environ=os.environ,
                 host=socket.gethostname(),
                 control=control,
+                confinement=confinement,
                 served=starts.served,
             )
             return _run(daemon, when_ready)

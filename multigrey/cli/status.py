@@ -97,6 +97,7 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"{each['slot']}: {each['word']} {more}until {_time(each['until'])} (set by {each['by']})"
     if told["running"]:
         yield _loads(told)
+        yield "not confined" if told["confinement"] is None else "confined to what the configuration needs"
 
 
 def _loads(told: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -121,8 +121,8 @@ def table_model(field: FieldInfo | None) -> type[BaseModel] | None:
 
 
 def repeats(field: FieldInfo) -> bool:
-    """Whether a field is a list or an array of tables."""
-    return getattr(field.annotation, "__origin__", None) is tuple
+    """Whether a field is a list or an array of tables, also one that may be left out."""
+    return any(get_origin(part) is tuple for part in (field.annotation, *get_args(field.annotation)))
 
 
 def _field(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:

@@ -12,6 +12,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
+from multigrey.config.tables.confinement import ConfinementSettings
 from multigrey.config.tables.control import Control
 from multigrey.config.tables.greylist import Greylist
 from multigrey.config.tables.history import History
@@ -64,6 +65,7 @@ class Settings(ConfigTable):
     plugins: Plugins = Field(default_factory=Plugins)
     log: Log = Field(default_factory=Log)
     metrics: Metrics = Field(default_factory=Metrics)
+    confinement: ConfinementSettings = Field(default_factory=ConfinementSettings)
 
     @field_validator("listen")
     @classmethod

@@ -80,13 +80,9 @@ def _kind_name(field: FieldInfo) -> str:
     words = [word for word in _parts(field.annotation) if isinstance(word, str)]
     if words:
         return f"one of {', '.join(words)}"
-    if kind is None:
-        return next(
-            _PLAIN_KINDS[part]
-            for part in (field.annotation, *_parts(field.annotation))
-            if part in _PLAIN_KINDS
-        )
-    return f"list of {kind.name}s" if repeats(field) else kind.name
+    parts = (field.annotation, *_parts(field.annotation))
+    name = next(_PLAIN_KINDS[part] for part in parts if part in _PLAIN_KINDS) if kind is None else kind.name
+    return f"list of {name}s" if repeats(field) else name
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

@@ -31,6 +31,7 @@ from multigrey.control.operations.status import newest_change
 from multigrey.control.peers import Groups, unknown_groups
 from multigrey.control.server import ControlServer
 from multigrey.core import Core
+from multigrey.daemon.confinement import Confinement
 from multigrey.daemon.status import Running
 from multigrey.engine.setup import Setup
 from multigrey.errors import StoreError
@@ -53,6 +54,7 @@ class Admin:
         running: Running,
         reload: Callable[[], Awaitable[None]],
         needs_restart: Collection[str],
+        confinement: Confinement,
         decisions: Decisions | None = None,
     ) -> None:
         """`needs_restart`: the keys (dotted) and tables that a reload does not change."""
@@ -62,6 +64,7 @@ class Admin:
         self._clock = clock
         self._running = running
         self._reload = reload
+        self._confinement = confinement
         self._needs_restart = needs_restart
         self._files: Mapping[str, float] = {}
         self._loaded_at = Since(clock)
@@ -85,6 +88,7 @@ class Admin:
             alarms=self.alarms,
             status=self.status,
             steering=self._helm,
+            may_write=confinement.allows_writing,
         )
         self._server: ControlServer | None = None
 
@@ -98,6 +102,7 @@ class Admin:
             "overrides": [override.as_mapping() for override in self._core.overrides.active],
             "needs_restart": self._waiting_for_restart(),
             "loop_lag": {"latest": round(self.lag.latest, 4), "worst": round(self.lag.worst, 4)},
+            "confinement": self._confinement.granted,
             "state_trouble": self.state_directory.trouble,
             "control": None if self._server is None else self._server.figures(),
         }

@@ -35,6 +35,7 @@ from multigrey.control.operations.mode import changed_keys
 from multigrey.core import Assembly, make_store, open_core
 from multigrey.daemon.admin import Admin
 from multigrey.daemon.assembly import assemble
+from multigrey.daemon.confinement import Confinement
 from multigrey.daemon.descriptors import connections_that_fit
 from multigrey.daemon.list_memory import Disposal, without_collections
 from multigrey.daemon.status import Running
@@ -69,7 +70,7 @@ _FINAL_WRITES = 2.0
 _LAST_SERVICES = 1.0
 """Seconds that services of plugins have to end while the store is still open."""
 _NEEDS_RESTART = (
-    *("listen", "state_dir", "user", "store", "control"),
+    *("listen", "state_dir", "user", "store", "control", "confinement"),
     *("history.enabled", "history.map_size", "metrics.address"),
 )
 
@@ -88,6 +89,7 @@ class Daemon:
         load: Callable[[], Loaded],
         environ: Mapping[str, str],
         host: str,
+        confinement: Confinement,
         control: OpenSocket | None = None,
         served: Callable[[], None] = lambda: None,
     ) -> None:
@@ -96,18 +98,15 @@ class Daemon:
         `served` is called when the daemon has served for a minute, and when it is asked to end.
         """
         settings = loaded.settings
-        self._loaded = loaded
-        self._endpoints = endpoints
-        self._control = control
-        self._site_key = site_key
+        self._loaded, self._load, self._confinement = loaded, load, confinement
+        self._endpoints, self._control = endpoints, control
+        self._site_key, self._host = site_key, host
         self._clock = clock = GuardedClock(clock)
-        self._load = load
         self._notifier = Notifier(environ)
         self._watchdog = watchdog_seconds(environ, os.getpid())
         self._served = served
         self._stopping = trio.Event()
         self._reloading = trio.Lock()
-        self._host = host
         self.log = self._make_log(settings)
         self.hits = HitCounter()
         self.store: Store = make_store(assembly)
@@ -191,6 +190,7 @@ class Daemon:
                 # Plugins load here.  One that does not return must not hold up the end of the daemon.
                 with without_collections():
                     loaded = await self._loading.run(self._load)
+                    self._confinement.refuse_wider(loaded)
                     assembly = await self._loading.run(assemble, loaded, self._site_key, self._clock)
             except (ConfigError, PluginError) as error:
                 logger.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400  (the administrator's fault: no traceback)
@@ -340,6 +340,7 @@ class Daemon:
             reload=self.reload,
             needs_restart=_NEEDS_RESTART,
             decisions=self.history,
+            confinement=self._confinement,
         )
 
     def _make_metrics(self, settings: Settings) -> MetricsService | None:

@@ -176,6 +176,18 @@ def _clear_the_way(endpoint: UnixEndpoint, path: Path) -> None:
         probe.close()
 
 
+def _chown(path: Path, uid: int, gid: int) -> None:
+    try:
+        os.chown(path, uid, gid)
+    except PermissionError as error:
+        hint = (
+            f"may not give the socket to uid {uid} and gid {gid}: let its folder give the group (chmod g+s), "
+            "or a socket unit of systemd; otherwise the daemon's user has to be in that group, and its unit "
+            "needs SystemCallFilter=@chown"
+        )
+        raise PermissionError(error.errno, hint) from error
+
+
 def _give(path: Path, mode: int, owner: str | None, group: str | None, uid: int, gid: int) -> int:
     """Change mode, owner and group (by name or else by number) of a new socket; returns its inode number.
 
@@ -192,8 +204,9 @@ def _give(path: Path, mode: int, owner: str | None, group: str | None, uid: int,
         if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
             raise OSError(errno.EEXIST, "another file was put in place of the new socket")
         itself = Path(f"/proc/self/fd/{descriptor}")
-        if (uid, gid) != (-1, -1):
-            os.chown(itself, uid, gid)
+        wanted = (status.st_uid if uid == -1 else uid, status.st_gid if gid == -1 else gid)
+        if wanted != (status.st_uid, status.st_gid):
+            _chown(itself, *wanted)
         itself.chmod(mode)
     finally:
         os.close(descriptor)

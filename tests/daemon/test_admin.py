@@ -15,6 +15,7 @@ from multigrey.config.load import load
 from multigrey.control.operations.status import operations
 from multigrey.control.operations.watch import operations as watching
 from multigrey.daemon.admin import Admin
+from multigrey.daemon.confinement import Confinement
 from multigrey.daemon.status import Running
 from multigrey.listeners.commands import Commands
 from multigrey.listeners.connection import ConnectionLimits
@@ -49,7 +50,7 @@ async def desk(tmp_path):
             history=None,
             since=Since(house.clock),
         )
-        made = Admin(core=core, running=running, reload=reload, needs_restart=())
+        made = Admin(core=core, running=running, reload=reload, needs_restart=(), confinement=Confinement())
         await core.load()
         await made.start()
         house.engine.subscribers = (*house.engine.subscribers, *made.subscribers)

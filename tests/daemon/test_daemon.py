@@ -259,7 +259,7 @@ def test_reload_takes_log_and_limits(directory: Path):
 
 def test_a_log_file_that_cannot_be_opened_at_reload_keeps_the_old_one(directory: Path):
     with daemon(directory) as d:
-        d.config.write_text(d.config.read_text() + '\n[log]\nto = "/nonexistent/log"\n')
+        d.config.write_text(d.config.read_text() + f'\n[log]\nto = "{directory}/state/none/log"\n')
         d.send(signal.SIGHUP)
         eventually(lambda: "still written to the old place" in d.stderr(), "the notice")
         ask(directory)

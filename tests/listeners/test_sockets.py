@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
 import stat
@@ -46,8 +47,6 @@ def test_a_unix_socket_has_its_mode_and_its_directory_is_made(path: Path, mode: 
 
 
 def test_a_unix_socket_gets_its_group(path: Path):
-    import grp
-
     name = next((group.gr_name for group in grp.getgrall() if group.gr_gid == os.getgid()), None)
     if name is None:
         pytest.skip("our group has no name")
@@ -139,6 +138,26 @@ def test_systemds_socket_is_adopted_by_name():
 def test_a_name_systemd_did_not_hand_over():
     with pytest.raises(ListenerError, match=r"systemd:exim: .*\(got: postfix\).*FileDescriptorName"):
         open_one(SystemdEndpoint("exim"), inherited={"postfix": [77]})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of another group")
+def test_where_the_folder_gives_the_group_nothing_has_to_be_changed(path: Path, monkeypatch):
+    """systemd's unit forbids chown: a folder with the set-group-id bit makes it unnecessary."""
+
+    def refuses(*arguments, **named):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuses)
+    path.parent.mkdir()
+    with pytest.raises(ListenerError, match=r"let its folder give the group \(chmod g\+s\)"):
+        open_one(UnixEndpoint(path), group="mail")
+    path.unlink()
+    monkeypatch.undo()
+    os.chown(path.parent, -1, grp.getgrnam("mail").gr_gid)
+    path.parent.chmod(0o2755)
+    monkeypatch.setattr(os, "chown", refuses)
+    with open_one(UnixEndpoint(path), group="mail"):
+        assert path.stat().st_gid == grp.getgrnam("mail").gr_gid
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a socket away")

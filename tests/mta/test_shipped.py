@@ -73,8 +73,9 @@ def test_the_service_may_write_where_sockets_are() -> None:
             assert str(Path(table["address"].removeprefix("unix:")).parent) in writable
 
 
-def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
-    """systemd-analyze(1) reads the units; only the program's path, which is not here, is replaced."""
+@pytest.fixture(scope="module")
+def systemd_analyze():
+    """Runs systemd-analyze(1) on units; only the program's path, which is not here, is replaced."""
     program = shutil.which("systemd-analyze")
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C"}
     if program is None:
@@ -83,14 +84,43 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
         environment["LD_LIBRARY_PATH"] = (
             f"{library_path(root)}:{root / 'usr/lib/systemd'}:{root / 'lib/systemd'}"
         )
-    units = []
-    for path in sorted((INTEGRATIONS / "systemd").glob("multigrey*.s[eo]*")):
-        text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", path.read_text(), flags=re.MULTILINE)
-        (tmp_path / path.name).write_text(text)
-        units.append(tmp_path / path.name)
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def unit_without_program(path: Path, directory: Path) -> Path:
+    text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", path.read_text(), flags=re.MULTILINE)
+    copy = directory / path.name
+    copy.write_text(text)
+    return copy
+
+
+def test_systemd_finds_nothing_wrong(systemd_analyze, tmp_path: Path) -> None:
+    paths = sorted((INTEGRATIONS / "systemd").glob("multigrey*.s[eo]*"))
+    units = [unit_without_program(path, tmp_path) for path in paths]
     assert [path.suffix for path in units] == [".socket", ".socket", ".service"]
-    done = subprocess.run(
-        [program, "verify", "--man=no", *units], env=environment, capture_output=True, text=True, check=False
-    )
+    done = systemd_analyze("verify", "--man=no", *units)
     complaints = [line for line in (done.stdout + done.stderr).splitlines() if "multigrey" in line]
     assert (done.returncode, complaints) == (0, [])
+
+
+def exposure(systemd_analyze, unit: Path) -> float:
+    """The figure by which systemd rates how much a service could do, from 0 to 10."""
+    done = systemd_analyze("security", "--offline=true", "--no-pager", unit)
+    found = re.search(r"Overall exposure level for \S+: (\d+\.\d)", done.stdout)
+    if found is None:
+        pytest.skip(f"this systemd-analyze rates no files: {done.stderr.strip()[:200]}")
+    return float(found[1])
+
+
+def test_the_service_has_little_it_does_not_need(systemd_analyze, tmp_path: Path) -> None:
+    path = unit_without_program(INTEGRATIONS / "systemd" / "multigrey.service", tmp_path)
+    assert exposure(systemd_analyze, path) <= 1.2
+    wider = tmp_path / "wider.service"
+    wider.write_text(path.read_text().replace("\nPrivateMounts=yes\n", "\n"))
+    assert exposure(systemd_analyze, wider) > 1.2, "the figure would tell"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from multigrey.background.alarms import Alarms
@@ -65,6 +66,9 @@ class OperationContext:
     """What only the daemon knows: uptime, listeners, loop lag, lists; None: the daemon is stopped."""
     steering: DaemonControl | None = None
     """Reload and overrides; None: the daemon is stopped."""
+
+    may_write: Callable[[Path], bool] = lambda _: True
+    """Whether this process may make files in a directory, as far as it is confined."""
 
     @property
     def engine(self) -> Engine:

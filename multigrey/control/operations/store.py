@@ -66,6 +66,11 @@ class _Care:
         if problem := await in_thread(_why_not_below, path.parent):
             hint = f"choose a path below {self._parts.settings.state_dir}"
             raise OperationError(f"{path.parent}: {problem}: {hint}")
+        if not await in_thread(self._parts.may_write, path.parent):
+            hint = (
+                f"choose a path below {self._parts.settings.state_dir}, or add it to write in [confinement]"
+            )
+            raise OperationError(f"{path.parent}: outside what the running daemon may write: {hint}")
         await store.backup(str(path))
         key = self._parts.settings.state_dir / "site.key"
         return {"path": str(path), "size": await in_thread(_size, path), "site_key": str(key)}

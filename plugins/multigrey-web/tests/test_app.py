@@ -12,10 +12,11 @@ import trio
 from canned import ANSWERS, KEY, NOW, Asked, delays, lost, origin, waits
 from multigrey_web.answers import Answers
 from multigrey_web.app import Site, make_app
-from multigrey_web.guard import LOOPBACK, Guard
+from multigrey_web.guard import Guard
 from multigrey_web.source import OPERATIONS
 from sites import HOSTILE
 
+from multigrey.api import LOOPBACK
 from multigrey.control.client import ControlError
 
 PAGES = ["/", "/waiting", "/origins", "/lost", "/review", f"/record?key={KEY}", "/origin?name=example.org"]
