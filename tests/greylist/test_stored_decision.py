@@ -142,6 +142,26 @@ def test_who_is_trusted_passes_over_the_limit_too(values, changes):
     assert decode_record(change.puts[OWN].value).passed_at == T + 60
 
 
+def test_without_room_for_a_record_the_mark_stays_and_speaks_again():
+    change = marked(120, full=True)((None, None, None, None, bucket(), None))
+    assert (change.value.action, change.value.reason) == (Action.PASS, Reason.RETRY)
+    assert BUCKET not in change.puts
+    assert OWN not in change.puts
+    again = marked(3600, full=True)((None, None, None, None, bucket(), None))
+    assert again.value.reason is Reason.RETRY
+
+
+def test_without_room_for_a_mark_an_attempt_waits_but_a_marked_one_goes_on():
+    change = marked(mark_room=False)(NOTHING)
+    assert (change.value.action, change.value.detail, change.puts) == (
+        Action.DEFER,
+        "no room for its mark",
+        {},
+    )
+    change = marked(60, mark_room=False)((None, None, None, None, bucket(), None))
+    assert set(change.puts) == {BUCKET}
+
+
 def test_over_the_limit_a_record_of_ones_own_still_speaks():
     stored = encode_record(Record(T, T, 120, origin="example.org"))
     change = marked(120)((stored, None, None, None, None, None))
