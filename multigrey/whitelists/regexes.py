@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 __all__ = ["alternatives", "loose_ends"]
 
-_PIECE = re.compile(r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|.", re.DOTALL)
+_PIECE = re.compile(r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*(?:\]|\Z)|.", re.DOTALL)
 _ANCHORED_BEGINNING = re.compile(r"\^|\\A|\\\.|\[\.\]|\((?:\?:)?(?:\^|\\A)\|(?:\\\.|\[\.\])\)")
 _ANCHORED_END = re.compile(r".*(?<!\\)(?:\\\\)*(?:\$|\\z)", re.DOTALL)
 

@@ -236,3 +236,7 @@ def test_lines_made_to_take_long_are_answered(text):
 def test_a_line_nobody_logs_is_not_looked_at():
     whole = LINES[0][1]
     assert find_attempt(whole + " " * 5_000) is None
+
+
+def test_a_line_that_only_begins_like_one_of_ours_is_not_one():
+    assert find_attempt("x action=pass reason=known id=a id=b") is None

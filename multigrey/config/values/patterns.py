@@ -40,7 +40,7 @@ __all__ = [
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*")
 _NAME_LENGTH = 253
 _NUMERIC = re.compile(r"[0-9][0-9.]*(?:/[0-9]+)?")
-_SIZES = re.compile(r"(>=|<=|>|<)\s*(.+)|(.+?)\s*-\s*(.+)")
+_SIZES = re.compile(r"(>=|<=|>|<)(.+)|([^-]+)-(.+)", re.DOTALL)
 _SIZES_FORMS = 'expected ">=1MiB", "<64KiB" or a span such as "64KiB-1MiB"'
 _LONGEST = 1000
 """Most characters of one value.  Names and addresses are shorter; a longer pattern is a paste error."""
@@ -239,9 +239,9 @@ def read_sizes(value: object) -> Sizes:
     sign, size, low, high = matched.groups()
     written = str(value)
     if not sign:
-        found = Sizes(parse_size(low), parse_size(high), written)
+        found = Sizes(parse_size(low.strip()), parse_size(high.strip()), written)
     else:
-        octets = parse_size(size)
+        octets = parse_size(size.strip())
         found = {
             ">=": Sizes(octets, None, written),
             ">": Sizes(octets + 1, None, written),
