@@ -178,6 +178,8 @@ def open_store(files: StateFiles, map_size: int) -> Opened:
         upgrade(env)
         rows = Rows(env)
         _check_layout(path, rows.layout)
+        with env.begin() as txn:
+            rows.check_counts(txn, env.info()["last_pgno"] + 1)
     except StoreError:
         env.close()
         raise

@@ -31,6 +31,8 @@ HEAD = 16
 """Bytes of a row before the value."""
 
 _PIECE = 250
+_LEAST_ROW = 10
+"""Octets of LMDB's own in a leaf for each row."""
 _NEVER = b"\xff" * 8
 _LAST = (1 << 63) - 1
 _DUE = b"due"
@@ -195,6 +197,16 @@ class Rows:
         """How many pages hold entries; the rest of the file is free."""
         stats = [txn.stat(handle) for handle in (self._due, self._layout, *self.databases.values())]
         return sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+
+    def check_counts(self, txn: Transaction, pages: int) -> None:
+        """Refuse (lmdb.CorruptedError) counts that a file of this many pages cannot have.
+
+        Nothing else notices that they are damaged, and by them the store is full, and records are evicted.
+        """
+        stats = [txn.stat(handle) for handle in self.databases.values()]
+        crowded = any(stat["entries"] * _LEAST_ROW > stat["leaf_pages"] * stat["psize"] for stat in stats)
+        if crowded or self.pages(txn) > pages:
+            raise lmdb.CorruptedError("tables claim more than the file holds")
 
     def _delete(self, txn: Transaction, key: Key) -> None:
         table, digest = key

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -92,6 +94,26 @@ def test_a_sound_store_stays_as_it_is(files, whole, caplog):
     assert files.data.read_bytes() == whole[0]
     assert files.all_damaged() == []
     assert "two starts died: it is walked first, which may take 30 s" in caplog.text
+
+
+@pytest.mark.parametrize(("place", "number"), [(8, 1 << 40), (32, 1 << 20)])
+async def test_counts_that_cannot_be_are_damage(files, whole, place, number):
+    """Nothing else notices: the store would be full, or records would be evicted."""
+    data = bytearray(files.data.read_bytes())
+    with files.data.open("rb") as file:
+        root = Pages(file.fileno()).tables[Table.RECORD.value]
+    end = b"".join(each.to_bytes(8, sys.byteorder) for each in (3_000, root))
+    for record in (match.start() - 32 for match in re.finditer(re.escape(end), bytes(data))):
+        data[record + place : record + place + 8] = number.to_bytes(8, sys.byteorder)
+    files.data.write_bytes(data)
+    assert read_unprotected(files.data) == 0
+    with pytest.raises(ExceptionGroup) as refused:
+        async with running(LmdbStore(options(files.directory))):
+            pass
+    assert refused.group_contains(DamagedStoreError, match="tables claim more than the file holds")
+    assert "damage: " in files.starts.read_text()
+    rescued(files)
+    assert rows_of(files) == whole[1]
 
 
 def test_there_is_no_store_yet(tmp_path):
