@@ -18,7 +18,7 @@ from multigrey_web import words
 
 from multigrey.config.load import load
 from multigrey.config.origin_lists import registered_domain
-from multigrey.config.values import patterns, types, units, when
+from multigrey.config.values import hosts, patterns, types, units, when
 from multigrey.contracts import DialogueOptions, SourceOptions
 from multigrey.control import attempt_options
 from multigrey.control.protocol import ControlDialogue, read_answer_line
@@ -26,7 +26,7 @@ from multigrey.core import open_core
 from multigrey.daemon.assembly import assemble
 from multigrey.events import as_json, line, query
 from multigrey.events.pasted_line import find_attempt
-from multigrey.identity import addresses, components, sender, sender_patterns
+from multigrey.identity import addresses, components, sender, sender_patterns, shortened
 from multigrey.identity.envelope import sender_key_domain, sender_key_text
 from multigrey.identity.host_names import generated_names, gibberish, host_pattern
 from multigrey.identity.origin import origin_of
@@ -311,6 +311,8 @@ WAYS: Mapping[str, Way] = {
     "host patterns": lambda text: host_pattern.pattern_of(f"{text}.{OWN}", OWN),
     "folded names": lambda text: host_pattern.folded_name(f"{text}.{OWN}", OWN, CLIENT),
     "one_line": lambda text: wire.one_line(text, 900),
+    "HTTP host": lambda text: (hosts.host_of([text]), hosts.is_address(text)),
+    "shortened domain": lambda text: shortened.is_in_domain(text, text),
     "search": _query,
     "postfix, a request": dialogue(PostfixDialogue, "{}\n\n"),
     "postfix, an attribute": dialogue(

@@ -5,6 +5,7 @@ The time index `due`:                                   look, table, digest -> n
 The database `layout`:                                  "version" -> number of this layout
                                                         "applied" -> last batch from the journal
 
+Layout 3 came with a shorter form of records, which an older multigrey cannot read: it must not serve with it.
 Layout 2 added the table of marks.  A multigrey that knows only layout 1 must not open such a file: it
 would fail at the first row of the time index that names the new table.
 
@@ -25,7 +26,7 @@ from multigrey.model import Entry, Key, Table
 
 __all__ = ["HEAD", "LAYOUT", "Rows", "upgrade"]
 
-LAYOUT = 2
+LAYOUT = 3
 """The version of this layout."""
 HEAD = 16
 """Bytes of a row before the value."""

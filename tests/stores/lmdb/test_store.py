@@ -118,8 +118,8 @@ async def test_a_later_layout(tmp_path):
     with lmdb.open(str(tmp_path / "store.mdb"), subdir=False, lib_version=0, max_dbs=8) as env:
         layout = env.open_db(b"layout", create=False)
         with env.begin(write=True) as txn:
-            txn.put(b"version", b"3", db=layout)
-    assert "written by a later multigrey (layout 3, this one knows 2)" in await refused(tmp_path)
+            txn.put(b"version", b"4", db=layout)
+    assert "written by a later multigrey (layout 4, this one knows 3)" in await refused(tmp_path)
 
 
 def make_older(path: Path) -> None:
@@ -143,7 +143,7 @@ async def test_a_store_of_before_there_were_marks(tmp_path):
     with lmdb.open(str(tmp_path / "store.mdb"), subdir=False, lib_version=0, max_dbs=8, readonly=True) as env:
         layout = env.open_db(b"layout", create=False)
         with env.begin() as txn:
-            assert txn.get(b"version", db=layout) == b"2"
+            assert txn.get(b"version", db=layout) == b"3"
 
 
 async def test_a_backup_of_before_there_were_marks_is_upgraded_too(tmp_path):
