@@ -520,6 +520,8 @@ NUMBERS = [
     ("multigrey.8", "more than 30 days behind", clock._BEHIND == 30 * 86_400),
     ("multigrey.8", "ahead by more than seven days", clock._ASLEEP == 7 * 86_400),
     ("multigrey.8", "has run steadily for an hour", clock.TRUST_AFTER == 3600),
+    ("multigrey.8", "has opened has layout {}", rows.LAYOUT),
+    ("multigrey-store.1", "has opened has layout {}", rows.LAYOUT),
     ("multigrey.8", "to run steadily for a day", clock.TRUST_FAR_AFTER == 86_400),
     ("multigrey.8", "at most {:,} domains", name_ledger.MOST_DOMAINS),
     ("multigrey.8", "written once a minute", name_ledger.FLUSH_EVERY == 60),
