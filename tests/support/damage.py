@@ -115,6 +115,52 @@ with env.begin() as txn:
 """
 
 
+_WALK = """
+import sys, lmdb
+from pathlib import Path
+from multigrey.model import Table
+from multigrey.errors import StoreError
+from multigrey.stores.lmdb.environment import open_store
+from multigrey.stores.lmdb.state_files import StateFiles
+from tests.support.damage import MAP_SIZE
+
+def forget(opened):
+    while opened.forget(4_000_000_000, 500)[0] == 500:
+        pass
+
+def scan(opened, table):
+    cursor = b""
+    while True:
+        with opened.env.begin() as txn:
+            _, cursor = opened.rows.scan(txn, table, cursor, 50)
+        if not cursor:
+            return
+
+def newest(opened, table):
+    cursor = b""
+    while True:
+        _, cursor = opened.newest(table, cursor, 50)
+        if not cursor:
+            return
+
+try:
+    opened = open_store(StateFiles(Path(sys.argv[1])), MAP_SIZE)
+except StoreError:
+    sys.exit()
+for work in (*((walk, table) for walk in (scan, newest) for table in Table), (forget,)):
+    try:
+        work[0](opened, *work[1:])
+    except lmdb.Error:
+        pass
+"""
+
+
+def walk_as_the_daemon_does(directory: Path) -> int:
+    """The exit status of a process that makes every kind of walk.  Fails when one has no end."""
+    command = [sys.executable, "-c", _WALK, str(directory)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=30).returncode
+
+
 def read_unprotected(path: Path) -> int:
     """The exit status of a process that reads every row as the daemon does; negative: a signal ended it."""
     return subprocess.run(

@@ -35,6 +35,8 @@ _PIECE = 250
 _LEAST_ROW = 10
 """Octets of LMDB's own in a leaf for each row."""
 _NEVER = b"\xff" * 8
+_NO_TIME = (1 << 33).to_bytes(8)
+"""In the year 2242: no clock has shown that, so the row is damaged."""
 _LAST = (1 << 63) - 1
 _DUE = b"due"
 _LAYOUT = b"layout"
@@ -84,6 +86,7 @@ class Rows:
         """Handles for `txn.get(digest, None, handle)`."""
         self._due = env.open_db(_DUE, create=create)
         self._codes = {table: table.value for table in Table}
+        self._tables = {table.value: table for table in self.databases}
 
     def write(
         self, txn: Transaction, puts: Mapping[Key, Entry | None], breathe: Callable[[], None] = lambda: None
@@ -152,9 +155,10 @@ class Rows:
         due = self._due_before(txn, bound, limit)
         gone = 0
         for row in due:
-            table, digest = Table(row[8:9]), row[9:]
+            table, digest = self._tables.get(row[8:9]), row[9:]
+            if table is None or not txn.delete(row, db=self._due):  # it would stay due for ever
+                raise lmdb.CorruptedError("a row of the time index is not where it belongs")
             stored = txn.get(digest, None, self.databases[table])
-            txn.delete(row, db=self._due)
             if stored is None or stored[:8] != row[:8]:
                 continue
             keep_until = stored[8:HEAD]
@@ -174,6 +178,7 @@ class Rows:
         for digest, stored in self._after(txn, table, cursor):
             if len(rows) >= limit:
                 return rows, rows[-1][0]
+            _check_order(cursor if not rows else rows[-1][0], digest)
             rows.append((digest, stored[HEAD:]))
         return rows, b""
 
@@ -184,9 +189,10 @@ class Rows:
         for count, (following, stored) in enumerate(self._after(txn, table, cursor)):
             if count == limit:
                 return int.from_bytes(newest), digest
+            _check_order(digest, following)
             digest = following
             keep_until = stored[8:HEAD]
-            if newest < keep_until < _NEVER:
+            if newest < keep_until < _NO_TIME:
                 newest = keep_until
         return int.from_bytes(newest), b""
 
@@ -241,6 +247,12 @@ class Rows:
         if position.key() == cursor and not position.next():
             return iter(())
         return position.iternext()  # type: ignore[no-any-return]  # (lmdb has no types)
+
+
+def _check_order(digest: bytes, following: bytes) -> None:
+    """Refuse rows that are out of order: a walk over damaged pages would never end."""
+    if following <= digest:
+        raise lmdb.CorruptedError("rows are out of order")
 
 
 def _version(txn: Transaction, layout: Any) -> int:

@@ -21,7 +21,16 @@ from multigrey.stores.lmdb.damage.rescue import keep_damaged, rescue, walk
 from multigrey.stores.lmdb.journal import read_journal
 from multigrey.stores.lmdb.state_files import DamagedStoreError, StateFiles
 from multigrey.stores.lmdb.store import LmdbStore
-from tests.support.damage import MAP_SIZE, PAGE, damage, digest, fill, read_unprotected, rows_of
+from tests.support.damage import (
+    MAP_SIZE,
+    PAGE,
+    damage,
+    digest,
+    fill,
+    read_unprotected,
+    rows_of,
+    walk_as_the_daemon_does,
+)
 from tests.support.stores import FAR, get, key, options, put, running
 
 SEEDS = int(os.environ.get("MULTIGREY_DAMAGED_STORES", "30"))
@@ -87,6 +96,18 @@ def test_damaged_stores_by_the_dozen(tmp_path, whole):
     # The negative control: the same stores do end a process that is not protected.
     assert any(status < 0 for status in unprotected), unprotected
     assert sum(lost) < len(entries) * SEEDS / 50, lost
+
+
+def test_every_walk_over_a_damaged_store_has_an_end(tmp_path, whole):
+    """What the daemon does all day: it raises lmdb.Error, or a signal ends it, or it comes to an end."""
+    ends: Counter[int] = Counter()
+    for seed in range(SEEDS):
+        files = StateFiles(tmp_path / str(seed))
+        files.directory.mkdir()
+        files.data.write_bytes(whole[0])
+        damage(files.data, seed)
+        ends[walk_as_the_daemon_does(files.directory)] += 1
+    assert all(status <= 0 for status in ends), ends
 
 
 def test_a_sound_store_stays_as_it_is(files, whole, caplog):
