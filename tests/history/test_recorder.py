@@ -261,7 +261,7 @@ async def test_compacting_between_two_steps_of_a_flush_loses_nothing(tmp_path, c
             monkeypatch.setattr(history, "_in_thread", in_thread)
         await history.flush()
         monkeypatch.undo()
-        assert len(steps) == 2
+        assert len(steps) >= 2  # (the flush of `run` may come in between)
         assert await ids(history, id="in between") == ["in between"]
         assert history.lost == 0
 
