@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ class Witness:
         decisions = self.daemon.directory / "state" / "decisions"
         if decisions.exists():
             lines = decisions.read_text(errors="surrogateescape").split("\n")[:-1]
-            for line, following in zip(lines, [*lines[1:], ""], strict=True):
+            for line, following in pairwise([*lines, ""]):
                 try:
                     parse_line(line)
                 except ValueError as error:
