@@ -424,3 +424,54 @@ async def test_the_loop_is_left_to_others_between_slices(memory):
         await worker(memory, 1000).bound()
         nursery.cancel_scope.cancel()
     assert turns >= 2 * 3000 // eviction._SLICE
+
+
+class Figures:
+    """A store's figures, and nothing else."""
+
+    lags = False
+    records = 0
+
+    def __init__(self, used, records):
+        self.told = {"records": records, "used": used, "capacity": 1000}
+        self.records = records
+        self.room = used < 1000
+        self.room_for_marks = used < 1100
+
+    def has_room(self, *, for_marks=False):
+        return self.room_for_marks if for_marks else self.room
+
+    async def health(self):
+        return self.told
+
+
+async def test_how_many_records_fit_follows_the_growth_of_the_file(memory):
+    eviction = worker(memory, 0)
+    told = []
+    for used, records in [(800, 80), (901, 90), (899, 85), (950, 85), (860, 85), (849, 85), (990, 99)]:
+        eviction._store = Figures(used, records)
+        told.append((await eviction._limit())[1])
+    no_limit = 1 << 62
+    assert told == [no_limit, 89, 89, 84, 84, no_limit, 90]
+    eviction.max_records = 50
+    assert (await eviction._limit())[1] == 50
+
+
+@pytest.mark.parametrize(
+    ("used", "records", "lags", "full"),
+    [
+        (950, 95, False, False),
+        (950, 95, True, True),
+        (1050, 105, False, True),
+        (1050, 80, False, False),  # what was evicted has left room within pages
+        (1150, 80, False, True),
+    ],
+)
+async def test_when_new_records_have_no_room(memory, used, records, lags, full):
+    eviction = worker(memory, 0)
+    eviction._store = Figures(1000, 100)
+    await eviction._limit()
+    assert eviction.fits == 90
+    eviction._store = Figures(used, records)
+    eviction._store.lags = lags
+    assert eviction.full is full

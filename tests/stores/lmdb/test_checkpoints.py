@@ -333,6 +333,20 @@ async def test_the_overlay_is_bounded_while_checkpoints_fail(store, disk, monkey
     assert len(await everything(store)) == 12
 
 
+async def test_a_store_whose_checkpoints_do_not_keep_up_says_so_and_takes_more(store, disk, monkeypatch):
+    monkeypatch.setattr("multigrey.stores.lmdb.store.LAGGING", 10)
+    disk.stop()
+    for number in range(10):
+        await put(store, key(number), b"x")
+    assert not store.lags
+    await put(store, key(10), b"x")
+    assert store.lags
+    assert store.records >= 11
+    await put(store, key(11), b"x")
+    disk.go()
+    await until(lambda: not store.lags)
+
+
 async def test_a_failed_sync_of_the_journal_hurries_the_checkpoint(tmp_path, disk):
     async with running(LmdbStore(options(tmp_path), commit_hook=disk)) as store:
         await put(store, key(1), b"x")
