@@ -117,7 +117,7 @@ class Reason(MeantWord):
     RULE = "rule", "A rule of the administrator decided."
     OVER_LIMIT = (
         "over-limit",
-        "Too many new records of this origin: the attempt gets only a mark, and only its own retry passes.",
+        "Too many new records of this origin, or the store is full: only a mark is kept; its retry passes.",
     )
     PROVIDER = (
         "provider",

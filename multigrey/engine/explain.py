@@ -323,7 +323,9 @@ async def _look(engine: Engine, progress: Progress, steps: list[Step]) -> Stored
     looked = stored_view(decision, values)
     steps += memory_steps(progress, looked)
     if engine.shared.quota is not None and not progress.attempt.raw:
-        steps.append(limit_step(engine.shared.quota, progress, over=bool(decision.mark_digest)))
+        steps.append(
+            limit_step(engine.shared.quota, progress, over=bool(decision.mark_digest), full=decision.full)
+        )
     elif decision.mark_digest:
         steps.append(Step("limit", "the store is full: a new attempt is remembered by a mark of its own"))
     if progress.verdict is None:

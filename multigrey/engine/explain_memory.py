@@ -349,18 +349,19 @@ def _proof(question: StoredDecision, proof: Proof, standing: Reputation) -> Step
     return Step("standing", outcome, (row,))
 
 
-def limit_step(new_records: NewRecordQuota, progress: Progress, *, over: bool) -> Step:
-    """New records of the last hour against the limit."""
+def limit_step(new_records: NewRecordQuota, progress: Progress, *, over: bool, full: bool) -> Step:
+    """New records of the last hour against the limit; `full`: the store has no room for any."""
     origin, address = progress.counted, progress.attempt.client_address
     limits = new_records.limits
     limit = limits.named if origin.named else limits.unnamed
     count = new_records.count(origin, address, progress.now)
-    row = {"origin": origin.text, "new_records": count, "limit": limit or None, "over": over}
+    row = {"origin": origin.text, "new_records": count, "limit": limit or None, "over": over, "full": full}
     outcome = f"{plural(count, 'new record')} in the last hour" + (
         f" of {limit}" if limit else ", without limit"
     )
     if over:
-        outcome += "; over the limit: a new attempt is remembered by a mark, and only its own retry passes"
+        why = "the store has no room for new records" if full else "over the limit"
+        outcome += f"; {why}: a new attempt is remembered by a mark, and only its own retry passes"
     return Step("limit", outcome, (row,))
 
 

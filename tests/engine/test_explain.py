@@ -454,7 +454,12 @@ async def test_who_is_over_the_limit():
             "new_records": 1,
             "limit": 1,
             "over": True,
+            "full": False,
         }
+        engine.shared._is_full = lambda: True
+        told = step(await explain(engine, attempt(recipient="c@example.org")), "limit")
+        assert told.details[0]["full"]
+        assert "the store has no room for new records: a new attempt is remembered" in told.outcome
 
 
 async def test_a_blocked_key():
