@@ -83,12 +83,21 @@ def write(path: Path, text: str) -> Path:
     return own(path, 0o644)
 
 
+_given_out: set[int] = set()
+
+
 def free_port() -> int:
-    """A loopback port nobody listens on, outside the range the kernel gives to outgoing connections."""
+    """A loopback port nobody listens on, outside the range the kernel gives to outgoing connections.
+
+    Never the same twice: who asks for many listens on them only later.
+    """
     while True:
         port = random.randint(20_000, 32_000)
+        if port in _given_out:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given_out.add(port)
             return port
 
 
