@@ -3,48 +3,64 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 
 import click
 
 from multigrey import __version__
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "GROUPS", "main"]
 
-COMMANDS = {
-    "serve": "multigrey.cli.serve:serve",
-    "check-config": "multigrey.cli.config:check_config",
-    "show-config": "multigrey.cli.config:show_config",
-    "status": "multigrey.cli.status:status",
-    "explain": "multigrey.cli.explain:explain",
-    "rule": "multigrey.cli.rule:rule",
-    "whitelist": "multigrey.cli.whitelist:whitelist",
-    "history": "multigrey.cli.history:history",
-    "report": "multigrey.cli.report:report",
-    "records": "multigrey.cli.records:records",
-    "origins": "multigrey.cli.origins:origins",
-    "expect": "multigrey.cli.expect:expect",
-    "watch": "multigrey.cli.watch:watch",
-    "top": "multigrey.cli.top:top",
-    "export": "multigrey.cli.export:export",
-    "rehearse": "multigrey.cli.rehearse:rehearse",
-    "snippet": "multigrey.cli.snippet:snippet",
-    "check": "multigrey.cli.check:check",
-    "completions": "multigrey.cli.completions:completions",
-    "reload": "multigrey.cli.mode:reload",
-    "mode": "multigrey.cli.mode:mode",
-    "tighten": "multigrey.cli.mode:tighten",
-    "relax": "multigrey.cli.mode:relax",
-    "backup": "multigrey.cli.store:backup",
-    "verify": "multigrey.cli.store:verify",
-    "compact": "multigrey.cli.store:compact",
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Where is my mail": {
+        "explain": "multigrey.cli.explain:explain",
+        "history": "multigrey.cli.history:history",
+        "expect": "multigrey.cli.expect:expect",
+        "watch": "multigrey.cli.watch:watch",
+    },
+    "Lists and rules": {
+        "whitelist": "multigrey.cli.whitelist:whitelist",
+        "rule": "multigrey.cli.rule:rule",
+        "rehearse": "multigrey.cli.rehearse:rehearse",
+    },
+    "State and figures": {
+        "status": "multigrey.cli.status:status",
+        "check": "multigrey.cli.check:check",
+        "top": "multigrey.cli.top:top",
+        "report": "multigrey.cli.report:report",
+    },
+    "Steering": {
+        "reload": "multigrey.cli.mode:reload",
+        "mode": "multigrey.cli.mode:mode",
+        "tighten": "multigrey.cli.mode:tighten",
+        "relax": "multigrey.cli.mode:relax",
+    },
+    "Store": {
+        "records": "multigrey.cli.records:records",
+        "origins": "multigrey.cli.origins:origins",
+        "export": "multigrey.cli.export:export",
+        "backup": "multigrey.cli.store:backup",
+        "verify": "multigrey.cli.store:verify",
+        "compact": "multigrey.cli.store:compact",
+    },
+    "Setting up": {
+        "serve": "multigrey.cli.serve:serve",
+        "check-config": "multigrey.cli.config:check_config",
+        "show-config": "multigrey.cli.config:show_config",
+        "snippet": "multigrey.cli.snippet:snippet",
+        "completions": "multigrey.cli.completions:completions",
+    },
 }
+"""Where each command is defined, under the headings of --help."""
+
+COMMANDS = {name: place for group in GROUPS.values() for name, place in group.items()}
 
 
 class _LazyGroup(click.Group):
     """A group that imports a command only when it is run (or all of them for --help)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the manual."""
+        """The names, in the order of --help."""
         del ctx
         return list(COMMANDS)
 
@@ -57,6 +73,29 @@ class _LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown one is an error that names the nearest known one."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            # click looks among the commands that it holds itself, and a lazy group holds none.
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first sentence of each command, under the headings of `GROUPS`."""
+        longest = max(map(len, COMMANDS))
+        for heading, names in GROUPS.items():
+            rows = [(name, self._sentence(ctx, name, formatter.width - longest - 4)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl(rows, col_spacing=2 + longest - max(map(len, names)))
+
+    def _sentence(self, ctx: click.Context, name: str, room: int) -> str:
+        command = self.get_command(ctx, name)
+        assert command is not None
+        return command.get_short_help_str(room)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -137,7 +137,7 @@ def check(
     *,
     json_: bool,
 ) -> None:
-    """Report in one line whether the daemon works, as a plugin for Nagios.
+    """Report in one line whether the daemon works, as for Nagios.
 
     The command sends one attempt to a listener, as a mail server would: from 192.0.2.1, with
     check@multigrey.invalid as sender and recipient.  The user needs the right to connect there, which the

@@ -15,7 +15,9 @@ VARIABLE = "_MULTIGREY_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completions(ctx: click.Context, shell: str) -> None:
-    """Print a script that lets a shell complete multigrey's commands and options.
+    """Print a script with which a shell completes commands.
+
+    It completes multigrey's commands and their options.
 
     bash: multigrey completions bash > /etc/bash_completion.d/multigrey (bash 4.4 or later);
     zsh: multigrey completions zsh > a file _multigrey in a directory of $fpath;

@@ -39,12 +39,12 @@ _config_option = click.option(
 @click.option("--json", "json_", is_flag=True, help="Write JSON: path, ok, problems and warnings.")
 @click.pass_obj
 def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) -> None:
-    """Report everything that is wrong with the configuration, including plugins and lists.
+    """Report everything that is wrong with the configuration.
 
-    Problems and warnings go to standard error, one a line, as FILE:LINE: KEY: what is wrong and what is
-    expected.  With --json they are part of the JSON on standard output.  The command opens no stores
-    and changes nothing.  If a daemon runs that it may ask, the warnings say what a reload would refuse,
-    because the daemon has confined itself: "restart needed".
+    Its plugins and lists are checked too.  Problems and warnings go to standard error, one a line, as
+    FILE:LINE: KEY: what is wrong and what is expected.  With --json they are part of the JSON on standard
+    output.  The command opens no stores and changes nothing.  If a daemon runs that it may ask, the
+    warnings say what a reload would refuse, because the daemon has confined itself: "restart needed".
 
     Exit status: 0 when the daemon would start with this configuration (perhaps with warnings), 2 when it
     would not.
@@ -95,7 +95,7 @@ def _restart_needed(config: Path | None, loaded: Loaded) -> list[Problem]:
 @_config_option
 @click.option("--json", "json_", is_flag=True, help="Write JSON: path, settings, and the origin of each key.")
 def show_config(config: Path | None, *, json_: bool) -> None:
-    """Print the configuration in effect, and where each value comes from.
+    """Print the configuration in effect, and where it comes from.
 
     The output is TOML and can itself be used as a configuration.
 

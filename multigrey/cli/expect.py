@@ -48,11 +48,11 @@ def expect(
     cancel: bool,
     json_: bool,
 ) -> None:
-    """Let mail to RECIPIENT pass for a while, because a user is waiting for it.
+    """Let mail that a user is waiting for pass for a while.
 
-    The daemon checks expected mail before every whitelist and rule.  An expectation ends by itself and
-    survives a restart.  It is logged with the user who set it; the decision log shows source=expect.  Such
-    mail makes no records.
+    It is the mail to RECIPIENT, from anywhere or from one domain.  The daemon checks expected mail before
+    every whitelist and rule.  An expectation ends by itself and survives a restart.  It is logged with the
+    user who set it; the decision log shows source=expect.  Such mail makes no records.
 
     Exit status: 0 when done, 1 when it was refused or there was nothing to cancel, 2 for a wrong command
     line or configuration, 3 when no daemon answers (but --list reads its store), 4 when not allowed.

@@ -48,12 +48,13 @@ def explain(
     json_: bool,
     **options: Any,
 ) -> None:
-    """Explain how an attempt would be judged now, step by step, and what would let it pass.
+    """Explain how an attempt would be judged now, step by step.
 
-    Give the attempt by the ID of a decision (from the log, the header or a bounce), by a pasted LINE of a
-    mail log in quotes (- reads it from standard input), or by options.  The command changes and counts
-    nothing; the verdict is the one that a real attempt would get at this moment.  The steps after the
-    deciding one are shown too, because they show what would happen without it.
+    The command also says what would let it pass.  Give the attempt by the ID of a decision (from the log,
+    the header or a bounce), by a pasted LINE of a mail log in quotes (- reads it from standard input), or
+    by options.  The command changes and counts nothing; the verdict is the one that a real attempt would
+    get at this moment.  The steps after the deciding one are shown too, because they show what would happen
+    without it.
 
     If no daemon runs, the command reads the store of the stopped one.
 

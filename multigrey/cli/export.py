@@ -64,11 +64,11 @@ class Exported(NamedTuple):
 def export(
     form: str, config: Path | None, since: int, most: int, output: Path | None, *, json_: bool
 ) -> None:
-    """Write the addresses of clients that retried after a real deferral, for use by other programs.
+    """Write which clients retried, for use by other programs.
 
-    postscreen writes a table for postscreen_access_list = cidr:FILE.  exim-hostlist writes a file for a host
-    list.  nft writes a script for nft -f that fills the sets multigrey4 and multigrey6 of the table inet
-    multigrey, for rules of your own.
+    They are those that retried after a real deferral.  postscreen writes a table for postscreen_access_list
+    = cidr:FILE.  exim-hostlist writes a file for a host list.  nft writes a script for nft -f that fills
+    the sets multigrey4 and multigrey6 of the table inet multigrey, for rules of your own.
 
     Only exact addresses are written, never networks or whole origins.  They are grouped by the day they were
     seen last.  They come from the history of decisions, so they reach back only as far as the history; see

@@ -52,12 +52,13 @@ def history(
     json_: bool,
     **only: Any,
 ) -> None:
-    """Show what became of mail: each first attempt, every retry, from where, and how long it took.
+    """Show what became of mail: each attempt, and how it ended.
 
-    The argument is an envelope address (sender or recipient), a domain (of addresses or client names) with
-    all below it, or a client's address or network.  Attempts are grouped by sender and recipient, from any
-    client.  The outcome is: accepted after some time, still waiting, never came back, passed at once, or
-    refused.  The command reads the history of this host only (see [history] in multigrey.toml(5)).
+    It shows from where each attempt came, and how long it all took.  The argument is an envelope address
+    (sender or recipient), a domain (of addresses or client names) with all below it, or a client's address
+    or network.  Attempts are grouped by sender and recipient, from any client.  The outcome is: accepted
+    after some time, still waiting, never came back, passed at once, or refused.  The command reads the
+    history of this host only (see [history] in multigrey.toml(5)).
 
     With --json each line is an object: the first about the search, then one for each sender and
     recipient with every decision.

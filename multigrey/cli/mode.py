@@ -24,10 +24,11 @@ _CONFIGURED = "configured"
 @click.command()
 @common_options
 def reload(config: Path | None, json_: bool) -> None:
-    """Make the daemon read its configuration, lists and plugins again, and show what changed.
+    """Make the daemon read its configuration and lists again.
 
-    If anything in them is wrong, the command shows every problem, and the daemon keeps what it has.  SIGHUP
-    does the same, but writes the problems to the log.
+    Plugins are loaded again too, and the command shows what changed.  If anything in them is wrong, the
+    command shows every problem, and the daemon keeps what it has.  SIGHUP does the same, but writes the
+    problems to the log.
 
     Exit status: 0 when the daemon uses what it read, 1 when it refused it, 3 when no daemon answers, 4 when
     not allowed.
@@ -102,7 +103,7 @@ _end = click.option("--end", is_flag=True, help="End it now.")
 @_for_a_day
 @common_options
 def mode(config: Path | None, json_: bool, word: str | None, duration: int) -> None:
-    """Override the configured mode for a while, or show which mode is in effect.
+    """Show the mode in effect, or override it for a while.
 
     enforce defers mail.  observe lets all mail pass and logs what would have been deferred.  off lets all
     mail pass and checks nothing.  configured ends the override at once.  Without a word the command shows
@@ -136,7 +137,7 @@ def _show_mode(out: Console, told: Mapping[str, Any]) -> None:
 @_end
 @common_options
 def tighten(config: Path | None, json_: bool, duration: int, *, end: bool) -> None:
-    """Delay new senders longer for a while, during a spike of abuse.
+    """Delay new senders longer for a while, as in a flood of spam.
 
     Delays double, clients without a trustworthy name wait at least a quarter of an hour, and providers that
     are known to retry are delayed like others.  Existing records keep their delay, rules keep theirs, and
@@ -154,7 +155,7 @@ def tighten(config: Path | None, json_: bool, duration: int, *, end: bool) -> No
 @_end
 @common_options
 def relax(config: Path | None, json_: bool, duration: int, *, end: bool) -> None:
-    """Delay new senders less for a while, when too much wanted mail waits.
+    """Delay new senders less for a while, if wanted mail waits.
 
     Clients without a trustworthy name wait only as long as others (delay of the configuration instead of
     unnamed_delay), and the delay of clients that retry too early does not grow.  The override replaces

@@ -43,7 +43,7 @@ def origins() -> None:
 )
 @common_options
 def list_command(config: Path | None, limit: int, *, json_: bool, **options: Any) -> None:
-    """List the origins that have a reputation or trust, with the figures behind it.
+    """List the origins that have a reputation or trust.
 
     The store knows origins by digests and takes their names from records.  So origins without any record are
     only counted.  With --json each origin is one line.
@@ -79,7 +79,9 @@ def _end(end: Mapping[str, Any], *, json_: bool) -> None:
 @click.option("--domain", metavar="NAME", help="Only this sender domain; by default all that records name.")
 @common_options
 def show_command(origin: str, config: Path | None, domain: str | None, *, json_: bool) -> None:
-    """Show what ORIGIN is trusted for: a registered domain, or the address or network of a client.
+    """Show what an origin is trusted for, and why.
+
+    ORIGIN is a registered domain, or the address or network of a client.
 
     Exit status: 0 when something is known, 1 when nothing is, 2 for a wrong command line or
     configuration, 3 without a daemon or its store, 4 when not allowed.
@@ -98,9 +100,10 @@ def show_command(origin: str, config: Path | None, domain: str | None, *, json_:
 def forget_command(
     origin: str, config: Path | None, domain: str | None, *, dry_run: bool, json_: bool
 ) -> None:
-    """Forget what ORIGIN is trusted for, as a whole and for each sender domain that records name.
+    """Forget what an origin is trusted for.
 
-    Its records stay: known senders still pass (see multigrey records forget).
+    It is forgotten for ORIGIN as a whole, and for each sender domain that records name.  Its records stay:
+    known senders still pass (see multigrey records forget).
 
     Exit status: 0 when something was forgotten, 1 when nothing was known, 2 for a wrong command line or
     configuration, 3 without a daemon or its store, 4 when not allowed.
@@ -116,12 +119,13 @@ def forget_command(
 @click.option("--passing", is_flag=True, help="Only providers whose mail passes at once.")
 @common_options
 def providers_command(config: Path | None, *, passing: bool, json_: bool) -> None:
-    """List the providers that count as one origin each, and show whose mail passes at once.
+    """List the providers, and show whose mail passes at once.
 
-    The command reads the list that comes with multigrey, and the file of [origin] providers_file, as they
-    are now; a running daemon uses them as they were at its last reload.  The date is that of the source.
-    Mail of a provider passes at once if it is known to retry (retries = true), unless [origin] providers is
-    greylist.  The other providers are only grouped.  With --json each provider is one line.
+    Each provider counts as one origin.  The command reads the list that comes with multigrey, and the file
+    of [origin] providers_file, as they are now; a running daemon uses them as they were at its last reload.
+    The date is that of the source. Mail of a provider passes at once if it is known to retry (retries =
+    true), unless [origin] providers is greylist.  The other providers are only grouped.  With --json each
+    provider is one line.
 
     Exit status: 0 when there are some, 1 when there is none, 2 for a wrong command line or configuration,
     3 without a daemon or its store, 4 when not allowed.

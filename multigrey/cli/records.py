@@ -61,7 +61,7 @@ def _choices(command: F) -> F:
 
 @click.group()
 def records() -> None:
-    """List, show or forget the records of senders, or let waiting senders in.
+    """List, show or forget the records of senders, or let them in.
 
     A record is what multigrey remembers of one triplet: origin (or client network), envelope sender and
     envelope recipient.  A record is chosen if it matches all options given.
@@ -164,7 +164,7 @@ def _nothing(where: Console, item: Mapping[str, Any]) -> None:
 @click.option("--recipient", metavar="ADDRESS", help="The envelope recipient.")
 @common_options
 def show_command(config: Path | None, *, json_: bool, **options: Any) -> None:
-    """Show everything that is stored under the keys of one record, or of one attempt.
+    """Show what is stored for one record, or for one attempt.
 
     Choose a record by --key, or give an attempt by the other options.  The command shows the record that
     decides for all of the keys, each key, and what the origin is trusted for.
@@ -239,12 +239,13 @@ def _record_lines(record: Mapping[str, Any], now: int) -> Iterator[str]:
 def forget_command(
     config: Path | None, *, all_: bool, dry_run: bool, scrub: bool, json_: bool, **choice: Any
 ) -> None:
-    """Forget records, under every key that holds them, as if their senders had never been seen.
+    """Forget records, as if their senders had never been seen.
 
-    Decisions in the history are forgotten too, if only --sender, --recipient, --client and --origin are
-    given.  If --sender, --client or --origin is given, the trust of the records' origins for these sender
-    domains is forgotten too.  The trust in an origin as a whole stays (see multigrey origins forget).  Log
-    files, backups and other hosts are not changed.
+    A record is forgotten under every key that holds it.  Decisions in the history are forgotten too, if
+    only --sender, --recipient, --client and --origin are given.  If --sender, --client or --origin is
+    given, the trust of the records' origins for these sender domains is forgotten too.  The trust in an
+    origin as a whole stays (see multigrey origins forget).  Log files, backups and other hosts are not
+    changed.
 
     A mark (see over-limit) does not show whose it is.  It is forgotten only if --client, --sender and
     --recipient give the whole attempt, with --origin if the origin has a name, or with --all.
@@ -279,9 +280,10 @@ def _forgotten(told: Mapping[str, Any]) -> str:
 @click.option("--dry-run", is_flag=True, help="Only count the records that would be let in.")
 @common_options
 def pass_command(config: Path | None, *, dry_run: bool, json_: bool, **choice: Any) -> None:
-    """Let waiting senders in: their next attempt passes at once, and they are known from then on.
+    """Let waiting senders in: their next attempt passes at once.
 
-    Their origins gain no trust by this.  A sender that has not tried yet has no record: use multigrey expect.
+    They are known from then on.  Their origins gain no trust by this.  A sender that has not tried yet has
+    no record: use multigrey expect.
 
     Exit status: 0 when a record was let in, 1 when no waiting record matches, 2 for a wrong command line or
     configuration, 3 without a daemon or its store, 4 when not allowed.

@@ -57,16 +57,17 @@ __all__ = ["rehearse"]
     help="Also ask slow sources (DNS, directories); by default they have no influence.",
 )
 def rehearse(file: Path, config: Path | None, *, json_: bool, with_store: bool, ask_slow: bool) -> None:
-    """Play a list of attempts through a copy of the configuration, and show what becomes of each.
+    """Play attempts from a file through a configuration.
 
-    FILE (- is standard input) holds TOML or JSON lines; a file that begins with { is JSON.  Each [[attempt]],
-    or each JSON object, takes: at (a duration since the start such as "5m", one since the previous attempt
-    such as "+5m", or a time), listener, client_address, client_name, helo, sender, recipient, stage (rcpt,
-    data), message, authenticated, raw, attributes (a table of other attributes that a mail server sends),
-    note, and expect: an action or a reason, or a list of which all must be met.  A key that is left out keeps
-    its value from the previous attempt, except for message, authenticated, raw, note and expect; without at
-    the time is the same.  A TOML file may begin with start, a time; by default it is now.  The clock follows
-    the file, so days take no time.
+    The command shows what becomes of each, and changes nothing.  FILE (- is standard input) holds TOML or
+    JSON lines; a file that begins with { is JSON.  Each [[attempt]], or each JSON object, takes: at (a
+    duration since the start such as "5m", one since the previous attempt such as "+5m", or a time),
+    listener, client_address, client_name, helo, sender, recipient, stage (rcpt, data), message,
+    authenticated, raw, attributes (a table of other attributes that a mail server sends), note, and expect:
+    an action or a reason, or a list of which all must be met.  A key that is left out keeps its value from
+    the previous attempt, except for message, authenticated, raw, note and expect; without at the time is
+    the same.  A TOML file may begin with start, a time; by default it is now.  The clock follows the file,
+    so days take no time.
 
     The command logs and counts nothing, and writes only to a temporary copy.
 

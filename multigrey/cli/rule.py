@@ -31,7 +31,7 @@ def rule() -> None:
 @rule.command("list")
 @common_options
 def list_command(config: Path | None, *, json_: bool) -> None:
-    """List the rules the daemon has loaded, in the order in which they apply.
+    """List the rules of the daemon, in the order of their use.
 
     Exit status: 0; 2 for a wrong configuration or command line; 3 without a daemon; 4 when not allowed.
     """
@@ -42,7 +42,7 @@ def list_command(config: Path | None, *, json_: bool) -> None:
 @attempt_options
 @common_options
 def test_command(config: Path | None, *, json_: bool, **options: Any) -> None:
-    """Show which rules an attempt matches, and which condition decided.
+    """Show which rules an attempt matches, and which one decides.
 
     Only rules are tested.  A real attempt meets whitelists before them and the records after them: multigrey
     explain shows everything.  Slow sources are not asked, so a rule that depends on them does not match yet.

@@ -59,11 +59,12 @@ class Snippet:
 def snippet(
     server: str, config: Path | None, listener: str | None, directory: Path | None, *, json_: bool
 ) -> None:
-    """Print the configuration that a mail server needs to ask this daemon, and the commands to run then.
+    """Print what to add to a mail server's configuration.
 
-    postfix prints lines for main.cf.  exim prints lines for Debian's exim4.conf.localmacros or the main
-    section.  greylistd prints how to change an ACL for greylistd so that it asks this daemon.  Sockets and
-    groups are those of the configuration.  The command does not need a running daemon and changes nothing.
+    With it the server asks this daemon; the commands to run then come with it.  postfix prints lines for
+    main.cf.  exim prints lines for Debian's exim4.conf.localmacros or the main section.  greylistd prints
+    how to change an ACL for greylistd so that it asks this daemon.  Sockets and groups are those of the
+    configuration.  The command does not need a running daemon and changes nothing.
 
     Exit status: 0 on success, 1 when no [[listen]] speaks that protocol (the command prints one to add), 2
     when the configuration is wrong or the files cannot be found.

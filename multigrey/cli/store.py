@@ -22,12 +22,12 @@ __all__ = ["backup", "compact", "octets", "verify"]
 @click.option("--replace", is_flag=True, help="Replace PATH if it is an existing file.")
 @common_options
 def backup(config: Path | None, json_: bool, path: Path, *, replace: bool) -> None:
-    """Write a consistent copy of the store to PATH; a running daemon keeps working meanwhile.
+    """Write a consistent copy of the store to PATH.
 
-    The daemon's user writes the copy and needs the right to do so (with the systemd unit that comes with
-    multigrey: only below the state directory).  The copy cannot be used without the site key beside the
-    store: back that up too, once.  To restore, stop the daemon and put both in place as store.mdb and
-    site.key, with no store.journal.* beside them.
+    A running daemon keeps working meanwhile.  The daemon's user writes the copy and needs the right to do
+    so (with the systemd unit that comes with multigrey: only below the state directory).  The copy cannot
+    be used without the site key beside the store: back that up too, once.  To restore, stop the daemon and
+    put both in place as store.mdb and site.key, with no store.journal.* beside them.
 
     Exit status: 0 when the copy is complete, 1 when it could not be written, 3 when there is neither a daemon
     nor a store, 4 when not allowed.
@@ -45,7 +45,7 @@ def _show_backup(out: Console, result: Mapping[str, Any]) -> None:
 @click.command()
 @common_options
 def compact(config: Path | None, json_: bool) -> None:
-    """Return the free room inside the store's file to the file system.
+    """Return the free room in the store's file to the system.
 
     The daemon keeps answering meanwhile.  The file system needs room for a copy of the part in use.
 
@@ -62,7 +62,7 @@ def _show_compact(out: Console, result: Mapping[str, Any]) -> None:
 @click.command()
 @common_options
 def verify(config: Path | None, json_: bool) -> None:
-    """Read every row of the store, and show which of them cannot be decoded.
+    """Read every row of the store, and show which are damaged.
 
     Such rows do no harm: their senders count as unknown.  After a downgrade, rows that the newer multigrey
     wrote are among them.  A process of its own reads the file first, because a damaged one may end its

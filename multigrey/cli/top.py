@@ -53,10 +53,11 @@ _MOST_FLOODS = 2
     help="How many origins to show; by default as many as fit on the screen, or 20 without a terminal.",
 )
 def top(config: Path | None, *, json_: bool, once: bool, span: str, by: str, rows: int | None) -> None:
-    """Show the busiest origins: attempts, deferred and passed in the last 1, 5 and 15 minutes.
+    """Show the busiest origins of the last minutes.
 
-    Networks over the limit of new records are shown above the table, after an exclamation mark, with the time
-    since when, and their attempts in the last hour.
+    It shows their attempts, deferred and passed, in the last 1, 5 and 15 minutes.  Networks over the limit
+    of new records are shown above the table, after an exclamation mark, with the time since when, and their
+    attempts in the last hour.
 
     The picture is drawn again each second until the command is interrupted.  With --json each picture is one
     line.

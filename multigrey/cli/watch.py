@@ -31,12 +31,12 @@ _SELDOM = ("rule", "entry", "owner", "class", "detail")
 @click.option("--client", multiple=True, help="Only clients of this address, network or verified name.")
 @click.option("--origin", multiple=True, help="Only this origin, as the log shows it.")
 def watch(config: Path | None, *, json_: bool, **filters: tuple[str, ...]) -> None:
-    """Show decisions as they are made, one on each line, until interrupted.
+    """Show decisions as they are made, one on each line.
 
-    Each option may be given several times.  A decision is shown if it matches every option given, by one of
-    its values.  Values are written as in rules, see multigrey-rules(5): example.org, .example.org for its
-    sub-domains, or /regex/.  If there are more than 1000 decisions in a second, or more than the terminal can
-    take, the oldest are left out and counted.
+    The command ends when it is interrupted.  Each option may be given several times.  A decision is shown
+    if it matches every option given, by one of its values.  Values are written as in rules, see
+    multigrey-rules(5): example.org, .example.org for its sub-domains, or /regex/.  If there are more than
+    1000 decisions in a second, or more than the terminal can take, the oldest are left out and counted.
 
     Exit status: 0 when interrupted, 1 when the daemon refuses, 3 without a daemon, 4 when not allowed.
     """

@@ -125,10 +125,11 @@ def add(
     json_: bool,
     **options: Any,
 ) -> None:
-    """Add an entry to a whitelist: mail that has all of the given properties is not delayed.
+    """Add an entry to a whitelist.
 
-    The command checks the whole file before it replaces it; comments, mode and owner of the file stay.  The
-    entry goes to the end of the file, with today's date.  Then the daemon reads its lists again.
+    Mail that has all of the given properties is not delayed.  The command checks the whole file before it
+    replaces it; comments, mode and owner of the file stay.  The entry goes to the end of the file, with
+    today's date.  Then the daemon reads its lists again.
 
     Exit status: 0 when done, 1 when the daemon refuses what it read, 2 when the entry or the list is wrong
     or cannot be changed, 4 when the daemon does not allow the reload.
@@ -201,10 +202,11 @@ def remove(
     json_: bool,
     **options: Any,
 ) -> None:
-    """Remove an entry from a whitelist: the one at FILE:LINE, or the one with exactly these conditions.
+    """Remove an entry from a whitelist.
 
-    The log and every other command show entries as FILE:LINE.  FILE may also be only the name of a configured
-    list, without its directory.  Comments directly above the entry stay unless --comments is given.
+    It is the one at FILE:LINE, or the one with exactly these conditions.  The log and every other command
+    show entries as FILE:LINE.  FILE may also be only the name of a configured list, without its directory.
+    Comments directly above the entry stay unless --comments is given.
 
     Exit status: 0 when done, 1 when the entry was not found or the daemon refuses what it read, 2 when the
     list is wrong or cannot be changed, 4 when the daemon does not allow the reload.
@@ -235,7 +237,9 @@ def remove(
 @_reload_option
 @common_options
 def review(place: str, until: date, config: Path | None, *, no_reload: bool, json_: bool) -> None:
-    """Note that the entry at FILE:LINE was reviewed and is still needed: review_by becomes DATE.
+    """Note that an entry was reviewed and is still needed.
+
+    The review_by of the entry at FILE:LINE becomes DATE.
 
     Exit status: 0 when done, 1 when the entry was not found or the daemon refuses what it read, 2 when the
     list is wrong or cannot be changed, 4 when the daemon does not allow the reload.

@@ -40,9 +40,10 @@ _NOBODY = {"sender": "nobody@sender.invalid", "recipient": "nobody@recipient.inv
 @common_options
 @click.pass_obj
 def list_command(clock: Clock | None, /, owner: str | None, config: Path | None, *, json_: bool) -> None:
-    """List the entries of the configured lists, as they are in the files now.
+    """List the entries of the configured lists.
 
-    To see whether the daemon has read them, use multigrey status or multigrey whitelist test.
+    They are shown as they are in the files now.  To see whether the daemon has read them, use multigrey
+    status or multigrey whitelist test.
 
     Exit status: 0 when there are entries, 1 when there is none, 2 when the configuration or a list is wrong.
     """
@@ -128,9 +129,10 @@ def _render_list(console: Console, result: Mapping[str, Any]) -> None:
 @attempt_options
 @common_options
 def test_command(config: Path | None, *, json_: bool, **options: Any) -> None:
-    """Show which entry an attempt matches in the lists the daemon has loaded, and which it hides.
+    """Show which entry an attempt matches, and which it hides.
 
-    Options that are left out match no entry: without --sender or --recipient an invalid address is used.
+    The command asks for the lists that the daemon has loaded.  Options that are left out match no entry:
+    without --sender or --recipient an invalid address is used.
 
     Exit status: 0 when an entry matches, 1 when none does, 2 for a wrong configuration or command line, 3
     without a daemon, 4 when not allowed.

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from man.regions import leaf_commands
 from multigrey import __version__
-from multigrey.cli import COMMANDS, main
+from multigrey.cli import COMMANDS, GROUPS, main
 from multigrey.config.origin_lists import shipped
 from tests.support.clocks import FakeClock
 
@@ -128,6 +129,48 @@ def test_version_and_help():
     assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
     for command in COMMANDS:
         assert "Exit status: 0" in " ".join(run(command, "-h").stdout.split())
+
+
+def commands_with(group):
+    """The commands of a group, by name."""
+    return [(name, group.get_command(click.Context(group), name)) for name in group.list_commands(None)]
+
+
+def test_help_groups_the_commands_by_what_an_administrator_wants():
+    lines = run("--help").stdout.splitlines()
+    headings = [line.removesuffix(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Options", *GROUPS]
+    assert GROUPS["Where is my mail"]
+
+
+def test_no_sentence_of_help_is_cut_at_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    groups = [[name] for name, command in commands_with(main) if isinstance(command, click.Group)]
+    for words in ([], *groups):
+        text = run(*words, "--help").stdout
+        assert "..." not in text.partition("\nOptions:")[2]
+        assert all(len(line) < 80 for line in text.splitlines())
+    for name, command in (*commands_with(main), *leaf_commands()):
+        sentence = command.get_short_help_str(200)
+        assert sentence.endswith("."), name
+        assert len(sentence) <= 62, name
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("statsu", "status"),
+        ("whitlist", "whitelist"),
+        ("chek-config", "check-config"),
+        ("expalin", "explain"),
+    ],
+)
+def test_a_mistyped_command_is_answered_with_the_nearest_one(typed, meant):
+    told = run(typed).stderr
+    assert f"No such command '{typed}'." in told
+    assert "Did you mean" in told
+    assert f"'{meant}'" in told
+    assert "Did you mean" not in run("qwertz").stderr
 
 
 def test_every_command_that_asks_takes_a_configuration_and_writes_json():
