@@ -15,7 +15,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SUPPLY := $(VENV)/supply
-STATE  ?= $(CURDIR)/.state
+STATE  ?= .state
 SERVE_AS ?= nobody
 
 # Only what locks/ names, octet for octet.
@@ -26,8 +26,9 @@ BUILT   := --no-binary pyspf  # has no wheel
 .PHONY: serve test fast-test test-all soak cover lint format bench man wheel lock audit clean
 
 serve: $(VENV)/installed
-	@if [ "$$(id -u)" != 0 ]; then \
-	  exec $(BIN)/multigrey serve --state-dir "$(STATE)"; \
+	@ask() { echo "make serve: ask it, from here: $(BIN)/multigrey --state-dir $$1 status" >&2; }; \
+	if [ "$$(id -u)" != 0 ]; then \
+	  ask "$(STATE)"; exec $(BIN)/multigrey serve --state-dir "$(STATE)"; \
 	fi; \
 	state="$(STATE)"; mkdir -p "$$state"; \
 	if ! setpriv --reuid=$(SERVE_AS) --clear-groups --regid=nogroup test -x "$$state"; then \
@@ -35,7 +36,7 @@ serve: $(VENV)/installed
 	  echo "make serve: user $(SERVE_AS) cannot enter $(STATE); state is kept in $$state" >&2; \
 	fi; \
 	echo "make serve: the daemon never serves as root; it becomes $(SERVE_AS) (make serve SERVE_AS=NAME for another user)" >&2; \
-	exec $(BIN)/multigrey serve --state-dir "$$state" --user $(SERVE_AS)
+	ask "$$state"; exec $(BIN)/multigrey serve --state-dir "$$state" --user $(SERVE_AS)
 
 test: $(VENV)/tools
 	$(BIN)/python -m pytest tests plugins
@@ -127,11 +128,13 @@ clean:
 
 # What the sources need, then the sources themselves (editable: a git pull is enough to be up to date).
 $(VENV)/installed: pyproject.toml locks/build.txt locks/serve.txt | $(VENV)/bin/python
+	@echo "setting up, about a minute" >&2
 	$(INSTALL) $(LOCKED) -r locks/build.txt -r locks/serve.txt
 	$(INSTALL) --no-deps --editable .
 	@touch $@
 
 $(VENV)/tools: pyproject.toml locks/build.txt locks/test.txt | $(VENV)/bin/python
+	@echo "setting up, about a minute" >&2
 	$(INSTALL) $(LOCKED) -r locks/build.txt
 	$(INSTALL) $(LOCKED) $(BUILT) --use-pep517 -r locks/test.txt
 	$(INSTALL) --no-deps --editable .

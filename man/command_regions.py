@@ -23,6 +23,9 @@ __all__ = ["COMMAND_REGIONS", "SHARED", "leaf_commands"]
 SHARED = "OPTIONS OF SEVERAL COMMANDS"
 """The section of a page that describes the options that several of its commands take."""
 
+PLACE = {"--config", "--state-dir", "--control"}
+"""The options that say which daemon is asked; multigrey(1) describes them."""
+
 _Option = tuple[click.Option, str, str]
 """An option, its names, and what it takes; the last two as mdoc."""
 
@@ -62,7 +65,7 @@ def _own_options(command: click.Command) -> Iterator[_Option]:
     """
     for each in _options(command):
         option = each[0]
-        if "--config" not in option.opts and ("--json" not in option.opts or ":" in (option.help or "")):
+        if not PLACE & {*option.opts} and ("--json" not in option.opts or ":" in (option.help or "")):
             yield each
 
 
@@ -90,7 +93,7 @@ def synopsis(*words: str) -> list[str]:
     for name, command in _chosen(words):
         lines += [".Nm multigrey", f".Cm {name}"]
         for option, names, takes in _options(command):
-            if name == "serve" or not {"--config", "--json"} & {*option.opts}:
+            if name == "serve" or not {*PLACE, "--json"} & {*option.opts}:
                 lines.append(f".Op {names.split(' , ')[0]}{takes}")
         for one in command.params:
             if isinstance(one, click.Argument):

@@ -361,16 +361,18 @@ def test_common_options_are_described_once(page):
     """Only what the JSON of one command holds is described with that command."""
     assert "Common options are in\n.Xr multigrey 1 .\n" in text_of(page)
     told = {flag for name in commands_of(page) for flag in options_in(section(page, name, until=r"\.S[hs] "))}
-    assert not told & {"--config", "--help", "--version"}
+    assert not told & {"--config", "--state-dir", "--control", "--help", "--version"}
     for text in re.findall(r"(?m)^\.It Fl -json\n(.*)", text_of(page)):
         assert text.startswith("Write JSON: ")
-    assert not re.search(r"Fl -(config|json)\b", section(page, "SYNOPSIS"))
+    assert not re.search(r"Fl -(config|state-dir|control|json)\b", section(page, "SYNOPSIS"))
 
 
 def test_common_options_are_those_that_commands_have():
     assert options_in(section("multigrey.1", "COMMON OPTIONS")) == {
         "--config",
         "-c",
+        "--state-dir",
+        "--control",
         "--json",
         "--help",
         "-h",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import click
 
 from multigrey import __version__
+from multigrey.cli.daemon_place import place_options
 
 __all__ = ["COMMANDS", "GROUPS", "main"]
 
@@ -100,6 +101,7 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="multigrey %(version)s")
+@place_options
 def main() -> None:
     """Greylisting for Exim, Postfix and other programs that use the greylistd protocol.
 

@@ -13,6 +13,7 @@ import click
 
 from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, load_for_asking
 from multigrey.cli.common import Duration
+from multigrey.cli.daemon_place import place_options
 from multigrey.cli.status import limit_key
 from multigrey.text import printable
 
@@ -92,6 +93,7 @@ class _LimitType(click.ParamType[tuple[str, Limit]]):
 @click.option(
     "--config", type=click.Path(path_type=Path), help="The configuration file of the daemon to ask."
 )
+@place_options
 @click.option("--json", "json_", is_flag=True, help="Write JSON, for other programs.")
 @click.option(
     "--warning",

@@ -14,13 +14,21 @@ import socket
 import struct
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+
+from multigrey.cli.daemon_place import (
+    checkout_sockets,
+    guessed,
+    named_control,
+    named_state_dir,
+    others,
+    place_options,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +93,7 @@ def refuse(message: str, exit_code: int = EXIT_NO) -> NoReturn:
 
 
 def common_options(command: F) -> F:
-    """Give a command --config/-c (passed as `config`) and --json (passed as `json_`)."""
+    """Give a command --config/-c (passed as `config`), --json (as `json_`), --state-dir and --control."""
     json_option = click.option("--json", "json_", is_flag=True, help="Write JSON, for programs.")
     config_option = click.option(
         "--config",
@@ -93,7 +101,7 @@ def common_options(command: F) -> F:
         type=click.Path(path_type=Path),
         help="The configuration file of the daemon to ask; it says where the control socket is.",
     )
-    return config_option(json_option(command))
+    return config_option(place_options(json_option(command)))
 
 
 def ask(
@@ -119,6 +127,8 @@ def stream(
     try:
         sock = _connected(place, timeout)
     except _NoDaemonError as nobody:
+        if place.is_a_socket:
+            raise
         yield from _results(_offline_lines(place, name, options, nobody))
         return
     with sock:
@@ -136,7 +146,7 @@ def stream(
 
 
 class _Place:
-    """The control socket of the daemon with this configuration.
+    """The control socket of the daemon that the command line, or else the configuration, names.
 
     A configuration that is wrong, or that the user may not read, must not prevent a request to a daemon
     that runs.  Then the keys that matter are read as far as possible, with the defaults for the rest.
@@ -144,15 +154,21 @@ class _Place:
 
     def __init__(self, config: Path | None) -> None:
         self.config = config
+        self.state_dir = named_state_dir()
         self.problem = ""
         """Why the configuration could not be read; empty if it could."""
-        self.path: Path | None
+        self.path: Path | None = named_control()
         """The path of the socket; None: it is switched off."""
+        self.is_a_socket = self.path is not None
+        """Whether a socket is named, and nothing says which store belongs to it."""
+        self.is_named = self.is_a_socket or bool(config or self.state_dir)
+        if self.is_a_socket:
+            return
         try:
             loaded = load_for_asking(config)
         except AskError as error:
             self.problem = error.message
-            self.path = _guessed(config)
+            self.path = guessed(config, self.state_dir)
         else:
             from multigrey.control.endpoint import socket_of
 
@@ -168,54 +184,44 @@ def load_for_asking(config: Path | None) -> Loaded:
     from multigrey.errors import ConfigError
 
     try:
-        return load_as_daemon(config, os.environ)
+        return load_as_daemon(config, os.environ, named_state_dir())
     except ConfigError as error:
         raise AskError(str(error), EXIT_CONFIG) from error
-
-
-def _guessed(config: Path | None) -> Path | None:
-    """The path of the socket, from the parts of a wrong configuration that can be read."""
-    from multigrey.config.defaults import SYSTEM_CONFIG, find_config, state_dir_default
-    from multigrey.control.endpoint import SOCKET_NAME, system_state_dir
-
-    path = find_config(os.environ, os.path.exists) if config is None else config
-    data: Mapping[str, Any] = {}
-    with suppress(OSError, ValueError, RecursionError):
-        data = tomllib.loads(path.read_text()) if path is not None else {}
-    control = data.get("control")
-    address = control.get("address") if isinstance(control, dict) else None
-    if address == "off":
-        return None
-    if isinstance(address, str) and address.startswith("unix:/"):
-        return Path(address.removeprefix("unix:"))
-    default = state_dir_default(os.environ, 0 if path == SYSTEM_CONFIG else os.geteuid())
-    given = data.get("state_dir", default.value if default is not None else None)
-    directory = given if isinstance(given, str) else str(system_state_dir())
-    return (Path() if path is None else path.absolute().parent) / directory / SOCKET_NAME
 
 
 def _connected(place: _Place, timeout: float | None) -> socket.socket:
     """A connection to the control socket.  Raises AskError, _NoDaemonError."""
     if place.path is None:
         raise _NoDaemonError('[control] address is "off": the daemon has no control socket', EXIT_NO_DAEMON)
+    try:
+        return _connected_to(place.path, timeout)
+    except _NoDaemonError:
+        for path in () if place.is_named else checkout_sockets():
+            with suppress(_NoDaemonError):
+                return _connected_to(path, timeout)
+        raise _NoDaemonError(_no_daemon(place), EXIT_NO_DAEMON) from None
+
+
+def _connected_to(path: Path, timeout: float | None) -> socket.socket:
+    """A connection to the daemon at this path.  Raises AskError, _NoDaemonError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _connect(sock, place.path)
+        _connect(sock, path)
         sock.settimeout(timeout)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         sock.close()
-        raise _NoDaemonError(_no_daemon(place), EXIT_NO_DAEMON) from None
+        raise _NoDaemonError("", EXIT_NO_DAEMON) from None
     except PermissionError:
         sock.close()
         raise AskError(
-            f"{place}: {_who()} may not use the control socket: ask as root or the daemon's user, or become "
-            "a member of the group that [control] admin_group or read_group names",
+            f"unix:{path}: {_who()} may not use the control socket: ask as root or the daemon's user, or "
+            "become a member of the group that [control] admin_group or read_group names",
             EXIT_NOT_ALLOWED,
         ) from None
     except OSError as error:
         sock.close()
         text = "does not answer" if isinstance(error, BlockingIOError) else error.strerror or str(error)
-        raise AskError(f"{place}: {text}", EXIT_NO_DAEMON) from error
+        raise AskError(f"unix:{path}: {text}", EXIT_NO_DAEMON) from error
     return sock
 
 
@@ -233,9 +239,11 @@ def _connect(sock: socket.socket, path: Path) -> None:
 def _no_daemon(place: _Place) -> str:
     text = (
         f"no daemon answers at {place} (asked as {_who()}): start it, as with systemctl start multigrey, or "
-        "give the configuration file of the running one with --config"
+        "name the one that runs with --config, --state-dir or --control"
     )
-    return f"{text}\n{place.problem}" if place.problem else text
+    lines = [text]
+    lines += [f"another multigrey runs on this host: ask it with {option}" for option in others(place.path)]
+    return "\n".join([*lines, place.problem] if place.problem else lines)
 
 
 def _who() -> str:
@@ -277,6 +285,7 @@ def _offline_lines(
     """
     request = {
         "config": None if place.config is None else str(place.config),
+        "state_dir": None if place.state_dir is None else str(place.state_dir),
         "ask": name,
         "with": dict(options),
         "nobody": nobody.message,

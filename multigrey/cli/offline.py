@@ -19,11 +19,11 @@ from typing import Any, cast
 
 import trio
 
-from multigrey.cli.client import AskError, load_for_asking
 from multigrey.cli.serve import import_before_dropping_root
 from multigrey.clock import SystemClock
 from multigrey.config.load import Loaded
 from multigrey.config.origin_lists import read_shipped
+from multigrey.control.endpoint import load_as_daemon
 from multigrey.control.operations.all import all_operations
 from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Operation, OperationError
@@ -49,8 +49,6 @@ def main() -> None:
     dialogue = ControlDialogue()
     try:
         _answer(request, dialogue)
-    except AskError as error:
-        dialogue.error(1, error.message, Code.CONFIG)
     except (ConfigError, PluginError) as error:
         dialogue.error(1, str(error), Code.CONFIG)
     except PrivilegeError as error:
@@ -64,8 +62,8 @@ def main() -> None:
 
 
 def _answer(request: Mapping[str, Any], dialogue: ControlDialogue) -> None:
-    config = request["config"]
-    loaded = load_for_asking(None if config is None else Path(config))
+    config, state_dir = (request[name] and Path(request[name]) for name in ("config", "state_dir"))
+    loaded = load_as_daemon(config, os.environ, state_dir)
     state_dir = loaded.settings.state_dir
     owner = _owner(state_dir)
     if owner is None:

@@ -19,6 +19,7 @@ from typing import NoReturn
 import click
 import trio
 
+from multigrey.cli.daemon_place import named_state_dir
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
 from multigrey.config.origin_lists import read_shipped
@@ -67,6 +68,8 @@ def serve(config: Path | None, state_dir: Path | None, user: str | None) -> None
     Exit status: 0 after an orderly end, 1 when it could not start, 2 for a wrong configuration.
     """
     overrides = {}
+    if state_dir is None:
+        state_dir = named_state_dir()  # before the name of the command
     if state_dir is not None:
         overrides["state_dir"] = str(state_dir.absolute())
     if user is not None:

@@ -59,13 +59,17 @@ def _opened(path: Path, mode: int, default_owner: tuple[int, int]) -> OpenSocket
     return opened
 
 
-def load_as_daemon(config: Path | None, environ: Mapping[str, str]) -> Loaded:
+def load_as_daemon(config: Path | None, environ: Mapping[str, str], state_dir: Path | None = None) -> Loaded:
     """A configuration (None: the one in use on this host) as the daemon reads it.
+
+    `state_dir` replaces the configured one, as the daemon's own --state-dir does.
 
     For the system's configuration, paths that it leaves out are the system's, whichever user calls this.
     Raises ConfigError.
     """
     path = find_config(environ, os.path.exists) if config is None else config
+    if state_dir is not None:
+        return load(path, environ, {"state_dir": str(state_dir.absolute())})
     loaded = load(path, environ)
     if path == SYSTEM_CONFIG and loaded.origin_of("state_dir") in {"default", "environment"}:
         loaded = load(path, environ, {"state_dir": str(system_state_dir())})

@@ -178,6 +178,8 @@ def test_every_command_that_asks_takes_a_configuration_and_writes_json():
         if name not in {"serve", "completions"}:
             names = {each for option in command.params for each in option.opts}
             assert {"--config", "--json"} <= names, name
+            if name not in {"check-config", "show-config", "whitelist lint"}:  # they read files
+                assert {"--state-dir", "--control"} <= names, name
 
 
 def test_a_command_is_imported_only_when_it_is_asked_for(config):
