@@ -23,9 +23,10 @@ from typing import Any
 
 from man.api_regions import API_REGIONS
 from man.command_regions import COMMAND_REGIONS, leaf_commands
-from man.mdoc import docstring, literal, prose, quoted, tagged
+from man.mdoc import docstring, item, literal, prose, quoted, tagged
 from man.metrics_regions import METRICS_REGIONS
 from man.whitelist_regions import WHITELIST_REGIONS
+from multigrey.cli.personal_data import OTHERS, place, sentences, statements
 from multigrey.config import show
 from multigrey.config.error_messages import table_model
 from multigrey.config.settings import Settings
@@ -72,6 +73,17 @@ _TABLE_WIDTH = 74
 _REGION = re.compile(
     r'(?ms)^(?P<begin>\.\\" generated: (?P<words>[^\n]+)\n)(?P<body>.*?)^(?P<end>\.\\" end: (?P=words))$'
 )
+
+# --- personal data ---------------------------------------------------------------------------------
+
+
+def personal() -> list[str]:
+    """Which data of persons the built-in defaults keep, why, and for how long."""
+    listen = [{"protocol": "postfix", "address": "tcp:127.0.0.1:10023"}]
+    settings = Settings.model_validate({"state_dir": "/var/lib/multigrey", "listen": listen})
+    items = [(item("Em", one.title), prose(sentences(one))) for one in statements(settings)]
+    return [*prose(place(settings)), *tagged(items), ".Pp", *prose(OTHERS)]
+
 
 # --- reasons, signals ------------------------------------------------------------------------------
 
@@ -251,6 +263,7 @@ REGIONS: Mapping[str, Callable[..., Sequence[str]]] = {
     "model": model,
     "namings": namings,
     "needs-restart": needs_restart,
+    "personal-data": personal,
     "origin-examples": origin_examples,
     "postgrey-words": postgrey_words,
     "reasons": reasons,

@@ -514,7 +514,7 @@ def is_told(default, told):
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 NUMBERS = [
-    ("multigrey.8", "The last {:,} messages are remembered", messages._DEFAULT_SIZE),
+    ("multigrey.8", "The last {:,} messages are remembered", messages.MOST_MESSAGES),
     ("multigrey.8", "that {} MiB of them wait", linewriter_limit() >> 20),
     ("multigrey.8", "written within a second", commits.LAZY == 1),
     ("multigrey.8", "waiting at most {:.0f} seconds for that", FLUSH_TIME),
@@ -542,7 +542,6 @@ NUMBERS = [
     ("multigrey.8", "{} of a hundred are enough", reputation._FORWARDED_PERCENT),
     ("multigrey.8", "Two are enough for an organisation", policy.OWN_HOSTS_AFTER == 2),
     ("multigrey.8", "opened has layout {},", rows.LAYOUT),
-    ("multigrey-postfix.7", "The last {:,} messages", messages._DEFAULT_SIZE),
     ("multigrey-metrics.7", "at most {:,} rows", marks.BUCKETS),
     ("multigrey-metrics.7", "up to {} each", marks.CELLS),
     ("multigrey.toml.5", "of at most {} MiB", LARGEST >> 20),

@@ -48,6 +48,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "serve": "multigrey.cli.serve:serve",
         "check-config": "multigrey.cli.config:check_config",
         "show-config": "multigrey.cli.config:show_config",
+        "personal-data": "multigrey.cli.personal_data:personal_data",
         "snippet": "multigrey.cli.snippet:snippet",
         "completions": "multigrey.cli.completions:completions",
     },

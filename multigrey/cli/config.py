@@ -19,13 +19,13 @@ from multigrey.config.load import Loaded, load
 from multigrey.config.show import as_json, as_toml
 from multigrey.errors import ConfigError, Problem
 
-__all__ = ["check_config", "show_config"]
+__all__ = ["check_config", "config_option", "load_or_refuse", "show_config"]
 
 EXIT_CONFIG = 2
 _PATIENCE = 5.0
 """Seconds that a running daemon has to answer."""
 
-_config_option = click.option(
+config_option = click.option(
     "--config",
     "-c",
     type=click.Path(path_type=Path),
@@ -35,7 +35,7 @@ _config_option = click.option(
 
 
 @click.command()
-@_config_option
+@config_option
 @click.option("--json", "json_", is_flag=True, help="Write JSON: path, ok, problems and warnings.")
 @click.pass_obj
 def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) -> None:
@@ -92,7 +92,7 @@ def _restart_needed(config: Path | None, loaded: Loaded) -> list[Problem]:
 
 
 @click.command()
-@_config_option
+@config_option
 @click.option("--json", "json_", is_flag=True, help="Write JSON: path, settings, and the origin of each key.")
 def show_config(config: Path | None, *, json_: bool) -> None:
     """Print the configuration in effect, and where it comes from.
@@ -101,7 +101,7 @@ def show_config(config: Path | None, *, json_: bool) -> None:
 
     Exit status: 0, or 2 when the configuration is wrong (the problems go to standard error).
     """
-    loaded = _load(config)
+    loaded = load_or_refuse(config)
     if json_:
         click.echo(as_json(loaded))
         return
@@ -109,7 +109,8 @@ def show_config(config: Path | None, *, json_: bool) -> None:
     click.echo(as_toml(loaded), nl=False)
 
 
-def _load(path: Path | None) -> Loaded:
+def load_or_refuse(path: Path | None) -> Loaded:
+    """The configuration; if it is wrong, print its problems and end with status 2."""
     try:
         return load(path, os.environ)
     except ConfigError as error:

@@ -53,13 +53,14 @@ from multigrey.identity.origin import Origins
 from multigrey.model import DAY, Address, Attempt, Change, Entry, Key
 from multigrey.stores.meta import NAMES
 
-__all__ = ["FLUSH_EVERY", "MOST_DOMAINS", "Judged", "NameLedger", "names_key"]
+__all__ = ["FLUSH_EVERY", "KEPT", "MOST_DOMAINS", "Judged", "NameLedger", "names_key"]
 
 FLUSH_EVERY = 60
 """Seconds between two writes."""
 MOST_DOMAINS = 4096
+KEPT = 30 * DAY
+"""How long the evidence about a registered domain is kept after its last use, in seconds."""
 
-_SPAN = 30 * DAY
 _DEFERRED_NOTED = 1024
 _RETURNED_NOTED = 4096
 """How many of these are noted within a minute."""
@@ -403,7 +404,7 @@ class NameLedger:
     def _forget(self, now: int) -> None:
         """Drop domains whose evidence is older than 30 days."""
         if self._believed():
-            self._drop([domain for domain, row in self._rows.items() if row.last <= now - _SPAN])
+            self._drop([domain for domain, row in self._rows.items() if row.last <= now - KEPT])
 
     def _drop(self, domains: Iterable[str]) -> None:
         for domain in domains:

@@ -23,14 +23,15 @@ from typing import TypeVar
 from multigrey.identity.addresses import LONGEST_ADDRESS
 from multigrey.model import Attempt, Origin
 
-__all__ = ["MOST_CARRIED", "MessageTable"]
+__all__ = ["MOST_CARRIED", "MOST_MESSAGES", "MessageTable"]
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 MOST_CARRIED = 10
 """Largest number of new recipients that pass with one message of an origin without trust."""
-_DEFAULT_SIZE = 4_096
+MOST_MESSAGES = 4_096
+"""Messages that are remembered at a time, unless the caller says otherwise."""
 _WITHOUT_LIMIT = 1 << 30
 
 
@@ -59,7 +60,7 @@ class _Carrier:
 class MessageTable:
     """Messages with a recipient that passed, their first recipients, and which have received the header."""
 
-    def __init__(self, size: int = _DEFAULT_SIZE) -> None:
+    def __init__(self, size: int = MOST_MESSAGES) -> None:
         """`size` is the number of messages kept; the oldest is dropped first."""
         self._size = size
         self._carriers: dict[str, _Carrier] = {}
