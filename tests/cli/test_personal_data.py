@@ -65,7 +65,7 @@ CASES = [
         "60d after the last mail, and of an origin as a whole at least 60d",
         "\0",
     ),
-    ('[[rule]]\nname = "slow"\nwhen = {}\nretry_window = "5d"', "Kept: 5d.", "Kept: 2d"),
+    ('[[rule]]\nname = "slow"\naction = "greylist"\nwhen = {}\nretry_window = "5d"', "Kept: 5d.", "Kept: 2d"),
     ('[history]\nmax_age = "7d"', "Kept: 7d, and at most", "35d"),
     ("[history]\nenabled = false", "Decision log", "history.mdb"),
     ("[log]\nredact = true", "unnamed origin as tokens", "in clear, host"),
