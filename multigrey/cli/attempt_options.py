@@ -7,9 +7,12 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["attempt_in", "attempt_options"]
+__all__ = ["NOBODY", "attempt_in", "attempt_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+NOBODY = {"sender": "nobody@sender.invalid", "recipient": "nobody@recipient.invalid"}
+"""Addresses for those that are not given: no list names them (RFC 2606)."""
 
 _OPTIONS = (
     ("client_address", "IP", "The client's address."),

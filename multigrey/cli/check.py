@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, load_for_asking
+from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, common_options, load_for_asking
 from multigrey.cli.common import Duration
-from multigrey.cli.daemon_place import place_options
 from multigrey.cli.status import limit_key
 from multigrey.text import printable
 
@@ -89,15 +88,24 @@ class _LimitType(click.ParamType[tuple[str, Limit]]):
         return name, Limit(warning, critical)
 
 
-@click.command()
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="The configuration file of the daemon to ask."
-)
-@place_options
-@click.option("--json", "json_", is_flag=True, help="Write JSON, for other programs.")
+class _Plugin(click.Command):
+    """A command whose wrong command line is UNKNOWN, where click ends with what would be CRITICAL here."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """See `click.Command.make_context`."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            click.echo(f"MULTIGREY {WORDS[UNKNOWN]} - {_one_line(error.format_message())}")
+            sys.exit(UNKNOWN)
+
+
+@click.command(cls=_Plugin)
+@common_options
 @click.option(
     "--warning",
-    "-w",
     type=float,
     default=LIMITS["store"].warning,
     show_default=True,
@@ -105,7 +113,6 @@ class _LimitType(click.ParamType[tuple[str, Limit]]):
 )
 @click.option(
     "--critical",
-    "-c",
     type=float,
     default=LIMITS["store"].critical,
     show_default=True,
@@ -159,7 +166,7 @@ def check(
     except AskError as error:
         state = CRITICAL if error.exit_code == EXIT_NO_DAEMON else UNKNOWN
         text, measures, extra = error.message, [], {}
-    text = printable(text.replace("\n", ", ").replace("|", "/"))
+    text = _one_line(text)
     if json_:
         figures = {each.name: each.value for each in measures}
         click.echo(
@@ -170,6 +177,11 @@ def check(
         performance += [f"{name}={value:g};;;0" for name, value in extra.items()]
         click.echo(f"MULTIGREY {WORDS[state]} - {text}" + (f" | {' '.join(performance)}" if measures else ""))
     sys.exit(state)
+
+
+def _one_line(text: str) -> str:
+    """A text as it may stand before the bar."""
+    return printable(text.replace("\n", ", ").replace("|", "/"))
 
 
 def _checked(

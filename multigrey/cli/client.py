@@ -56,7 +56,12 @@ EXIT_CONFIG = 2
 EXIT_NO_DAEMON = 3
 EXIT_NOT_ALLOWED = 4
 
-_EXIT_CODES = {"not-allowed": EXIT_NOT_ALLOWED, "no-daemon": EXIT_NO_DAEMON, "config": EXIT_CONFIG}
+_EXIT_CODES = {
+    "not-allowed": EXIT_NOT_ALLOWED,
+    "no-daemon": EXIT_NO_DAEMON,
+    "config": EXIT_CONFIG,
+    "wrong": EXIT_CONFIG,
+}
 """Exit codes by the code of an error; for all others it is EXIT_NO."""
 _PATIENCE = 5.0
 """Seconds for connecting: a daemon that runs accepts at once."""

@@ -21,6 +21,7 @@ __all__ = [
     "given",
     "lasting",
     "moment",
+    "override_words",
     "say_what_is_hidden",
     "shown_address",
     "trust_lines",
@@ -70,6 +71,11 @@ def lasting(seconds: int) -> str:
 def counted(number: int, word: str, words: str = "") -> str:
     """A number with its noun; `words`: the plural, by default with an s."""
     return f"{number} {word}" if number == 1 else f"{number} {words or word + 's'}"
+
+
+def override_words(override: Mapping[str, Any]) -> str:
+    """What an override does, as the command that sets it says: `mode: observe`, or `tighten`."""
+    return f"mode: {override['word']}" if override["slot"] == "mode" else str(override["word"])
 
 
 def say_what_is_hidden(config: Path | None, *words: str | None) -> None:

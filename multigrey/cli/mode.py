@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO, EXIT_NO_DAEMON, AskError, ask, common_options, show
-from multigrey.cli.common import Duration
+from multigrey.cli.common import Duration, override_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,8 +30,8 @@ def reload(config: Path | None, json_: bool) -> None:
     command shows every problem, and the daemon keeps what it has.  SIGHUP does the same, but writes the
     problems to the log.
 
-    Exit status: 0 when the daemon uses what it read, 1 when it refused it, 3 when no daemon answers, 4 when
-    not allowed.
+    Exit status: 0 when the daemon uses what it read, 1 when it refused it, 2 for a wrong configuration or
+    command line, 3 when no daemon answers, 4 when not allowed.
     """
     try:
         result = ask(config, "reload", {})
@@ -79,12 +79,11 @@ def _show_override(out: Console, result: Mapping[str, Any]) -> None:
     if (override := result.get("override")) is not None:
         until = datetime.fromtimestamp(override["until"]).astimezone()
         out.print(
-            f"{override['slot']}: {override['word']} until {until:%Y-%m-%d %H:%M:%S}, "
-            f"set by {override['by']}",
+            f"{override_words(override)} until {until:%Y-%m-%d %H:%M:%S}, set by {override['by']}",
             soft_wrap=True,
         )
     elif (ended := result["ended"]) is not None:
-        out.print(f"{ended['slot']}: {ended['word']} has ended; the configuration is in effect again")
+        out.print(f"{override_words(ended)} has ended; the configuration is in effect again")
     else:
         out.print("no override to end; the configuration is in effect")
 
@@ -110,8 +109,9 @@ def mode(config: Path | None, json_: bool, word: str | None, duration: int) -> N
     the mode in effect.  An override survives a restart of the daemon, is shown by multigrey status and in
     the log, and ends by itself.
 
-    Exit status: 0 when the override is set, 1 when it was refused, 3 when no daemon answers (without a word
-    the mode that would be in effect is shown), 4 when not allowed.
+    Exit status: 0 when the override is set, 1 when it was refused, 2 for a wrong configuration or command
+    line, 3 when no daemon answers (without a word the mode that would be in effect is shown), 4 when not
+    allowed.
     """
     if word is None:
         told = ask(config, "status", {})
@@ -144,8 +144,8 @@ def tighten(config: Path | None, json_: bool, duration: int, *, end: bool) -> No
     known senders and proven origins still pass.  The override replaces relax, survives a restart, is shown
     by multigrey status, and ends by itself.
 
-    Exit status: 0 when the override is set, 1 when it was refused, 3 when no daemon answers, 4 when not
-    allowed.
+    Exit status: 0 when the override is set, 1 when it was refused, 2 for a wrong configuration or command
+    line, 3 when no daemon answers, 4 when not allowed.
     """
     _override(config, json_, "pressure", None if end else "tighten", duration)
 
@@ -161,7 +161,7 @@ def relax(config: Path | None, json_: bool, duration: int, *, end: bool) -> None
     unnamed_delay), and the delay of clients that retry too early does not grow.  The override replaces
     tighten, survives a restart, is shown by multigrey status, and ends by itself.
 
-    Exit status: 0 when the override is set, 1 when it was refused, 3 when no daemon answers, 4 when not
-    allowed.
+    Exit status: 0 when the override is set, 1 when it was refused, 2 for a wrong configuration or command
+    line, 3 when no daemon answers, 4 when not allowed.
     """
     _override(config, json_, "pressure", None if end else "relax", duration)

@@ -26,14 +26,14 @@ from multigrey.config.origin_lists import read_shipped
 from multigrey.control.endpoint import load_as_daemon
 from multigrey.control.operations.all import all_operations
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Operation, OperationError
+from multigrey.control.operations.operation import BY, Operation, OperationError, code_of
 from multigrey.control.protocol import Code, ControlDialogue
 from multigrey.control.protocol import encoded as encode
 from multigrey.core import make_store, open_core
 from multigrey.daemon.assembly import assemble
 from multigrey.daemon.privileges import Identity, PrivilegeError, become
 from multigrey.engine.ids import make_ids
-from multigrey.errors import ConfigError, MultigreyError, PluginError
+from multigrey.errors import AddressError, CommandError, ConfigError, MultigreyError, PluginError
 from multigrey.history.recorder import PastHistory
 from multigrey.identity.redaction import Redactor
 from multigrey.stores.lmdb.damage.starts import noted_signals
@@ -53,8 +53,8 @@ def main() -> None:
         dialogue.error(1, str(error), Code.CONFIG)
     except PrivilegeError as error:
         dialogue.error(1, str(error), Code.NOT_ALLOWED)
-    except OperationError as error:
-        dialogue.error(1, str(error), Code.REFUSED)
+    except (OperationError, AddressError, CommandError) as error:
+        dialogue.error(1, str(error), code_of(error))
     except MultigreyError as error:
         text = f"{request['nobody']}\nits store cannot be used either: {error}"
         dialogue.error(1, text, Code.NO_DAEMON)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.attempt_options import attempt_in, attempt_options
+from multigrey.cli.attempt_options import NOBODY, attempt_in, attempt_options
 from multigrey.cli.client import EXIT_NO, ask, common_options, show
 from multigrey.cli.explain import mail_text
 from multigrey.text import printable
@@ -46,6 +46,7 @@ def test_command(config: Path | None, *, json_: bool, **options: Any) -> None:
 
     Only rules are tested.  A real attempt meets whitelists before them and the records after them: multigrey
     explain shows everything.  Slow sources are not asked, so a rule that depends on them does not match yet.
+    Without --sender or --recipient an invalid address is used.
 
     Exit status: 0 when a rule matches, 1 when none does, 2 for a wrong configuration or command line, 3
     without a daemon, 4 when not allowed.
@@ -53,7 +54,7 @@ def test_command(config: Path | None, *, json_: bool, **options: Any) -> None:
     attempt = attempt_in(options)
     if not attempt:
         raise click.UsageError("expected the options of an attempt, such as --client-address and --recipient")
-    result = ask(config, "rule-test", {"attempt": attempt})
+    result = ask(config, "rule-test", {"attempt": {**NOBODY, **attempt}})
     show(result, json_, _render_test)
     if result["matches"] is None:
         sys.exit(EXIT_NO)

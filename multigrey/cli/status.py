@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO_DAEMON, ask, common_options, show
+from multigrey.cli.common import override_words
 from multigrey.cli.store import octets
 from multigrey.model import DAY
 
@@ -45,8 +46,8 @@ def status(config: Path | None, json_: bool) -> None:
     If the daemon is stopped, the command shows what its store holds.  In a store with very many records only
     a part is counted, and the numbers are estimates (about).
 
-    Exit status: 0 when a daemon answers, 3 when none does (the contents of its store are shown all the same),
-    4 when not allowed.
+    Exit status: 0 when a daemon answers, 2 for a wrong configuration or command line, 3 when none does (the
+    contents of its store are shown all the same), 4 when not allowed.
     """
     result = ask(config, "status", {})
     show(result, json_, _show)
@@ -94,7 +95,7 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
         left = each["until"] - now
         # If the wall clock was set meanwhile, the difference is meaningless: leave it out.
         more = f"for {_span(left)} more, " if 0 <= left <= LONGEST else ""
-        yield f"{each['slot']}: {each['word']} {more}until {_time(each['until'])} (set by {each['by']})"
+        yield f"{override_words(each)} {more}until {_time(each['until'])} (set by {each['by']})"
     if told["running"]:
         yield _loads(told)
         yield "not confined" if told["confinement"] is None else "confined to what the configuration needs"

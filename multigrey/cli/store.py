@@ -29,8 +29,8 @@ def backup(config: Path | None, json_: bool, path: Path, *, replace: bool) -> No
     be used without the site key beside the store: back that up too, once.  To restore, stop the daemon and
     put both in place as store.mdb and site.key, with no store.journal.* beside them.
 
-    Exit status: 0 when the copy is complete, 1 when it could not be written, 3 when there is neither a daemon
-    nor a store, 4 when not allowed.
+    Exit status: 0 when the copy is complete, 1 when it could not be written, 2 for a wrong configuration or
+    command line, 3 when there is neither a daemon nor a store, 4 when not allowed.
     """
     options = {"path": str(path.absolute()), "replace": replace}
     show(ask(config, "backup", options), json_, _show_backup)
@@ -49,8 +49,8 @@ def compact(config: Path | None, json_: bool) -> None:
 
     The daemon keeps answering meanwhile.  The file system needs room for a copy of the part in use.
 
-    Exit status: 0 when done, 1 when it failed, 3 when there is neither a daemon nor a store, 4 when not
-    allowed.
+    Exit status: 0 when done, 1 when it failed, 2 for a wrong configuration or command line, 3 when there is
+    neither a daemon nor a store, 4 when not allowed.
     """
     show(ask(config, "compact", {}), json_, _show_compact)
 
@@ -69,8 +69,8 @@ def verify(config: Path | None, json_: bool) -> None:
     reader.  If it is damaged, the command says so, and the next start of the daemon saves what can be read.
     backup and compact do the same.
 
-    Exit status: 0 when every row can be read, 1 when a row cannot or the file is damaged, 3 when there is
-    neither a daemon nor a store, 4 when not allowed.
+    Exit status: 0 when every row can be read, 1 when a row cannot or the file is damaged, 2 for a wrong
+    configuration or command line, 3 when there is neither a daemon nor a store, 4 when not allowed.
     """
     result: Mapping[str, Any] = {}
     for item in stream(config, "verify", {}):

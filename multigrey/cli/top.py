@@ -62,8 +62,8 @@ def top(config: Path | None, *, json_: bool, once: bool, span: str, by: str, row
     The picture is drawn again each second until the command is interrupted.  With --json each picture is one
     line.
 
-    Exit status: 0 when interrupted or done, 1 when the daemon refuses, 3 without a daemon, 4 when not
-    allowed.
+    Exit status: 0 when interrupted or done, 1 when the daemon refuses, 2 for a wrong configuration or
+    command line, 3 without a daemon, 4 when not allowed.
     """
     live = sys.stdout.isatty() and not once and not json_
     if rows is None:

@@ -38,7 +38,8 @@ def watch(config: Path | None, *, json_: bool, **filters: tuple[str, ...]) -> No
     multigrey-rules(5): example.org, .example.org for its sub-domains, or /regex/.  If there are more than
     1000 decisions in a second, or more than the terminal can take, the oldest are left out and counted.
 
-    Exit status: 0 when interrupted, 1 when the daemon refuses, 3 without a daemon, 4 when not allowed.
+    Exit status: 0 when interrupted, 1 when the daemon refuses, 2 for a wrong configuration or command line,
+    3 without a daemon, 4 when not allowed.
     """
     wanted = {name: list(values) for name, values in filters.items() if values}
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.attempt_options import attempt_in, attempt_options
+from multigrey.cli.attempt_options import NOBODY, attempt_in, attempt_options
 from multigrey.cli.client import EXIT_CONFIG, EXIT_NO, ask, common_options, show
 from multigrey.cli.explain import mail_text
 from multigrey.clock import Clock, SystemClock
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["list_command", "test_command"]
 
 _POSTGREY = ("postgrey-clients", "postgrey-recipients")
-_NOBODY = {"sender": "nobody@sender.invalid", "recipient": "nobody@recipient.invalid"}
-"""Addresses for those that are not given: no list names them (RFC 2606)."""
 
 
 @click.command("list")
@@ -140,7 +138,7 @@ def test_command(config: Path | None, *, json_: bool, **options: Any) -> None:
     attempt = attempt_in(options)
     if not attempt:
         raise click.UsageError("expected the options of an attempt, such as --client-address or --recipient")
-    result = ask(config, "whitelist-test", {"attempt": {**_NOBODY, **attempt}})
+    result = ask(config, "whitelist-test", {"attempt": {**NOBODY, **attempt}})
     show(result, json_, _render_test)
     if not result["matches"]:
         sys.exit(EXIT_NO)

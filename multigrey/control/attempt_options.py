@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from multigrey.control.operations.operation import OperationError
+from multigrey.control.operations.operation import OperationError, OptionError
 from multigrey.errors import AddressError
 from multigrey.events.pasted_line import LONGEST, PastedLine, find_attempt
 from multigrey.identity.addresses import parse_client_address
@@ -31,12 +31,12 @@ def attempt_of(told: Mapping[str, Any]) -> Attempt:
     parts = {name: _text(told, name) for name in PARTS}
     unknown = sorted(told.keys() - {*PARTS, "attributes"})
     if unknown:
-        raise OperationError(f"unknown key {unknown[0]!r}: an attempt has {', '.join(PARTS)} and attributes")
+        raise OptionError(f"unknown key {unknown[0]!r}: an attempt has {', '.join(PARTS)} and attributes")
     raw = parts["raw"] or ""
     if not raw:
         for needed in ("sender", "recipient"):
             if parts[needed] is None:
-                raise OperationError(f"the {needed} is missing (the null sender is written <>)")
+                raise OptionError(f"the {needed} is missing (the null sender is written <>)")
     name = parts["client_name"]
     sender = parts["sender"] or ""
     helo = parts["helo"]
@@ -76,9 +76,9 @@ def attempt_as_json(attempt: Attempt) -> dict[str, Any]:
 def pasted(text: Any) -> PastedLine:
     """The attempt in a pasted line of a mail log.  Raises OperationError."""
     if not isinstance(text, str):
-        raise OperationError("a log line is text")
+        raise OptionError("a log line is text")
     if len(text) > LONGEST:
-        raise OperationError(f"more than {LONGEST} characters: paste only the lines of one message")
+        raise OptionError(f"more than {LONGEST} characters: paste only the lines of one message")
     found = find_attempt(text)
     if found is None:
         raise OperationError(
@@ -94,7 +94,7 @@ def _text(told: Mapping[str, Any], name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > _LONGEST or "\n" in value:
-        raise OperationError(f"{name} must be one line of text, of up to {_LONGEST} characters")
+        raise OptionError(f"{name} must be one line of text, of up to {_LONGEST} characters")
     return value
 
 
@@ -102,22 +102,22 @@ def _address(text: str) -> Any:
     try:
         return parse_client_address(text)
     except AddressError as error:
-        raise OperationError(f"client_address: {error}") from None
+        raise OptionError(f"client_address: {error}") from None
 
 
 def _stage(text: str) -> Stage:
     try:
         return Stage(text)
     except ValueError:
-        raise OperationError(f"stage {text[:20]!a} is neither rcpt nor data") from None
+        raise OptionError(f"stage {text[:20]!a} is neither rcpt nor data") from None
 
 
 def _attributes(told: Any) -> Mapping[str, str]:
     if told is None:
         return {}
     if not isinstance(told, Mapping) or len(told) > MOST_ATTRIBUTES:
-        raise OperationError(f"attributes must be up to {MOST_ATTRIBUTES} names with texts")
+        raise OptionError(f"attributes must be up to {MOST_ATTRIBUTES} names with texts")
     for name, value in told.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise OperationError("attributes must be names with texts")
+            raise OptionError("attributes must be names with texts")
     return dict(told)

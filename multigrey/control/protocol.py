@@ -11,7 +11,7 @@ Grammar, in bytes:
     NAME         the name of an operation
     "with"       the options of the operation; may be left out
     refused      (CODE) the operation cannot be done as requested; TEXT says why
-    wrong        the line is not a request of a known version
+    wrong        the line is not a request of a known version, or its options are wrong
     not-allowed  the client lacks the right
     busy         too many requests at a time, or too many connections
     internal     a bug; the daemon's log has more
@@ -67,7 +67,7 @@ class Code(Enum):
     REFUSED = "refused"
     """The operation cannot be done as requested; the text says why."""
     WRONG = "wrong"
-    """The line is not a request of a known version."""
+    """The line is not a request of a known version, or its options are wrong."""
     NOT_ALLOWED = "not-allowed"
     NO_DAEMON = "no-daemon"
     """No daemon answers.  Only commands and the control client use it, never a daemon."""

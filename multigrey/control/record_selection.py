@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import OperationError, Options
+from multigrey.control.operations.operation import OptionError, Options
 from multigrey.errors import AddressError
 from multigrey.events.query import Network, client_network, matches_address
 from multigrey.greylist.record_choice import keep_until
@@ -136,7 +136,7 @@ class RecordFilter:
         """
         unknown = options.keys() - set(CHOICES)
         if unknown:
-            raise OperationError(f"unknown option {min(unknown)!r}")
+            raise OptionError(f"unknown option {min(unknown)!r}")
         values: dict[str, Any] = {name: _READ[name](name, value) for name, value in options.items()}
         redactor = parts.engine.setup.redactor
         for name in HISTORY_WORDS & values.keys():
@@ -193,13 +193,13 @@ def read_limit(options: Options, usual: int) -> int:
     if limit is None:
         return usual
     if type(limit) is not int or not 1 <= limit <= _MOST:
-        raise OperationError(f"limit: a number from 1 to {_MOST} is expected")
+        raise OptionError(f"limit: a number from 1 to {_MOST} is expected")
     return limit
 
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise OperationError(f"{name}: a text is expected")
+        raise OptionError(f"{name}: a text is expected")
     return value.strip()
 
 
@@ -221,20 +221,20 @@ def _read_origin(name: str, value: object) -> str:
 
 def _read_state(name: str, value: object) -> str:
     if value not in STATES:
-        raise OperationError(f"{name}: expected one of {', '.join(STATES)}")
+        raise OptionError(f"{name}: expected one of {', '.join(STATES)}")
     return str(value)
 
 
 def _read_seconds(name: str, value: object) -> int:
     if type(value) is not int or value < 0:
-        raise OperationError(f"{name}: a number of seconds is expected")
+        raise OptionError(f"{name}: a number of seconds is expected")
     return value
 
 
 def _read_key(name: str, value: object) -> str:
     text = _text(name, value).lower()
     if not _LEAST_KEY <= len(text) <= 32 or not set(text) <= set("0123456789abcdef"):
-        raise OperationError(f"{name}: {_LEAST_KEY} to 32 hexadecimal digits are expected")
+        raise OptionError(f"{name}: {_LEAST_KEY} to 32 hexadecimal digits are expected")
     return text
 
 

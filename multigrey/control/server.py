@@ -20,7 +20,15 @@ from typing import Any
 
 import trio
 
-from multigrey.control.operations.operation import BY, Level, Operation, Operations, Options, Result
+from multigrey.control.operations.operation import (
+    BY,
+    Level,
+    Operation,
+    Operations,
+    Options,
+    Result,
+    code_of,
+)
 from multigrey.control.peers import Groups, Peer, level_of, peer_of, uid_of
 from multigrey.control.protocol import Code, ControlDialogue, Request, encoded
 from multigrey.errors import MultigreyError
@@ -254,7 +262,7 @@ class _Connection:
         try:
             await self._carry_out(question)
         except MultigreyError as error:
-            await self._fail(question, str(error), Code.REFUSED)
+            await self._fail(question, str(error), code_of(error))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._scope.cancel()
         except Exception:

@@ -25,7 +25,7 @@ from multigrey.model import Attempt, Change, Entry, Key, Match, value
 from multigrey.stores.meta import EXPECTATIONS
 from multigrey.text import printable
 
-__all__ = ["MOST", "SOURCE", "Expectation", "ExpectationError", "Expectations"]
+__all__ = ["MOST", "SOURCE", "Expectation", "ExpectationError", "Expectations", "TooManyExpectationsError"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,11 @@ _LONGEST_REASON = 200
 
 
 class ExpectationError(MultigreyError):
-    """An expectation that cannot be made; the text is for the caller."""
+    """An expectation with a wrong recipient, domain or duration; the text is for the caller."""
+
+
+class TooManyExpectationsError(MultigreyError):
+    """As many expectations as are possible are there already; the text is for the caller."""
 
 
 @value
@@ -111,7 +115,7 @@ class Expectations:
     ) -> Expectation:
         """Expect mail from now on, for so many seconds.  The same expectation again replaces the old one.
 
-        Raises ExpectationError for text that is not an address or a domain, and when there are too many;
+        Raises ExpectationError for text that is not an address or a domain, TooManyExpectationsError,
         StoreError.
         """
         now = self._now()
@@ -127,7 +131,7 @@ class Expectations:
             raise ExpectationError("an expectation must last at least a second")
         others = [each for each in self.all() if each.text != made.text]
         if len(others) >= MOST:
-            raise ExpectationError(f"at most {MOST} expectations are possible: cancel some first")
+            raise TooManyExpectationsError(f"at most {MOST} expectations are possible: cancel some first")
         await self._write({_key(made): Entry(EXPECTATIONS.coder.encode(_fields_of(made)), made.until)})
         self._take([*others, made])
         logger.info(

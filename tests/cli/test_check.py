@@ -167,8 +167,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "state"),
         [
-            (["-w", "2"], 1),
-            (["-w", "2", "-c", "3"], 2),
+            (["--warning", "2"], 1),
+            (["--warning", "2", "--critical", "3"], 2),
             (["--limit", "lag=0.01,1"], 1),
             (["--limit", "lag=0.001,0.01"], 2),
         ],
@@ -178,10 +178,12 @@ class TestCommand:
         assert (done.exit_code, bool(LINE.fullmatch(done.stdout))) == (state, True)
 
     @pytest.mark.parametrize(
-        "arguments", [["--limit", "lag=1"], ["--limit", "mail=1,2"], ["-w", "x"], ["-t", "5"]]
+        "arguments",
+        [["--limit", "lag=1"], ["--limit", "mail=1,2"], ["--warning", "x"], ["-t", "5"], ["-w", "1"]],
     )
-    def test_wrong_command_lines(self, run, arguments):
-        assert run(STATUS, *arguments).exit_code == 2
+    def test_a_wrong_command_line_is_unknown(self, run, arguments):
+        done = run(STATUS, *arguments)
+        assert (done.exit_code, bool(LINE.fullmatch(done.stdout))) == (3, True)
 
     @pytest.mark.parametrize(
         ("error", "state", "text"),

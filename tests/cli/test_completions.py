@@ -37,7 +37,7 @@ def test_another_shell_is_refused():
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("multigrey ", set(COMMANDS)), ("multigrey sn", {"snippet"}), ("multigrey export --s", {"--since"})],
+    [("multigrey ", set(COMMANDS)), ("multigrey sn", {"snippet"}), ("multigrey export --si", {"--since"})],
 )
 def test_the_program_names_what_could_follow(program, words, expected):
     environment = {

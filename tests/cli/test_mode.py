@@ -109,7 +109,7 @@ def test_tighten_takes_the_place_of_relax_and_ends(daemon):
         (["mode", "off", "--for", "7"], 2),
         (["mode", "off", "--for", "500ms"], 2),
         (["tighten", "--for", "0s"], 2),
-        (["mode", "off", "--for", "400d"], 1),
+        (["mode", "off", "--for", "400d"], 2),
         (["backup"], 2),
     ],
 )

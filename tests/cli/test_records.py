@@ -104,7 +104,7 @@ def test_the_story_of_a_delayed_mail(daemon):
     limited = run(daemon, "history", "example.org", "--limit", "1")
     assert "only the latest 1 decisions" in limited.stderr
     assert run(daemon, "history", "nobody@example.com").exit_code == 1
-    assert run(daemon, "history", "nonsense").exit_code == 1
+    assert run(daemon, "history", "nonsense").exit_code == 2
     assert run(daemon, "history").exit_code == 2
     by_id = run(daemon, "explain", story["decisions"][0]["id"])
     assert by_id.exit_code == 0, by_id.output

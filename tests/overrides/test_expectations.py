@@ -10,7 +10,7 @@ from multigrey.codec import encode_text
 from multigrey.errors import StoreError
 from multigrey.identity.components import Recipient
 from multigrey.model import Attempt, Change, Entry, Match, Table
-from multigrey.overrides.expectations import MOST, ExpectationError, Expectations
+from multigrey.overrides.expectations import MOST, ExpectationError, Expectations, TooManyExpectationsError
 from tests.support.clocks import FakeClock
 from tests.support.engines import memory_store
 from tests.support.stores import running
@@ -128,7 +128,7 @@ async def test_there_are_only_so_many(monkeypatch):
         expectations = Expectations(store, clock.now)
         for number in range(3):
             await expectations.add(f"u{number}@example.org", "", 60, "root")
-        with pytest.raises(ExpectationError, match="at most 3 expectations"):
+        with pytest.raises(TooManyExpectationsError, match="at most 3 expectations"):
             await expectations.add("more@example.org", "", 60, "root")
         await expectations.add("u1@example.org", "", 600, "root")  # once more is no more
         clock.advance(60)

@@ -14,7 +14,14 @@ from multigrey.config.settings import Settings
 from multigrey.config.values.when import Conditions, Group, Test, conditions_text
 from multigrey.control.attempt_options import PARTS, attempt_as_json, attempt_of, pasted
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import (
+    Level,
+    Operation,
+    OperationError,
+    OptionError,
+    Options,
+    Result,
+)
 from multigrey.engine.explain import explain
 from multigrey.errors import StoreError
 from multigrey.model import Attempt
@@ -39,7 +46,7 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 async def _explain(parts: OperationContext, options: Options) -> Result:
     ask = options.get("ask", False)
     if not isinstance(ask, bool):
-        raise OperationError("ask must be true or false")
+        raise OptionError("ask must be true or false")
     attempt, then, read = await _wanted(parts, options)
     listens = {listen.name: listen.on_error for listen in parts.settings.listen}
     explained = await explain(parts.engine, attempt, ask=ask, on_error=listens.get(attempt.listener, "pass"))
@@ -50,11 +57,11 @@ async def _wanted(parts: OperationContext, options: Options) -> tuple[Attempt, A
     """The attempt, its past decision if known, and the program whose log line it was read from."""
     given = [name for name in ("id", "attempt", "line") if options.get(name) is not None]
     if len(given) != 1:
-        raise OperationError("expected one of: the id of a decision, an attempt, or a line of a mail log")
+        raise OptionError("expected one of: the id of a decision, an attempt, or a line of a mail log")
     told = options[given[0]]
     if given == ["attempt"]:
         if not isinstance(told, Mapping):
-            raise OperationError("attempt: expected a mapping")
+            raise OptionError("attempt: expected a mapping")
         return attempt_of(told), None, None
     if given == ["line"]:
         found = pasted(told)
@@ -63,7 +70,7 @@ async def _wanted(parts: OperationContext, options: Options) -> tuple[Attempt, A
             return attempt_of(_parts_of(then)), then, found.program
         return attempt_of(found.fields), None, found.program
     if not isinstance(told, str) or not 0 < len(told) <= _MOST_ID:
-        raise OperationError(f"id: expected a text of at most {_MOST_ID} characters")
+        raise OptionError(f"id: expected a text of at most {_MOST_ID} characters")
     then = await _decision(parts, told, must=True)
     assert then is not None
     return attempt_of(_parts_of(then)), then, None
@@ -109,7 +116,7 @@ def _parts_of(decision: Mapping[str, Any]) -> dict[str, Any]:
 async def _rule_test(parts: OperationContext, options: Options) -> Result:
     told = options.get("attempt")
     if not isinstance(told, Mapping):
-        raise OperationError("attempt: expected a mapping")
+        raise OptionError("attempt: expected a mapping")
     attempt = attempt_of(told)
     setup, now = parts.engine.setup, parts.clock.now()
     origin = setup.origin_of(attempt, setup.network(attempt))

@@ -17,7 +17,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import (
+    Level,
+    Operation,
+    OperationError,
+    OptionError,
+    Options,
+    Result,
+)
 from multigrey.errors import StoreError
 from multigrey.events.query import Query
 from multigrey.history.recorder import HistoryReader
@@ -117,5 +124,5 @@ async def _export(parts: OperationContext, options: Options) -> AsyncGenerator[R
 def _number(options: Options, name: str, usual: int, most: int) -> int:
     value = options.get(name, usual)
     if type(value) is not int or not 1 <= value <= most:
-        raise OperationError(f"{name}: expected a number from 1 to {most}")
+        raise OptionError(f"{name}: expected a number from 1 to {most}")
     return value

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from multigrey.background.growth import DAYS_KEPT, Sample, samples_since
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import BY, Level, Operation, OptionError, Options, Result
 from multigrey.model import DAY, HOUR
 
 __all__ = ["operations"]
@@ -26,13 +26,13 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 async def _growth(parts: OperationContext, options: Options) -> Result:
     unknown = options.keys() - {"since", BY}
     if unknown:
-        raise OperationError(f"unknown option {min(unknown)!r}")
+        raise OptionError(f"unknown option {min(unknown)!r}")
     now = parts.clock.now()
     since = options.get("since")
     if since is None:
         since = max(now - _USUAL, 0)
     if type(since) is not int or not 0 <= since <= now:
-        raise OperationError(f"since: a number from 0 to {now} is expected")
+        raise OptionError(f"since: a number from 0 to {now} is expected")
     samples = await samples_since(parts.engine.store, since, now)
     return {
         "time": now,

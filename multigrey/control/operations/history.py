@@ -13,7 +13,15 @@ from typing import Any
 
 from multigrey.analysis.timeline import Story, stories
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import (
+    BY,
+    Level,
+    Operation,
+    OperationError,
+    OptionError,
+    Options,
+    Result,
+)
 from multigrey.control.record_selection import read_limit
 from multigrey.errors import StoreError
 from multigrey.events.as_json import event_as_json
@@ -35,7 +43,7 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
     unknown = options.keys() - {*WORDS, "since", "limit", BY}
     if unknown:
-        raise OperationError(f"unknown option {min(unknown)!r}")
+        raise OptionError(f"unknown option {min(unknown)!r}")
     if not isinstance(parts.decisions, HistoryReader):
         raise OperationError("no decisions are remembered: [history] enabled is false")
     wanted = parts.decisions.wanted(_words(options), _since(options))
@@ -67,17 +75,17 @@ async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[
 def _words(options: Options) -> dict[str, str]:
     words = {name: options[name] for name in WORDS if options.get(name)}
     if not words:
-        raise OperationError("expected an address, a domain or a client to look for")
+        raise OptionError("expected an address, a domain or a client to look for")
     for name, text in words.items():
         if not isinstance(text, str):
-            raise OperationError(f"{name}: a text is expected")
+            raise OptionError(f"{name}: a text is expected")
     return words
 
 
 def _since(options: Options) -> int:
     since = options.get("since") or 0
     if type(since) is not int or since < 0:
-        raise OperationError("since: expected seconds since 1970")
+        raise OptionError("since: expected seconds since 1970")
     return since
 
 

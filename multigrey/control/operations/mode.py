@@ -16,6 +16,7 @@ from multigrey.control.operations.operation import (
     Level,
     Operation,
     OperationError,
+    OptionError,
     Options,
     Result,
     text_option,
@@ -53,17 +54,17 @@ class _Operations:
         """Set the override of `slot` to `word` for `seconds`; without a `word`, end the one of the slot."""
         slot, word = text_option(options, "slot"), options.get("word")
         if slot not in SLOTS:
-            raise OperationError(f"slot: expected one of {', '.join(SLOTS)}, got {slot!r}")
+            raise OptionError(f"slot: expected one of {', '.join(SLOTS)}, got {slot!r}")
         steering, by = self._steering(), str(options.get(BY, ""))
         if word is None:
             return {"ended": await steering.end_override(slot, by)}
         seconds = options.get("seconds")
         if type(seconds) is not int:
-            raise OperationError("seconds: expected a whole number")
+            raise OptionError("seconds: expected a whole number")
         try:
             return {"override": await steering.override(slot, text_option(options, "word"), seconds, by)}
         except ValueError as error:
-            raise OperationError(str(error)) from error
+            raise OptionError(str(error)) from error
 
     def _steering(self) -> DaemonControl:
         if self._parts.steering is None:

@@ -15,9 +15,21 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from multigrey.errors import MultigreyError
+from multigrey.control.protocol import Code
+from multigrey.errors import AddressError, CommandError, MultigreyError
 
-__all__ = ["BY", "Level", "Operation", "OperationError", "Operations", "Options", "Result", "text_option"]
+__all__ = [
+    "BY",
+    "Level",
+    "Operation",
+    "OperationError",
+    "Operations",
+    "OptionError",
+    "Options",
+    "Result",
+    "code_of",
+    "text_option",
+]
 
 Options = Mapping[str, Any]
 Result = Mapping[str, Any]
@@ -36,6 +48,16 @@ BY = "by"
 
 class OperationError(MultigreyError):
     """The operation cannot be done as requested; the text is for the client."""
+
+
+class OptionError(OperationError):
+    """An option of the request is missing or wrong: the caller's mistake, as in a wrong command line."""
+
+
+def code_of(error: MultigreyError) -> Code:
+    """The code under which an operation's error is sent."""
+    wrong = isinstance(error, OptionError | AddressError | CommandError)
+    return Code.WRONG if wrong else Code.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +99,8 @@ class Operations:
 
 
 def text_option(options: Options, name: str) -> str:
-    """A text that the operation requires.  Raises OperationError when it is missing or not a text."""
+    """A text that the operation requires.  Raises OptionError when it is missing or not a text."""
     value = options.get(name)
     if not isinstance(value, str) or not value or "\0" in value:
-        raise OperationError(f"{name}: expected a text")
+        raise OptionError(f"{name}: expected a text")
     return value

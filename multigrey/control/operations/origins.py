@@ -25,7 +25,15 @@ import trio
 from multigrey.codec import decode_origin, decode_reputation
 from multigrey.config.origin_lists import ProviderTable, effective_providers, outdated
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import (
+    BY,
+    Level,
+    Operation,
+    OperationError,
+    OptionError,
+    Options,
+    Result,
+)
 from multigrey.control.record_selection import attempt_of, origin_of, read_limit
 from multigrey.engine.explain_memory import name_row
 from multigrey.errors import ConfigError
@@ -210,7 +218,7 @@ async def _given(parts: OperationContext, options: Options) -> tuple[Origin, set
     """The origin in the options, and its pairs in the records (or the one of the option `domain`)."""
     text, domain = _text(options, "origin"), _text(options, "domain")
     if not text:
-        raise OperationError("origin: expected a registered domain, or the address or network of a client")
+        raise OptionError("origin: expected a registered domain, or the address or network of a client")
     origin = _origin(parts, text)
     if domain:
         return origin, {(text if not origin.named else origin.text, domain)}
@@ -307,18 +315,18 @@ def _is_trusted(row: Mapping[str, Any]) -> bool:
 def _only(options: Options, *names: str) -> None:
     unknown = options.keys() - {*names, BY}
     if unknown:
-        raise OperationError(f"unknown option {min(unknown)!r}")
+        raise OptionError(f"unknown option {min(unknown)!r}")
 
 
 def _text(options: Options, name: str) -> str:
     """An option: a name in lower case, or a client as trust is counted for it (a network of one address)."""
     value = options.get(name) or ""
     if not isinstance(value, str):
-        raise OperationError(f"{name}: a text is expected")
+        raise OptionError(f"{name}: a text is expected")
     text = value.strip()
     if name == "origin" and text and ("/" in text or ":" in text or text.replace(".", "").isdecimal()):
         try:
             return str(ip_network(text, strict=False))
         except ValueError as error:
-            raise OperationError(f"{name}: {error}") from error
+            raise OptionError(f"{name}: {error}") from error
     return host_name(text)

@@ -22,7 +22,15 @@ from typing import Any
 from multigrey.codec import decode_record, encode_record
 from multigrey.contracts import LocalStore
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import (
+    BY,
+    Level,
+    Operation,
+    OperationError,
+    OptionError,
+    Options,
+    Result,
+)
 from multigrey.control.operations.origins import trust_keys, trust_shown
 from multigrey.control.record_selection import (
     CHOICES,
@@ -116,7 +124,7 @@ async def _show(parts: OperationContext, options: Options) -> Result:
         return await _show_key(parts, options)
     unknown = options.keys() - set(_ATTEMPT) - {BY}
     if unknown:
-        raise OperationError(f"unknown option {min(unknown)!r}")
+        raise OptionError(f"unknown option {min(unknown)!r}")
     attempt = _attempt(options)
     progress = parts.engine.progress(attempt)
     told = dict(await _shown_keys(parts, progress.keys, attempt))
@@ -378,11 +386,11 @@ _ATTEMPT = ("client_address", "client_name", "helo", "sender", "recipient")
 def _attempt(options: Options) -> Attempt:
     texts = {name: _text(options, name) for name in _ATTEMPT}
     if not texts["client_address"] or not texts["recipient"]:
-        raise OperationError("expected a client address and a recipient, or the key of a record")
+        raise OptionError("expected a client address and a recipient, or the key of a record")
     try:
         address = parse_client_address(texts["client_address"])
     except AddressError as error:
-        raise OperationError(f"client_address: {error}") from error
+        raise OptionError(f"client_address: {error}") from error
     sender = "" if texts["sender"] == "<>" else texts["sender"]
     return Attempt("", address, texts["client_name"] or None, texts["helo"], sender, texts["recipient"])
 
@@ -390,23 +398,23 @@ def _attempt(options: Options) -> Attempt:
 def _text(options: Options, name: str) -> str:
     text = options.get(name) or ""
     if not isinstance(text, str):
-        raise OperationError(f"{name}: a text is expected")
+        raise OptionError(f"{name}: a text is expected")
     return text
 
 
 def _some(parts: OperationContext, asked: Options, *, everything: bool = False) -> RecordFilter:
     """The choice in the options; all records only with `everything`, never because options are missing."""
     if not asked and not everything:
-        raise OperationError(f"no records are chosen: choose by {', '.join(CHOICES)}")
+        raise OptionError(f"no records are chosen: choose by {', '.join(CHOICES)}")
     if asked and everything:
-        raise OperationError("all: cannot be combined with options that choose records")
+        raise OptionError("all: cannot be combined with options that choose records")
     return RecordFilter.of(parts, asked)
 
 
 def _flag(options: Options, name: str) -> bool:
     value = options.get(name, False)
     if not isinstance(value, bool):
-        raise OperationError(f"{name}: true or false is expected")
+        raise OptionError(f"{name}: true or false is expected")
     return value
 
 

@@ -24,7 +24,15 @@ from multigrey.config.settings import Settings
 from multigrey.config.tables.whitelist import WhitelistSettings
 from multigrey.contracts import SourceOptions
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import (
+    BY,
+    Level,
+    Operation,
+    OperationError,
+    OptionError,
+    Options,
+    Result,
+)
 from multigrey.engine.setup import Setup
 from multigrey.errors import CodecError, ConfigError, StoreError
 from multigrey.events.query import Query
@@ -60,12 +68,12 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 async def _report(parts: OperationContext, one: trio.CapacityLimiter, options: Options) -> Result:
     unknown = options.keys() - {"since", "owner", "limit", "rows", BY}
     if unknown:
-        raise OperationError(f"unknown option {min(unknown)!r}")
+        raise OptionError(f"unknown option {min(unknown)!r}")
     if not isinstance(parts.decisions, HistoryReader):
         raise OperationError("no decisions are remembered: [history] enabled is false")
     owner = options.get("owner") or ""
     if not isinstance(owner, str):
-        raise OperationError("owner: expected a name")
+        raise OptionError("owner: expected a name")
     now, settings = parts.clock.now(), parts.settings
     since = _number(options, "since", max(now - WEEK, 0), now)
     limit, rows = _number(options, "limit", _USUAL, _MOST), _number(options, "rows", _ROWS, _MOST_ROWS)
@@ -133,7 +141,7 @@ def _number(options: Options, name: str, usual: int, most: int) -> int:
         return usual
     least = 0 if name == "since" else 1
     if type(number) is not int or not least <= number <= most:
-        raise OperationError(f"{name}: a number from {least} to {most} is expected")
+        raise OptionError(f"{name}: a number from {least} to {most} is expected")
     return number
 
 

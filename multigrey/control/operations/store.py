@@ -15,6 +15,7 @@ from multigrey.control.operations.operation import (
     Level,
     Operation,
     OperationError,
+    OptionError,
     Options,
     Result,
     text_option,
@@ -58,7 +59,7 @@ class _Care:
         """
         path = Path(text_option(options, "path"))
         if not path.is_absolute():
-            raise OperationError(f"{path}: expected an absolute path")
+            raise OptionError(f"{path}: expected an absolute path")
         store = self._local()
         in_the_way = _anything_at if options.get("replace") is not True else _no_file_at
         if await in_thread(in_the_way, path):

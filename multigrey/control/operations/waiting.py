@@ -21,7 +21,7 @@ import trio
 
 from multigrey.codec import decode_record, record_times
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import BY, Level, Operation, OptionError, Options, Result
 from multigrey.control.record_selection import shown
 from multigrey.errors import CodecError
 from multigrey.model import Record, Table
@@ -45,10 +45,10 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 async def _waiting(parts: OperationContext, one: trio.CapacityLimiter, options: Options) -> Result:
     unknown = options.keys() - {"limit", BY}
     if unknown:
-        raise OperationError(f"unknown option {min(unknown)!r}")
+        raise OptionError(f"unknown option {min(unknown)!r}")
     limit = options.get("limit", _USUAL)
     if type(limit) is not int or not 1 <= limit <= _MOST:
-        raise OperationError(f"limit: a number from 1 to {_MOST} is expected")
+        raise OptionError(f"limit: a number from 1 to {_MOST} is expected")
     async with one:
         now = parts.clock.now()
         search = _Search(parts, now, limit)

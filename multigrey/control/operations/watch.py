@@ -18,7 +18,15 @@ from multigrey.config.values.patterns import read_network
 from multigrey.config.values.when import CONDITIONS, Conditions, Test, Value
 from multigrey.control.feed import SPANS, OriginCounts, Slots, totals
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import (
+    BY,
+    Level,
+    Operation,
+    OperationError,
+    OptionError,
+    Options,
+    Result,
+)
 from multigrey.events.line import event_fields
 from multigrey.matching.facts import Facts, Surroundings
 from multigrey.model import Action, DecisionEvent, Origin, Reason
@@ -105,7 +113,7 @@ def read_filter(options: Options, delimiters: str = "+") -> Callable[[DecisionEv
     """
     unknown = options.keys() - FILTERS.keys() - {BY}
     if unknown:
-        raise OperationError(f"unknown filter {min(unknown)!r} (known: {', '.join(FILTERS)})")
+        raise OptionError(f"unknown filter {min(unknown)!r} (known: {', '.join(FILTERS)})")
     texts = {name: _texts(name, value) for name, value in options.items() if name != BY and value}
     actions = _words("action", texts, {action.value: action for action in Action})
     reasons = _words("reason", texts, {reason.value: reason for reason in Reason})
@@ -130,14 +138,14 @@ def _texts(name: str, value: object) -> Sequence[str]:
     if len(values) > _MOST_VALUES or not all(
         isinstance(each, str) and len(each) <= _LONGEST_VALUE for each in values
     ):
-        raise OperationError(f"{name}: expected up to {_MOST_VALUES} texts")
+        raise OptionError(f"{name}: expected up to {_MOST_VALUES} texts")
     return values
 
 
 def _words(name: str, texts: Mapping[str, Sequence[str]], known: Mapping[str, Any]) -> frozenset[Any]:
     for word in texts.get(name, ()):
         if word not in known:
-            raise OperationError(f"{name}: unknown value {word!r} (known: {', '.join(known)})")
+            raise OptionError(f"{name}: unknown value {word!r} (known: {', '.join(known)})")
     return frozenset(known[word] for word in texts.get(name, known))
 
 
@@ -153,7 +161,7 @@ def _asked(texts: Mapping[str, Sequence[str]]) -> Callable[[Facts], bool | None]
     if "client" in texts:
         nodes.append(_client(maker, texts["client"]))
     for problem in maker.problems:
-        raise OperationError(problem.message)
+        raise OptionError(problem.message)
     return both([node.check for node in nodes]) if nodes else None
 
 
@@ -177,7 +185,7 @@ def _value(name: str, condition: str, text: str) -> Value:
     try:
         return read(f"@{text}" if whole else text)
     except ValueError as error:
-        raise OperationError(f"{name}: {error}") from None
+        raise OptionError(f"{name}: {error}") from None
 
 
 # --- top -------------------------------------------------------------------------------------------
@@ -188,11 +196,11 @@ async def _top(parts: OperationContext, options: Options) -> AsyncGenerator[Resu
     order = options.get("order", "attempts")
     rows = options.get("rows", _ROWS)
     if span not in SPANS:
-        raise OperationError(f"span: expected one of {', '.join(map(str, SPANS))} seconds")
+        raise OptionError(f"span: expected one of {', '.join(map(str, SPANS))} seconds")
     if order not in _COLUMNS:
-        raise OperationError(f"order: expected one of {', '.join(_COLUMNS)}")
+        raise OptionError(f"order: expected one of {', '.join(_COLUMNS)}")
     if type(rows) is not int or not 1 <= rows <= _MOST_ROWS:
-        raise OperationError(f"rows: expected a number from 1 to {_MOST_ROWS}")
+        raise OptionError(f"rows: expected a number from 1 to {_MOST_ROWS}")
     if parts.rates is None:
         raise OperationError("the daemon does not run, so it makes no decisions")
     place = SPANS.index(span), _COLUMNS.index(order)

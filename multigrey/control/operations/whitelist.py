@@ -13,7 +13,7 @@ from typing import Any
 
 from multigrey.control.attempt_options import attempt_as_json, attempt_of
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import BY, Level, Operation, OptionError, Options, Result
 from multigrey.engine.explain import whitelist_step
 from multigrey.matching.facts import forwarded_note
 from multigrey.model import DAY
@@ -36,7 +36,7 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 async def _test(parts: OperationContext, options: Options) -> Result:
     told = options.get("attempt")
     if not isinstance(told, Mapping):
-        raise OperationError("attempt: expected a mapping")
+        raise OptionError("attempt: expected a mapping")
     attempt = attempt_of(told)
     setup = parts.engine.setup
     origin = setup.origin_of(attempt, setup.network(attempt))
@@ -58,7 +58,7 @@ async def _expect(parts: OperationContext, options: Options) -> Result:
     expectations = parts.core.expectations
     seconds = options.get("seconds")
     if type(seconds) is not int or not 0 < seconds <= LONGEST_EXPECTED:
-        raise OperationError(
+        raise OptionError(
             f"seconds: expected a whole number up to {LONGEST_EXPECTED}; for longer, add a whitelist entry "
             "(multigrey whitelist add)"
         )
@@ -71,7 +71,7 @@ async def _expect(parts: OperationContext, options: Options) -> Result:
             _text(options, "reason"),
         )
     except ExpectationError as error:
-        raise OperationError(str(error)) from None
+        raise OptionError(str(error)) from None
     return {"expected": _row(made)}
 
 
@@ -86,7 +86,7 @@ async def _cancel(parts: OperationContext, options: Options) -> Result:
     try:
         gone = await parts.core.expectations.cancel(_text(options, "recipient"), domain, by)
     except ExpectationError as error:
-        raise OperationError(str(error)) from None
+        raise OptionError(str(error)) from None
     return {"cancelled": [_row(each) for each in gone]}
 
 
@@ -95,7 +95,7 @@ def _text(options: Options, name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > 1_000:
-        raise OperationError(f"{name} must be a text")
+        raise OptionError(f"{name} must be a text")
     return value
 
 

@@ -211,5 +211,5 @@ class TestTop:
 
 
 def test_every_filter_of_the_command_line_is_known():
-    names = {option.name for option in command.params} - {"config", "json_"}
+    names = {option.name for option in command.params} - {"config", "json_", "state_dir", "control"}
     assert names == set(watch.FILTERS)
