@@ -95,6 +95,7 @@ NOT_MEASURED: Mapping[str, str] = {
     "plugins.multigrey-web.multigrey_web.charts:": "takes what the daemon answers",
     "plugins.multigrey-web.multigrey_web.guard:": "compares one field of a head",
     "plugins.multigrey-web.multigrey_web.serving:": WAITS,
+    "plugins.multigrey-web.multigrey_web.stories:": "takes what the daemon answers",
     "plugins.multigrey-web.multigrey_web.tables:": "takes what the daemon answers",
     "plugins.multigrey-geoip.multigrey_geoip.__init__:": "looks at the client's address only",
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from multigrey_dns import subjects
 from multigrey_spf import dnslookup, evaluation, own_hosts, question_of
-from multigrey_web import words
+from multigrey_web import search, words
 
 from multigrey.config.load import load
 from multigrey.config.origin_lists import registered_domain
@@ -294,6 +294,7 @@ _ONE_TEXT: tuple[Way, ...] = (
         _REDACTOR.matches,
     ),
     *(subjects.is_name, subjects.domain_subject, words.visible, words.cut, words.in_link),
+    search.search_of,
 )
 
 WAYS: Mapping[str, Way] = {

@@ -1,9 +1,9 @@
 """The operation `history`: what became of mail, by the decisions in the history.
 
-It first yields `{"time", "since", "recorded_since", "decisions", "more"}`, then `{"stories": [...]}` any
-number of times.  Each story is what happened to the mail of one sender to one recipient (see
-`analysis.timeline`), with every decision in the form of `events.as_json`.  `recorded_since` is the time of
-the oldest decision in the history, about any mail.
+It first yields `{"time", "since", "recorded_since", "retry_window", "decisions", "more"}`, then
+`{"stories": [...]}` any number of times.  Each story is what happened to the mail of one sender to one
+recipient (see `analysis.timeline`), with every decision in the form of `events.as_json`.  `recorded_since`
+is the time of the oldest decision in the history, about any mail.
 """
 
 from __future__ import annotations
@@ -52,14 +52,15 @@ async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[
         recorded_since = await parts.decisions.since()
     except StoreError as error:
         raise OperationError(f"the history cannot be read: {error}") from error
+    window = parts.settings.greylist.retry_window
     yield {
         "time": parts.clock.now(),
         "since": wanted.since or None,
         "recorded_since": recorded_since or None,
+        "retry_window": window,
         "decisions": len(events),
         "more": more,
     }
-    window = parts.settings.greylist.retry_window
     together: list[dict[str, Any]] = []
     size = 0
     for story in stories(reversed(events), parts.clock.now(), window):

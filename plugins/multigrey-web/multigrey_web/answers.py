@@ -75,31 +75,37 @@ class Answers:
             finally:
                 self._nursery = None
 
-    async def get(self, name: str, options: Mapping[str, Any], *, patience: float) -> Answer:
-        """Return the answer that is available within `patience` seconds; it may be old or empty."""
+    async def get(
+        self, name: str, options: Mapping[str, Any], *, patience: float, fresh: float | None = None
+    ) -> Answer:
+        """Return the answer that is available within `patience` seconds; it may be old or empty.
+
+        `fresh`: the least seconds for which a new answer is valid, if not the usual ones.
+        """
+        fresh = self._fresh if fresh is None else fresh
         key = json.dumps([name, options], sort_keys=True)
         asked = self._asked.get(key)
         if asked is None:
             asked = self._asked[key] = _Asked()
             self._drop_old()
         self._asked.move_to_end(key)
-        if asked.done is None and self._now() >= asked.until and not self._begin(asked, name, options):
+        if asked.done is None and self._now() >= asked.until and not self._begin(asked, name, options, fresh):
             return Answer(asked.answer.value, "too many requests at a time")
         if asked.done is not None:
             with trio.move_on_after(patience):
                 await asked.done.wait()
         return asked.answer
 
-    def _begin(self, asked: _Asked, name: str, options: Mapping[str, Any]) -> bool:
+    def _begin(self, asked: _Asked, name: str, options: Mapping[str, Any], fresh: float) -> bool:
         under_way = sum(each.done is not None for each in self._asked.values())
         if self._nursery is None or under_way >= _UNDER_WAY:
             return False
         asked.done = trio.Event()
-        self._nursery.start_soon(self._carry_out, asked, asked.done, name, options)
+        self._nursery.start_soon(self._carry_out, asked, asked.done, name, options, fresh)
         return True
 
     async def _carry_out(
-        self, asked: _Asked, done: trio.Event, name: str, options: Mapping[str, Any]
+        self, asked: _Asked, done: trio.Event, name: str, options: Mapping[str, Any], fresh: float
     ) -> None:
         began = self._now()
         try:
@@ -110,7 +116,7 @@ class Answers:
         else:
             asked.answer = Answer(value)
             took = self._now() - began
-            asked.until = self._now() + max(self._fresh, _SHARE * took)
+            asked.until = self._now() + max(fresh, _SHARE * took)
         finally:
             asked.done = None
             done.set()

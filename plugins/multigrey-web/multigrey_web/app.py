@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from importlib.resources import files
@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from multigrey_web import pages
 from multigrey_web.answers import Answer, Answers
+from multigrey_web.search import search_of
 from multigrey_web.words import FILTERS
 
 __all__ = ["Site", "make_app", "static_files"]
@@ -31,9 +32,18 @@ _ROWS = 100
 """Most rows of each table."""
 _LONGEST_NAME = 300
 _MOST_WORDS = 10
+_LONGEST_SEARCH = 4_000
+"""A line of a mail log has to fit; the whole address of a request may have 8 KiB."""
+_NOW = 2.0
+"""Seconds for which the answer to a search is valid: who searches has just tried something."""
+_DECISIONS = 200
+"""Most decisions that a search shows."""
 _KEY, _KEY_LENGTH = frozenset("0123456789abcdef"), 32
 
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+_LATEST = frozenset({"history", "explain", "records.show"})
+"""Operations about single mails: their answers are asked for again after `_NOW`."""
 
 Wanted = Mapping[str, tuple[str, Mapping[str, Any]]]
 """Operation and options of each request, by the name that the page has for the answer."""
@@ -90,6 +100,7 @@ class Site:
             periods=pages.DAYS,
             refresh=round(self._refresh),
             here=_here(request.url.path, query),
+            searched=query.get("q", ""),
             static=self._static_link,
         )
         body = text.encode("utf-8", "backslashreplace")
@@ -119,13 +130,17 @@ class Site:
         found: dict[str, Answer] = {}
 
         async def get(name: str, operation: str, options: Mapping[str, Any]) -> None:
-            answer = await self._answers.get(operation, options, patience=_PATIENCE)
+            answer = await self._answer(operation, options)
             found[name] = Answer(trouble=answer.trouble) if name == "report" != operation else answer
 
         async with trio.open_nursery() as nursery:
             for name, (operation, options) in wanted.items():
                 nursery.start_soon(get, name, operation, options)
         return found
+
+    async def _answer(self, operation: str, options: Mapping[str, Any]) -> Answer:
+        fresh = _NOW if operation in _LATEST else None
+        return await self._answers.get(operation, options, patience=_PATIENCE, fresh=fresh)
 
     # What each page wants
 
@@ -153,7 +168,42 @@ class Site:
         key = _query(request).get("key", "")
         if len(key) != _KEY_LENGTH or not set(key) <= _KEY:
             raise HTTPException(404)
-        return {"record": ("records.show", {"key": key})}
+        shown = "records.show", {"key": key}
+        found = (await self._answer(*shown)).value
+        if not found or not found["record"]:
+            return {"record": shown}
+        row = found["record"]
+        words = {"sender": row["sender"] or "<>", "recipient": row["recipient"]}
+        if not row["client"] and not row["sender"]:  # a key that a client made itself
+            words = {"about": row["recipient"]}
+        return {"record": shown, "history": _history(words)}
+
+    async def search(self, request: Request) -> Wanted:
+        """The stories of the mail that was searched for."""
+        wanted = search_of(_query(request).get("q", ""))
+        tries = wanted.tries
+        if wanted.line:
+            line = "explain", {"line": wanted.line}
+            told = (await self._answer(*line)).value
+            if told is None:
+                return {"line": line}
+            tries = (_words_of(told),)
+        found: Wanted = {}
+        for words in tries:
+            found = {"history": _history(words)}
+            items = ((await self._answer(*_history(words))).value or {}).get("items")
+            if items is None:  # not there yet, or an error
+                break
+            if items[0]["decisions"]:
+                return {"history": _history(_whole(words, items))}
+        return found
+
+    async def decision(self, request: Request) -> Wanted:
+        """What was decided under this id, and how it would be judged now."""
+        name = _query(request).get("id", "")
+        if not name:
+            raise HTTPException(404)
+        return {"explained": ("explain", {"id": name})}
 
     async def origin(self, request: Request) -> Wanted:
         """The latest decisions of one origin, and the report with its row."""
@@ -172,7 +222,31 @@ def _query(request: Request) -> dict[str, str]:
         pairs = parse_qsl(text, errors="replace", max_num_fields=_MOST_WORDS)
     except ValueError:
         raise HTTPException(404) from None
-    return {name: value[:_LONGEST_NAME] for name, value in pairs}
+    return {name: value[: _LONGEST_SEARCH if name == "q" else _LONGEST_NAME] for name, value in pairs}
+
+
+def _history(words: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
+    return "history", {**words, "limit": _DECISIONS}
+
+
+def _words_of(explained: Mapping[str, Any]) -> Mapping[str, str]:
+    """The words that find the mail of a line of a log."""
+    then, attempt = explained.get("then"), explained["attempt"]
+    if then is not None:
+        return {"id": then["id"]}
+    if attempt["raw"]:
+        return {"about": attempt["raw"]}
+    return {"sender": attempt["sender"], "recipient": attempt["recipient"]}
+
+
+def _whole(words: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """The words for the whole story: an id finds one decision, of a mail with more of them."""
+    if "id" not in words:
+        return words
+    story = next(story for item in items for story in item.get("stories", ()))
+    if story["raw"]:
+        return {"about": story["raw"]}
+    return {"sender": story["sender"] or "<>", "recipient": story["recipient"]}
 
 
 def _here(path: str, query: Mapping[str, str]) -> str:
@@ -196,6 +270,8 @@ def make_app(site: Site) -> Starlette:
         ("/review", page("review", site.report, pages.review)),
         ("/record", page("record", site.record, pages.record)),
         ("/origin", page("origin", site.origin, pages.origin)),
+        ("/search", page("search", site.search, pages.search)),
+        ("/decision", page("decision", site.decision, pages.decision)),
         ("/static/{name}", partial(site.file)),
     )
     routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in shown]

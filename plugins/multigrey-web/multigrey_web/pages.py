@@ -7,10 +7,23 @@ from typing import Any
 
 from multigrey_web.answers import Answer
 from multigrey_web.charts import by_day, decided, delays, growth, traffic
+from multigrey_web.stories import commands_of_record, meaning_of, stories_of
 from multigrey_web.tables import Column, sorted_table
 from multigrey_web.words import moment, number
 
-__all__ = ["DAYS", "days_of", "lost", "origin", "origins", "overview", "record", "review", "waiting"]
+__all__ = [
+    "DAYS",
+    "days_of",
+    "decision",
+    "lost",
+    "origin",
+    "origins",
+    "overview",
+    "record",
+    "review",
+    "search",
+    "waiting",
+]
 
 DAY = 86_400
 DAYS = {"1": "24 hours", "7": "7 days", "30": "30 days"}
@@ -18,6 +31,7 @@ DAYS = {"1": "24 hours", "7": "7 days", "30": "30 days"}
 _SHORT = 8
 """Most rows of a table on the first page."""
 _MOST_DECISIONS = 100
+_MOST_STORIES = 20
 _MOST_FLOODS = 5
 _MODES = {
     "observe": "Greylisting is only observed: no mail is deferred.",
@@ -192,9 +206,35 @@ def review(answers: Answered, query: Query) -> Context:
 
 
 def record(answers: Answered, query: Query) -> Context:
-    """One record and its keys."""
+    """One record, its keys, and the story of its mail."""
     del query
-    return {**_common(answers), "told": answers["record"].value}
+    told = answers["record"].value
+    commands = commands_of_record(told["record"]) if told and told["record"] else []
+    return {**_common(answers), "told": told, "commands": commands, **_history(answers)}
+
+
+def search(answers: Answered, query: Query) -> Context:
+    """The mail that was searched for."""
+    return {**_common(answers), "query": query.get("q", "").strip(), **_history(answers)}
+
+
+def decision(answers: Answered, query: Query) -> Context:
+    """One decision: what was decided, and how the same attempt would be judged now."""
+    told = answers["explained"].value
+    return {**_common(answers), "name": query.get("id", ""), "told": told, "meaning_of": meaning_of}
+
+
+def _history(answers: Answered) -> Context:
+    """The stories of the answer `history`, if it is there."""
+    answer = answers.get("history", Answer())
+    items = (answer.value or {}).get("items", ())
+    found = stories_of(items)
+    return {
+        "stories": found[:_MOST_STORIES],
+        "more_stories": len(found) > _MOST_STORIES or bool(items and items[0]["more"]),
+        "oldest": items[0]["recorded_since"] if items else None,
+        "is_searched": answer.value is not None,
+    }
 
 
 def origin(answers: Answered, query: Query) -> Context:

@@ -17,6 +17,7 @@ from tests.support.debian import library_path, unpack_or_skip
 
 FLAGS = (
     "--headless",
+    "--hide-scrollbars",  # a picture of the whole page has none, and is laid out anew without them
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -136,6 +137,10 @@ class Browser:
     def click(self, text, *, part=False):
         """The first link of this text in the page, else anywhere."""
         self.driver.find_element(By.PARTIAL_LINK_TEXT if part else By.LINK_TEXT, text).click()
+
+    def type(self, name, text):
+        """Text into a field by its id."""
+        self.driver.find_element(By.ID, name).send_keys(text)
 
     def click_button(self, name):
         """A button by its id."""

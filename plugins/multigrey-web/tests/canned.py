@@ -55,6 +55,48 @@ def lost(**changes):
     return {**row, "first": NOW - 9, "last": NOW - 8, "attempts": 2, "id": "abcdef", **changes}
 
 
+def decided(**changes):
+    """A decision in the history."""
+    return {
+        "time": NOW - 60,
+        "id": "abcdef",
+        "action": "defer",
+        "reason": "new",
+        "sender": "s@example.org",
+        "recipient": "r@example.net",
+        "raw": "",
+        "client_name": None,
+        "client_address": "192.0.2.1",
+        "origin": "example.org",
+        "retry_after": 120,
+        "source": "",
+        "entry": "",
+        "owner": "",
+        "rule": "",
+        "observed": False,
+        **changes,
+    }
+
+
+def told(*decisions, more=False, **changes):
+    """The items of the answer to `history`, with one story."""
+    story = {
+        "sender": "s@example.org",
+        "recipient": "r@example.net",
+        "raw": "",
+        "ending": "waiting",
+        "first": decisions[0]["time"],
+        "last": decisions[-1]["time"],
+        "delay": 0,
+        "clients": 1,
+        "origins": 1,
+        "decisions": list(decisions),
+        **changes,
+    }
+    head = {"time": NOW, "since": None, "recorded_since": NOW - 900, "retry_window": 2 * 86_400}
+    return [{**head, "decisions": len(decisions), "more": more}, {"stories": [story]}]
+
+
 ANSWERS = {
     "status": {
         "now": NOW,
@@ -120,30 +162,29 @@ ANSWERS = {
         "keys": [{"key": KEY, "record": waits()}, {"key": KEY[::-1], "record": None}],
         "trust": None,
     },
-    "history": {
-        "items": [
-            {"time": NOW, "decisions": 1, "more": False},
-            {
-                "stories": [
-                    {
-                        "decisions": [
-                            {
-                                "time": NOW,
-                                "id": "abcdef",
-                                "action": "defer",
-                                "reason": "new",
-                                "sender": "s@example.org",
-                                "recipient": "r@example.net",
-                                "raw": "",
-                                "client_name": None,
-                                "client_address": "192.0.2.1",
-                                "observed": False,
-                            }
-                        ]
-                    }
-                ]
-            },
-        ]
+    "history": {"items": told(decided())},
+    "explain": {
+        "time": NOW,
+        "attempt": {
+            "client_address": "192.0.2.1",
+            "client_name": None,
+            "helo": "mx",
+            "sender": "s@example.org",
+            "recipient": "r@example.net",
+            "listener": "smtp",
+            "raw": "",
+        },
+        "read": None,
+        "then": decided(),
+        "origin": {"text": "example.org", "named": True},
+        "verdict": {"action": "defer", "reason": "early", "meaning": "Too early.", "observed": False},
+        "certain": True,
+        "decided_by": "records",
+        "steps": [
+            {"step": "mode", "outcome": "enforce", "details": []},
+            {"step": "records", "outcome": "first seen", "details": []},
+        ],
+        "advice": [{"text": "a retry passes", "from": NOW + 60, "until": None}],
     },
 }
 

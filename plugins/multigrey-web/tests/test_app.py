@@ -20,6 +20,7 @@ from multigrey.api import LOOPBACK
 from multigrey.control.client import ControlError
 
 PAGES = ["/", "/waiting", "/origins", "/lost", "/review", f"/record?key={KEY}", "/origin?name=example.org"]
+PAGES += ["/search?q=s%40example.org", "/decision?id=abcdef"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -147,6 +148,12 @@ async def test_a_page_is_sound(address):
         ("/review", ["no owner stale client=x /etc/list:2 look"]),
         (f"/record?key={KEY}", ["waiting, 1m left", "1, 0 too early", KEY, "no record"]),
         ("/origin?name=example.org", ["defer: new s@example.org r@example.net 192.0.2.1 abcdef"]),
+        (f"/record?key={KEY}", ["s@example.org → r@example.net Waiting for 1m", "multigrey records pass"]),
+        ("/search?q=s%40example.org", ["Waiting for 1m: 1 attempt", "a retry passes in 1m", "192.0.2.1"]),
+        ("/search?q=s%40example.org", ["multigrey explain abcdef", "defer: new"]),
+        ("/search", ["Type any part of a mail"]),
+        ("/decision?id=abcdef", ["Now it would be defer: early Too early.", "records (decides) first seen"]),
+        ("/decision?id=abcdef", ["a retry passes, from 2026-09-21", "Then defer: new No record exists"]),
     ],
 )
 async def test_what_stands_there(address, words):
@@ -242,6 +249,56 @@ async def test_tables_are_sorted_by_links():
         None,
         None,
     ]
+
+
+def asked_for(daemon):
+    return [options for name, options in daemon.questions if name == "history"]
+
+
+async def test_an_id_leads_to_the_whole_story():
+    daemon = Asked()
+    async with browsing(daemon) as fetch:
+        await fetch("/search?q=abcdef")
+    pair = {"sender": "s@example.org", "recipient": "r@example.net", "limit": 200}
+    assert asked_for(daemon) == [{"id": "abcdef", "limit": 200}, pair]
+
+
+async def test_two_addresses_are_sender_and_recipient_in_any_order():
+    nothing = {"items": [{**ANSWERS["history"]["items"][0], "decisions": 0}]}
+    daemon = Asked(history=nothing)
+    async with browsing(daemon) as fetch:
+        text = (await fetch("/search?q=a%40x.example+b%40y.example")).tree.words
+    assert [each["sender"] for each in asked_for(daemon)] == ["a@x.example", "b@y.example"]
+    assert "No decision about it is in the history, which goes back to" in text
+
+
+async def test_a_pasted_line_is_read_by_the_daemon():
+    line = "Dec 1 postfix/smtpd[9]: NOQUEUE: reject: RCPT from x[192.0.2.1]: from=<s@example.org> to=<r@x>"
+    daemon = Asked(explain={**ANSWERS["explain"], "then": None})
+    async with browsing(daemon) as fetch:
+        text = (await fetch(f"/search?q={quote(line)}")).tree.words
+    assert "Waiting for 1m" in text
+    assert asked_for(daemon) == [{"sender": "s@example.org", "recipient": "r@example.net", "limit": 200}]
+    async with browsing(Asked(explain=ControlError("no attempt found in this text"))) as fetch:
+        assert "no attempt found in this text" in (await fetch(f"/search?q={quote(line)}")).tree.words
+
+
+async def test_ids_addresses_and_origins_are_links():
+    async with browsing() as fetch:
+        links = {each["href"] for each in (await fetch("/search?q=x.example")).tree.all("a")}
+    for link in ("/search?q=s%40example.org", "/decision?id=abcdef", "/origin?name=example.org"):
+        assert link in links
+    assert "/search?q=192.0.2.1" in links
+
+
+@pytest.mark.parametrize("address", PAGES)
+async def test_every_page_has_the_search_box(address):
+    async with browsing() as fetch:
+        tree = (await fetch(address)).tree
+    (form,) = tree.all("form")
+    assert (form["role"], form["action"], form["method"]) == ("search", "/search", "get")
+    (box,) = tree.all("input")
+    assert box["id"] in {label["for"] for label in tree.all("label")}
 
 
 TROUBLE = ControlError("no daemon answers at unix:/run/x: Connection refused")

@@ -19,7 +19,16 @@ WebDriverException = pytest.importorskip("selenium.common.exceptions").WebDriver
 
 pytestmark = [pytest.mark.mta, pytest.mark.timeout(180)]
 
-PAGES = ["/", "/?days=7", "/waiting", "/origins", "/lost?days=7", "/review", "/origin?name=sender3.example"]
+PAGES = [
+    "/search?q=sender3.example",
+    "/",
+    "/?days=7",
+    "/waiting",
+    "/origins",
+    "/lost?days=7",
+    "/review",
+    "/origin?name=sender3.example",
+]
 
 CHARTS = """
 return [...document.querySelectorAll(".chart canvas")].map((canvas) => {
@@ -210,7 +219,7 @@ def test_the_keyboard_reaches_everything(browser, url):
         assert outline == "solid", (tag, text)
         seen.append((tag, text))
     everything = (
-        "return [...document.querySelectorAll('a, button, summary, [tabindex=\"0\"]')]"
+        "return [...document.querySelectorAll('a, button, input, summary, [tabindex=\"0\"]')]"
         ".filter((e) => e.checkVisibility()).length - 1"
     )
     assert len(seen) == browser.run(everything)
@@ -328,3 +337,28 @@ def test_the_usual_port_is_one_that_browsers_ask_at(browser):
     assert "ERR_UNSAFE_PORT" not in trouble_at(browser, usual)
     refused = {port for port in BAD_PORTS if "ERR_UNSAFE_PORT" in trouble_at(browser, port)}
     assert BAD_PORTS - refused == set()
+
+
+def test_a_person_types_an_address_and_sees_the_story(browser, directory, url):
+    asked_by(directory, "anna@partner.example")
+    browser.open(f"{url}/waiting", width=360)
+    browser.type("q", "Anna Example <anna@partner.example>" + Keys.ENTER)
+    until(lambda: "Waiting for" in words(browser), "the story is there")  # the history is a second late
+    assert "anna@partner.example → bob@example.net" in words(browser)
+    command = "multigrey records pass --sender=anna@partner.example --recipient=bob@example.net"
+    assert browser.run("return document.querySelector('.command').textContent") == command
+    assert (
+        browser.run("return document.querySelector('.copy').getAttribute('aria-label')") == f"Copy: {command}"
+    )
+    id_ = browser.run("return document.querySelector('td code').textContent")
+    browser.click(id_)
+    until(lambda: "Now it would be" in words(browser), "the explanation is there")
+    assert browser.complaints() == []
+
+
+def test_a_search_needs_no_script(browser, directory, url):
+    asked_by(directory, "carol@partner.example")
+    browser.open(f"{url}/", scripts=False)
+    browser.type("q", "carol@partner.example" + Keys.ENTER)
+    until(lambda: browser.reload() or "Waiting for" in words(browser), "the story is there")
+    assert browser.run("return document.querySelectorAll('.copy').length") == 0

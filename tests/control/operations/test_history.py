@@ -13,7 +13,7 @@ from multigrey.control.operations.history import operations
 from multigrey.control.operations.operation import OperationError
 from multigrey.errors import CommandError
 from multigrey.history.recorder import HistoryRecorder, PastHistory
-from multigrey.model import Reason
+from multigrey.model import DAY, Reason
 from tests.support.clocks import START, FakeClock
 from tests.support.control import collected, parts
 from tests.support.decisions import decision
@@ -41,7 +41,14 @@ async def test_stories(tmp_path):
         history(decision(Reason.RETRY, START + 300, "two", verdict={"age": 300}, client="192.0.2.99"))
         history(decision(decision_id="other", recipient="c@example.net"))
         head, (story, other) = await ask(ops, about="a@example.org", by="uid 0")
-        assert head == {"time": START, "since": None, "recorded_since": START, "decisions": 3, "more": False}
+        assert head == {
+            "time": START,
+            "since": None,
+            "recorded_since": START,
+            "retry_window": 2 * DAY,
+            "decisions": 3,
+            "more": False,
+        }
         assert [each["id"] for each in story["decisions"]] == ["one", "two"]
         assert {
             name: story[name]
@@ -62,7 +69,14 @@ async def test_stories(tmp_path):
         head, found = await ask(ops, about="example.org", limit=1)
         assert (head["decisions"], head["more"], len(found)) == (1, True, 1)
         assert await ask(ops, about="example.com") == (
-            {"time": START, "since": None, "recorded_since": START, "decisions": 0, "more": False},
+            {
+                "time": START,
+                "since": None,
+                "recorded_since": START,
+                "retry_window": 2 * DAY,
+                "decisions": 0,
+                "more": False,
+            },
             [],
         )
 

@@ -1,4 +1,4 @@
-// Draws the charts, keeps the state of the page over refreshes, and pauses refreshing.
+// Draws the charts, adds buttons that copy commands, keeps the state of the page over refreshes, and pauses refreshing.
 "use strict";
 
 (() => {
@@ -102,7 +102,7 @@
   let kept = null;
   function keep() {
     const focused = document.activeElement;
-    const tabbable = [...inside().querySelectorAll("a, summary, [tabindex]")];
+    const tabbable = [...inside().querySelectorAll("a, button, summary, [tabindex]")];
     kept = {
       open: [...inside().querySelectorAll("details[open]")].map((element) => element.id),
       focus: inside().contains(focused) ? tabbable.indexOf(focused) : -1,
@@ -117,14 +117,40 @@
       if (element !== null) element.open = true;
     });
     [...inside().querySelectorAll(".wide")].forEach((element, index) => { element.scrollLeft = kept.scrolled[index] || 0; });
-    const tabbable = [...inside().querySelectorAll("a, summary, [tabindex]")];
+    const tabbable = [...inside().querySelectorAll("a, button, summary, [tabindex]")];
     if (kept.focus >= 0 && tabbable[kept.focus]) tabbable[kept.focus].focus({ preventScroll: true });
     kept = null;
+  }
+
+  // Commands can be copied without a script too: a click marks them whole.
+  async function copy(button, text) {
+    let done = false;
+    try {
+      await navigator.clipboard.writeText(text); // only https and loopback have it
+      done = true;
+    } catch {
+      getSelection().selectAllChildren(button.previousElementSibling);
+    }
+    button.textContent = done ? "Copied" : "Marked: press Ctrl+C";
+    setTimeout(() => { button.textContent = "Copy"; }, 2500);
+  }
+  function addButtons() {
+    document.querySelectorAll(".command").forEach((element) => {
+      if (element.nextElementSibling !== null) return;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "copy";
+      button.textContent = "Copy";
+      button.setAttribute("aria-label", `Copy: ${element.textContent}`);
+      button.addEventListener("click", () => copy(button, element.textContent));
+      element.after(button);
+    });
   }
 
   function begin() {
     close();
     drawAll();
+    addButtons();
     const pause = document.getElementById("pause");
     pause.hidden = false;
     pause.addEventListener("click", () => {
@@ -135,7 +161,7 @@
       if (pause.getAttribute("aria-pressed") === "true" || document.hidden) event.preventDefault();
     });
     document.body.addEventListener("htmx:beforeSwap", keep);
-    document.body.addEventListener("htmx:afterSwap", () => { giveBack(); drawAll(); });
+    document.body.addEventListener("htmx:afterSwap", () => { giveBack(); drawAll(); addButtons(); });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
     let width = innerWidth;
     addEventListener("resize", () => {
