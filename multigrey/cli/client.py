@@ -220,7 +220,7 @@ def _connected_to(path: Path, timeout: float | None) -> socket.socket:
         sock.close()
         raise AskError(
             f"unix:{path}: {_who()} may not use the control socket: ask as root or the daemon's user, or "
-            "become a member of the group that [control] admin_group or read_group names",
+            "become a member of a group of [control]",
             EXIT_NOT_ALLOWED,
         ) from None
     except OSError as error:

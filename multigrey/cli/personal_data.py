@@ -171,7 +171,7 @@ def sentences(one: PersonalData) -> str:
 def place(settings: Settings) -> str:
     """Where the data is, and who can read it."""
     control = settings.control
-    groups = [name for name in (control.read_group, control.admin_group) if name]
+    groups = [name for name in (control.read_group, control.operate_group, control.admin_group) if name]
     text = (
         f"Everything is in {settings.state_dir}, which only root and the daemon's user can read, and in the "
         "decision log."

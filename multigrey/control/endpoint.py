@@ -40,7 +40,7 @@ def open_control(settings: Settings, default_owner: tuple[int, int] = (-1, -1)) 
         return None
     # With groups every user may connect: the server decides by the uid that the kernel reports.  The file's
     # own group cannot do that: a file has only one, and the daemon could not give it a group it is not in.
-    mode = 0o666 if control.read_group or control.admin_group else 0o600
+    mode = 0o666 if control.read_group or control.operate_group or control.admin_group else 0o600
     try:
         return _opened(path, mode, default_owner)
     except ListenerError as error:

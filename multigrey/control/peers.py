@@ -13,6 +13,7 @@ import os
 import pwd
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,16 +33,29 @@ class _HasOptions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The groups whose members may read (`read`) or do everything (`admin`); None: not configured."""
+    """The groups whose members may read, operate (`Level.OPERATE`) or do everything; None: not configured."""
 
     read: str | None = None
     admin: str | None = None
+    operate: str | None = None
 
     def words(self) -> str:
         """The groups in words, for the message to a client that is refused."""
-        parts = [f"group {self.admin} (admin)"] if self.admin else []
-        parts += [f"group {self.read} (read)"] if self.read else []
-        return " and ".join(parts) or "no group ([control] read_group and admin_group are not set)"
+        return self.words_for(Level.READ)
+
+    def words_for(self, needed: Level) -> str:
+        """The groups whose members have this right, in words."""
+        having = {
+            level: group for level, group in reversed([*self.by_level().items()]) if level.includes(needed)
+        }
+        parts = [f"group {group} ({level.value})" for level, group in having.items() if group]
+        keys = [f"{level.value}_group" for level in having]
+        verb = "is" if len(keys) == 1 else "are"
+        return " and ".join(parts) or f"no group ([control] {' and '.join(keys)} {verb} not set)"
+
+    def by_level(self) -> Mapping[Level, str | None]:
+        """The group for each right, the smallest right first."""
+        return {Level.READ: self.read, Level.OPERATE: self.operate, Level.ADMIN: self.admin}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +102,13 @@ def level_of(peer: Peer, groups: Groups, own_uid: int) -> Level | None:
     if peer.uid in (0, own_uid):
         return Level.ADMIN
     member = {peer.gid, *(os.getgrouplist(peer.name, peer.gid) if peer.name else ())}
-    if _number(groups.admin) in member:
-        return Level.ADMIN
-    return Level.READ if _number(groups.read) in member else None
+    having = [level for level, group in groups.by_level().items() if _number(group) in member]
+    return having[-1] if having else None
 
 
 def unknown_groups(groups: Groups) -> list[str]:
     """The configured groups that the system does not know: they let no user in."""
-    names = (groups.read, groups.admin)
-    return [name for name in names if name is not None and _number(name) is None]
+    return [name for name in groups.by_level().values() if name is not None and _number(name) is None]
 
 
 def _number(group: str | None) -> int | None:

@@ -55,7 +55,7 @@ class ControlLimits:
 
     connections: int = 64
     readers: int = 48
-    """Most connections of clients that may only read."""
+    """Most connections of clients that may not do everything."""
     arriving: int = 16
     """Most connections whose user is not looked up yet; more wait to be accepted."""
     strangers: float = 1.0
@@ -193,8 +193,9 @@ class ControlServer:
         levels = list(self._open.values())
         if len(levels) >= self.limits.connections:
             return f"{len(levels)} connections are open: too many", Code.BUSY
-        if level is Level.READ and levels.count(Level.READ) >= self.limits.readers:
-            return f"{self.limits.readers} connections that may read are open: too many", Code.BUSY
+        others = len(levels) - levels.count(Level.ADMIN)
+        if level is not Level.ADMIN and others >= self.limits.readers:
+            return f"{others} connections that may not do everything are open: too many", Code.BUSY
         return None
 
 
@@ -271,14 +272,10 @@ class _Connection:
 
     async def _carry_out(self, question: Request) -> None:
         operation = self._server.operations.get(question.name)
-        if operation.level is Level.ADMIN:
-            if self._level is not Level.ADMIN:
-                group = self._server.groups.admin
-                who = f"members of {group}" if group else "no group ([control] admin_group is not set)"
-                allowed = f"root, the daemon's user, and {who}"
-                text = f"{self._peer} may read, but not use {question.name}; allowed are {allowed}"
-                await self._fail(question, text, Code.NOT_ALLOWED)
-                return
+        if (text := self._not_allowed(operation, question)) is not None:
+            await self._fail(question, text, Code.NOT_ALLOWED)
+            return
+        if operation.level is not Level.READ:
             self._log(question)
         options = {**question.options, BY: str(self._peer)}
         if operation.answer is not None:
@@ -286,6 +283,21 @@ class _Connection:
             await self._send()
         else:
             await self._stream_items(question, operation, options)
+
+    def _not_allowed(self, operation: Operation, question: Request) -> str | None:
+        """Why this client may not do this; None: it may."""
+        if self._level is Level.ADMIN:
+            return None
+        needed, only = operation.level, ""
+        if self._level.includes(needed):
+            if not (only := operation.not_for_operators(question.options)):
+                return None
+            needed = Level.ADMIN
+        allowed = f"root, the daemon's user, and {self._server.groups.words_for(needed)}"
+        hint = f" without {only}" if only else ""
+        return (
+            f"{self._peer} may {self._level.value}, but not use {question.name}{hint}; allowed are {allowed}"
+        )
 
     async def _stream_items(self, question: Request, operation: Operation, options: Options) -> None:
         assert operation.stream is not None

@@ -160,7 +160,7 @@ class Admin:
         nursery.start_soon(supervise, "growth", self.growth.run)
         nursery.start_soon(supervise, "alarms", self.alarms.run)
         if endpoint is not None:
-            groups = Groups(control.read_group, control.admin_group)
+            groups = Groups(control.read_group, control.admin_group, control.operate_group)
             self._server = ControlServer(endpoint.socket, all_operations(self.parts), groups)
             nursery.start_soon(self._serve, endpoint, groups, self._server)
 

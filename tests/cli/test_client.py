@@ -269,6 +269,33 @@ def test_users_and_groups(short_directory, groups, status, change, words):
 
 
 @as_root
+def test_a_help_desk_may_let_mail_in_and_nothing_more(short_directory):
+    someone = pwd.getpwnam("daemon")
+    with Daemon(short_directory, f'{CONFIG}\n[control]\noperate_group = "daemon"\n', user="nobody") as daemon:
+
+        def ask(*words: str) -> int:
+            return _as(someone.pw_uid, someone.pw_gid, *words, "-c", str(daemon.config)).returncode
+
+        assert (
+            ask("status") == ask("expect", "b@example.net") == ask("expect", "b@example.net", "--cancel") == 0
+        )
+        assert ask("records", "pass", "--recipient", "b@example.net") == 1
+        for words in (
+            ["records", "pass", "--state", "waiting"],
+            ["records", "pass", "--recipient", "example.net"],
+            ["records", "forget", "--recipient", "b@example.net"],
+            ["origins", "forget", "example.net"],
+            ["mode", "off"],
+            ["relax"],
+            ["reload"],
+            ["backup", str(daemon.directory / "state" / "copy")],
+            ["compact"],
+        ):
+            assert (words, ask(*words)) == (words, 4)
+    assert "expect recipient=b@example.net" in daemon.stderr()
+
+
+@as_root
 def test_somebody_elses_store_is_not_looked_into(short_directory):
     with Daemon(short_directory, CONFIG, user="nobody") as daemon:
         pass

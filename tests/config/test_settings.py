@@ -99,7 +99,11 @@ def test_times_that_fit_together(greylist, wrong):
         (Limits, {"slow": "3s"}, ("slow",)),
         (Limits, {"answer_within": "500ms"}, ("slow",)),
         (Control, {"address": "unix:/run/multigrey/control.sock"}, ()),
-        (Control, {"address": "off", "read_group": "adm", "admin_group": "staff"}, ()),
+        (
+            Control,
+            {"address": "off", "read_group": "adm", "operate_group": "help", "admin_group": "staff"},
+            (),
+        ),
         (Control, {"address": "tcp:127.0.0.1:1"}, ("address",)),
         (Control, {"address": "systemd:control"}, ("address",)),
         (Control, {"address": "on"}, ("address",)),

@@ -27,7 +27,13 @@ def test_where_it_is(control, path):
 
 
 @pytest.mark.parametrize(
-    ("control", "mode"), [("", 0o600), ('read_group = "adm"', 0o666), ('admin_group = "adm"', 0o666)]
+    ("control", "mode"),
+    [
+        ("", 0o600),
+        ('read_group = "adm"', 0o666),
+        ('operate_group = "adm"', 0o666),
+        ('admin_group = "adm"', 0o666),
+    ],
 )
 def test_only_with_groups_others_may_connect(tmp_path, control, mode):
     opened = open_control(make_settings(tmp_path, f"[control]\n{control}"))

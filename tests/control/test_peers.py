@@ -35,7 +35,10 @@ def test_the_kernel_tells_who_connected():
         (NOBODY.pw_uid, NOBODY.pw_gid, "nobody", Groups(read=NOGROUP), Level.READ),
         (NOBODY.pw_uid, NOBODY.pw_gid, "nobody", Groups(admin=NOGROUP), Level.ADMIN),
         (NOBODY.pw_uid, NOBODY.pw_gid, "nobody", Groups(read=NOGROUP, admin=NOGROUP), Level.ADMIN),
-        (NOBODY.pw_uid, NOBODY.pw_gid, "nobody", Groups(read=OTHERS, admin=OTHERS), None),
+        (NOBODY.pw_uid, NOBODY.pw_gid, "nobody", Groups(operate=NOGROUP), Level.OPERATE),
+        (NOBODY.pw_uid, NOBODY.pw_gid, "nobody", Groups(read=NOGROUP, operate=NOGROUP), Level.OPERATE),
+        (NOBODY.pw_uid, NOBODY.pw_gid, "nobody", Groups(admin=NOGROUP, operate=NOGROUP), Level.ADMIN),
+        (NOBODY.pw_uid, NOBODY.pw_gid, "nobody", Groups(read=OTHERS, admin=OTHERS, operate=OTHERS), None),
         (NOBODY.pw_uid, NOBODY.pw_gid, "nobody", Groups(read="no-such-group"), None),
         # a process that took another group along, and a user without a name
         (NOBODY.pw_uid, DAEMON.pw_gid, "nobody", Groups(read=OTHERS), Level.READ),
@@ -55,9 +58,10 @@ def test_groups_that_are_not_there_are_told():
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
-        (Groups(), "read_group and admin_group are not set"),
+        (Groups(), "admin_group and operate_group and read_group are not set"),
         (Groups(read="adm"), "group adm (read)"),
         (Groups(read="adm", admin="staff"), "group staff (admin) and group adm (read)"),
+        (Groups(operate="help"), "group help (operate)"),
     ],
 )
 def test_who_is_refused_is_told_who_is_not(groups, words):

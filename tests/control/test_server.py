@@ -30,6 +30,9 @@ class House:
         for name in ("echo", "wait", "refuse", "fail", "break", "unspeakable"):
             operations.add(Operation(name, Level.READ, answer=getattr(self, f"_{name}")))
         operations.add(Operation("change", Level.ADMIN, answer=self._echo))
+        allowed = lambda options: "" if "one" in options else "one"  # noqa: E731  (one line)
+        let_in = Operation("let-in", Level.OPERATE, answer=self._echo, not_for_operators=allowed)
+        operations.add(let_in)
         for name in ("count", "flood", "halt"):
             operations.add(Operation(name, Level.READ, stream=getattr(self, f"_{name}")))
         self._listening = socket.socket(socket.AF_UNIX)
@@ -211,7 +214,25 @@ async def test_readers_may_read(tmp_path, level):
         assert "answer" in said
         (said,) = await house.ask(_line("change"))
         assert said["code"] == "not-allowed"
-        assert "members of admins" in said["error"]
+        assert "may read, but not use change" in said["error"]
+        assert "group admins (admin)" in said["error"]
+        (said,) = await house.ask(_line("let-in", one=1))
+        assert said["code"] == "not-allowed"
+
+
+async def test_operators_may_let_in_one_and_nothing_more(tmp_path, level, caplog):
+    caplog.set_level("INFO")
+    level(Level.OPERATE)
+    async with _house(tmp_path) as house:
+        for line in (_line("echo"), _line("let-in", one=1)):
+            (said,) = await house.ask(line)
+            assert "answer" in said
+        (said,) = await house.ask(_line("let-in"))
+        assert said["code"] == "not-allowed"
+        assert "may operate, but not use let-in without one" in said["error"]
+        (said,) = await house.ask(_line("change"))
+        assert said["code"] == "not-allowed"
+    assert "let-in one=1" in caplog.text
 
 
 async def test_changes_are_logged_with_who_asked(tmp_path, caplog):
@@ -274,9 +295,10 @@ async def test_only_so_many_are_looked_up_at_a_time(tmp_path, monkeypatch):
             assert "answer" in await _receive_line(stream)
 
 
-async def test_readers_leave_room_for_administrators(tmp_path, level):
+@pytest.mark.parametrize("other", [Level.READ, Level.OPERATE])
+async def test_readers_leave_room_for_administrators(tmp_path, level, other):
     async with _house(tmp_path, connections=3, readers=1) as house:
-        level(Level.READ)
+        level(other)
         async with await trio.open_unix_socket(house.path) as first:
             await first.send_all(_line("echo"))
             await _receive_line(first)

@@ -57,6 +57,12 @@ class Control(ConfigTable):
         description="Name of a group whose members may read: the daemon's state, records and decisions with "
         "their addresses, and explanations.  They cannot change anything.",
     )
+    operate_group: Label | None = Field(
+        default=None,
+        description="Name of a group whose members may read and let in the mail that one recipient waits "
+        "for, as a help desk does: multigrey expect, and multigrey records pass with a recipient.  They "
+        "can change nothing else.",
+    )
     admin_group: Label | None = Field(
         default=None,
         description="Name of a group whose members may do everything that root may: forget records, edit "

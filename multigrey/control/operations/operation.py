@@ -36,10 +36,17 @@ Result = Mapping[str, Any]
 
 
 class Level(Enum):
-    """The right that an operation needs; ADMIN includes READ."""
+    """The right that an operation needs; each includes those before it."""
 
     READ = "read"
+    OPERATE = "operate"
+    """Let in the mail that one recipient waits for, as a help desk does."""
     ADMIN = "admin"
+
+    def includes(self, other: Level) -> bool:
+        """Whether a client with this right may do what needs the other."""
+        levels = list(Level)
+        return levels.index(self) >= levels.index(other)
 
 
 BY = "by"
@@ -70,6 +77,8 @@ class Operation:
     stream: Callable[[Options], AsyncIterator[Result]] | None = None
     offline: bool = False
     """Whether it also works on the store of a stopped daemon."""
+    not_for_operators: Callable[[Options], str] = lambda _: ""
+    """What a client that may only operate has to give besides such options; "": they are enough."""
 
 
 class Operations:

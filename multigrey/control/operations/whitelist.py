@@ -28,9 +28,9 @@ LONGEST_EXPECTED = 7 * DAY
 def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operations of this module."""
     yield Operation("whitelist-test", Level.READ, answer=lambda options: _test(parts, options), offline=True)
-    yield Operation("expect", Level.ADMIN, answer=lambda options: _expect(parts, options))
+    yield Operation("expect", Level.OPERATE, answer=lambda options: _expect(parts, options))
     yield Operation("expect-list", Level.READ, answer=lambda _: _list(parts), offline=True)
-    yield Operation("expect-cancel", Level.ADMIN, answer=lambda options: _cancel(parts, options))
+    yield Operation("expect-cancel", Level.OPERATE, answer=lambda options: _cancel(parts, options))
 
 
 async def _test(parts: OperationContext, options: Options) -> Result:

@@ -7,7 +7,8 @@ from multigrey.control.operations.operation import Level
 from tests.support.control import parts
 
 ONLY_READING = {"status", "verify", "growth", "waiting"}
-CHANGING = {"reload", "override", "backup", "compact"}
+CHANGING = {"reload", "override", "backup", "compact", "records.forget", "origins.forget"}
+OPERATING = {"expect", "expect-cancel", "records.pass"}
 
 
 async def test_who_may_use_what():
@@ -15,4 +16,6 @@ async def test_who_may_use_what():
         found = all_operations(made)
     levels = {name: found.get(name).level for name in found.names()}
     assert {name: levels[name] for name in ONLY_READING} == dict.fromkeys(ONLY_READING, Level.READ)
+    assert {name for name, level in levels.items() if level is Level.OPERATE} == OPERATING
+    assert {name for name, level in levels.items() if level is Level.ADMIN} == CHANGING
     assert {name: levels[name] for name in CHANGING} == dict.fromkeys(CHANGING, Level.ADMIN)

@@ -111,5 +111,5 @@ async def test_what_is_refused(name, options, why):
 async def test_who_may_do_what():
     async with harness() as house:
         levels = {each.name: each.level for each in operations(make_parts(house))}
-        assert levels["expect"] is levels["expect-cancel"] is Level.ADMIN
+        assert levels["expect"] is levels["expect-cancel"] is Level.OPERATE
         assert levels["expect-list"] is levels["whitelist-test"] is Level.READ
