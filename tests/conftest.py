@@ -22,7 +22,11 @@ SLOW = frozenset(
         *["plugins/multigrey-web/tests/test_daemon.py", "tests/background/test_eviction.py"],
         *["tests/cli/test_client.py", "tests/cli/test_explain.py", "tests/cli/test_origins.py"],
         *["tests/cli/test_records.py", "tests/cli/test_report.py", "tests/cli/test_status.py"],
-        *["tests/cli/test_whitelist_edit.py", "tests/daemon/test_daemon.py"],
+        *[
+            "tests/cli/test_whitelist_add.py",
+            "tests/cli/test_whitelist_edit.py",
+            "tests/daemon/test_daemon.py",
+        ],
         "tests/daemon/test_confinement.py",
         *["tests/integrations/test_munin.py", "tests/scenarios/test_simulation.py", "tests/test_project.py"],
         "tests/scenarios/test_time_per_input.py",

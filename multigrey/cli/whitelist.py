@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from multigrey.cli.common import Duration
-from multigrey.cli.whitelist_edit import add, remove, review
+from multigrey.cli.whitelist_add import add
+from multigrey.cli.whitelist_edit import remove, review
 from multigrey.cli.whitelist_show import list_command, test_command
 from multigrey.clock import Clock, SystemClock
-from multigrey.config.load import load
+from multigrey.config.load import Loaded, load
 from multigrey.config.settings import Settings
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError, Problem, StoreError
@@ -100,9 +101,9 @@ def lint_command(
     is wrong or cannot be read.
     """
     try:
-        settings = load(config, os.environ).settings
-        gathered = _given(paths) if paths else _configured(settings)
-        outlook, unknown = _outlook(settings, (clock or SystemClock()).now(), within, unused)
+        loaded = load(config, os.environ)
+        gathered = _given(paths) if paths else _configured(loaded)
+        outlook, unknown = _outlook(loaded.settings, (clock or SystemClock()).now(), within, unused)
     except ConfigError as error:
         _refuse(error.problems)
     findings = lint(gathered.lists, outlook)
@@ -131,9 +132,17 @@ def _given(paths: Iterable[Path]) -> _Gathered:
     return _gather(_Table(SOURCE, path.absolute()) for path in paths)
 
 
-def _configured(settings: Settings) -> _Gathered:
+def _configured(loaded: Loaded) -> _Gathered:
     """The lists of a configuration.  Raises ConfigError."""
-    return _gather(_Table(each.source, each.path, each.owner or "") for each in settings.whitelist)
+    from multigrey.whitelists.toml_file import ignored_files
+
+    tables, directory = loaded.settings.whitelist, loaded.lists_dir
+    found = _gather(_Table(each.source, each.path, each.owner or "") for each in tables)
+    if directory is None or directory in {each.path for each in tables}:
+        return found
+    ignored = tuple(ignored_files(directory, default=True))
+    more = [LintedList(directory, SOURCE, ignored=ignored)] if ignored else []
+    return found._replace(lists=[*found.lists, *more])
 
 
 def _gather(tables: Iterable[_Table]) -> _Gathered:

@@ -1,4 +1,6 @@
-"""`multigrey whitelist add`, `remove`, `review`: change list files, each in one step, and keep comments.
+"""`multigrey whitelist remove` and `review`, and what `add` shares with them: they change list files.
+
+Each change is one step, and comments stay.
 
 The command itself changes the files, with the rights of its user, because the daemon cannot write its
 configuration.  Then it asks the daemon to read its lists again.
@@ -9,29 +11,34 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from multigrey.cli.client import EXIT_CONFIG, EXIT_NO, EXIT_NO_DAEMON, AskError, ask, common_options, show
-from multigrey.cli.common import Duration
-from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import load
 from multigrey.errors import ConfigError, Problem
 from multigrey.text import printable
-from multigrey.whitelists.coverage import covered
-from multigrey.whitelists.edit import Edited, Value, entry_at, rewrite, with_entry, with_review, without_entry
+from multigrey.whitelists.edit import entry_at, rewrite, with_entry, with_review, without_entry
 from multigrey.whitelists.entry import ListedEntry
 from multigrey.whitelists.list_source import SOURCE
 from multigrey.whitelists.toml_entry import MATCH_KEYS, ListEntry, conditions_of
 from multigrey.whitelists.toml_file import list_files, read_text, understood
 
-__all__ = ["add", "remove", "review"]
-
-_OWN_FILE = "local.toml"
-"""The file for new entries if the configured list is a directory."""
+__all__ = [
+    "Day",
+    "changed_line",
+    "entry_row",
+    "file_option",
+    "match_options",
+    "refuse",
+    "reload",
+    "reload_option",
+    "remove",
+    "review",
+]
 
 
 class Day(click.ParamType[date]):
@@ -47,28 +54,8 @@ class Day(click.ParamType[date]):
             self.fail(f"{value!r}: expected a date such as 2027-01-31", param, ctx)
 
 
-class Moment(click.ParamType[date]):
-    """A day, or a time with its offset from UTC, in the form of list files."""
-
-    name = "date or time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        """See `click.ParamType.convert`."""
-        if isinstance(value, date):
-            return value
-        try:
-            return (
-                date.fromisoformat(value)
-                if len(value) <= 10
-                else datetime.fromisoformat(value).astimezone(UTC)
-            )
-        except ValueError:
-            self.fail(
-                f"{value!r}: expected a date such as 2027-01-31 or time such as 2027-01-31T18:00Z", param, ctx
-            )
-
-
-def _match_options(command: Any) -> Any:
+def match_options(command: Any) -> Any:
+    """Give a command an option for each match key."""
     for key in reversed(MATCH_KEYS):
         text = ListEntry.model_fields[key].description or ""
         option = click.option(f"--{key.replace('_', '-')}", metavar="VALUE", help=_first(text))
@@ -81,105 +68,12 @@ def _first(text: str) -> str:
     return text.partition(".  ")[0].rstrip(".") + "."
 
 
-_file_option = click.option(
+file_option = click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The list file; by default the one of the configuration (local.toml in it, if it is a directory).",
 )
-_reload_option = click.option(
-    "--no-reload", is_flag=True, help="Do not make the daemon read its lists again."
-)
-
-
-# --- add -------------------------------------------------------------------------------------------
-
-
-@click.command("add")
-@_match_options
-@click.option("--owner", help="Who is responsible for the entry; by default the owner of the list.")
-@click.option("--reason", help="Why this mail must not be delayed.")
-@click.option("--ticket", help="The ticket in which the entry was requested.")
-@click.option("--review-by", type=Day(), metavar="DATE", help="The day by which the entry is to be reviewed.")
-@click.option(
-    "--for", "seconds", type=Duration(), help="How long the entry is valid, such as 2h; then it expires."
-)
-@click.option(
-    "--until",
-    type=Moment(),
-    metavar="DATE|TIME",
-    help="The last day on which the entry is valid (in UTC), or the time at which it expires.",
-)
-@_file_option
-@_reload_option
-@common_options
-@click.pass_obj
-def add(
-    clock: Clock | None,
-    /,
-    config: Path | None,
-    file: Path | None,
-    seconds: int | None,
-    until: date | None,
-    *,
-    no_reload: bool,
-    json_: bool,
-    **options: Any,
-) -> None:
-    """Add an entry to a whitelist.
-
-    Mail that has all of the given properties is not delayed.  The command checks the whole file before it
-    replaces it; comments, mode and owner of the file stay.  The entry goes to the end of the file, with
-    today's date.  Then the daemon reads its lists again.
-
-    Exit status: 0 when done, 1 when the daemon refuses what it read, 2 when the entry or the list is wrong
-    or cannot be changed, 4 when the daemon does not allow the reload.
-    """
-    values: dict[str, Value] = {key: value for key, value in options.items() if value is not None}
-    if not values.keys() & {*MATCH_KEYS}:
-        raise click.UsageError(f"expected at least one of {', '.join(_option(key) for key in MATCH_KEYS)}")
-    if seconds is not None and until is not None:
-        raise click.UsageError("--for and --until exclude each other")
-    now = datetime.fromtimestamp((clock or SystemClock()).now(), UTC)
-    values["added"] = now.date()
-    if seconds is not None:
-        values["expires"] = now + timedelta(seconds=seconds)
-    elif until is not None:
-        values["expires"] = until
-    try:
-        path, owner = _target(config, file)
-        edited = rewrite(path, lambda text: with_entry(path, text, values, owner), create=True)
-        by = _covered_by(path, edited)
-    except ConfigError as error:
-        _refuse(error.problems)
-    told = {"changed": "added", **_entry_row(edited.entry), "covered_by": by}
-    _finish(told, config, no_reload=no_reload, json_=json_)
-
-
-def _option(key: str) -> str:
-    return f"--{key.replace('_', '-')}"
-
-
-def _covered_by(path: Path, edited: Edited) -> str | None:
-    """FILE:LINE of an entry in the same file that already lets all of this mail pass; None: there is none."""
-    entries = [entry for entry in understood(path, edited.text).entries if entry.enabled]
-    for found in covered(entries):
-        if found.entry.line == edited.entry.line:
-            return f"{found.by.path}:{found.by.line}"
-    return None
-
-
-def _target(config: Path | None, file: Path | None) -> tuple[Path, str]:
-    """The file for new entries, and the owner of its list.  Raises ConfigError."""
-    tables = [table for table in load(config, os.environ).settings.whitelist if table.source == SOURCE]
-    if file is not None:
-        path = file.absolute()
-        owners = [table.owner for table in tables if table.path in {path, path.parent}]
-        return path, (owners[0] if owners else None) or ""
-    if len(tables) != 1 or tables[0].path is None:
-        what = "several lists are configured" if tables else 'no [[whitelist]] has source = "list"'
-        raise ConfigError([Problem("", None, "whitelist", f"{what}: choose one with --file")])
-    path = tables[0].path
-    return (path / _OWN_FILE if path.is_dir() else path), tables[0].owner or ""
+reload_option = click.option("--no-reload", is_flag=True, help="Do not make the daemon read its lists again.")
 
 
 # --- remove, review --------------------------------------------------------------------------------
@@ -187,10 +81,10 @@ def _target(config: Path | None, file: Path | None) -> tuple[Path, str]:
 
 @click.command("remove")
 @click.argument("place", metavar="[FILE:LINE]", required=False)
-@_match_options
-@_file_option
+@match_options
+@file_option
 @click.option("--comments", is_flag=True, help="Remove the comment lines directly above the entry too.")
-@_reload_option
+@reload_option
 @common_options
 def remove(
     place: str | None,
@@ -224,9 +118,9 @@ def remove(
             lambda text: without_entry(path, text, entry_at(path, text, line), comments=comments),
         )
     except ConfigError as error:
-        _refuse(error.problems)
-    told = {"changed": "removed", **_entry_row(edited.entry)}
-    _finish(told, config, no_reload=no_reload, json_=json_)
+        refuse(error.problems)
+    told = {"changed": "removed", **entry_row(edited.entry)}
+    finish(told, config, no_reload=no_reload, json_=json_)
 
 
 @click.command("review")
@@ -234,7 +128,7 @@ def remove(
 @click.option(
     "--until", type=Day(), metavar="DATE", required=True, help="The day by which the next review is due."
 )
-@_reload_option
+@reload_option
 @common_options
 def review(place: str, until: date, config: Path | None, *, no_reload: bool, json_: bool) -> None:
     """Note that an entry was reviewed and is still needed.
@@ -248,9 +142,9 @@ def review(place: str, until: date, config: Path | None, *, no_reload: bool, jso
         path, line = _place(config, place)
         edited = rewrite(path, lambda text: with_review(path, text, entry_at(path, text, line), until))
     except ConfigError as error:
-        _refuse(error.problems)
-    told = {"changed": "reviewed", **_entry_row(edited.entry)}
-    _finish(told, config, no_reload=no_reload, json_=json_)
+        refuse(error.problems)
+    told = {"changed": "reviewed", **entry_row(edited.entry)}
+    finish(told, config, no_reload=no_reload, json_=json_)
 
 
 def _files(config: Path | None, file: Path | None) -> list[Path]:
@@ -282,11 +176,11 @@ def _place(config: Path | None, place: str) -> tuple[Path, int]:
         text = read_text(path)
         understood(path, text)
     except ConfigError as error:
-        _refuse(error.problems)
+        refuse(error.problems)
     try:
         entry_at(path, text, int(number))
     except ConfigError as error:
-        _refuse(error.problems, EXIT_NO)
+        refuse(error.problems, EXIT_NO)
     return path, int(number)
 
 
@@ -300,11 +194,11 @@ def _find(files: Sequence[Path], wanted: Mapping[str, Any]) -> tuple[Path, int]:
         if probe is not None and {*entry.conditions} == {*conditions_of(probe)}
     ]
     if not found:
-        _refuse([Problem("", None, "whitelist", "no entry has exactly these conditions")], EXIT_NO)
+        refuse([Problem("", None, "whitelist", "no entry has exactly these conditions")], EXIT_NO)
     if len(found) > 1:
         places = ", ".join(f"{path}:{line}" for path, line in found)
         text = f"several entries have these conditions: {places}: choose one by FILE:LINE"
-        _refuse([Problem("", None, "whitelist", text)], EXIT_NO)
+        refuse([Problem("", None, "whitelist", text)], EXIT_NO)
     return found[0]
 
 
@@ -317,7 +211,8 @@ def _is_valid(wanted: Mapping[str, Any]) -> bool:
 # --- reload and output -----------------------------------------------------------------------------
 
 
-def _entry_row(entry: ListedEntry) -> dict[str, Any]:
+def entry_row(entry: ListedEntry) -> dict[str, Any]:
+    """An entry and its place as JSON values."""
     return {
         "file": str(entry.path),
         "line": entry.line,
@@ -328,30 +223,41 @@ def _entry_row(entry: ListedEntry) -> dict[str, Any]:
     }
 
 
-def _finish(told: dict[str, Any], config: Path | None, *, no_reload: bool, json_: bool) -> None:
+def reload(told: dict[str, Any], config: Path | None, *, no_reload: bool) -> int:
+    """Make the daemon read its lists again (unless `no_reload`); return the exit code.
+
+    Adds whether it did, why not, and its configuration file.
+    """
+    told["reloaded"], told["trouble"], told["config"] = False, None, None
+    if no_reload:
+        return 0
+    try:
+        told["config"] = ask(config, "reload", {}).get("config")
+    except AskError as error:
+        told["trouble"] = error.message
+        return 0 if error.exit_code == EXIT_NO_DAEMON else error.exit_code
+    told["reloaded"] = True
+    return 0
+
+
+def finish(told: dict[str, Any], config: Path | None, *, no_reload: bool, json_: bool) -> None:
     """Make the daemon read its lists again (unless `no_reload`), and show what was done."""
-    code = 0
-    told["reloaded"], told["trouble"] = False, None
-    if not no_reload:
-        try:
-            ask(config, "reload", {})
-            told["reloaded"] = True
-        except AskError as error:
-            told["trouble"] = error.message
-            code = 0 if error.exit_code == EXIT_NO_DAEMON else error.exit_code
+    code = reload(told, config, no_reload=no_reload)
     show(told, json_, lambda console, result: _render(console, result, is_running=code != 0))
     if code:
         sys.exit(code)
 
 
-def _render(console: Any, result: Mapping[str, Any], *, is_running: bool) -> None:
+def changed_line(result: Mapping[str, Any]) -> str:
+    """What was changed, where, and how, as text."""
     place = f"{result['file']}:{result['line']}"
     extra = [f"{name} {result[name]}" for name in ("owner", "expires", "review_by") if result[name]]
     more = f" ({', '.join(extra)})" if extra else ""
-    console.print(printable(f"{result['changed']} {place}: {result['entry']}{more}"), soft_wrap=True)
-    if result.get("covered_by"):
-        line = f"note: {result['covered_by']} already lets all of this mail pass"
-        console.print(printable(line), soft_wrap=True)
+    return printable(f"{result['changed']} {place}: {result['entry']}{more}")
+
+
+def _render(console: Any, result: Mapping[str, Any], *, is_running: bool) -> None:
+    console.print(changed_line(result), soft_wrap=True)
     if result["reloaded"]:
         console.print("the daemon has read its lists again")
     elif result["trouble"]:
@@ -359,8 +265,11 @@ def _render(console: Any, result: Mapping[str, Any], *, is_running: bool) -> Non
         console.print(printable(before + result["trouble"]), soft_wrap=True)
 
 
-def _refuse(problems: Sequence[Problem], code: int = EXIT_CONFIG) -> NoReturn:
+def refuse(problems: Sequence[Problem], code: int = EXIT_CONFIG, more: Sequence[str] = ()) -> NoReturn:
+    """End the command with the problems, and `more` lines, on standard error."""
     for problem in problems:
         where = str(problem) if problem.file else f"{problem.key}: {problem.message}"
         click.echo(printable(where), err=True)
+    for line in more:
+        click.echo(printable(line), err=True)
     sys.exit(code)

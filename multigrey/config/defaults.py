@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SYSTEM_CONFIG", "Default", "find_config", "listen_default", "state_dir_default"]
+__all__ = [
+    "SYSTEM_CONFIG",
+    "Default",
+    "config_homes",
+    "find_config",
+    "listen_default",
+    "state_dir_default",
+]
 
 SYSTEM_CONFIG = Path("/etc/multigrey/multigrey.toml")
 
@@ -36,9 +43,14 @@ def find_config(
     A file that exists is returned even if it cannot be read: to continue without it would run a
     different configuration from the one the administrator wrote.
     """
-    own = _home_directory(environ, "XDG_CONFIG_HOME", ".config")
-    candidates = [system] if own is None else [system, own / "multigrey" / "multigrey.toml"]
+    candidates = [home / SYSTEM_CONFIG.name for home in config_homes(environ, system.parent)]
     return next(filter(exists, candidates), None)
+
+
+def config_homes(environ: Mapping[str, str], system: Path = SYSTEM_CONFIG.parent) -> list[Path]:
+    """The directories that may hold the configuration: the system's, then the user's if there is one."""
+    own = _home_directory(environ, "XDG_CONFIG_HOME", ".config")
+    return [system] if own is None else [system, own / "multigrey"]
 
 
 def state_dir_default(environ: Mapping[str, str], uid: int) -> Default | None:

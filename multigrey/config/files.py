@@ -6,6 +6,9 @@ neither may be writable by group or others, and both must belong to root or to t
 daemon runs as.  Whitelist files and their directories are data: they may belong to any user, but
 must not be writable by group or others either.  A sticky directory like /tmp is allowed for a list,
 because other users cannot replace files there that are not their own.
+
+The default directory of whitelists is read without being named.  So it must belong to root or to the
+daemon's user, and no other user may be able to make it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["LARGEST", "UnreadableError", "code_dangers", "list_dangers", "read_config"]
+__all__ = ["LARGEST", "UnreadableError", "code_dangers", "directory_dangers", "list_dangers", "read_config"]
 
 LARGEST = 1024 * 1024
 """The largest size in octets.  A configuration has a few kilobytes; a larger file is something else."""
@@ -118,7 +121,31 @@ def list_dangers(path: Path) -> Iterable[str]:
             continue  # the whitelist source reports this itself when it reads the list
         sticky = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
         if mode & _OTHERS_WRITE and not sticky:
+            yield _writable(place, mode)
+
+
+def directory_dangers(directory: Path, owners: Iterable[int]) -> Iterable[str]:
+    """Yield what is wrong with a directory whose lists are read although no table names it.
+
+    Its owner must be root or one of `owners`.  Raises nothing: a directory that is gone has no danger.
+    """
+    for place in (directory, directory.parent):
+        try:
+            status = place.stat()
+        except OSError:
+            continue
+        sticky = place != directory and status.st_mode & stat.S_ISVTX
+        if status.st_mode & _OTHERS_WRITE and not sticky:
+            yield _writable(place, status.st_mode)
+        if place == directory and status.st_uid not in {0, *owners}:
             yield (
-                f"{place} is writable by group or others (mode {mode & 0o7777:04o}), who could whitelist "
-                f"any sender: run chmod go-w {place}"
+                f"{directory} belongs to user id {status.st_uid}; expected root or the user multigrey runs "
+                f"as, because its lists are read without being named: run chown root {directory}"
             )
+
+
+def _writable(place: Path, mode: int) -> str:
+    return (
+        f"{place} is writable by group or others (mode {mode & 0o7777:04o}), who could whitelist any sender: "
+        f"run chmod go-w {place}"
+    )

@@ -20,7 +20,14 @@ from pydantic import BaseModel, ValidationError
 
 from multigrey.config.defaults import Default, find_config, listen_default, state_dir_default
 from multigrey.config.error_messages import explain
-from multigrey.config.files import UnreadableError, code_dangers, list_dangers, read_config
+from multigrey.config.files import (
+    UnreadableError,
+    code_dangers,
+    directory_dangers,
+    list_dangers,
+    read_config,
+)
+from multigrey.config.list_files import default_lists, ignored_in, lists_directory
 from multigrey.config.locate import KeyPath, key_text, line_of, locate
 from multigrey.config.settings import Settings
 from multigrey.config.tables.plugins import Plugins
@@ -76,6 +83,8 @@ class Loaded:
     settings: Settings
     path: Path | None
     """The configuration file; None if it is missing and defaults are used."""
+    lists_dir: Path | None
+    """The directory whose lists need no `[[whitelist]]`, whether it exists or not; None: no place for one."""
     warnings: tuple[Problem, ...]
     _source: _Source = field(repr=False)
 
@@ -140,17 +149,23 @@ def load(
     for key, text in (overrides or {}).items():
         _override(data, source, key, text)
     problems += _fill_in(data, source, environ, uid)
+    owners = {uid, os.geteuid(), *_uid_of(data.get("user"))}
+    lists_dir = lists_directory(path, environ, uid, os.path.isdir)
+    problems += [
+        source.problem(("whitelist",), wrong) for wrong in _add_lists(data, source, lists_dir, owners)
+    ]
+    told = {problem.message for problem in problems}
     try:
         settings = Settings.model_validate(data, context=_context(path))
     except ValidationError as error:
         problems += [source.problem(*found) for found in explain(error, Settings)]
         settings = None
-    owners = {uid, os.geteuid(), *_uid_of(data.get("user"))}
-    problems += [source.problem(*found) for found in _dangerous_paths(data, path, owners)]
+    dangers = _dangerous_paths(data, path, owners)
+    problems += [source.problem(key, danger) for key, danger in dangers if danger not in told]
     if problems or settings is None:
         raise ConfigError(sorted(problems, key=_place))
-    warnings = tuple(source.problem(*found) for found in advice(settings))
-    return Loaded(settings, path, warnings, source)
+    warnings = tuple(source.problem(*found) for found in (*advice(settings), *_not_read(lists_dir)))
+    return Loaded(settings, path, lists_dir, warnings, source)
 
 
 def _context(path: Path | None) -> dict[str, Path | None]:
@@ -226,6 +241,39 @@ def _fill_in(data: dict[str, Any], source: _Source, environ: Mapping[str, str], 
         data["listen"] = listen.value
         source.given["listen",] = listen.origin
     return problems
+
+
+def _add_lists(
+    data: dict[str, Any], source: _Source, directory: Path | None, owners: Iterable[int]
+) -> list[str]:
+    """Add a table for each list that needs none in the file; return what is wrong with their directory."""
+    tables = data.get("whitelist", [])
+    if directory is None or not isinstance(tables, list) or not directory.is_dir():
+        return []
+    texts = [table.get("path") for table in tables if isinstance(table, dict)]
+    named = {
+        Path(os.path.realpath(directory.parent / text))
+        for text in texts
+        if isinstance(text, str) and "\0" not in text
+    }
+    try:
+        found = list(default_lists(directory, named))
+    except OSError as error:
+        return [f"{directory} cannot be read: {error.strerror or error}"]
+    for position in range(len(tables), len(tables) + len(found)):
+        source.given["whitelist", position] = "default"
+    data["whitelist"] = [*tables, *({"source": kind, "path": str(path)} for kind, path in found)]
+    if Path(os.path.realpath(directory)) in named:  # the administrator chose it
+        return []
+    return [*directory_dangers(directory, owners)]
+
+
+def _not_read(directory: Path | None) -> Iterator[tuple[KeyPath, str]]:
+    """Yield a warning about each file that only lies beside the lists that need no table."""
+    if directory is not None and directory.is_dir():
+        for file in ignored_in(directory, default=True):
+            if not file.name.startswith("README"):
+                yield ("whitelist",), f"{file} is not read: the name of a list ends with .toml"
 
 
 def _uid_of(user: object) -> Iterable[int]:

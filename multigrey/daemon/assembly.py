@@ -91,7 +91,7 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
             lists.append(source)
         sources.append(guarded_match(source, registry.counters, entry.source))
         count = getattr(source, "count", 0)
-        more = (source.every, source.why) if isinstance(source, EntryList) else ()
+        more = (source.every, source.why, source.text_at) if isinstance(source, EntryList) else ()
         about_sources.append(SourceInfo(entry.source, str(entry.path or ""), options.owner, count, *more))
         summary[f"{entry.source} {entry.path or index}"] = count
         warnings += [str(warning) for warning in getattr(source, "warnings", ())]

@@ -65,6 +65,8 @@ class SourceInfo(NamedTuple):
     """All entries that match, the one that counts first; None: the source only reports that one."""
     why: Callable[[Match], str] | None = None
     """What its list says about an entry that matches: reason, ticket, dates; "" if nothing."""
+    text_at: Callable[[str, int], str | None] | None = None
+    """The conditions of the entry in this file, at this line, that is in use; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,13 @@ class EntryList:
         self.count = len(used)
         """The number of entries that are in use, or were until they expired."""
         self.warnings = tuple(warnings)
+        self._used = dict(enumerate(used))
+        self._now = options.now
         self._remarks = {match_of(entry).entry: text for entry in used if (text := _remark(entry))}
 
     def parts(self) -> list[dict[Any, Any]]:
         """The mappings with its entries (see `matching.matchers`)."""
-        return [*self._table.parts, self._remarks]
+        return [*self._table.parts, self._remarks, self._used]
 
     def every(self, attempt: Attempt) -> list[Match]:
         """The matches of all matching entries; the first one counts."""
@@ -64,6 +66,13 @@ class EntryList:
     def why(self, match: Match) -> str:
         """The reason, ticket and dates of an entry as text; "" if it has none."""
         return self._remarks.get(match.entry, "")
+
+    def text_at(self, file: str, line: int) -> str | None:
+        """The conditions of the entry in this file, at this line, that is in use; None: there is none."""
+        for entry in self._used.values():
+            if entry.line == line and str(entry.path) == file and self._now() < entry.until:
+                return entry.text
+        return None
 
     def match(self, attempt: Attempt) -> Match | None:
         """See `WhitelistSource.match`."""

@@ -10,14 +10,16 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from multigrey.config.error_messages import explain
 from multigrey.config.files import list_dangers
+from multigrey.config.list_files import ignored_in, inside
 from multigrey.config.locate import KeyPath, key_text, line_of, locate
 from multigrey.errors import ConfigError, Problem
 from multigrey.whitelists.entry import ListedEntry
@@ -29,9 +31,6 @@ LARGEST_LIST = 16 << 20
 """The largest size in octets: room for a hundred thousand entries."""
 
 _POSITION = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
-_LEFT_BEHIND = re.compile(
-    r"\..*|.*(?:~|#|\.(?:bak|orig|rej|save|swp|tmp|dpkg-\w+|rpm\w+|ucf-\w+))", re.DOTALL
-)
 
 
 @dataclass(frozen=True)
@@ -96,21 +95,23 @@ def understood(path: Path, text: str, owner: str = "") -> ReadList:
 
 def list_files(path: Path) -> list[Path]:
     """Return the files of a list in order: those of a directory, or the path itself.  Raises ConfigError."""
-    return [file for file in _inside(path) if file.suffix == ".toml"] if path.is_dir() else [path]
+    return [file for file in _inside(path, inside) if file.suffix == ".toml"] if path.is_dir() else [path]
 
 
-def ignored_files(path: Path) -> list[Path]:
-    """Return the files in a drop-in directory that look like lists but are not read.  Raises ConfigError."""
-    return [file for file in _inside(path) if file.suffix != ".toml"] if path.is_dir() else []
+def ignored_files(path: Path, *, default: bool = False) -> list[Path]:
+    """Return the files in a drop-in directory that look like lists but are not read.  Raises ConfigError.
+
+    `default`: it is the directory whose lists need no table.
+    """
+    return _inside(path, partial(ignored_in, default=default)) if path.is_dir() else []
 
 
-def _inside(path: Path) -> list[Path]:
+def _inside(path: Path, find: Callable[[Path], list[Path]]) -> list[Path]:
     try:
-        files = sorted(path.iterdir())
+        return find(path)
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
         raise ConfigError([Problem(str(path), None, "", reason)]) from error
-    return [file for file in files if not _LEFT_BEHIND.fullmatch(file.name)]
 
 
 def _dangers(file: Path) -> Iterator[str]:

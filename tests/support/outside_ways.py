@@ -191,6 +191,13 @@ def _lists() -> Callable[[Attempt], object]:
     return lambda attempt: [source.match(attempt) for source in sources]
 
 
+def _text_at(text: str) -> object:
+    condition = postgrey._client_condition("example.com")
+    entry = list_source.ListedEntry(Path("f.toml"), 1, (condition,), "o")
+    options = SourceOptions(None, "o", lambda: 0, lambda _: NAMED)
+    return list_source.EntryList([entry], options).text_at(text, 1)
+
+
 def _origins() -> Callable[[Attempt], object]:
     setup = assemble(load(None, {"STATE_DIRECTORY": "/nonexistent"}), SITE_KEY, FakeClock()).setup
     origins, scheme = setup.origins, setup.scheme
@@ -299,6 +306,7 @@ _ONE_TEXT: tuple[Way, ...] = (
 
 WAYS: Mapping[str, Way] = {
     **{f"{each.__module__}:{each.__qualname__}": each for each in _ONE_TEXT},
+    "EntryList.text_at": _text_at,
     "strip_extension": partial(addresses.strip_extension, delimiters="+-"),
     "sender_text": lambda text: sender.sender_text(text, "b@example.org"),
     "sender_text, recipient": lambda text: sender.sender_text("a+b=example.org@example.net", text),

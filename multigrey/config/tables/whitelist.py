@@ -17,6 +17,9 @@ class WhitelistSettings(ConfigTable):
     """`[[whitelist]]`: a list of senders, clients or recipients that are never greylisted.
 
     Clients that have authenticated, and the recipients postmaster@ and abuse@, pass without an entry.
+
+    Lists in the directory whitelists beside the configuration file need no table: every *.toml, and
+    whitelist_clients and whitelist_recipients in postgrey's formats.  They come after those with a table.
     """
 
     source: Word = Field(

@@ -1,6 +1,7 @@
-"""The operations `whitelist-test`, `expect`, `expect-list` and `expect-cancel`.
+"""The operations `whitelist-test`, `whitelist-loaded`, `expect`, `expect-list` and `expect-cancel`.
 
 whitelist-test   {"attempt": {...}}; the entries of the loaded lists that match, and which one decides
+whitelist-loaded {"file": PATH, "line": N, "entry": TEXT}; whether the daemon has this very entry, or why not
 expect           {"recipient": ADDRESS, "from": DOMAIN, "seconds": N, "reason": TEXT}
 expect-list      {}
 expect-cancel    {"recipient": ADDRESS, "from": DOMAIN}; without "from": all for the recipient
@@ -28,6 +29,7 @@ LONGEST_EXPECTED = 7 * DAY
 def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operations of this module."""
     yield Operation("whitelist-test", Level.READ, answer=lambda options: _test(parts, options), offline=True)
+    yield Operation("whitelist-loaded", Level.READ, answer=lambda options: _loaded(parts, options))
     yield Operation("expect", Level.OPERATE, answer=lambda options: _expect(parts, options))
     yield Operation("expect-list", Level.READ, answer=lambda _: _list(parts), offline=True)
     yield Operation("expect-cancel", Level.OPERATE, answer=lambda options: _cancel(parts, options))
@@ -49,6 +51,21 @@ async def _test(parts: OperationContext, options: Options) -> Result:
         "sources": [dict(row) for row in sources],
         "note": forwarded_note(attempt),
     }
+
+
+async def _loaded(parts: OperationContext, options: Options) -> Result:
+    file, entry, line = _text(options, "file"), _text(options, "entry", 20_000), options.get("line")
+    if not file or type(line) is not int:
+        raise OptionError("file and line: expected the path of a list and a number")
+    lists = [each for each in parts.engine.setup.about_sources if each.text_at is not None]
+    found = [text for each in lists if each.text_at and (text := each.text_at(file, line)) is not None]
+    if entry in found:
+        return {"loaded": True, "why": ""}
+    if found:
+        return {"loaded": False, "why": f"the daemon has {found[0]} at this line"}
+    if any(file == each.path or file.rpartition("/")[0] == each.path for each in lists):
+        return {"loaded": False, "why": "the daemon has no entry in use at this line of the list"}
+    return {"loaded": False, "why": f"the running daemon does not read {file}"}
 
 
 # --- expected mail ---------------------------------------------------------------------------------
@@ -90,11 +107,11 @@ async def _cancel(parts: OperationContext, options: Options) -> Result:
     return {"cancelled": [_row(each) for each in gone]}
 
 
-def _text(options: Options, name: str) -> str:
+def _text(options: Options, name: str, most: int = 1_000) -> str:
     value = options.get(name)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > 1_000:
+    if not isinstance(value, str) or len(value) > most:
         raise OptionError(f"{name} must be a text")
     return value
 
