@@ -33,6 +33,7 @@ SLOW = frozenset(
         *["tests/cli/test_mode.py", "tests/cli/test_rehearse.py", "tests/cli/test_without_configuration.py"],
         *["tests/test_supply_chain.py", "tests/mta/test_prometheus.py", "tests/history/test_recorder.py"],
         *["plugins/multigrey-web/tests/test_main.py", "tests/control/operations/test_growth.py"],
+        "tests/control/operations/test_flow.py",
         "plugins/multigrey-spf/tests/test_spf.py::test_five_hundred_bots_with_one_domain_have_no_origin",
         "tests/cli/test_watch.py::test_a_real_daemon",
         "tests/cli/test_check.py::test_a_real_daemon",

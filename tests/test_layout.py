@@ -86,6 +86,7 @@ SAME_NOUN = frozenset(
             "confinement",
             "explain",
             "export",
+            "flow",
             "growth",
             "history",
             "mode",

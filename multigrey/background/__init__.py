@@ -1,1 +1,1 @@
-"""Background work: alarms, expiry, eviction, growth, hits, supervision."""
+"""Background work: alarms, expiry, eviction, flow, growth, hits, supervision."""

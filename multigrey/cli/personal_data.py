@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from multigrey.background.flow import KEPT as FLOW_KEPT
 from multigrey.cli.config import config_option, load_or_refuse
 from multigrey.config.settings import Settings
 from multigrey.config.tables.control import NoEndpoint
@@ -98,6 +99,20 @@ def _in_records(settings: Settings) -> Iterator[PersonalData]:
         "to distinguish a provider's servers from its customers' machines",
         format_duration(NAMES_KEPT),
         ("names",),
+    )
+
+    yield PersonalData(
+        "Figures of origins",
+        "by hour, of the origins with the most attempts, "
+        + (
+            "the name, or a token for a client network"
+            if settings.log.redact
+            else "the name or client network"
+        )
+        + ", and numbers of attempts, deferrals, returns and delays",
+        "to show where mail comes from and how long it was delayed",
+        format_duration(FLOW_KEPT),
+        ("flow-origins",),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from multigrey.background.alarms import Alarms, untold
+from multigrey.background.flow import Flow
 from multigrey.background.growth import Growth
 from multigrey.background.loop_lag import LoopLag
 from multigrey.background.state_directory import StateDirectory
@@ -27,6 +28,7 @@ from multigrey.control.feed import Followers, Rates
 from multigrey.control.operations.all import all_operations
 from multigrey.control.operations.context import Decisions, OperationContext
 from multigrey.control.operations.mode import OverrideControl, changed_keys, differences
+from multigrey.control.operations.report import origin_class_of
 from multigrey.control.operations.status import newest_change
 from multigrey.control.peers import Groups, unknown_groups
 from multigrey.control.server import ControlServer
@@ -74,17 +76,26 @@ class Admin:
         self.state_directory = StateDirectory(core.settings.state_dir, engine.store)
         """Whether the daemon's files still have their names, for status and metrics."""
         self.growth = Growth(engine.store, clock.now, self._decided)
+        self.flow = Flow(
+            engine.store,
+            clock,
+            lambda event: origin_class_of(engine.setup, event),
+            lambda: engine.setup.redactor,
+        )
         self._helm = OverrideControl(core.overrides, self.reload, core.apply)
         followers, rates = Followers(), Rates(clock)
         self.alarms = Alarms(clock, untold(running.listens), lambda: engine.setup.redactor)
         """Floods and implausible input, for status, reports and metrics."""
-        self.subscribers: tuple[Callable[[DecisionEvent], None], ...] = (followers, rates, self.alarms)
+        self.subscribers: tuple[Callable[[DecisionEvent], None], ...] = (
+            *(followers, rates, self.alarms, self.flow),
+        )
         """Functions that the engine must call with every decision."""
         self.parts = OperationContext(
             core,
             decisions=decisions,
             follow=followers.follow,
             rates=rates,
+            flow=self.flow,
             alarms=self.alarms,
             status=self.status,
             steering=self._helm,
@@ -120,8 +131,9 @@ class Admin:
 
     async def finish(self) -> None:
         """Write, at the end, what may also be lost."""
-        with suppress(StoreError):
-            await self.growth.note()
+        for figures in (self.growth, self.flow):
+            with suppress(StoreError):
+                await figures.note()
 
     async def start(self) -> None:
         """Restore the overrides of earlier runs.  Call once, when the core is loaded.  Raises StoreError."""
@@ -158,6 +170,7 @@ class Admin:
         nursery.start_soon(supervise, "loop lag", self.lag.run)
         nursery.start_soon(supervise, "state directory", self.state_directory.run)
         nursery.start_soon(supervise, "growth", self.growth.run)
+        nursery.start_soon(supervise, "flow", self.flow.run)
         nursery.start_soon(supervise, "alarms", self.alarms.run)
         if endpoint is not None:
             groups = Groups(control.read_group, control.admin_group, control.operate_group)

@@ -32,6 +32,8 @@ from multigrey.model import Key, Table
 __all__ = [
     "BLOCKS",
     "EXPECTATIONS",
+    "FLOW",
+    "FLOW_ORIGINS",
     "GROWTH",
     "HEALTH_CHECK",
     "HITS",
@@ -186,6 +188,14 @@ HITS: MetaRows[Hits] = MetaRows(b"hits", Coder(encode_hits, decode_hits), Scope.
 """By a digest of source and entry (see `background.hits`)."""
 HITS_SINCE = MetaRows(b"hits-since", _number(), Scope.LOCAL, may_be_lost=True, several=False)
 """The second from which on hits were counted."""
+FLOW: MetaRows[Sequence[Sequence[Any]]] = MetaRows(
+    b"flow", _table(12, *[int] * (1 + 8 + 18)), Scope.LOCAL, may_be_lost=True
+)
+"""By hour, eight digits: the figures of its slots (see `background.flow`)."""
+FLOW_ORIGINS: MetaRows[Sequence[Sequence[Any]]] = MetaRows(
+    b"flow-origins", _table(60, str, str, *[int] * (4 + 18)), Scope.LOCAL, may_be_lost=True
+)
+"""By hour, eight digits: the figures of its busiest origins."""
 GROWTH = MetaRows(b"growth", _table(24, *[int] * 7), Scope.LOCAL, may_be_lost=True)
 """By day, eight digits: the samples of its hours (see `background.growth`)."""
 OPEN_DEFERRALS = MetaRows(
@@ -197,7 +207,7 @@ HEALTH_CHECK = MetaRows(b"health-check", _number(), Scope.LOCAL, may_be_lost=Tru
 
 KINDS: tuple[MetaRows[Any], ...] = (
     *(SITE_KEY, OVERRIDES, EXPECTATIONS, BLOCKS, NAMES, HITS, HITS_SINCE, GROWTH, OPEN_DEFERRALS),
-    HEALTH_CHECK,
+    *(HEALTH_CHECK, FLOW, FLOW_ORIGINS),
 )
 TABLE_SCOPES: Mapping[Table, Scope | None] = {
     Table.RECORD: Scope.JOINED,

@@ -12,6 +12,8 @@ from multigrey.model import Table
 from multigrey.stores.meta import (
     BLOCKS,
     EXPECTATIONS,
+    FLOW,
+    FLOW_ORIGINS,
     GROWTH,
     HEALTH_CHECK,
     HITS,
@@ -50,6 +52,8 @@ VALUES = [
     (GROWTH, [[1] * 7]),
     (OPEN_DEFERRALS, [[1, "named", 2, 3]]),
     (HEALTH_CHECK, 17),
+    (FLOW, [[1] * 27]),
+    (FLOW_ORIGINS, [["example.org", "named", *[1] * 22]]),
 ]
 
 
@@ -81,6 +85,7 @@ def test_the_bytes_of_rows_stay_what_they_are():
     assert [kind.key(b"x" if kind.several else b"")[1] for kind in KINDS] == [
         *(b"site-key", b"override/x", b"expect/x", b"blocked/x", b"names/x"),
         *(b"hits/x", b"hits-since", b"growth/x", b"metrics-deferrals", b"health-check"),
+        *(b"flow/x", b"flow-origins/x"),
     ]
     written = {kind: kind.coder.encode(value) for kind, value in VALUES}
     assert written[GROWTH] == encode_text("[[1,1,1,1,1,1,1]]")

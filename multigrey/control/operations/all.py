@@ -5,6 +5,7 @@ from __future__ import annotations
 from multigrey.control.operations import (
     explain,
     export,
+    flow,
     growth,
     history,
     mode,
@@ -34,6 +35,7 @@ _MODULES = (
     explain,
     whitelist,
     report,
+    flow,
     growth,
     waiting,
     # one line for each module that defines `operations(parts)`

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from multigrey.background.alarms import Alarms
+from multigrey.background.flow import Flow
 from multigrey.clock import Clock
 from multigrey.config.settings import Settings
 from multigrey.control.feed import Follower, Rates
@@ -60,6 +61,8 @@ class OperationContext:
     """Starts following every decision from now on; None: the daemon is stopped."""
     rates: Rates | None = None
     """How many decisions there were lately, by origin; None: the daemon is stopped."""
+    flow: Flow | None = None
+    """Figures of mail that are not in the store yet; None: the daemon is stopped."""
     alarms: Alarms | None = None
     """Floods, and input that cannot be true; None: the daemon is stopped."""
     status: Callable[[], Mapping[str, Any]] | None = None
