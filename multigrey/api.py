@@ -22,6 +22,7 @@ from multigrey.config.values.types import (
     size,
 )
 from multigrey.contracts import (
+    BackupPart,
     Dialogue,
     DialogueOptions,
     Durability,
@@ -76,6 +77,7 @@ __all__ = [
     "Action",
     "Address",
     "Attempt",
+    "BackupPart",
     "Breaker",
     "Change",
     "Command",

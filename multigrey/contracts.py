@@ -6,10 +6,10 @@ for each attempt; it calls pluggy only at start and reload (see `plugins.hookspe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from multigrey.model import (
     Attempt,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trio import TaskStatus
 
 __all__ = [
+    "BackupPart",
     "Dialogue",
     "DialogueOptions",
     "Durability",
@@ -147,12 +148,24 @@ class Store(Protocol):
         """
 
 
+class BackupPart(NamedTuple):
+    """One file of a backup."""
+
+    name: str
+    """Its name in the state directory."""
+    file: BinaryIO
+    """An open file at its beginning, whose content no longer changes; the receiver closes it."""
+
+
 @runtime_checkable
 class LocalStore(Store, Protocol):
     """A store that has a file of its own on this host."""
 
-    async def backup(self, path: str) -> None:
-        """Write a consistent copy to `path` while running."""
+    def backup(self) -> AsyncIterator[BackupPart]:
+        """Yield the files from which a state directory can be made that holds the store as it is now.
+
+        The store goes on meanwhile.  What was answered before the call is in them.  Raises StoreError.
+        """
 
     async def compact(self) -> None:
         """Return free pages to the file system."""

@@ -40,16 +40,21 @@ class Assembly:
     warnings: tuple[str, ...]
     lists: tuple[LongList, ...] = ()
     """The whitelists that may have very many entries."""
+    configuration: Path | None = None
+    """The file; None: there is none, and defaults are used."""
 
 
 class Core:
     """An open core (see `open_core`).  A reload replaces `assembly`."""
 
-    def __init__(self, assembly: Assembly, engine: Engine, quota: NewRecordQuota) -> None:
+    def __init__(
+        self, assembly: Assembly, engine: Engine, quota: NewRecordQuota, site_key: bytes = b""
+    ) -> None:
         self.assembly = assembly
         self.engine = engine
         self.store = engine.store
         self.quota = quota
+        self.site_key = site_key
         self.overrides = Overrides(engine.clock, engine.store)
         self.expectations = Expectations(engine.store, engine.clock.now)
         self.blocks = Blocks(engine.store, self.apply)
@@ -117,7 +122,7 @@ def open_core(
         set_back=(lambda: 0) if guarded is None else guarded.set_back,
         names=NameLedger(site_key, believed=believed),
     )
-    return Core(assembly, engine, quota)
+    return Core(assembly, engine, quota, site_key)
 
 
 def make_store(assembly: Assembly, state_dir: Path | None = None) -> Store:

@@ -64,6 +64,7 @@ ROWS: dict[str, Row] = {
     "overrides": Row(3, ("engine", "identity", "greylist", "stores", *SMALL)),
     "background": Row(3, ("identity", "greylist", "analysis", "stores", "config", "whitelists", *SMALL)),
     "history": Row(3, ("identity", "events", "stores", "config", *SMALL)),
+    "archive": Row(3),
     "log": Row(3, ("events", *SMALL)),
     "core": Row(3, ("engine", "evidence", "greylist", "overrides", "config", "plugins", "clock")),
     "api": Row(3, ("plugins", "identity", "config", "threads")),
@@ -82,6 +83,7 @@ SAME_NOUN = frozenset(
     [
         *[
             "attempt_options",
+            "backup",
             "client",
             "confinement",
             "explain",
@@ -200,6 +202,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "daemon.status": "tests/cli/test_status.py and tests/cli/test_mode.py",
     "control.operations.context": "plain data",
     "cli.offline": "tests/cli/test_client.py",
+    "history.reader": "tests/history/test_recorder.py searches with it",
+    "archive.names": "tests/archive/test_tar.py has its hostile names",
     "cli.history": "tests/cli/test_records.py",
     "cli.common": "tests/cli/test_records.py",
     "control.record_selection": "tests/control/operations/test_records.py",

@@ -15,7 +15,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-import trio
 from click.testing import CliRunner
 
 from man import regions
@@ -29,7 +28,7 @@ from multigrey.config.files import LARGEST
 from multigrey.config.load import load
 from multigrey.config.show import options
 from multigrey.config.values.types import UNIX_PATH_OCTETS, parse_duration, parse_size
-from multigrey.contracts import DialogueOptions, SourceOptions, StoreOptions
+from multigrey.contracts import DialogueOptions, SourceOptions
 from multigrey.control import client
 from multigrey.daemon import daemon
 from multigrey.daemon.assembly import assemble, check
@@ -64,7 +63,7 @@ from multigrey.protocols.wire import TEXT_OCTETS
 from multigrey.rules.rules import Rule, Rules
 from multigrey.stores.lmdb import commits, rows
 from multigrey.stores.lmdb.state_files import StateFiles
-from multigrey.stores.lmdb.store import FLUSH_TIME, LmdbStore
+from multigrey.stores.lmdb.store import FLUSH_TIME
 from multigrey.whitelists import postgrey_clients, postgrey_recipients
 from tests.support.clocks import START
 from tests.support.daemon import Daemon
@@ -702,26 +701,6 @@ def test_plugin_files_are_found_as_told(tmp_path):
     assert "partner" in {info.name for info in load_plugins(tmp_path / "plugins").infos}
 
 
-@pytest.mark.mta
-async def test_the_backup_example_makes_a_backup(tmp_path):
-    ((_, script),) = examples("multigrey-store.1", "backup")
-    root = unpack_or_skip("lmdb-utils", "lmdb-utils")
-    environment = {"LD_LIBRARY_PATH": library_path(root), "PATH": f"{root}/usr/bin:/usr/bin:/bin"}
-    state, backup = tmp_path / "state", tmp_path / "backup"
-    for directory in (state, backup):
-        directory.mkdir()
-    (state / "site.key").write_bytes(SITE_KEY)
-    script = script.replace("/var/lib/multigrey", str(state)).replace("/backup", str(backup))
-    async with harness(LmdbStore(StoreOptions(state, 1 << 20))) as h:
-        await h.engine.judge(attempt_of(client_address="192.0.2.1"), "pass")
-        await trio.run_process(["sh", "-ec", script], env=environment)
-    assert sorted(path.name for path in backup.iterdir()) == ["site.key", "store.journal.1", "store.mdb"]
-    async with harness(LmdbStore(StoreOptions(backup, 1 << 20))) as h:
-        h.clock.advance(DELAY)
-        await h.engine.judge(attempt_of(client_address="192.0.2.1"), "pass")
-    assert h.events[0].verdict.reason is Reason.RETRY
-
-
 def test_files_are_called_what_the_page_says(tmp_path):
     files = StateFiles(tmp_path)
     names = {path.name for path in (files.data, files.readers, files.lock)}
@@ -804,6 +783,7 @@ def test_the_examples_of_commands_work(running, monkeypatch):
         "7f3k2q": re.search(r'"id": ?"(\w+)"', past.stdout)[1],
         "/var/lib/multigrey": str(running.directory / "state"),
         "/etc/postfix": str(running.directory),
+        "/var/backups": str(running.directory),
     }
     for page in sorted(["multigrey.1", *COMMAND_PAGES], key=lambda page: page == "multigrey-records.1"):
         for words, status in command_lines(page):

@@ -40,7 +40,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "records": "multigrey.cli.records:records",
         "origins": "multigrey.cli.origins:origins",
         "export": "multigrey.cli.export:export",
-        "backup": "multigrey.cli.store:backup",
+        "backup": "multigrey.cli.backup:backup",
         "verify": "multigrey.cli.store:verify",
         "compact": "multigrey.cli.store:compact",
     },

@@ -34,7 +34,7 @@ from multigrey.daemon.assembly import assemble
 from multigrey.daemon.privileges import Identity, PrivilegeError, become
 from multigrey.engine.ids import make_ids
 from multigrey.errors import AddressError, CommandError, ConfigError, MultigreyError, PluginError
-from multigrey.history.recorder import PastHistory
+from multigrey.history.reader import PastHistory
 from multigrey.identity.redaction import Redactor
 from multigrey.stores.lmdb.damage.starts import noted_signals
 from multigrey.stores.lmdb.state_files import StateFiles

@@ -1,4 +1,4 @@
-"""`multigrey backup`, `compact` and `verify`: maintenance of the store."""
+"""`multigrey compact` and `verify`: maintenance of the store."""
 
 from __future__ import annotations
 
@@ -14,32 +14,7 @@ from multigrey.cli.client import EXIT_NO, ask, common_options, show, stream
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["backup", "compact", "octets", "verify"]
-
-
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--replace", is_flag=True, help="Replace PATH if it is an existing file.")
-@common_options
-def backup(config: Path | None, json_: bool, path: Path, *, replace: bool) -> None:
-    """Write a consistent copy of the store to PATH.
-
-    A running daemon keeps working meanwhile.  The daemon's user writes the copy and needs the right to do
-    so (with the systemd unit that comes with multigrey: only below the state directory).  The copy cannot
-    be used without the site key beside the store: back that up too, once.  To restore, stop the daemon and
-    put both in place as store.mdb and site.key, with no store.journal.* beside them.
-
-    Exit status: 0 when the copy is complete, 1 when it could not be written, 2 for a wrong configuration or
-    command line, 3 when there is neither a daemon nor a store, 4 when not allowed.
-    """
-    options = {"path": str(path.absolute()), "replace": replace}
-    show(ask(config, "backup", options), json_, _show_backup)
-
-
-def _show_backup(out: Console, result: Mapping[str, Any]) -> None:
-    out.print(f"{result['path']}: {octets(result['size'])}", soft_wrap=True)
-    text = f"the copy can be read only with the site key: back up {result['site_key']} too"
-    out.print(text, soft_wrap=True)
+__all__ = ["compact", "octets", "verify"]
 
 
 @click.command()

@@ -99,7 +99,6 @@ class Admin:
             alarms=self.alarms,
             status=self.status,
             steering=self._helm,
-            may_write=confinement.allows_writing,
         )
         self._server: ControlServer | None = None
 

@@ -98,7 +98,7 @@ def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Ass
     _refuse(problems)
     setup = _setup(settings, registry, site_key, origins, tuple(sources))
     setup = replace(setup, about_sources=tuple(about_sources))
-    return Assembly(settings, registry, setup, summary, tuple(warnings), tuple(lists))
+    return Assembly(settings, registry, setup, summary, tuple(warnings), tuple(lists), loaded.path)
 
 
 def _control(settings: Settings) -> Control:

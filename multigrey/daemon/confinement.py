@@ -160,11 +160,6 @@ class Confinement:
         if problems:
             raise ConfigError(problems)
 
-    def allows_writing(self, directory: Path) -> bool:
-        """Whether files may be made in a directory."""
-        need = Requirement("write", str(directory), (), "")
-        return self.granted is None or not outside(self.granted, [need])
-
 
 def restart_problems(granted: Sequence[Mapping[str, Any]] | None, loaded: Loaded) -> list[Problem]:
     """What a running daemon with this confinement (None: not confined) refuses in a configuration."""

@@ -18,16 +18,16 @@ from multigrey.errors import StoreError
 from multigrey.model import Change, Entry, Key
 from multigrey.stores.meta import SITE_KEY
 
-__all__ = ["check_site_key", "load_site_key"]
+__all__ = ["NAME", "check_site_key", "load_site_key"]
 
 _SIZE = 32
-_NAME = "site.key"
+NAME = "site.key"
 _FINGERPRINT: Key = SITE_KEY.key()
 
 
 def load_site_key(state_dir: Path) -> bytes:
     """The site key, made if it is missing.  Raises StoreError, which names the file."""
-    path = state_dir / _NAME
+    path = state_dir / NAME
     try:
         try:
             return _read(path)
@@ -49,7 +49,7 @@ async def check_site_key(store: Store, site_key: bytes) -> None:
 
     if await store.apply((_FINGERPRINT,), decide) != fingerprint:
         raise StoreError(
-            f"the store was written with another {_NAME}: put that file back, "
+            f"the store was written with another {NAME}: put that file back, "
             "or move the store away to start empty"
         )
 

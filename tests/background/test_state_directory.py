@@ -20,6 +20,7 @@ from multigrey.stores.lmdb.store import LmdbStore
 from tests.daemon.test_daemon import ask, daemon, eventually
 from tests.mta.harness import free_port
 from tests.support.engines import memory_store
+from tests.support.stores import backed_up
 
 KEY = (Table.RECORD, b"k" * 16)
 
@@ -118,7 +119,7 @@ async def test_the_daemons_own_work_is_no_trouble(tmp_path, monkeypatch):
         assert {file.name for file in (tmp_path / "state").glob("store.journal.*")} != before
         await store.compact()
         await watch.look()
-        await store.backup(str(tmp_path / "state" / "copy"))
+        await backed_up(store, tmp_path / "restored")
         await watch.look()
         assert watch.trouble == ""
 

@@ -120,16 +120,6 @@ def test_command_lines_that_make_no_sense(daemon, arguments, code):
 
 
 def test_the_store_is_looked_after(daemon):
-    copy = daemon.directory / "state" / "copy.mdb"
-    result = _run(daemon, "backup", str(copy))
-    assert (result.exit_code, "site.key" in result.stdout) == (0, True)
-    assert copy.stat().st_size
-    assert _run(daemon, "backup", str(copy)).exit_code == 1
-    for path, words in (("/nonexistent/x", "directory does not exist"), ("/proc/x", "may not write there")):
-        elsewhere = _run(daemon, "backup", path)
-        assert (elsewhere.exit_code, words in elsewhere.stderr) == (1, True), elsewhere.stderr
-        assert f"choose a path below {daemon.directory}/state" in elsewhere.stderr
-    assert _run(daemon, "backup", "--replace", str(copy)).exit_code == 0
     result = _run(daemon, "verify")
     assert (result.exit_code, "none cannot be read" in result.stdout) == (0, True)
     result = _run(daemon, "compact")

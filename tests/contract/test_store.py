@@ -5,12 +5,24 @@ from __future__ import annotations
 import pytest
 import trio
 
-from multigrey.contracts import Store
+from multigrey.contracts import LocalStore, Store
 from multigrey.errors import StoreError
 from multigrey.greylist import marks
 from multigrey.greylist.marks import Mark
 from multigrey.model import Change, Entry, Table
-from tests.support.stores import FAR, MAKERS, count, everything, get, key, options, put, running, touch
+from tests.support.stores import (
+    FAR,
+    MAKERS,
+    backed_up,
+    count,
+    everything,
+    get,
+    key,
+    options,
+    put,
+    running,
+    touch,
+)
 
 
 @pytest.fixture(params=MAKERS)
@@ -22,6 +34,10 @@ def make(request, tmp_path):
 async def store(make):
     async with running(make()) as store:
         yield store
+
+
+LOCAL = {name: make for name, make in MAKERS.items() if hasattr(make, "backup")}
+"""The stores that have a file of their own."""
 
 
 def due(store: Store, before: int, limit: int = 100):
@@ -340,3 +356,26 @@ async def test_only_while_it_runs(make):
     for call in calls:
         with pytest.raises(StoreError):
             await call()
+
+
+@pytest.mark.parametrize("name", LOCAL)
+async def test_what_a_backup_yields_makes_the_store_again(tmp_path, name):
+    """All that was answered before the call is in it, whatever is answered meanwhile."""
+    make, restored = LOCAL[name], tmp_path / "restored"
+    async with running(make(options(tmp_path / "state"))) as store:
+        assert isinstance(store, LocalStore)
+        for number in range(50):
+            await put(store, key(number), b"before", durable=number % 2 > 0)
+        await put(store, key(1, Table.MARK), b"marks", durable=False)
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(count, store, key(number, Table.ORIGIN))
+            names = await backed_up(store, restored)
+        await put(store, key(1), b"later")
+        assert await get(store, key(1)) == b"later"
+    assert len(names) == len(set(names)) > 0
+    async with running(make(options(restored))) as store:
+        assert await everything(store) == {key(number)[1]: b"before" for number in range(50)}
+        assert await get(store, key(1, Table.MARK)) == b"marks"
+        await put(store, key(1), b"on")
+        assert await get(store, key(1)) == b"on"

@@ -181,35 +181,15 @@ def test_a_confined_daemon_does_all_its_work(directory: Path):
         (directory / "list").write_text("example.com\nexample.org\n")
         assert cli(d, "reload").returncode == 0
         assert ask(directory) == "action=DUNNO\n\n"
-        backup = directory / "state" / "copy.mdb"
-        assert cli(d, "backup", backup).returncode == 0
-        assert backup.stat().st_size
+        # The daemon could not write there: its caller does.
+        assert cli(d, "backup", directory / "all.tar.gz").returncode == 0
+        assert (directory / "all.tar.gz").stat().st_size
         assert cli(d, "compact").returncode == 0
         assert cli(d, "verify").returncode == 0
         d.stop()
         assert d.process.returncode == 0
         assert not (chroot / "exim.sock").exists()
         assert "Traceback" not in d.stderr()
-
-
-@with_landlock
-@pytest.mark.parametrize("mode", ["auto", "off"])
-def test_a_backup_outside_is_refused_with_what_to_do(directory: Path, mode: str):
-    target = logs_of(directory) / "copy.mdb"
-    config = f'confinement = {{ mode = "{mode}" }}\n{CONFIG}'
-    with daemon(directory, config) as d:
-        done = cli(d, "backup", target)
-        if mode == "off":
-            assert (done.returncode, target.exists()) == (0, True)
-            return
-        assert done.returncode == 1
-        assert f"choose a path below {directory}/state, or add it to write in [confinement]" in done.stderr
-        assert not target.exists()
-        d.stop()
-        d.config.write_text(d.config.read_text().replace('mode = "auto"', f'write = ["{target.parent}"]'))
-        d.start()
-        assert cli(d, "backup", target).returncode == 0
-        assert target.exists()
 
 
 @with_landlock

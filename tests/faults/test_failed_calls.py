@@ -19,16 +19,11 @@ MODES = {"once": (0, 1), "the third": (2, 1), "for good": (0, -1)}
 """How many calls go well before, and how many are met."""
 
 
-def copied(witness: Witness) -> None:
-    path = witness.daemon.directory / "state" / "copy"
-    witness.control("backup", path=str(path), replace=True)
-
-
 PHASES: dict[str, Callable[[Witness], object]] = {
     "commit": lambda w: w.attempts(16),
     "checkpoint": lambda w: (w.attempts(8), w.control("verify")),
     "compact": lambda w: (w.attempts(4), w.control("compact")),
-    "backup": lambda w: (w.attempts(4), copied(w)),
+    "backup": lambda w: (w.attempts(4), w.control("backup")),
     "reload": lambda w: (w.control("reload"), w.attempts(4)),
     "forget": lambda w: (w.attempts(4), w.forget(2)),
     "log reopened": lambda w: (w.daemon.send(signal.SIGUSR1), w.attempts(4)),

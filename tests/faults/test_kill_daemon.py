@@ -21,13 +21,14 @@ HASTY = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("hasty")), 
 
 def commands(witness: Witness, chance: random.Random, stop: threading.Event) -> None:
     """Commands of all kinds, one after the other, until the daemon has gone."""
-    copy = str(witness.daemon.directory / "state" / "copy")
-    while not stop.is_set():
+    process = witness.daemon.process
+    assert process is not None
+    while not stop.is_set() and process.poll() is None:  # of one that has gone, nothing can be forgotten
         name = chance.choice(["backup", "compact", "forget", "reload", "verify"])
         if name == "forget":
             witness.forget(2)
         else:
-            witness.control(name, **({"path": copy, "replace": True} if name == "backup" else {}))
+            witness.control(name)
 
 
 def one_kill(witness: Witness, chance: random.Random) -> None:

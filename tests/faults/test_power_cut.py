@@ -27,21 +27,15 @@ def recorded(directory: Path, shim: Shim, *, lies: bool) -> tuple[list[tuple[int
     witness = Witness(Daemon(directory, CONFIG, user="nobody", env=shim.env))
     answered: list[tuple[int, int]] = []
     witness.seen = lambda number: answered.append((shim.logged, number))
-    copy = str(directory / "state" / "copy")
     shim.record()
     with witness.daemon as daemon:
         if lies:
             shim.arm("fdatasync", error=LIE)
-        for command, options in (
-            ("verify", {}),
-            ("backup", {"path": copy, "replace": True}),
-            ("compact", {}),
-            ("reload", {}),
-        ):
+        for command in ("verify", "backup", "compact", "reload"):
             witness.attempts(150 if LONG else 40)
             daemon.clock.advance(DELAY)
             witness.attempts(30)
-            witness.control(command, **options)
+            witness.control(command)
         daemon.kill()
     assert witness.passed
     return answered, daemon.clock.now()

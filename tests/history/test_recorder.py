@@ -13,7 +13,8 @@ from multigrey.errors import CommandError, StoreError
 from multigrey.events.query import Query
 from multigrey.history import recorder as module
 from multigrey.history.file import NAME, HistoryEntry, HistoryFile
-from multigrey.history.recorder import MOST_A_SECOND, HistoryRecorder, PastHistory
+from multigrey.history.reader import PastHistory
+from multigrey.history.recorder import MOST_A_SECOND, HistoryRecorder
 from multigrey.identity.redaction import Redactor
 from multigrey.model import Reason
 from multigrey.stores.work_thread import WorkThread

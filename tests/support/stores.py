@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from multigrey.contracts import Store, StoreOptions
+from multigrey.contracts import LocalStore, Store, StoreOptions
 from multigrey.model import Change, Entry, Key, Table
 from multigrey.stores.lmdb.store import LmdbStore
 from multigrey.stores.memory import MemoryStore
@@ -76,6 +76,17 @@ async def everything(store: Store, table: Table = Table.RECORD, limit: int = 100
             found[digest] = value
         if not cursor:
             return found
+
+
+async def backed_up(store: LocalStore, directory: Path) -> list[str]:
+    """Put the parts of a backup into a new directory; returns their names."""
+    directory.mkdir(parents=True)  # noqa: ASYNC240  (a test's)
+    names = []
+    async for part in store.backup():
+        with part.file:
+            (directory / part.name).write_bytes(part.file.read())
+        names.append(part.name)
+    return names
 
 
 class Disk:

@@ -29,8 +29,8 @@ class ConfinementSettings(ConfigTable):
     )
     write: tuple[FilePath, ...] = Field(
         default=(),
-        description="Further directories into which the daemon may write: for multigrey backup, and for "
-        "plugins.  They must exist when the daemon starts.",
+        description="Further directories into which the daemon may write, for plugins.  They must exist "
+        "when it starts.",
     )
     connect: tuple[_Port, ...] | None = Field(
         default=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from multigrey.control.operations import (
+    backup,
     explain,
     export,
     flow,
@@ -26,6 +27,7 @@ __all__ = ["all_operations"]
 _MODULES = (
     status,
     store,
+    backup,
     watch,
     export,
     records,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from multigrey.background.alarms import Alarms
 from multigrey.background.flow import Flow
 from multigrey.clock import Clock
 from multigrey.config.settings import Settings
+from multigrey.contracts import BackupPart
 from multigrey.control.feed import Follower, Rates
 from multigrey.core import Core
 from multigrey.engine.engine import Engine
@@ -29,6 +29,9 @@ class Decisions(Protocol):
 
     async def forget(self, words: Mapping[str, str]) -> int:
         """Remove the decisions that match all of these words (see `events.query.WORDS`); returns how many."""
+
+    async def backup(self) -> BackupPart | None:
+        """A copy of the file; None: it does not exist."""
 
     async def compact(self) -> None:
         """Rewrite the file, so that nothing of the removed decisions is left on the disk."""
@@ -69,9 +72,6 @@ class OperationContext:
     """What only the daemon knows: uptime, listeners, loop lag, lists; None: the daemon is stopped."""
     steering: DaemonControl | None = None
     """Reload and overrides; None: the daemon is stopped."""
-
-    may_write: Callable[[Path], bool] = lambda _: True
-    """Whether this process may make files in a directory, as far as it is confined."""
 
     @property
     def engine(self) -> Engine:

@@ -27,7 +27,7 @@ from multigrey.control.operations.operation import (
 )
 from multigrey.errors import StoreError
 from multigrey.events.query import Query
-from multigrey.history.recorder import HistoryReader
+from multigrey.history.reader import HistoryReader
 from multigrey.model import DAY, Action, DecisionEvent, Reason
 
 __all__ = ["CHECK_ADDRESS", "MOST", "RetryingClients", "operations"]

@@ -26,7 +26,7 @@ from multigrey.control.record_selection import read_limit
 from multigrey.errors import StoreError
 from multigrey.events.as_json import event_as_json
 from multigrey.events.query import WORDS
-from multigrey.history.recorder import HistoryReader
+from multigrey.history.reader import HistoryReader
 
 __all__ = ["operations"]
 

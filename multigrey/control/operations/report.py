@@ -36,7 +36,7 @@ from multigrey.control.operations.operation import (
 from multigrey.engine.setup import Setup
 from multigrey.errors import CodecError, ConfigError, StoreError
 from multigrey.events.query import Query
-from multigrey.history.recorder import HistoryReader
+from multigrey.history.reader import HistoryReader
 from multigrey.identity.redaction import HIDDEN_CLIENT, TOKEN
 from multigrey.model import DAY, NO_ATTRIBUTES, DecisionEvent
 from multigrey.stores.meta import HITS, HITS_SINCE

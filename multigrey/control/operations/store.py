@@ -1,10 +1,8 @@
-"""The operations `backup`, `compact` and `verify`: maintenance of the store."""
+"""The operations `compact` and `verify`: maintenance of the store."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -15,16 +13,12 @@ from multigrey.control.operations.operation import (
     Level,
     Operation,
     OperationError,
-    OptionError,
     Options,
     Result,
-    text_option,
 )
-from multigrey.errors import StoreError
 from multigrey.greylist import marks
 from multigrey.model import Table
 from multigrey.stores.meta import why_unreadable
-from multigrey.threads import in_thread
 
 __all__ = ["operations"]
 
@@ -41,7 +35,6 @@ _TABLES = dict(zip(Table, ("records", "origins", "meta", "marks"), strict=True))
 def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operations of this module."""
     care = _Care(parts)
-    yield Operation("backup", Level.ADMIN, answer=care.backup, offline=True)
     yield Operation("compact", Level.ADMIN, answer=care.compact, offline=True)
     yield Operation("verify", Level.READ, stream=care.verify, offline=True)
 
@@ -51,30 +44,6 @@ class _Care:
 
     def __init__(self, parts: OperationContext) -> None:
         self._parts = parts
-
-    async def backup(self, options: Options) -> Result:
-        """Write a copy of the store to `path`.
-
-        The path has to be absolute; a file is only replaced if `replace` is true.
-        """
-        path = Path(text_option(options, "path"))
-        if not path.is_absolute():
-            raise OptionError(f"{path}: expected an absolute path")
-        store = self._local()
-        in_the_way = _anything_at if options.get("replace") is not True else _no_file_at
-        if await in_thread(in_the_way, path):
-            raise OperationError(f"{path}: exists already")
-        if problem := await in_thread(_why_not_below, path.parent):
-            hint = f"choose a path below {self._parts.settings.state_dir}"
-            raise OperationError(f"{path.parent}: {problem}: {hint}")
-        if not await in_thread(self._parts.may_write, path.parent):
-            hint = (
-                f"choose a path below {self._parts.settings.state_dir}, or add it to write in [confinement]"
-            )
-            raise OperationError(f"{path.parent}: outside what the running daemon may write: {hint}")
-        await store.backup(str(path))
-        key = self._parts.settings.state_dir / "site.key"
-        return {"path": str(path), "size": await in_thread(_size, path), "site_key": str(key)}
 
     async def compact(self, options: Options) -> Result:
         """Compact the store's file; returns its octets before and after."""
@@ -121,36 +90,6 @@ class _Care:
         if not isinstance(store, LocalStore):
             raise OperationError("this kind of store has no local file")
         return store
-
-
-def _why_not_below(directory: Path) -> str:
-    """Why a file cannot be written into a directory; "" if it can."""
-    if not directory.is_dir():
-        return "the directory does not exist, or cannot be seen"
-    if not os.access(directory, os.W_OK | os.X_OK):
-        return f"the user multigrey runs as (uid {os.geteuid()}) may not write there"
-    return ""
-
-
-def _anything_at(path: Path) -> bool:
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
-    return True
-
-
-def _no_file_at(path: Path) -> bool:
-    return _anything_at(path) and (path.is_symlink() or not path.is_file())
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _name(table: Table, digest: bytes) -> str:

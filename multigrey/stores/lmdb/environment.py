@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import lmdb
 
@@ -28,12 +28,13 @@ from multigrey.stores.lmdb.state_files import (
     prepare_directory,
     remove,
     reserve_readers,
+    spare_file,
     sync_directory,
     take_lock,
     trouble,
 )
 
-__all__ = ["Opened", "Used", "backup", "draft_store", "open_all", "open_store", "replace_store"]
+__all__ = ["Opened", "Used", "draft_store", "open_all", "open_store", "replace_store"]
 
 _ENGINE = 0
 _LEAST_SPARE = 32 << 20
@@ -140,31 +141,39 @@ class Opened:
         return self.env.stat()["psize"]
 
     def copy(self, path: Path) -> None:
-        """Write a consistent, compact copy (0600) to `path`, which appears when it is complete.
+        """Write a consistent, compact copy (0600) to a new file at `path`, which is removed if that fails.
 
         Raises OSError, lmdb.Error.
         """
-        draft = _partial(path)
-        remove(draft)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        remove(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             try:
                 self.env.copyfd(descriptor, compact=True)
-                os.fsync(descriptor)  # before the rename: the name must never stand for a part of the copy
+                os.fsync(descriptor)  # before a rename: the name must never stand for a part of the copy
             finally:
                 os.close(descriptor)
-            draft.rename(path)
         except BaseException:
-            remove(draft)
+            remove(path)
             raise
-        sync_directory(path.parent)
+
+    def spare_copy(self, directory: Path) -> BinaryIO:
+        """The same, in a file without a name.  Raises OSError, lmdb.Error."""
+        file = spare_file(directory)
+        try:
+            self.env.copyfd(file.fileno(), compact=True)
+            file.seek(0)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 def open_store(files: StateFiles, map_size: int) -> Opened:
     """Open the store; make it if it is missing.  The lock must be held.  Raises StoreError."""
     path = files.data
     try:
-        remove(files.draft, files.draft.with_name(files.draft.name + "-lock"), _partial(files.draft))
+        remove(files.draft, files.draft.with_name(files.draft.name + "-lock"))
         if not os.path.lexists(path):
             _make(files, map_size)
         # Both before LMDB maps the files: a short one, or a full disk, would kill the process.
@@ -223,13 +232,6 @@ def replace_store(files: StateFiles) -> None:
     sync_directory(files.directory)
 
 
-def backup(opened: Opened, files: StateFiles, target: Path) -> None:
-    """Copy the store, but to none of its own files.  Raises StoreError, OSError, lmdb.Error."""
-    if target.resolve() in {file.resolve() for file in files.all()}:
-        raise StoreError(f"{target}: is a file of the store itself: choose another path")
-    opened.copy(target)
-
-
 def _check_layout(path: Path, layout: int) -> None:
     if layout > LAYOUT:
         raise StoreError(
@@ -265,11 +267,6 @@ def draft_store(files: StateFiles, map_size: int) -> Iterator[Opened]:
     finally:
         env.close()
         remove(lock)
-
-
-def _partial(path: Path) -> Path:
-    """The path of a copy until it is complete."""
-    return path.with_name(path.name + ".multigrey-partial")
 
 
 def _open(path: Path, map_size: int, *, sync: bool = True) -> lmdb.Environment:

@@ -17,7 +17,7 @@ from multigrey.errors import StoreError
 from multigrey.stores.lmdb.damage.child import NoProcessError, run_aside
 from multigrey.stores.lmdb.damage.starts import note_damage
 from multigrey.stores.lmdb.environment import Opened, Used, open_store
-from multigrey.stores.lmdb.state_files import DamagedStoreError, StateFiles, trouble
+from multigrey.stores.lmdb.state_files import DamagedStoreError, StateFiles, stands_for, trouble
 from multigrey.stores.work_thread import WorkThread
 from multigrey.threads import in_thread
 
@@ -109,6 +109,8 @@ class Holder:
     async def walk(self) -> None:
         """Have every row read in a process of its own, which damage may end.  Raises StoreError."""
         opened = await self.available()
+        if not await in_thread(stands_for, opened.path, opened.file):
+            return  # its directory was removed or mounted over: no other process can open it any more
         try:
             await run_aside(("walk-beside", str(opened.path)), opened.path)
         except NoProcessError as error:

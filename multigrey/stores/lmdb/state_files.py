@@ -21,7 +21,8 @@ import re
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryFile
+from typing import BinaryIO, NamedTuple, cast
 
 import lmdb
 from lmdb.verify import VerifyError, verify
@@ -37,6 +38,7 @@ __all__ = [
     "prepare_directory",
     "remove",
     "reserve_readers",
+    "spare_file",
     "stands_for",
     "sync_directory",
     "take_lock",
@@ -255,6 +257,18 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def spare_file(directory: Path) -> BinaryIO:
+    """A new file (0600) without a name, which is gone when it is closed.  Raises OSError.
+
+    It lies in the directory.  Of a directory that was removed, what is open is all that is left: then it lies
+    in memory.
+    """
+    try:
+        return cast("BinaryIO", TemporaryFile(prefix="backup-", dir=directory))
+    except FileNotFoundError:
+        return cast("BinaryIO", os.fdopen(os.memfd_create("backup", os.MFD_CLOEXEC), "w+b"))
 
 
 def remove(*paths: Path) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,14 +24,14 @@ from typing import TypeVar
 import lmdb
 import trio
 
-from multigrey.contracts import StoreOptions, Submitted
+from multigrey.contracts import BackupPart, StoreOptions, Submitted
 from multigrey.errors import StoreError
 from multigrey.model import Change, Entry, Key, Table
 from multigrey.stores.entries import merged, slices
 from multigrey.stores.lmdb.batches import Batch, Puts
 from multigrey.stores.lmdb.checkpoints import Checkpoints
 from multigrey.stores.lmdb.commits import LAGGING, Commits
-from multigrey.stores.lmdb.environment import Opened, backup, open_all, replace_store
+from multigrey.stores.lmdb.environment import Opened, open_all, replace_store
 from multigrey.stores.lmdb.frames import pack
 from multigrey.stores.lmdb.holder import Holder
 from multigrey.stores.lmdb.journal import Journal, Position
@@ -262,13 +262,12 @@ class LmdbStore:
             "damaged": self._holder.damage or self._files.kept_text(),
         }
 
-    async def backup(self, path: str) -> None:
-        """See `LocalStore.backup`: a compact copy, 0600, that appears when it is complete.
-
-        It replaces a file of that name, and is useless without the site key.
-        """
+    async def backup(self) -> AsyncIterator[BackupPart]:
+        """See `LocalStore.backup`: a compact copy of the file, into which the journal was put before."""
         await self.walk()
-        await self._holder.aside(partial(backup, files=self._files, target=Path(path)), about=Path(path))
+        directory = self._files.directory
+        copy = await self._holder.aside(lambda opened: opened.spare_copy(directory), about=directory)
+        yield BackupPart(self._files.data.name, copy)
 
     async def compact(self) -> None:
         """See `LocalStore.compact`.

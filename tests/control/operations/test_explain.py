@@ -11,7 +11,7 @@ from multigrey.control.attempt_options import attempt_of
 from multigrey.control.operations.explain import operations
 from multigrey.control.operations.operation import OperationError
 from multigrey.errors import StoreError
-from multigrey.history.recorder import event_as_json
+from multigrey.events.as_json import event_as_json
 from multigrey.model import Findings
 from multigrey.rules.rules import Rules
 from tests.support.control import answer, collected, make_parts, make_settings

@@ -12,7 +12,8 @@ from multigrey.config.tables.history import History as HistorySettings
 from multigrey.control.operations.history import operations
 from multigrey.control.operations.operation import OperationError
 from multigrey.errors import CommandError
-from multigrey.history.recorder import HistoryRecorder, PastHistory
+from multigrey.history.reader import PastHistory
+from multigrey.history.recorder import HistoryRecorder
 from multigrey.model import DAY, Reason
 from tests.support.clocks import START, FakeClock
 from tests.support.control import collected, parts

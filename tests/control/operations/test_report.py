@@ -13,7 +13,8 @@ from multigrey.background.hits import HitCounter
 from multigrey.config.tables.history import History as HistorySettings
 from multigrey.control.operations.operation import OperationError
 from multigrey.control.operations.report import operations, origin_class_of
-from multigrey.history.recorder import HistoryRecorder, PastHistory
+from multigrey.history.reader import PastHistory
+from multigrey.history.recorder import HistoryRecorder
 from multigrey.identity.redaction import Redactor
 from multigrey.model import Reason
 from multigrey.whitelists.list_source import match_of

@@ -1,4 +1,4 @@
-"""Backup, compact and verify, as operations."""
+"""Compact and verify, as operations."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ from multigrey.codec import encode_origin, encode_record, encode_reputation, enc
 from multigrey.contracts import StoreOptions
 from multigrey.control.operations.operation import OperationError
 from multigrey.control.operations.store import operations
-from multigrey.errors import StoreError
 from multigrey.greylist.marks import Mark
 from multigrey.greylist.marks import put as put_mark
 from multigrey.model import Change, Entry, OriginRecord, Record, Reputation, Table
 from multigrey.stores.lmdb.store import LmdbStore
-from tests.support.control import answer, collected, items, make_settings, parts
-
-
-def settings_in(state_dir):
-    return make_settings().model_copy(update={"state_dir": state_dir})
+from tests.support.control import answer, collected, items, parts
 
 
 def _store(tmp_path) -> LmdbStore:
@@ -29,36 +24,10 @@ async def _write(store, rows) -> None:
     await store.apply(tuple(puts), lambda _: Change(None, puts, durable=True))
 
 
-@pytest.mark.parametrize("name", ["backup", "compact"])
-async def test_a_store_without_a_file_has_nothing_to_copy(name):
+async def test_a_store_without_a_file_has_nothing_to_compact():
     async with parts() as (_, made):
         with pytest.raises(OperationError, match="no local file"):
-            await answer(collected(operations, made), name, path="/tmp/x")
-
-
-async def test_backup_never_takes_another_files_place_unasked(tmp_path):
-    target = tmp_path / "copy.mdb"
-    async with parts(_store(tmp_path), settings_in(tmp_path / "state")) as (_, made):
-        found = collected(operations, made)
-        told = await answer(found, "backup", path=str(target))
-        assert told["size"] == target.stat().st_size > 0
-        assert told["site_key"] == str(tmp_path / "state" / "site.key")
-        with pytest.raises(OperationError, match="exists already"):
-            await answer(found, "backup", path=str(target))
-        assert await answer(found, "backup", path=str(target), replace=True) == told
-        (tmp_path / "link").symlink_to(target)
-        for wrong in (tmp_path, tmp_path / "link"):
-            with pytest.raises(OperationError, match="exists already"):
-                await answer(found, "backup", path=str(wrong), replace=True)
-        with pytest.raises(StoreError, match="is a file of the store itself"):
-            await answer(found, "backup", path=str(tmp_path / "state" / "store.mdb"), replace=True)
-
-
-@pytest.mark.parametrize("path", [None, "", "relative", "nul\0", 7])
-async def test_a_backup_needs_an_absolute_path(tmp_path, path):
-    async with parts(_store(tmp_path)) as (_, made):
-        with pytest.raises(OperationError, match="expected a"):
-            await answer(collected(operations, made), "backup", path=path)
+            await answer(collected(operations, made), "compact")
 
 
 async def test_compact_tells_what_it_saved(tmp_path):

@@ -16,7 +16,19 @@ from multigrey.stores.lmdb.frames import HEAD_SIZE, Head
 from multigrey.stores.lmdb.journal import Journal
 from multigrey.stores.lmdb.state_files import StateFiles
 from multigrey.stores.lmdb.store import LmdbStore
-from tests.support.stores import FAR, Disk, count, everything, get, key, options, put, running, touch
+from tests.support.stores import (
+    FAR,
+    Disk,
+    backed_up,
+    count,
+    everything,
+    get,
+    key,
+    options,
+    put,
+    running,
+    touch,
+)
 
 
 @pytest.fixture
@@ -294,14 +306,14 @@ async def test_a_checkpoint_of_many_pieces_rests_after_each(store, monkeypatch):
     assert len(await everything(store)) == 600
 
 
-async def test_nothing_is_lost_while_checkpoints_fail(store, disk, caplog, monkeypatch):
+async def test_nothing_is_lost_while_checkpoints_fail(store, disk, caplog, monkeypatch, tmp_path):
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr("multigrey.stores.lmdb.batches._LONGEST_PAUSE", 0.05)
     await put(store, key(1), b"1")
     await everything(store)
     disk.error = broken()
     assert await count(store, key(1)) == 2
-    for call in (lambda: everything(store), lambda: store.backup("/nonexistent/backup")):
+    for call in (lambda: everything(store), lambda: backed_up(store, tmp_path / "none")):
         with pytest.raises(StoreError, match=r"store\.mdb: No space left on device: make room"):
             await call()
     assert await count(store, key(1)) == 3
@@ -363,8 +375,8 @@ async def test_a_failed_sync_of_the_journal_hurries_the_checkpoint(tmp_path, dis
 async def test_backup_has_what_is_in_the_journal(store, tmp_path):
     for number in range(10):
         await put(store, key(number), b"x", durable=number % 2 > 0)
-    await store.backup(str(tmp_path / "store.mdb"))
-    assert in_file(tmp_path) == 10
+    assert await backed_up(store, tmp_path / "restored") == ["store.mdb"]
+    assert in_file(tmp_path / "restored") == 10
 
 
 async def test_loading_more_than_the_overlay_may_hold(tmp_path, monkeypatch):

@@ -241,7 +241,7 @@ class TestRunning:
             assert (await store.health())["damaged"] == ""
         ends_a_reader(files, files.data.read_bytes())
         async with running(store := LmdbStore(options(files.directory))):
-            for work in (store.walk, store.compact, lambda: store.backup(f"{files.directory}/copy")):
+            for work in (store.walk, store.compact, lambda: anext(store.backup())):
                 with pytest.raises(DamagedStoreError, match=r"damaged .*: start multigrey again"):
                     await work()
             assert str((await store.health())["damaged"]).startswith(f"{files.data}: damaged (")

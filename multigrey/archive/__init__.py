@@ -1,0 +1,1 @@
+"""Backups: the archive that holds one, and putting what is in it in place."""
