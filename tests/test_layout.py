@@ -205,7 +205,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "history.reader": "tests/history/test_recorder.py searches with it",
     "archive.names": "tests/archive/test_tar.py has its hostile names",
     "cli.history": "tests/cli/test_records.py",
-    "cli.common": "tests/cli/test_records.py",
     "control.record_selection": "tests/control/operations/test_records.py",
     "stores.walk": "tests/control/operations/test_records.py",
     "cli.attempt_options": "tests/cli/test_explain.py describes attempts with it",

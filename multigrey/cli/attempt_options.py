@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from multigrey.cli.common import AddressType
+
 __all__ = ["NOBODY", "attempt_in", "attempt_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,7 +39,8 @@ def attempt_options(command: F) -> F:
     )
     command = attribute(command)
     for name, metavar, text in reversed(_OPTIONS):
-        command = click.option(f"--{name.replace('_', '-')}", metavar=metavar, help=text)(command)
+        type_ = AddressType() if metavar == "ADDRESS" else click.STRING
+        command = click.option(f"--{name.replace('_', '-')}", metavar=metavar, type=type_, help=text)(command)
     return command
 
 

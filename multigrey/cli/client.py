@@ -44,6 +44,7 @@ __all__ = [
     "ask",
     "common_options",
     "console",
+    "json_text",
     "load_for_asking",
     "refuse",
     "show",
@@ -333,10 +334,31 @@ def console() -> Console:
     return Console(markup=False, highlight=False, emoji=False, width=width, no_color=True)
 
 
+def json_text(value: Any, indent: int | None = None) -> str:
+    r"""A value as JSON that is valid UTF-8.
+
+    A text with octets that are not UTF-8 is written as in the log's JSON: `j\xf6rg` is `j`, one octet, `rg`.
+    """
+    text = json.dumps(value, indent=indent)
+    return json.dumps(_unicode(value), indent=indent) if "\\ud" in text else text
+
+
+def _unicode(value: Any) -> Any:
+    from multigrey.text import escaped
+
+    if isinstance(value, Mapping):
+        return {_unicode(key): _unicode(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_unicode, value)]
+    if isinstance(value, str) and any("\udc80" <= sign <= "\udcff" for sign in value):
+        return escaped(value, "\\")
+    return value
+
+
 def show(result: Mapping[str, Any], json_: bool, render: Render) -> None:
     """Write an answer: as JSON, or as text by `render`."""
     if json_:
-        click.echo(json.dumps(result, indent=2))
+        click.echo(json_text(result, indent=2))
     else:
         render(console(), result)
 
@@ -344,7 +366,7 @@ def show(result: Mapping[str, Any], json_: bool, render: Render) -> None:
 def show_item(item: Mapping[str, Any], json_: bool, render: Render) -> None:
     """Write one item of a stream: as JSON on one line, or as text by `render`."""
     if json_:
-        click.echo(json.dumps(item))
+        click.echo(json_text(item))
     else:
         render(console(), item)
 

@@ -13,9 +13,13 @@ import click
 from multigrey.cli.client import AskError, load_for_asking
 from multigrey.config.values.units import format_duration, parse_duration
 from multigrey.engine.explain_memory import name_text
+from multigrey.errors import AddressError, CommandError
+from multigrey.events.query import Query
+from multigrey.events.typed_address import read_address, read_address_or_domain
 from multigrey.model import DAY
 
 __all__ = [
+    "AddressType",
     "Duration",
     "counted",
     "given",
@@ -50,6 +54,27 @@ class Duration(click.ParamType[float]):
             least = f", at least {self._least}" if self._least else ""
             self.fail(f"{value}: expected whole seconds{least}", param, ctx)
         return seconds if self._fractions else int(seconds)
+
+
+class AddressType(click.ParamType[str]):
+    """An envelope address in any spelling (see `events.typed_address`); the value is the address alone."""
+
+    name = "address"
+
+    def __init__(self, *, domains: bool = False, clients: bool = False) -> None:
+        """`domains`: it may be a domain; `clients`: or else the address or network of a client."""
+        self._read = read_address_or_domain if domains or clients else read_address
+        self._clients = clients
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See `click.ParamType.convert`."""
+        try:
+            if self._clients and "@" not in value and "<" not in value:
+                Query.of({"about": value})
+                return str(value)
+            return self._read(value)
+        except (AddressError, CommandError) as error:
+            self.fail(str(error), param, ctx)
 
 
 def given(**options: Any) -> dict[str, Any]:

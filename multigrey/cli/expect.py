@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from multigrey.cli.client import EXIT_NO, ask, common_options, show
-from multigrey.cli.common import Duration
+from multigrey.cli.common import AddressType, Duration
 from multigrey.cli.explain import moment
+from multigrey.errors import AddressError
+from multigrey.events.typed_address import read_addresses
 from multigrey.text import printable
 
 if TYPE_CHECKING:
@@ -21,8 +23,14 @@ __all__ = ["expect"]
 
 
 @click.command()
-@click.argument("recipient", required=False)
-@click.option("--from", "domain", metavar="DOMAIN", help="Only from senders of this domain or below it.")
+@click.argument("recipients", metavar="[RECIPIENT]...", nargs=-1)
+@click.option(
+    "--from",
+    "domain",
+    metavar="DOMAIN",
+    type=AddressType(domains=True),
+    help="Only from senders of this domain or below it; of an address its domain counts.",
+)
 @click.option(
     "--for",
     "seconds",
@@ -38,7 +46,7 @@ __all__ = ["expect"]
 )
 @common_options
 def expect(
-    recipient: str | None,
+    recipients: tuple[str, ...],
     domain: str | None,
     seconds: int,
     reason: str | None,
@@ -58,23 +66,30 @@ def expect(
     line or configuration, 3 when no daemon answers (but --list reads its store), 4 when not allowed.
     """
     if list_:
-        if recipient or cancel:
+        if recipients or cancel:
             raise click.UsageError("--list takes neither a RECIPIENT nor --cancel")
         show(ask(config, "expect-list", {}), json_, _render_list)
         return
-    if not recipient:
-        raise click.UsageError("expected a RECIPIENT, or --list")
-    wanted: dict[str, Any] = {"recipient": recipient}
-    if domain is not None:
-        wanted["from"] = domain
-    if cancel:
-        result = ask(config, "expect-cancel", wanted)
+    wanted: dict[str, Any] = {} if domain is None else {"from": domain.rpartition("@")[2]}
+    for recipient in _addresses(recipients):
+        if not cancel:
+            asked = {**wanted, "recipient": recipient, "seconds": seconds, "reason": reason or ""}
+            show(ask(config, "expect", asked), json_, _render_made)
+            continue
+        result = ask(config, "expect-cancel", {**wanted, "recipient": recipient})
         show(result, json_, _render_cancelled)
         if not result["cancelled"]:
             sys.exit(EXIT_NO)
-        return
-    result = ask(config, "expect", {**wanted, "seconds": seconds, "reason": reason or ""})
-    show(result, json_, _render_made)
+
+
+def _addresses(texts: Sequence[str]) -> list[str]:
+    """The recipients in the arguments.  Raises UsageError."""
+    if not texts:
+        raise click.UsageError("expected a RECIPIENT, or --list")
+    try:
+        return read_addresses(", ".join(texts))
+    except AddressError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _text(row: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO, common_options, show_item, stream
-from multigrey.cli.common import Duration, lasting, moment, say_what_is_hidden, shown_address
+from multigrey.cli.common import AddressType, Duration, lasting, moment, say_what_is_hidden, shown_address
 from multigrey.clock import Clock, SystemClock
 from multigrey.text import printable
 
@@ -25,9 +25,19 @@ _FEW = 3
 
 
 @click.command()
-@click.argument("about", metavar="ADDRESS|DOMAIN|CLIENT", required=False)
-@click.option("--sender", metavar="ADDRESS", help="Only mail from this address, or from a domain and below.")
-@click.option("--recipient", metavar="ADDRESS", help="Only mail to this address, or to a domain and below.")
+@click.argument("about", metavar="ADDRESS|DOMAIN|CLIENT", type=AddressType(clients=True), required=False)
+@click.option(
+    "--sender",
+    metavar="ADDRESS",
+    type=AddressType(domains=True),
+    help="Only mail from this address, or from a domain and below.",
+)
+@click.option(
+    "--recipient",
+    metavar="ADDRESS",
+    type=AddressType(domains=True),
+    help="Only mail to this address, or to a domain and below.",
+)
 @click.option("--client", metavar="IP", help="Only mail from this client address or network.")
 @click.option(
     "--since", type=Duration(), default="7d", show_default=True, help="How far to look back from now."

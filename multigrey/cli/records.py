@@ -11,6 +11,7 @@ import click
 
 from multigrey.cli.client import EXIT_NO, ask, common_options, console, show, show_item, stream
 from multigrey.cli.common import (
+    AddressType,
     Duration,
     counted,
     given,
@@ -35,9 +36,17 @@ _SPARE = ("LAST SEEN", "ORIGIN", "FIRST SEEN", "TRIES")
 _STATES = ("waiting", "known", "observed", "expired")
 _CHOICES = (
     click.option(
-        "--sender", metavar="ADDRESS", help="Envelope sender: an address, <>, or a domain and all below it."
+        "--sender",
+        metavar="ADDRESS",
+        type=AddressType(domains=True),
+        help="Envelope sender: an address, <>, or a domain and all below it.",
     ),
-    click.option("--recipient", metavar="ADDRESS", help="Envelope recipient: an address, or a domain."),
+    click.option(
+        "--recipient",
+        metavar="ADDRESS",
+        type=AddressType(domains=True),
+        help="Envelope recipient: an address, or a domain.",
+    ),
     click.option("--client", metavar="IP", help="The client's address, or a network."),
     click.option("--origin", metavar="NAME", help="The origin, as multigrey records list shows it."),
     click.option(
@@ -160,8 +169,10 @@ def _nothing(where: Console, item: Mapping[str, Any]) -> None:
 @click.option("--client-address", metavar="IP", help="The client's address.")
 @click.option("--client-name", metavar="NAME", help="The client's verified name, if it has one.")
 @click.option("--helo", metavar="NAME", help="The name the client gives in HELO or EHLO.")
-@click.option("--sender", metavar="ADDRESS", help="The envelope sender; '<>' is the null sender.")
-@click.option("--recipient", metavar="ADDRESS", help="The envelope recipient.")
+@click.option(
+    "--sender", metavar="ADDRESS", type=AddressType(), help="The envelope sender; '<>' is the null sender."
+)
+@click.option("--recipient", metavar="ADDRESS", type=AddressType(), help="The envelope recipient.")
 @common_options
 def show_command(config: Path | None, *, json_: bool, **options: Any) -> None:
     """Show what is stored for one record, or for one attempt.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.client import common_options, console, show, stream
+from multigrey.cli.client import common_options, console, json_text, show, stream
 from multigrey.config.values.units import format_duration
 from multigrey.text import printable
 
@@ -87,7 +86,7 @@ def _show(pictures: Iterator[Mapping[str, Any]], *, json_: bool, live: bool, onc
         if once or not json_:
             show(each, json_, lambda where, found: where.print(picture(found, where.width)))
             return
-        click.echo(json.dumps(each))
+        click.echo(json_text(each))
 
 
 def picture(found: Mapping[str, Any], room: int) -> Group | Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
+from multigrey.cli.client import json_text
 from multigrey.cli.common import Duration
 from multigrey.cli.whitelist_add import add
 from multigrey.cli.whitelist_edit import remove, review
@@ -278,7 +278,7 @@ def _as_json(gathered: _Gathered, findings: Sequence[Finding], outlook: LintOutl
             for finding in findings
         ],
     }
-    return json.dumps(told, indent=2)
+    return json_text(told, indent=2)
 
 
 def _list_as_json(each: LintedList, outlook: LintOutlook) -> dict[str, Any]:

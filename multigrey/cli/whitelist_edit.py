@@ -9,6 +9,7 @@ configuration.  Then it asks the daemon to read its lists again.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -19,7 +20,8 @@ import click
 
 from multigrey.cli.client import EXIT_CONFIG, EXIT_NO, EXIT_NO_DAEMON, AskError, ask, common_options, show
 from multigrey.config.load import load
-from multigrey.errors import ConfigError, Problem
+from multigrey.errors import AddressError, ConfigError, Problem
+from multigrey.events.typed_address import read_address_or_domain
 from multigrey.text import printable
 from multigrey.whitelists.edit import entry_at, rewrite, with_entry, with_review, without_entry
 from multigrey.whitelists.entry import ListedEntry
@@ -40,6 +42,9 @@ __all__ = [
     "review",
 ]
 
+_PASTED = re.compile(r"[<>\s,;]|(?:to|from|sender|recipient)[=:]")
+"""Signs that a matcher of addresses does not have."""
+
 
 class Day(click.ParamType[date]):
     """A day in the form of list files."""
@@ -54,11 +59,27 @@ class Day(click.ParamType[date]):
             self.fail(f"{value!r}: expected a date such as 2027-01-31", param, ctx)
 
 
+class _Matcher(click.ParamType[str]):
+    """What an entry says of an address: a pattern stays as it is, a pasted address is read."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See `click.ParamType.convert`."""
+        if value.startswith("/") or not _PASTED.search(value):
+            return str(value)
+        try:
+            return read_address_or_domain(value)
+        except AddressError as error:
+            self.fail(str(error), param, ctx)
+
+
 def match_options(command: Any) -> Any:
     """Give a command an option for each match key."""
     for key in reversed(MATCH_KEYS):
         text = ListEntry.model_fields[key].description or ""
-        option = click.option(f"--{key.replace('_', '-')}", metavar="VALUE", help=_first(text))
+        type_ = _Matcher() if key in {"sender", "recipient"} else click.STRING
+        option = click.option(f"--{key.replace('_', '-')}", metavar="VALUE", type=type_, help=_first(text))
         command = option(command)
     return command
 

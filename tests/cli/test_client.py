@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from multigrey.cli import client
 from multigrey.cli.client import AskError, ask, show, show_item, stream
+from multigrey.events.line import format_json_fields
 from tests.support.daemon import ROOT, Daemon
 
 CONFIG = """
@@ -315,12 +316,21 @@ def test_how_trouble_is_shown(tmp_path):
     assert (result.exit_code, result.stderr) == (4, "multigrey: first\nsecond\\x1b[31m\n")
 
 
+def test_json_is_unicode_and_says_what_the_log_says():
+    value = {"j\udcf6": ["\udcff\\", {"x": ("😀\\", 1, None)}]}
+    text = client.json_text(value)
+    assert json.loads(text.encode()) == {"j\\xf6": ["\\xff\\\\", {"x": ["😀\\", 1, None]}]}
+    written = format_json_fields({"sender": "j\udcf6rg"})
+    assert json.loads(written) == json.loads(client.json_text({"sender": "j\udcf6rg"}))
+    assert client.json_text({"a": "😀"}) == json.dumps({"a": "😀"})
+
+
 def test_json_or_words(capsys):
     def render(out, told) -> None:
         out.print(f"[b]{told['x']}[/b] :warning: " + "x" * 100)
 
     for function in (show, show_item):
         function({"x": "\udcff"}, json_=True, render=render)
-        assert json.loads(capsys.readouterr().out) == {"x": "\udcff"}
+        assert json.loads(capsys.readouterr().out) == {"x": "\\xff"}
         function({"x": 1}, json_=False, render=render)
         assert capsys.readouterr().out == "[b]1[/b] :warning: " + "x" * 100 + "\n"

@@ -140,7 +140,7 @@ REFUSED = [
     (["expect", "b@example.org", "--list"], 2, "--list takes neither"),
     (["expect", "b@example.org", "--for", "8d"], 2, "whitelist add"),
     (["expect", "b@example.org", "--for", "soon"], 2, "soon"),
-    (["expect", "nobody"], 2, "is not a recipient"),
+    (["expect", "nobody"], 2, "is not an address"),
     (["expect", "b@example.org", "--cancel"], 1, "no such mail"),
 ]
 

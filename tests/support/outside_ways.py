@@ -26,6 +26,7 @@ from multigrey.core import open_core
 from multigrey.daemon.assembly import assemble
 from multigrey.events import as_json, line, query
 from multigrey.events.pasted_line import find_attempt
+from multigrey.events.typed_address import read_address, read_address_or_domain, read_addresses
 from multigrey.identity import addresses, components, sender, sender_patterns, shortened
 from multigrey.identity.envelope import sender_key_domain, sender_key_text
 from multigrey.identity.host_names import generated_names, gibberish, host_pattern
@@ -280,6 +281,7 @@ _ONE_TEXT: tuple[Way, ...] = (
     *(host_pattern.is_made, host_pattern.is_mail_server, registered_domain),
     *(wire.known_address, wire.reply_text, wire.encode, reply_text.Template.parse),
     *(line.unescaped, line.parse_line, find_attempt, query.client_network),
+    *(read_address, read_address_or_domain, read_addresses),
     *(matchers.parse_network, timespans.parse_times, timespans.parse_days),
     *(regexes.loose_ends, regexes.alternatives),
     *(
