@@ -12,19 +12,23 @@ import click
 
 from multigrey.cli.attempt_options import attempt_in, attempt_options
 from multigrey.cli.client import ask, common_options, show
+from multigrey.cli.common import counted
 from multigrey.config.values.units import format_duration
+from multigrey.errors import AddressError
+from multigrey.events.typed_address import read_addresses
 from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["explain", "mail_text", "moment"]
+__all__ = ["explain", "mail_text", "moment", "past_text"]
 
 _MOST_READ = 16_384
+_READ_FROM = {"sender": "a line of the sender's side", "header": "the header of a message"}
 
 
 @click.command()
-@click.argument("decision_id", metavar="[ID|LINE|-]", required=False)
+@click.argument("words", metavar="[ID|ADDRESS|LINE|-]", nargs=-1)
 @attempt_options
 @click.option(
     "--line",
@@ -40,7 +44,7 @@ _MOST_READ = 16_384
 )
 @common_options
 def explain(
-    decision_id: str | None,
+    words: tuple[str, ...],
     line: str | None,
     config: Path | None,
     *,
@@ -50,11 +54,14 @@ def explain(
 ) -> None:
     """Explain how an attempt would be judged now, step by step.
 
-    The command also says what would let it pass.  Give the attempt by the ID of a decision (from the log,
-    the header or a bounce), by a pasted LINE of a mail log in quotes (- reads it from standard input), or
-    by options.  The command changes and counts nothing; the verdict is the one that a real attempt would
-    get at this moment.  The steps after the deciding one are shown too, because they show what would happen
-    without it.
+    The command also says what would let it pass.  Give the attempt by what you have: the ID of a decision
+    (from the log or the history), the ADDRESS of its sender, its recipient or both in any spelling and order,
+    a pasted LINE of a mail log, a bounce or a header in quotes (- reads it from standard input), or options.
+    Without a client it is the latest attempt that the history knows of.  A refusal in the line that is not
+    multigrey's is named as whose it is.
+
+    The command changes and counts nothing; the verdict is the one that a real attempt would get at this
+    moment.  The steps after the deciding one are shown too, because they show what would happen without it.
 
     If no daemon runs, the command reads the store of the stopped one.
 
@@ -62,24 +69,30 @@ def explain(
     was found in the line; 2 for a wrong command line or configuration; 3 without a daemon or its store; 4
     when not allowed.
     """
-    show(ask(config, "explain", {**_wanted(decision_id, line, options), "ask": ask_}), json_, _render)
+    show(ask(config, "explain", {**_wanted(words, line, options), "ask": ask_}), json_, _render)
 
 
-def _wanted(decision_id: str | None, line: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+def _wanted(words: Sequence[str], line: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     attempt = attempt_in(options)
-    if decision_id and not line and (decision_id == "-" or len(decision_id.split()) > 1):
-        decision_id, line = None, decision_id
-    given = sum(map(bool, (decision_id, line, attempt)))
-    if given != 1:
+    if sum(map(bool, (words, line, attempt))) != 1:
         raise click.UsageError(
-            "expected one of: the ID of a decision, a LINE of a mail log in quotes, or the options of an "
-            "attempt (--client-address, --sender, --recipient ...)"
+            "expected one of: the ID of a decision, a LINE of a mail log in quotes, the ADDRESS of sender or "
+            "recipient, or the options of an attempt (--client-address, --sender, --recipient ...)"
         )
-    if decision_id:
-        return {"id": decision_id.removeprefix("id=")}
-    if line:
-        return {"line": sys.stdin.read(_MOST_READ) if line == "-" else line}
-    return {"attempt": attempt}
+    if attempt:
+        return {"attempt": attempt}
+    if line is not None or words == ("-",):
+        return {"line": sys.stdin.read(_MOST_READ) if line in {None, "-"} else line}
+    try:
+        read_addresses(", ".join(words))
+    except AddressError as error:
+        text = " ".join(words)
+        if len(text.split()) > 1:
+            return {"line": text}
+        if "@" in text:
+            raise click.UsageError(str(error)) from None
+        return {"id": text.removeprefix("id=")}
+    return {"about": ", ".join(words)}
 
 
 # --- as text ---------------------------------------------------------------------------------------
@@ -112,12 +125,17 @@ def _render(console: Console, result: Mapping[str, Any]) -> None:
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield mail_text(result["attempt"])
-    if result["read"]:
-        yield f"(read from a line of {result['read']})"
-    then = result["then"]
-    if then:
-        yield f"decided at {moment(then.get('time'))}: {then.get('action')} {then.get('reason')}"
+    if read := result["read"]:
+        yield f"(read from {_READ_FROM.get(read, f'a line of {read}')})"
+    if result["past"]:
+        yield past_text(result["past"])
+    if result["foreign"]:
+        yield f"this refusal is not multigrey's, but {result['foreign']}"
+    if then := result["then"]:
+        yield f"decided at {moment(then['time'])}: {then['action']} {then['reason']} (id {then['id']})"
         yield "and now:"
+    elif result["foreign"]:
+        yield "multigrey would say:"
     yield _verdict(result)
     yield ""
     width = max(len(each["step"]) for each in result["steps"])
@@ -128,6 +146,13 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{'':{width + 4}}{text}" for text in _DETAILS.get(each["step"], _nothing)(row))
     yield ""
     yield from (f"- {text}" for text in map(_advice, result["advice"]))
+
+
+def past_text(past: Mapping[str, Any]) -> str:
+    """How often and from where a mail was tried, and which attempt is meant."""
+    more = f" and {past['more_clients']} more" if past["more_clients"] else ""
+    text = f"{counted(past['attempts'], 'attempt')} from {', '.join(past['clients'])}{more}"
+    return text if past["attempts"] == 1 else f"{text}; this is the latest, of {moment(past['last'])}"
 
 
 def _verdict(result: Mapping[str, Any]) -> str:
@@ -189,7 +214,7 @@ def _record(row: Mapping[str, Any]) -> Iterator[str]:
     yield f"{row['key']}:"
     yield (
         f"  first seen {moment(record['first_seen'])}, last {moment(record['last_seen'])}, "
-        f"{record['attempts']} attempts ({record['early']} too early), delay "
+        f"{counted(record['attempts'], 'attempt')} ({record['early']} too early), delay "
         f"{format_duration(record['delay'])}, {passed}{observed}"
     )
 

@@ -21,6 +21,7 @@ from multigrey.cli.common import (
     shown_address,
     trust_lines,
 )
+from multigrey.cli.explain import past_text
 from multigrey.cli.tables import table
 
 if TYPE_CHECKING:
@@ -177,7 +178,8 @@ def _nothing(where: Console, item: Mapping[str, Any]) -> None:
 def show_command(config: Path | None, *, json_: bool, **options: Any) -> None:
     """Show what is stored for one record, or for one attempt.
 
-    Choose a record by --key, or give an attempt by the other options.  The command shows the record that
+    Choose a record by --key, or give an attempt by the other options.  Without a client it is the latest
+    attempt of sender and recipient that the history knows of.  The command shows the record that
     decides for all of the keys, each key, and what the origin is trusted for.
 
     Exit status: 0 when there is a record, 1 when there is none, 2 for a wrong command line or
@@ -201,6 +203,8 @@ def _render(where: Console, result: Mapping[str, Any]) -> None:
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     record, now = result["record"], result["time"]
+    if result.get("past"):
+        yield past_text(result["past"])
     if record is None:
         yield "nothing is stored under these keys"
     else:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrey.events.line import format_event
+from multigrey.events.line import format_event, format_json, format_postgrey
 from multigrey.events.pasted_line import PastedLine, find_attempt
 from multigrey.identity.addresses import parse_client_address
 from multigrey.model import Action, Attempt, DecisionEvent, Reason, Stage, Verdict
@@ -150,6 +150,92 @@ LINES = [
         PastedLine("exim", {"client_address": "192.0.2.10", **MAIL}),
     ),
     (
+        "Exim, a login behind the sender",
+        EXIM
+        + "H=mail.sender.example [192.0.2.10] F=<alice@sender.example> A=login:carol temporarily rejected "
+        "RCPT <bob@test.example>: multigrey new id=7f3k2q",
+        PastedLine("exim", {**WHO, **MAIL, "authenticated": "carol"}, "7f3k2q"),
+    ),
+    (
+        "Exim, a bounce after DATA",
+        EXIM + "1tEXAM-000000001Ab-0Cde H=mail.sender.example [192.0.2.10] F=<> temporarily rejected after "
+        "DATA: multigrey new id=vky28p",
+        PastedLine("exim", {**WHO, "sender": "", "recipient": "", "stage": "data"}, "vky28p"),
+    ),
+    (
+        "postgrey",
+        (
+            "Nov 22 14:03:10 mx postgrey[815]: action=greylist, reason=early-retry (120s missing), "
+            "client_name=mail.sender.example, client_address=192.0.2.10/32, sender=alice@sender.example, "
+            "recipient=bob@test.example"
+        ),
+        PastedLine(
+            "postgrey", {"client_address": "192.0.2.10", "client_name": "mail.sender.example", **MAIL}
+        ),
+    ),
+    (
+        "postgrey, without a name and a sender",
+        (
+            "mx postgrey[815]: action=pass, reason=triplet found, delay=301, client_name=unknown, "
+            "client_address=2001:db8::25, recipient=bob@test.example"
+        ),
+        PastedLine(
+            "postgrey", {"client_address": "2001:db8::25", "sender": "", "recipient": "bob@test.example"}
+        ),
+    ),
+    (
+        "Postfix on the sender's side",
+        (
+            "Nov 22 14:03:09 out postfix/qmgr[2]: 3F2A1C0042: from=<alice@sender.example>, "
+            "size=321, nrcpt=1\n"
+            "Nov 22 14:03:10 out postfix/smtp[3]: 3F2A1C0042: to=<bob@test.example>, relay=mx.test.example"
+            "[192.0.2.1]:25, delay=1, dsn=4.7.1, status=deferred (host mx.test.example[192.0.2.1] "
+            "said: 450 4.7.1 "
+            "<bob@test.example>: Recipient address rejected: Greylisted, please try again later (in "
+            "reply to RCPT "
+            "TO command))"
+        ),
+        PastedLine("sender", MAIL),
+    ),
+    (
+        "Exim on the sender's side",
+        EXIM + "1tEXAM-000000001Ab-0Cde == bob@test.example R=dnslookup T=remote_smtp defer (-44) "
+        "H=mx.test.example [192.0.2.1]: SMTP error from remote mail server after RCPT TO:<bob@test.example>: "
+        "451 4.7.1 Greylisted, please try again later",
+        PastedLine("sender", {"recipient": "bob@test.example"}),
+    ),
+    (
+        "Sendmail on the sender's side",
+        (
+            "Nov 22 out sendmail[4]: 3AMD3A: to=<bob@test.example>, delay=00:00:01, mailer=esmtp, relay=mx., "
+            "dsn=4.7.1, stat=Deferred: 451 4.7.1 Greylisted, please try again later"
+        ),
+        PastedLine("sender", {"recipient": "bob@test.example"}),
+    ),
+    (
+        "a bounce",
+        (
+            "<bob@test.example>: host mx.test.example[192.0.2.1] said: 450 4.7.1 "
+            "<bob@test.example>: Recipient "
+            "address rejected: Greylisted, please try again later (in reply to RCPT TO command)"
+        ),
+        PastedLine("sender", {"recipient": "bob@test.example"}),
+    ),
+    (
+        "headers of a message that was delayed",
+        (
+            "Return-Path: <alice@sender.example>\nDelivered-To: bob@test.example\nX-Greylist: "
+            "delayed 183 seconds "
+            "by multigrey-0.3 at mx.test.example; Sun, 22 Nov 2026 14:03:10 +0100"
+        ),
+        PastedLine("header", MAIL, delayed=183),
+    ),
+    (
+        "the header alone",
+        "X-Greylist: delayed 183 seconds by multigrey-0.3 at mx; Sun, 22 Nov 2026 14:03:10 +0100",
+        PastedLine("header", {}, delayed=183),
+    ),
+    (
         "Exim, accepted, with received_recipients and a login",
         EXIM
         + "1tEXAM-000000001Ab-0Cde <= alice@sender.example H=mail.sender.example [192.0.2.10]:4711 P=esmtpsa "
@@ -184,6 +270,9 @@ def test_what_a_log_tells(line, found):
         EXIM + "1tEXAM-000000001Ab-0Cde => bob <bob@test.example> R=local T=maildir",
         "F=<a@b> rejected RCPT <c@d>",
         STAMP + "NOQUEUE: reject: RCPT from c.example[192.0.2.10]: 450 wait; from=<a@b.example> proto=SMTP",
+        '{"time":"2026-11-22T14:03:10Z","action":"defer","reason":"new","client_address":"192.0.2',
+        '{"answer": 7, "action": []}',
+        "X-Greylist: delayed 300 seconds by postgrey-1.37 at mx; Sun, 22 Nov 2026 14:03:10 +0100",
         'action=defer reason=new id=7f3k2q client_address=192.0.2.10 sender="cut while it was pas',
         'action=defer reason=new id=7f3k2q client_address=192.0.2.10 sender="a b"@example.org',
         "action=defer reason=new id=7f3k2q sender=twice@example.org sender=twice@example.org",
@@ -203,13 +292,19 @@ def test_our_own_lines_come_back_whole(sender, helo, recipient, name):
     address = parse_client_address("192.0.2.10")
     attempt = Attempt("mx", address, name or None, helo, sender, recipient, Stage.DATA, "m1", "joe")
     event = DecisionEvent(1_000_000_000, "7f3k2q", attempt, Verdict(Action.DEFER, Reason.NEW))
-    found = find_attempt(f"Nov 22 mx multigrey[1]: {format_event(event)}")
-    assert found is not None
-    assert found.id == "7f3k2q"
     told = {"listener": "mx", "client_address": "192.0.2.10", "recipient": recipient, "stage": "data"}
     told |= {"sender": "" if sender == "<>" else sender, "message": "m1", "authenticated": "joe"}
     told |= {key: text for key, text in {"helo": helo, "client_name": name}.items() if text}
-    assert dict(found.fields) == told
+    for form in (format_event, format_json):
+        found = find_attempt(f"Nov 22 mx multigrey[1]: {form(event)}")
+        assert found is not None
+        assert (found.id, dict(found.fields)) == ("7f3k2q", told)
+    found = find_attempt(f"Nov 22 mx multigrey[1]: {format_postgrey(event)}")
+    assert found is not None
+    assert (found.program, found.id) == ("multigrey", "")
+    less = {key: told.get(key) for key in ("client_address", "client_name", "recipient")}
+    assert {key: found.fields.get(key) for key in less} == less
+    assert found.fields["sender"] == sender
 
 
 @given(st.text())
@@ -225,6 +320,12 @@ HOSTILE = [
     "<= a " + "H=a (b) [1.2.3.4] " * 225,
     "H=" * 2_000,
     "x" * 1_000_000,
+    '{"' * 2_000,
+    "[" * 4_000,
+    "action=greylist, reason=" + ", client_name=" * 250,
+    "<" * 4_000,
+    "<a>: host x said: 4" * 200,
+    "== a SMTP error from remote mail server " * 90,
 ]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,6 +26,8 @@ from multigrey.control.protocol import ControlDialogue, read_answer_line
 from multigrey.core import open_core
 from multigrey.daemon.assembly import assemble
 from multigrey.events import as_json, line, query
+from multigrey.events.foreign_refusal import foreign_refusal
+from multigrey.events.line_time import line_time
 from multigrey.events.pasted_line import find_attempt
 from multigrey.events.typed_address import read_address, read_address_or_domain, read_addresses
 from multigrey.identity import addresses, components, sender, sender_patterns, shortened
@@ -51,6 +54,7 @@ SITE_KEY = bytes(range(32))
 STORE = memory_store()
 """The engine's; it has to run while the ways are used."""
 OWN = "example.org"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 CLIENT = ip_address("192.0.2.77")
 read_when = partial(when.read_conditions, directory=None)
 ROOM = 1 << 20
@@ -281,7 +285,8 @@ _ONE_TEXT: tuple[Way, ...] = (
     *(host_pattern.is_made, host_pattern.is_mail_server, registered_domain),
     *(wire.known_address, wire.reply_text, wire.encode, reply_text.Template.parse),
     *(line.unescaped, line.parse_line, find_attempt, query.client_network),
-    *(read_address, read_address_or_domain, read_addresses),
+    *(read_address, read_address_or_domain, read_addresses, foreign_refusal),
+    lambda text: line_time(text, NOW),
     *(matchers.parse_network, timespans.parse_times, timespans.parse_days),
     *(regexes.loose_ends, regexes.alternatives),
     *(

@@ -1,6 +1,7 @@
 """The operations `explain`, `rule-list` and `rule-test`: why an attempt is judged as it is.
 
-explain     {"id": ID} or {"attempt": {...}} or {"line": TEXT}; with "ask": true slow sources are asked
+explain     {"id": ID} or {"attempt": {...}} or {"line": TEXT} or {"about": ADDRESSES}; with "ask": true slow
+            sources are asked
 rule-test   {"attempt": {...}}; the rules alone
 rule-list   {}
 """
@@ -8,11 +9,12 @@ rule-list   {}
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from multigrey.config.settings import Settings
 from multigrey.config.values.when import Conditions, Group, Test, conditions_text
-from multigrey.control.attempt_options import PARTS, attempt_as_json, attempt_of, pasted
+from multigrey.control.attempt_options import attempt_as_json, attempt_of, pasted
 from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import (
     Level,
@@ -21,15 +23,29 @@ from multigrey.control.operations.operation import (
     OptionError,
     Options,
     Result,
+    text_option,
+)
+from multigrey.control.past_attempts import (
+    Decision,
+    completed,
+    decision_of_line,
+    is_redacted,
+    of_addresses,
+    parts_of,
+    summary,
 )
 from multigrey.engine.explain import explain
 from multigrey.errors import StoreError
-from multigrey.model import Attempt
+from multigrey.events.foreign_refusal import foreign_refusal
+from multigrey.events.pasted_line import find_attempt
+from multigrey.events.typed_address import read_addresses
 from multigrey.text import printable
 
 __all__ = ["operations"]
 
 _MOST_ID = 64
+_PAIR = 2
+"""Addresses of one mail."""
 _SETTINGS = ("delay", "unnamed_delay", "retry_window", "key", "text", "code")
 
 
@@ -47,33 +63,88 @@ async def _explain(parts: OperationContext, options: Options) -> Result:
     ask = options.get("ask", False)
     if not isinstance(ask, bool):
         raise OptionError("ask must be true or false")
-    attempt, then, read = await _wanted(parts, options)
+    wanted = await _wanted(parts, options)
+    attempt = attempt_of(wanted.attempt)
     listens = {listen.name: listen.on_error for listen in parts.settings.listen}
     explained = await explain(parts.engine, attempt, ask=ask, on_error=listens.get(attempt.listener, "pass"))
-    return {"attempt": attempt_as_json(attempt), "read": read, "then": then, **explained.as_json()}
+    return {
+        "attempt": attempt_as_json(attempt),
+        "read": wanted.read,
+        "then": wanted.then,
+        "past": wanted.past,
+        "foreign": wanted.foreign,
+        **explained.as_json(),
+    }
 
 
-async def _wanted(parts: OperationContext, options: Options) -> tuple[Attempt, Any, str | None]:
-    """The attempt, its past decision if known, and the program whose log line it was read from."""
-    given = [name for name in ("id", "attempt", "line") if options.get(name) is not None]
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be explained."""
+
+    attempt: Mapping[str, Any]
+    """Its options (see `attempt_options.attempt_of`)."""
+    then: Decision | None = None
+    """Its past decision, if known."""
+    read: str | None = None
+    """The program whose log line it was read from (see `PastedLine`)."""
+    past: Mapping[str, Any] | None = None
+    """How often it was tried (see `past_attempts.summary`), if the client is known from that only."""
+    foreign: str | None = None
+    """Whose refusal the line shows, if it is not multigrey's."""
+
+
+async def _wanted(parts: OperationContext, options: Options) -> _Wanted:
+    given = [name for name in ("id", "attempt", "line", "about") if options.get(name) is not None]
     if len(given) != 1:
-        raise OptionError("expected one of: the id of a decision, an attempt, or a line of a mail log")
+        raise OptionError(
+            "expected one of: the id of a decision, an attempt, a line of a mail log, or sender and recipient"
+        )
     told = options[given[0]]
     if given == ["attempt"]:
         if not isinstance(told, Mapping):
             raise OptionError("attempt: expected a mapping")
-        return attempt_of(told), None, None
+        attempt, past = await completed(parts, told)
+        return _Wanted(attempt, past=past)
     if given == ["line"]:
-        found = pasted(told)
-        then = await _decision(parts, found.id, must=False) if found.id else None
-        if then is not None:
-            return attempt_of(_parts_of(then)), then, found.program
-        return attempt_of(found.fields), None, found.program
+        return await _in_line(parts, told)
+    if given == ["about"]:
+        return await _about(parts, text_option(options, "about"))
     if not isinstance(told, str) or not 0 < len(told) <= _MOST_ID:
         raise OptionError(f"id: expected a text of at most {_MOST_ID} characters")
     then = await _decision(parts, told, must=True)
     assert then is not None
-    return attempt_of(_parts_of(then)), then, None
+    return _Wanted(parts_of(then), then)
+
+
+async def _about(parts: OperationContext, text: str) -> _Wanted:
+    """The latest attempt of one or two addresses."""
+    addresses = read_addresses(text)
+    if len(addresses) > _PAIR:
+        raise OptionError("more than two addresses: give a sender and a recipient, or multigrey where")
+    found = await of_addresses(parts, addresses)
+    if not found:
+        raise OperationError(f"{printable(' and '.join(addresses))}: no attempt is in the history")
+    return _Wanted(parts_of(found[-1]), found[-1], past=summary(found))
+
+
+async def _in_line(parts: OperationContext, text: Any) -> _Wanted:
+    """The attempt in a line of a log, with the decision about it if the history has it."""
+    foreign = foreign_refusal(text) if isinstance(text, str) else ""
+    if foreign and find_attempt(text) is None:
+        raise OperationError(f"this refusal is not multigrey's, but {foreign}")
+    found = pasted(text)
+    then = await _decision(parts, found.id, must=False) if found.id else None
+    if then is None:
+        then = await decision_of_line(parts, found, text)
+    attempt: Mapping[str, Any] = found.fields
+    if then is not None and not (is_redacted(then) and "client_address" in attempt):
+        attempt = parts_of(then)
+    elif found.program in {"sender", "header"}:
+        raise OperationError(
+            "no attempt of this mail is in the history: it was made at another host, or is too long ago"
+            + (f"; and the refusal is not multigrey's, but {foreign}" if foreign else "")
+        )
+    return _Wanted(attempt, then, found.program, foreign=foreign or None)
 
 
 async def _decision(parts: OperationContext, decision_id: str, *, must: bool) -> Mapping[str, Any] | None:
@@ -95,18 +166,6 @@ async def _decision(parts: OperationContext, decision_id: str, *, must: bool) ->
         raise OperationError(
             f"decision {shown}: {why}: paste its log line (--line), or give the attempt itself"
         )
-    return found
-
-
-def _parts_of(decision: Mapping[str, Any]) -> dict[str, Any]:
-    """The attempt of a past decision as options; it may be the decision itself or below its `attempt`."""
-    inner = decision.get("attempt")
-    told = inner if isinstance(inner, Mapping) else decision
-    found = {name: told[name] for name in PARTS if isinstance(told.get(name), str)}
-    if isinstance(told.get("attributes"), Mapping):
-        found["attributes"] = told["attributes"]
-    if not found.get("raw"):
-        found.setdefault("sender", "")
     return found
 
 

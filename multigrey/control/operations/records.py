@@ -5,7 +5,8 @@ Every walk reads the store in slices and lets other tasks run in between; `forge
 again at the moment they write it.  Results:
 
     records.list    {"records": [...]} any number of times, then {"time", "found", "more"}
-    records.show    {"time", "record", "keys", "trust"}; and "marked": true if only a mark remembers it
+    records.show    {"time", "record", "keys", "trust"}; and "marked": true if only a mark remembers it,
+                    "past" if the client is known from the history only (see `control.past_attempts`)
     records.forget  {"records", "keys", "trust", "marks", "decisions", "dry_run"}
     records.pass    {"records", "keys", "dry_run"}
 """
@@ -32,6 +33,7 @@ from multigrey.control.operations.operation import (
     Result,
 )
 from multigrey.control.operations.origins import trust_keys, trust_shown
+from multigrey.control.past_attempts import completed
 from multigrey.control.record_selection import (
     CHOICES,
     HISTORY_WORDS,
@@ -131,9 +133,10 @@ async def _show(parts: OperationContext, options: Options) -> Result:
     unknown = options.keys() - set(_ATTEMPT) - {BY}
     if unknown:
         raise OptionError(f"unknown option {min(unknown)!r}")
-    attempt = _attempt(options)
+    asked, past = await completed(parts, {name: text for name, text in options.items() if name != BY})
+    attempt = _attempt({name: asked[name] for name in _ATTEMPT if asked.get(name) is not None})
     progress = parts.engine.progress(attempt)
-    told = dict(await _shown_keys(parts, progress.keys, attempt))
+    told = {**await _shown_keys(parts, progress.keys, attempt), "past": past}
     question = parts.engine.shared.decision(progress)
     found = question.speaking(await parts.engine.store.read(question.keys))
     if told["record"] is None and found is not None:
