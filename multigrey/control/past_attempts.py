@@ -19,7 +19,7 @@ from multigrey.events.line_time import line_time
 from multigrey.events.pasted_line import PastedLine
 from multigrey.events.query import Query
 from multigrey.events.typed_address import NULL
-from multigrey.history.recorder import HistoryReader
+from multigrey.history.reader import HistoryReader
 from multigrey.identity.redaction import TOKEN
 from multigrey.model import Reason
 
