@@ -47,7 +47,8 @@ SLOW = frozenset(
         "tests/test_dialogues.py::test_nothing_is_imported_while_serving",
     ]
 )
-"""Files and single tests that `make fast-test` leaves out, beside tests/faults: most start daemons."""
+"""Files and single tests that `make fast-test` leaves out: most start daemons."""
+_SLOW_FOLDERS = ("tests/faults/", "tests/packages/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark what is slow, and leave what is another part's to it."""
     for item in items:
         name = item.nodeid.partition("[")[0]
-        if name in SLOW or name.partition("::")[0] in SLOW or name.startswith("tests/faults/"):
+        if name in SLOW or name.partition("::")[0] in SLOW or name.startswith(_SLOW_FOLDERS):
             item.add_marker("slow")
     if part := config.getoption("--part"):
         number, _, parts = part.partition("/")

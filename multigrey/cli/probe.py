@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from multigrey.cli.snippet import UNITS, systemd_socket
 from multigrey.config.settings import Listen
+from multigrey.config.socket_units import socket_unit
 from multigrey.config.values.types import SystemdEndpoint, TcpEndpoint, UnixEndpoint
 from multigrey.control.operations.export import CHECK_ADDRESS
 
@@ -88,16 +88,16 @@ def _ask(listen: Listen, timeout: float) -> Answer:
 def _connected(listen: Listen, timeout: float) -> socket.socket:
     address = listen.address
     if isinstance(address, SystemdEndpoint):
-        unit = systemd_socket(address.name, [Path(each) for each in UNITS])
+        unit = socket_unit(address.name)
         if unit is None:
             raise OSError(f"no systemd unit found with FileDescriptorName={address.name}")
-        host, _, port = unit[1].rpartition(":")
-        if unit[1].startswith("/"):
-            address = UnixEndpoint(Path(unit[1]))
+        host, _, port = unit.stream.rpartition(":")
+        if unit.stream.startswith("/"):
+            address = UnixEndpoint(Path(unit.stream))
         elif port.isdigit():
             address = TcpEndpoint(host.strip("[]") or "127.0.0.1", int(port))
         else:
-            raise OSError(f"{unit[0]}: ListenStream={unit[1]} is not supported")
+            raise OSError(f"{unit.file}: ListenStream={unit.stream} is not supported")
     if isinstance(address, TcpEndpoint):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104  (a key)
         return socket.create_connection((host, address.port), timeout)

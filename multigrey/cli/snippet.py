@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -15,21 +15,16 @@ import click
 
 from multigrey.cli.client import EXIT_CONFIG, EXIT_NO, common_options, load_for_asking, refuse, show
 from multigrey.config.settings import Listen
+from multigrey.config.socket_units import socket_unit
 from multigrey.config.values.types import SystemdEndpoint, TcpEndpoint, UnixEndpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["UNITS", "Snippet", "greylistd_edit", "integrations", "snippet", "systemd_socket"]
+__all__ = ["Snippet", "greylistd_edit", "integrations", "snippet"]
 
 _SHARE = Path("share/multigrey/integrations")
 _QUEUE = Path("/var/spool/postfix")
-UNITS = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-)
 _GREYLISTD = "/var/run/greylistd/socket"
 """The socket that greylistd-setup-exim4 writes into ACLs (Debian)."""
 
@@ -174,38 +169,21 @@ def _tcp(address: TcpEndpoint) -> _Place:
 
 def _of_systemd(name: str, found: Path) -> _Place:
     """The endpoint in the installed socket unit; without one, in the unit that comes with multigrey."""
-    unit = systemd_socket(name, [Path(each) for each in UNITS])
+    unit = socket_unit(name)
     notes = []
     if unit is None:
-        unit = systemd_socket(name, [found / "systemd"])
+        unit = socket_unit(name, [found / "systemd"])
         notes.append(f"No unit with FileDescriptorName={name} is installed; this is the one to copy.")
     if unit is None:
         refuse(f"no systemd unit found with FileDescriptorName={name}", EXIT_NO)
-    file, stream, group = unit
-    notes.append(f"{file} makes the socket.")
+    stream = unit.stream
+    notes.append(f"{unit.file} makes the socket.")
     if stream.startswith("/"):
-        return _Place(path=stream, group=group or None, notes=tuple(notes))
+        return _Place(path=stream, group=unit.group or None, notes=tuple(notes))
     host, _, port = stream.rpartition(":")
     if not port.isdigit():
-        refuse(f"{file}: ListenStream={stream} is not supported", EXIT_NO)
+        refuse(f"{unit.file}: ListenStream={stream} is not supported", EXIT_NO)
     return _Place(host=host.strip("[]") or "127.0.0.1", port=int(port), notes=tuple(notes))
-
-
-def systemd_socket(name: str, directories: Iterable[Path]) -> tuple[Path, str, str] | None:
-    """File, ListenStream= and SocketGroup= of the unit that passes a socket of this name; None: no unit."""
-    for directory in directories:
-        for path in sorted(directory.glob("*.socket")):
-            told = dict(_options(path.read_text(errors="replace")))
-            if told.get("FileDescriptorName") == name and told.get("ListenStream"):
-                return path, told["ListenStream"], told.get("SocketGroup", "")
-    return None
-
-
-def _options(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        key, equals, value = line.partition("=")
-        if equals and not line.startswith(("#", ";")):
-            yield key.strip(), value.strip()
 
 
 def _membership(place: _Place, group: str, user: str) -> list[str]:

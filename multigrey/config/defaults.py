@@ -1,11 +1,11 @@
 """Default locations of the configuration file, the state directory and the listeners.
 
-Every function depends only on its arguments: the environment variables and the user id.
+Every function depends only on its arguments: the environment variables, the user id and the process id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ __all__ = [
     "Default",
     "config_homes",
     "find_config",
+    "handed_over",
     "listen_default",
     "state_dir_default",
 ]
@@ -63,8 +64,26 @@ def state_dir_default(environ: Mapping[str, str], uid: int) -> Default | None:
     return None if own is None else Default(str(own / "multigrey"), "environment")
 
 
-def listen_default(environ: Mapping[str, str], state_dir: Path) -> Default:
-    """The listeners when the configuration has none: both protocols, on loopback TCP and unix sockets."""
+def handed_over(environ: Mapping[str, str], pid: int) -> list[str]:
+    """The names of the sockets that systemd hands over to the process `pid`, in the order of descriptors.
+
+    Source: sd_listen_fds(3).
+    """
+    if environ.get("LISTEN_PID") != str(pid):
+        return []
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    count = int(environ.get("LISTEN_FDS", "0"))
+    return [names[index] if index < len(names) and names[index] else "unknown" for index in range(count)]
+
+
+def listen_default(environ: Mapping[str, str], state_dir: Path, names: Iterable[str] = ()) -> Default:
+    """The listeners when the configuration has none.
+
+    They are the sockets that systemd hands over, whose `names` are those of their protocols; without any,
+    both protocols on loopback TCP and unix sockets.
+    """
+    if handed := [{"protocol": name, "address": f"systemd:{name}"} for name in dict.fromkeys(names)]:
+        return Default(handed, "environment")
     runtime = _first_directory(environ, "RUNTIME_DIRECTORY")
     sockets = runtime or state_dir / "run"
     tables = [

@@ -18,7 +18,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from multigrey.config.defaults import Default, find_config, listen_default, state_dir_default
+from multigrey.config.defaults import (
+    Default,
+    find_config,
+    handed_over,
+    listen_default,
+    state_dir_default,
+)
 from multigrey.config.error_messages import explain
 from multigrey.config.files import (
     UnreadableError,
@@ -237,7 +243,8 @@ def _fill_in(data: dict[str, Any], source: _Source, environ: Mapping[str, str], 
         source.given["state_dir",] = state_dir.origin
     if "listen" not in data:
         directory = _context(source.path)["directory"] or Path("/")
-        listen = listen_default(environ, directory / str(data["state_dir"]))
+        names = handed_over(environ, os.getpid())
+        listen = listen_default(environ, directory / str(data["state_dir"]), names)
         data["listen"] = listen.value
         source.given["listen",] = listen.origin
     return problems

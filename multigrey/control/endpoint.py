@@ -10,6 +10,7 @@ from pathlib import Path
 from multigrey.config.defaults import SYSTEM_CONFIG, find_config, state_dir_default
 from multigrey.config.load import Loaded, load
 from multigrey.config.settings import Settings
+from multigrey.config.socket_units import enabled_names
 from multigrey.config.tables.control import Control, NoEndpoint
 from multigrey.config.values.types import UNIX_PATH_OCTETS, UnixEndpoint
 from multigrey.errors import ListenerError
@@ -20,6 +21,8 @@ __all__ = ["SOCKET_NAME", "control_path", "load_as_daemon", "open_control", "soc
 logger = logging.getLogger(__name__)
 
 SOCKET_NAME = "control.sock"
+_NOT_THE_FILE = frozenset({"default", "environment"})
+"""Origins of values that the configuration file does not set (see `Loaded.origin_of`)."""
 
 
 def control_path(control: Control, state_dir: Path) -> Path | None:
@@ -64,14 +67,19 @@ def load_as_daemon(config: Path | None, environ: Mapping[str, str], state_dir: P
 
     `state_dir` replaces the configured one, as the daemon's own --state-dir does.
 
-    For the system's configuration, paths that it leaves out are the system's, whichever user calls this.
-    Raises ConfigError.
+    For the system's configuration, paths that it leaves out are the system's, whichever user calls this, and
+    sockets are those that systemd hands over to the daemon.  Raises ConfigError.
     """
     path = find_config(environ, os.path.exists) if config is None else config
     if state_dir is not None:
         return load(path, environ, {"state_dir": str(state_dir.absolute())})
     loaded = load(path, environ)
-    if path == SYSTEM_CONFIG and loaded.origin_of("state_dir") in {"default", "environment"}:
+    if path == SYSTEM_CONFIG and loaded.origin_of("state_dir") in _NOT_THE_FILE:
+        loaded = load(path, environ, {"state_dir": str(system_state_dir())})
+    if loaded.settings.state_dir == system_state_dir() and loaded.origin_of("listen") in _NOT_THE_FILE:
+        names = enabled_names()
+        handed = {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names)}
+        environ = {**environ, "LISTEN_PID": str(os.getpid()), **handed}
         loaded = load(path, environ, {"state_dir": str(system_state_dir())})
     return loaded
 

@@ -11,6 +11,8 @@ import os
 import socket
 from collections.abc import Mapping
 
+from multigrey.config.defaults import handed_over
+
 __all__ = ["Notifier", "inherited_sockets", "watchdog_seconds"]
 
 _FIRST_FD = 3
@@ -21,15 +23,10 @@ logger = logging.getLogger(__name__)
 
 def inherited_sockets(environ: Mapping[str, str], pid: int) -> dict[str, list[int]]:
     """Return the file descriptors that systemd passed to this process, by name of the socket unit."""
-    if environ.get("LISTEN_PID") != str(pid):
-        return {}
-    count = int(environ.get("LISTEN_FDS", "0"))
-    names = environ.get("LISTEN_FDNAMES", "").split(":")
     found: dict[str, list[int]] = {}
-    for index in range(count):
-        name = names[index] if index < len(names) and names[index] else "unknown"
-        os.set_inheritable(_FIRST_FD + index, False)
-        found.setdefault(name, []).append(_FIRST_FD + index)
+    for descriptor, name in enumerate(handed_over(environ, pid), _FIRST_FD):
+        os.set_inheritable(descriptor, False)
+        found.setdefault(name, []).append(descriptor)
     return found
 
 

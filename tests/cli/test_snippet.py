@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from click.testing import CliRunner
 
-from multigrey.cli.snippet import greylistd_edit, integrations, snippet, systemd_socket
+from multigrey.cli.snippet import greylistd_edit, integrations, snippet
 from tests.mta.exim import PlainExim
 from tests.mta.harness import free_port, place, write
 from tests.mta.postfix import Postfix
@@ -190,15 +190,6 @@ class TestWhichListener:
 
 
 class TestSystemd:
-    def test_finds_the_unit_by_the_name_it_hands_over(self, tmp_path):
-        (tmp_path / "a.socket").write_text("[Socket]\nListenStream=/a\nFileDescriptorName=other\n")
-        (tmp_path / "b.socket").write_text(
-            "[Socket]\n#FileDescriptorName=no\nFileDescriptorName = exim\nListenStream= /b \n"
-            "SocketGroup=mail\n"
-        )
-        assert systemd_socket("exim", [tmp_path / "none", tmp_path]) == (tmp_path / "b.socket", "/b", "mail")
-        assert systemd_socket("no", [tmp_path]) is None
-
     def test_one_that_nobody_makes(self, run):
         done = run(listen("exim", "systemd:nobody"), "exim")
         assert (done.exit_code, "FileDescriptorName=nobody" in done.stderr) == (1, True)

@@ -10,6 +10,7 @@ from multigrey.config.defaults import (
     SYSTEM_CONFIG,
     Default,
     find_config,
+    handed_over,
     listen_default,
     state_dir_default,
 )
@@ -96,4 +97,27 @@ def test_the_listeners(environ, sockets, origin):
         ("exim", "tcp:127.0.0.1:10024"),
         ("postfix", f"unix:{sockets}/postfix.sock"),
         ("exim", f"unix:{sockets}/exim.sock"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        ({}, []),
+        ({"LISTEN_PID": "41", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "postfix"}, []),
+        ({"LISTEN_PID": "42", "LISTEN_FDS": "0", "LISTEN_FDNAMES": ""}, []),
+        ({"LISTEN_PID": "42", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "exim:postfix"}, ["exim", "postfix"]),
+        ({"LISTEN_PID": "42", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "exim"}, ["exim", "unknown"]),
+    ],
+)
+def test_the_sockets_that_systemd_hands_over(environ, names):
+    assert handed_over(environ, 42) == names
+
+
+def test_sockets_that_are_handed_over_are_the_listeners():
+    default = listen_default({"RUNTIME_DIRECTORY": "/run/x"}, Path("/state"), ["exim", "postfix", "exim"])
+    assert default.origin == "environment"
+    assert default.value == [
+        {"protocol": "exim", "address": "systemd:exim"},
+        {"protocol": "postfix", "address": "systemd:postfix"},
     ]

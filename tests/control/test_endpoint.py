@@ -94,3 +94,16 @@ def test_the_configuration_of_the_system_has_the_state_of_the_system(tmp_path, m
 def test_a_wrong_one_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="nonsense"):
         load_as_daemon(written(tmp_path, "nonsense = 1"), {})
+
+
+def test_sockets_of_the_system_are_those_that_systemd_hands_over(tmp_path, monkeypatch):
+    """A command on the same host, which systemd hands nothing over to, sees the listeners of the daemon."""
+    monkeypatch.setattr(endpoint, "enabled_names", lambda: ["postfix"])
+    monkeypatch.setattr(endpoint, "SYSTEM_CONFIG", path := written(tmp_path, ""))
+    listens = load_as_daemon(path, {"HOME": "/home/alice"}).settings.listen
+    assert [str(each.address) for each in listens] == ["systemd:postfix"]
+    own = 'listen = [{protocol = "exim", address = "tcp:127.0.0.1:1234"}]'
+    listens = load_as_daemon(written(tmp_path, own), {"HOME": "/home/alice"}).settings.listen
+    assert [str(each.address) for each in listens] == ["tcp:127.0.0.1:1234"]
+    named = load_as_daemon(written(tmp_path, 'state_dir = "/srv/mg"'), {"HOME": "/home/alice"})
+    assert len(named.settings.listen) == 4

@@ -473,8 +473,10 @@ def test_sd_notify_and_watchdog(directory: Path):
                 pass
 
 
-def test_sockets_from_systemd(directory: Path):
-    config = 'state_dir = "{dir}/state"\n[[listen]]\nprotocol = "postfix"\naddress = "systemd:postfix"\n'
+@pytest.mark.parametrize("listen", ['[[listen]]\nprotocol = "postfix"\naddress = "systemd:postfix"\n', ""])
+def test_sockets_from_systemd(directory: Path, listen: str):
+    """With `[[listen]]` that names them and without any."""
+    config = f'state_dir = "{{dir}}/state"\n{listen}'
     (directory / "state").mkdir()
     (directory / "state").chmod(0o777)
     with socket.socket(socket.AF_UNIX) as handed:

@@ -17,7 +17,17 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["DebianError", "NoAptError", "cache_directory", "library_path", "unpack", "unpack_or_skip"]
+__all__ = [
+    "DebianError",
+    "NoAptError",
+    "cache_directory",
+    "library_path",
+    "locked",
+    "mirror",
+    "run",
+    "unpack",
+    "unpack_or_skip",
+]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FALLBACK = Path("/var/cache/multigrey-tests")
@@ -49,8 +59,7 @@ def unpack(set_name: str, *packages: str, dependencies: bool = True, suite: str 
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
             raise NoAptError(f"{program} is not here: Debian's {', '.join(packages)} cannot be unpacked")
-    _make(cache)
-    with _locked(cache / f"{set_name}.lock"):
+    with locked(cache, set_name):
         if _content(stamp) != wanted:
             tree = _download(cache, set_name, packages, dependencies=dependencies, suite=suite)
             _replace(root, tree)
@@ -111,7 +120,7 @@ def _download(cache: Path, set_name: str, packages: Sequence[str], *, dependenci
     else:
         _fetch_of_here(cache, debs, packages, dependencies=dependencies)
     for deb in sorted(debs.glob("*.deb")):
-        _run("dpkg", "-x", str(deb), str(tree))
+        run("dpkg", "-x", str(deb), str(tree))
     _open_up(tree)
     tree.chmod(0o755)
     return tree
@@ -129,12 +138,12 @@ def _fetch(debs: Path, packages: Sequence[str], *, dependencies: bool, options: 
     apt = ("apt-get", "-q", "-y", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", *options)
     if dependencies:
         archives = f"Dir::Cache::archives={debs}"
-        _run(*apt, "--no-install-recommends", "--download-only", "-o", archives, "install", *packages)
+        run(*apt, "--no-install-recommends", "--download-only", "-o", archives, "install", *packages)
     # "install" leaves out what this machine has installed
     here = {deb.name.partition("_")[0] for deb in debs.glob("*.deb")}
     missing = [package for package in packages if package not in here]
     if missing:
-        _run(*apt, "download", *missing, cwd=debs)
+        run(*apt, "download", *missing, cwd=debs)
 
 
 def _own_lists(cache: Path) -> tuple[str, ...]:
@@ -143,8 +152,8 @@ def _own_lists(cache: Path) -> tuple[str, ...]:
     (lists / "partial").mkdir(parents=True, exist_ok=True)
     options = ("-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache / 'apt'}")
     (cache / "apt" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "lists.lock"):
-        _run("apt-get", "-q", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", *options, "update")
+    with locked(cache, "lists"):
+        run("apt-get", "-q", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", *options, "update")
     return options
 
 
@@ -152,13 +161,8 @@ def _lists_of(directory: Path, suite: str) -> tuple[str, ...]:
     """apt options for another release on this machine's Debian mirror, as if nothing were installed."""
     (directory / "lists/partial").mkdir(parents=True)
     (directory / "archives/partial").mkdir(parents=True)
-    targets = ("apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages")
-    mirrors = [line.split() for line in _run(*targets).splitlines()]
-    mirror = next((uri for origin, uri in mirrors if origin == "Debian"), None)
-    if mirror is None:
-        raise DebianError("this machine knows no mirror of Debian")
     keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
-    (directory / "sources.list").write_text(f"deb [signed-by={keys}] {mirror} {suite} main\n")
+    (directory / "sources.list").write_text(f"deb [signed-by={keys}] {mirror()} {suite} main\n")
     (directory / "status").write_text("")
     settings = {
         "Dir::Etc::sourcelist": directory / "sources.list",
@@ -168,8 +172,21 @@ def _lists_of(directory: Path, suite: str) -> tuple[str, ...]:
         "Dir::Cache": directory,
     }
     options = tuple(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))
-    _run("apt-get", "-q", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", *options, "update")
+    run("apt-get", "-q", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", *options, "update")
     return options
+
+
+def mirror() -> str:
+    """The mirror of Debian that this machine's apt uses.  Raises DebianError."""
+    for program in ("apt-get", "dpkg"):
+        if shutil.which(program) is None:
+            raise NoAptError(f"{program} is not here: no package of Debian can be had")
+    targets = ("apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages")
+    known = [line.split() for line in run(*targets).splitlines()]
+    found = next((uri for origin, uri in known if origin == "Debian"), None)
+    if found is None:
+        raise DebianError("this machine knows no mirror of Debian")
+    return found
 
 
 def _replace(root: Path, tree: Path) -> None:
@@ -192,7 +209,7 @@ def _open_up(tree: Path) -> None:
         path.chmod(mode & 0o777 | 0o444 | may_run)
 
 
-def _run(*command: str, cwd: Path | None = None) -> str:
+def run(*command: str, cwd: Path | None = None) -> str:
     """Run to the end and return the output; DebianError with its last lines if it fails."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(
@@ -212,9 +229,10 @@ def _run(*command: str, cwd: Path | None = None) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock; it ends with the process at the latest."""
-    with path.open("w") as file:
+def locked(cache: Path, name: str) -> Iterator[None]:
+    """Hold the exclusive lock of one set in the cache; it ends with the process at the latest."""
+    _make(cache)
+    with (cache / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

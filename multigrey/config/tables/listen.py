@@ -28,8 +28,9 @@ def _listener_name(values: Mapping[str, Any]) -> str:
 class Listen(ConfigTable):
     """`[[listen]]`: one endpoint where mail servers send requests.
 
-    Without any [[listen]], multigrey listens with `postfix` on tcp:127.0.0.1:10023 and `exim` on
-    tcp:127.0.0.1:10024, and with both on unix sockets postfix.sock and exim.sock (mode 0660) in
+    Without any [[listen]], multigrey listens on the sockets that systemd hands over; FileDescriptorName= of
+    each is the name of its protocol.  Without these either, it listens with `postfix` on tcp:127.0.0.1:10023
+    and `exim` on tcp:127.0.0.1:10024, and with both on unix sockets postfix.sock and exim.sock (mode 0660) in
     $RUNTIME_DIRECTORY or in run below the state directory.
     """
 

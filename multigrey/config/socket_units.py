@@ -1,0 +1,72 @@
+"""The units of systemd that make sockets for the daemon: what they are called, and which of them are enabled.
+
+Sources: systemd.socket(5), systemd.unit(5).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["DIRECTORIES", "SocketUnit", "enabled_names", "socket_unit"]
+
+DIRECTORIES = (
+    Path("/etc/systemd/system"),
+    Path("/run/systemd/system"),
+    Path("/usr/local/lib/systemd/system"),
+    Path("/usr/lib/systemd/system"),
+)
+"""The directories of units, in systemd's order."""
+_WANTED = ("multigrey.service.wants", "multigrey.service.requires")
+"""The directories whose links are the units that start together with the daemon."""
+
+
+class SocketUnit(NamedTuple):
+    """A unit that makes a socket."""
+
+    file: Path
+    stream: str
+    """ListenStream=: the path of a unix socket, or the address or port of TCP."""
+    group: str
+    """SocketGroup=; empty: not set."""
+
+
+def socket_unit(name: str, directories: Iterable[Path] = DIRECTORIES) -> SocketUnit | None:
+    """The unit that hands over a socket of this name (FileDescriptorName=); None: there is none."""
+    for directory in directories:
+        for path in sorted(directory.glob("*.socket")):
+            options = dict(_options(path))
+            if options.get("FileDescriptorName") == name and options.get("ListenStream"):
+                return SocketUnit(path, options["ListenStream"], options.get("SocketGroup", ""))
+    return None
+
+
+def enabled_names(
+    directories: Iterable[Path] = DIRECTORIES, exists: Callable[[str], bool] = os.path.exists
+) -> list[str]:
+    """The names of the sockets that systemd hands over to the daemon whenever it starts it.
+
+    A unit with a ConditionPathExists= that is not fulfilled makes no socket.
+    """
+    folders = [directory / folder for directory in directories for folder in _WANTED]
+    links = {path.name: path for folder in folders for path in folder.glob("*.socket")}
+    found = []
+    for name in sorted(links):
+        options = list(_options(links[name]))
+        if all(exists(value) for key, value in options if key == "ConditionPathExists"):
+            found += [value for key, value in options if key == "FileDescriptorName"]
+    return found
+
+
+def _options(path: Path) -> Iterator[tuple[str, str]]:
+    """The options of a unit, whatever their section; nothing from a file that cannot be read."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith(("#", ";")):
+            yield key.strip(), value.strip()
