@@ -26,6 +26,7 @@ __all__ = ["Site", "make_app", "static_files"]
 
 DAY = 86_400
 _HOUR = 3600
+_SLOT = 300
 _PATIENCE = 2.0
 """Seconds a page waits for answers; later ones are shown at the next refresh."""
 _ROWS = 100
@@ -131,7 +132,8 @@ class Site:
 
         async def get(name: str, operation: str, options: Mapping[str, Any]) -> None:
             answer = await self._answer(operation, options)
-            found[name] = Answer(trouble=answer.trouble) if name == "report" != operation else answer
+            needs_time = name in {"report", "flow"} and operation == "growth"
+            found[name] = Answer(trouble=answer.trouble) if needs_time else answer
 
         async with trio.open_nursery() as nursery:
             for name, (operation, options) in wanted.items():
@@ -161,7 +163,16 @@ class Site:
     async def overview(self, request: Request) -> Wanted:
         """All requests of the first page."""
         rest: Wanted = {"status": ("status", {}), "growth": ("growth", {})}
-        return {**await self.report(request), **await self.waiting(request), **rest}
+        wanted = {**await self.report(request), **await self.flow(request)}
+        return {**wanted, **await self.waiting(request), **rest}
+
+    async def flow(self, request: Request) -> Wanted:
+        """Figures from samples, which are never those of a part of the mail only."""
+        told = (await self._answers.get("growth", {}, patience=_PATIENCE)).value
+        if told is None:
+            return {"flow": ("growth", {})}
+        since = told["time"] - told["time"] % _SLOT - int(pages.days_of(_query(request))) * DAY
+        return {"flow": ("flow", {"since": max(since, 0), "origins": _ROWS})}
 
     async def record(self, request: Request) -> Wanted:
         """The key must be complete, so that the store need not be searched."""
@@ -206,11 +217,11 @@ class Site:
         return {"explained": ("explain", {"id": name})}
 
     async def origin(self, request: Request) -> Wanted:
-        """The latest decisions of one origin, and the report with its row."""
+        """The latest decisions of one origin, and its figures."""
         name = _query(request).get("name", "")
         if not name:
             raise HTTPException(404)
-        return {**await self.report(request), "history": ("history", {"origin": name, "limit": _ROWS})}
+        return {**await self.flow(request), "history": ("history", {"origin": name, "limit": _ROWS})}
 
 
 def _query(request: Request) -> dict[str, str]:
@@ -265,7 +276,7 @@ def make_app(site: Site) -> Starlette:
     shown = (
         ("/", page("overview", site.overview, pages.overview)),
         ("/waiting", page("waiting", site.waiting, pages.waiting)),
-        ("/origins", page("origins", site.report, pages.origins)),
+        ("/origins", page("origins", site.flow, pages.origins)),
         ("/lost", page("lost", site.report, pages.lost)),
         ("/review", page("review", site.report, pages.review)),
         ("/record", page("record", site.record, pages.record)),

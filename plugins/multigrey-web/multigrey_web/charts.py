@@ -9,7 +9,7 @@ from typing import Any
 
 from multigrey_web.words import duration
 
-__all__ = ["Chart", "Line", "by_day", "decided", "delays", "growth", "traffic"]
+__all__ = ["Chart", "Line", "by_day", "delays", "growth", "traffic", "trend"]
 
 DAY = 86_400
 _MOST_POINTS = 1_000
@@ -22,9 +22,9 @@ class Line:
     name: str
     look: str
     """The name of its colour in the style sheet."""
-    values: Sequence[int]
+    values: Sequence[int | None]
     unit: str = ""
-    """"octets" for a series with its own scale."""
+    """"octets" for a series with its own scale, "seconds" for durations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Chart:
     times: Sequence[int]
     lines: Sequence[Line]
     labels: Sequence[str] = ()
+    partial: Sequence[bool] = ()
+    """For each time, whether its numbers are those of a part of it only: they are in the table, not drawn."""
 
     @property
     def rows(self) -> list[tuple[Any, ...]]:
@@ -49,57 +51,74 @@ class Chart:
         """Whether all values are zero or missing."""
         return not any(any(line.values) for line in self.lines)
 
+    @property
+    def drawn(self) -> Sequence[int]:
+        """The places of the values that are drawn."""
+        return [index for index in range(len(self.rows)) if not (self.partial and self.partial[index])]
+
     def as_json(self) -> dict[str, Any]:
         """The chart for the script that draws it."""
+        places = self.drawn
         return {
             "kind": self.kind,
-            "times": list(self.times),
+            "times": [self.times[place] for place in places] if self.times else [],
             "labels": list(self.labels),
             "lines": [
-                {"name": line.name, "look": line.look, "unit": line.unit, "values": list(line.values)}
+                {
+                    "name": line.name,
+                    "look": line.look,
+                    "unit": line.unit,
+                    "values": [line.values[place] for place in places],
+                }
                 for line in self.lines
             ],
         }
 
 
-def traffic(report: Mapping[str, Any]) -> Chart:
-    """Mail over time by its result, from the history; only for the time that the report covers fully."""
-    begin = report["since"]
-    if report["more"]:
-        begin = max(begin, report["traffic"]["first"] or 0)
-    slots = [slot for slot in report["slots"] if slot["begin"] >= begin]
+def traffic(flow: Mapping[str, Any]) -> Chart:
+    """Mail over time by its result.  A slot in which the daemon did not run has no numbers."""
+    slots = flow["slots"]
+
+    def line(name: str, look: str, column: str) -> Line:
+        place = flow["columns"].index(column)
+        return Line(name, look, [None if counts is None else counts[place] for _, _, counts in slots])
+
+    lines = [
+        line("deferred at first", "wait", "first"),
+        line("came back and passed", "back", "returned"),
+        line("passed at once", "pass", "at_once"),
+    ]
+    if flow["totals"]["observed"]:
+        lines.append(line("only observed", "seen", "observed"))
     return Chart(
         "mails",
         "lines",
-        [slot["begin"] for slot in slots],
-        [
-            Line("deferred at first", "wait", [slot["deferred"] for slot in slots]),
-            Line("came back and passed", "back", [slot["returned"] for slot in slots]),
-            Line("passed at once", "pass", [slot["passed"] for slot in slots]),
-        ],
+        [begin for begin, _, _ in slots],
+        lines,
+        partial=[not complete for _, complete, _ in slots],
     )
 
 
-def decided(told: Mapping[str, Any], since: int) -> Chart:
-    """Attempts passed and deferred, from the hourly samples, for times that the history does not cover."""
-    samples = [sample for sample in _samples(told) if sample["hour"] >= since - told["every"]]
-    return Chart(
-        "attempts",
-        "lines",
-        [sample["hour"] for sample in samples],
-        [
-            Line("attempts deferred", "wait", [sample["deferred"] for sample in samples]),
-            Line("attempts passed", "pass", [sample["passed"] for sample in samples]),
-        ],
-    )
-
-
-def delays(report: Mapping[str, Any]) -> Chart:
+def delays(flow: Mapping[str, Any]) -> Chart:
     """The distribution of delays from the first attempt to acceptance."""
-    bounds = [duration(bound) for bound in report["delay_bounds"]]
+    bounds = [duration(bound) for bound in flow["bounds"]]
     between = [f"{low} to {high}" for low, high in pairwise(bounds)]
     labels = [f"up to {bounds[0]}", *between, f"over {bounds[-1]}"]
-    return Chart("delays", "bars", [], [Line("mails", "back", report["histogram"])], labels)
+    return Chart("delays", "bars", [], [Line("mails", "back", flow["histogram"])], labels)
+
+
+def trend(flow: Mapping[str, Any]) -> Chart:
+    """The delay of mail that came back, day by day."""
+    days = flow["days"]
+    return Chart(
+        "delays",
+        "lines",
+        [day[0] for day in days],
+        [
+            Line("half of the mail within", "back", [day[2] for day in days], "seconds"),
+            Line("95 % of the mail within", "wait", [day[3] for day in days], "seconds"),
+        ],
+    )
 
 
 def growth(told: Mapping[str, Any]) -> Chart:

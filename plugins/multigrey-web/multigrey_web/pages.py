@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from multigrey_web.answers import Answer
-from multigrey_web.charts import by_day, decided, delays, growth, traffic
+from multigrey_web.charts import by_day, delays, growth, traffic, trend
 from multigrey_web.stories import commands_of_record, meaning_of, stories_of
 from multigrey_web.tables import Column, sorted_table
 from multigrey_web.words import moment, number
@@ -31,6 +31,8 @@ DAYS = {"1": "24 hours", "7": "7 days", "30": "30 days"}
 _SHORT = 8
 """Most rows of a table on the first page."""
 _MOST_DECISIONS = 100
+_FEWEST_DAYS = 3
+"""Days that a trend needs; the first and the present one are rarely whole."""
 _MOST_STORIES = 20
 _MOST_FLOODS = 5
 _MODES = {
@@ -53,23 +55,23 @@ def overview(answers: Answered, query: Query) -> Context:
     """The first page."""
     report, told = answers["report"].value, answers["growth"].value
     status, waits = answers["status"].value, answers["waiting"].value
-    chart = None if report is None else traffic(report)
-    if told is not None and (report["more"] if report is not None else answers["report"].trouble):
-        sampled = decided(told, told["time"] - int(days_of(query)) * DAY)
-        chart = chart if sampled.is_empty else sampled
+    flow = answers["flow"].value
     grown = None if told is None else growth(told)
+    del query
     return {
         **_common(answers),
         "status": status,
         "notices": [] if status is None else _notices(status),
         "report": report,
-        "traffic": chart,
-        "delays": None if report is None else delays(report),
+        "flow": flow,
+        "traffic": None if flow is None else traffic(flow),
+        "delays": None if flow is None else delays(flow),
+        "trend": None if flow is None or len(flow["days"]) < _FEWEST_DAYS else trend(flow),
         "growth": grown,
         "growth_days": [] if grown is None else by_day(grown),
         "waits": waits,
         "waiting": [] if waits is None else waits["waiting"][:_SHORT],
-        "origins": [] if report is None else report["top_origins"][:_SHORT],
+        "origins": [] if flow is None else flow["origins"][:_SHORT],
         "lost": [] if report is None else report["lost"][:_SHORT],
         "due": _due(report)[:_SHORT],
         "due_number": len(_due(report)),
@@ -149,11 +151,11 @@ ORIGINS = (
     Column("name", "Origin", lambda row: row["name"]),
     Column("kind", "Kind", lambda row: row["kind"]),
     Column("attempts", "Attempts", lambda row: row["attempts"], is_number=True),
-    Column("deferred", "Deferred mails", lambda row: row["delays"]["deferred"], is_number=True),
-    Column("returned", "Came back", lambda row: row["delays"]["returned"], is_number=True),
-    Column("never", "Never came back", lambda row: row["delays"]["never"], is_number=True),
-    Column("p50", "Median delay", lambda row: row["delays"]["p50"] or 0, is_number=True),
-    Column("p95", "95 % within", lambda row: row["delays"]["p95"] or 0, is_number=True),
+    Column("deferred", "Deferred mails", lambda row: row["deferred"], is_number=True),
+    Column("returned", "Came back", lambda row: row["returned"], is_number=True),
+    Column("never", "Never came back", lambda row: row["never"] or 0, is_number=True),
+    Column("p50", "Median delay", lambda row: row["p50"] or 0, is_number=True),
+    Column("p95", "95 % within", lambda row: row["p95"] or 0, is_number=True),
 )
 LOST = (
     Column("sender", "Sender", lambda row: row["sender"]),
@@ -181,18 +183,16 @@ def waiting(answers: Answered, query: Query) -> Context:
 
 def origins(answers: Answered, query: Query) -> Context:
     """The origins with the most attempts."""
-    return _of_report(answers, "top_origins", ORIGINS, "/origins", query)
+    flow = answers["flow"].value
+    rows = [] if flow is None else flow["origins"]
+    return {**_common(answers), "flow": flow, "table": sorted_table(ORIGINS, rows, "/origins", query)}
 
 
 def lost(answers: Answered, query: Query) -> Context:
     """Mail that was deferred and never came back."""
-    return _of_report(answers, "lost", LOST, "/lost", query)
-
-
-def _of_report(answers: Answered, name: str, columns: Sequence[Column], path: str, query: Query) -> Context:
     report = answers["report"].value
-    rows = [] if report is None else report[name]
-    return {**_common(answers), "report": report, "table": sorted_table(columns, rows, path, query)}
+    rows = [] if report is None else report["lost"]
+    return {**_common(answers), "report": report, "table": sorted_table(LOST, rows, "/lost", query)}
 
 
 def review(answers: Answered, query: Query) -> Context:
@@ -243,12 +243,12 @@ def origin(answers: Answered, query: Query) -> Context:
     stories = [story for item in items for story in item.get("stories", ())]
     decisions = [decision for story in stories for decision in story["decisions"]]
     decisions.sort(key=lambda each: each["time"], reverse=True)
-    report = answers["report"].value or {"top_origins": ()}
+    flow = answers["flow"].value or {"origins": ()}
     name = query.get("name", "")
     return {
         **_common(answers),
         "name": name,
-        "row": next((row for row in report["top_origins"] if row["name"] == name), None),
+        "row": next((row for row in flow["origins"] if row["name"] == name), None),
         "decisions": decisions[:_MOST_DECISIONS],
         "more": len(decisions) > _MOST_DECISIONS or any(item.get("more") for item in items),
     }

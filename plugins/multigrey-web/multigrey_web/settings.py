@@ -70,9 +70,9 @@ class WebSettings(BaseModel):
         ge=100,
         le=300_000,
         strict=True,
-        description="The largest number of decisions of the history, the latest ones, that delays, origins "
-        "and lost mail are computed from.  Ten thousand take the daemon about half a second, in a thread "
-        "beside its answers.",
+        description="The largest number of decisions of the history, the latest ones, that the list of lost "
+        "mail is made from.  Ten thousand take the daemon about half a second, in a thread beside its "
+        "answers.",
     )
     connections: int = Field(
         default=32,

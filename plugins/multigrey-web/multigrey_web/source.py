@@ -13,7 +13,9 @@ from multigrey_web.answers import Ask
 
 __all__ = ["OPERATIONS", "asking"]
 
-OPERATIONS = frozenset({"status", "growth", "report", "waiting", "records.show", "history", "explain"})
+OPERATIONS = frozenset(
+    {"status", "growth", "report", "waiting", "records.show", "history", "explain", "flow"}
+)
 _STREAMING = frozenset({"history"})
 _MOST_ITEMS = 100
 _PATIENCE = 60.0

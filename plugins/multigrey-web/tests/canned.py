@@ -47,7 +47,41 @@ def waits(number=0, **changes):
 
 
 def origin(name="example.org", **changes):
-    return {"name": name, "kind": "named", "attempts": 9, "waited": 4, "delays": delays(), **changes}
+    counts = {"attempts": 9, "deferred": 5, "returned": 3, "never": 1, "p50": 150, "p95": 900}
+    return {"name": name, "kind": "named", **counts, **changes}
+
+
+def flows(**changes):
+    """The answer to `flow`; `changes` are those of its totals."""
+    columns = ["deferred", "passed", "refused", "observed", "first", "returned", "at_once", "back"]
+    begin = NOW - NOW % 300
+    counts = dict(zip(columns, (8, 10, 0, 0, 5, 3, 7, 3), strict=True))
+    return {
+        "time": NOW,
+        "since": NOW - 86_400,
+        "recorded_since": NOW - 40 * 86_400,
+        "retry_window": 2 * 86_400,
+        "step": 300,
+        "columns": columns,
+        "slots": [
+            [begin - 900, True, [1, 2, 0, 0, 1, 1, 1, 0]],
+            [begin - 600, True, None],
+            [begin - 300, True, [3, 4, 0, 0, 2, 1, 3, 2]],
+            [begin, False, [4, 4, 0, 0, 2, 1, 3, 1]],
+        ],
+        "totals": {**counts, "settled": 4, "never": 1, "p50": 150, "p95": 900, **changes},
+        "bounds": [60, 300, 3600],
+        "histogram": [0, 2, 1, 0],
+        "days": [[NOW - (3 - day) * 86_400, 5, 130 + day, 900] for day in range(4)],
+        "week": {
+            "deferred": 5_010,
+            "never": 4_120,
+            "since": NOW - 9 * 86_400,
+            "until": NOW - 2 * 86_400,
+            "first_figures": None,
+        },
+        "origins": [origin()],
+    }
 
 
 def lost(**changes):
@@ -118,6 +152,7 @@ ANSWERS = {
             [NOW - NOW % 3600, 12, 2, 4096, 5, 6, 0],
         ],
     },
+    "flow": flows(),
     "report": {
         "time": NOW,
         "since": NOW - 86_400,
@@ -129,7 +164,6 @@ ANSWERS = {
         "slots": [{"begin": NOW - 3600, "deferred": 5, "returned": 3, "passed": 7}],
         "histogram": [1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
         "delay_bounds": [300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400],
-        "top_origins": [origin()],
         "lost": [lost()],
         "due": [
             {

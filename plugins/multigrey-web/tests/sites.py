@@ -19,6 +19,7 @@ from pathlib import Path
 import trio
 
 from multigrey.api import StoreOptions
+from multigrey.background.flow import Flow
 from multigrey.codec import encode_record
 from multigrey.config.tables.history import History as HistorySettings
 from multigrey.history.recorder import HistoryRecorder
@@ -129,7 +130,7 @@ def lost(count):
 
 
 def _event(attempt, origin, ids, time, action, reason, age=0, **changes):
-    verdict = Verdict(action, reason, delay=120, age=age, attempts=1)
+    verdict = Verdict(action, reason, delay=120, age=age, attempts=1 + (age > 0))
     return DecisionEvent(time, next(ids), replace(attempt, **changes), verdict, origin)
 
 
@@ -167,6 +168,10 @@ async def _fill(state, records, events, growth):
         if growth:
             await store.load({key: Entry(value, None) for key, value in growth}, lambda _old, new: new)
         if events:
+            flow = Flow(store, FakeClock(NOW), lambda event: "unnamed" if "/" in event.origin else "named")
+            for event in events:
+                flow(event)
+            await flow.note()
             nursery.start_soon(history.run)
             for start in range(0, len(events), 150):
                 for event in sorted(events, key=lambda each: each.time)[start : start + 150]:

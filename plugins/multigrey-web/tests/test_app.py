@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
@@ -9,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 import trio
-from canned import ANSWERS, KEY, NOW, Asked, delays, lost, origin, waits
+from canned import ANSWERS, KEY, NOW, Asked, delays, flows, lost, origin, waits
 from multigrey_web.answers import Answers
 from multigrey_web.app import Site, make_app
 from multigrey_web.guard import Guard
@@ -127,7 +128,8 @@ async def test_a_page_is_sound(address):
                 "Waiting now 1",
                 "Median delay 2m 30s",
                 "95 % within 15m",
-                "Never came back 1",
+                "Never came back 1 of 4",
+                "Kept out in a week 4,120 of 5,010 deferred mails never came back, up to 2026-09-19",
                 "Records 12",
                 "4.0 KiB",
             ],
@@ -137,7 +139,7 @@ async def test_a_page_is_sound(address):
             [
                 "s0@example.org r@example.net example.org",
                 "l@example.org",
-                "up to 5m 1",
+                "1m to 5m 2",
                 "client=x",
                 "2026-09-21",
             ],
@@ -186,12 +188,12 @@ def told_of(text):
     row = waits(sender=text, recipient=text, origin=text, client=text)
     report = {
         **ANSWERS["report"],
-        "top_origins": [origin(text)],
         "lost": [lost(sender=text, recipient=text, origin=text)],
         "due": [{"owner": text, "entries": [dict.fromkeys(["kind", "place", "entry", "message"], text)]}],
     }
     return Asked(
         report=report,
+        flow={**flows(), "origins": [origin(text)]},
         waiting={**ANSWERS["waiting"], "waiting": [row]},
         records_show={**ANSWERS["records.show"], "record": row},
     )
@@ -308,19 +310,78 @@ async def test_trouble_is_told_and_the_rest_is_shown():
     async with browsing(Asked(report=ControlError("[history] enabled is false"))) as fetch:
         text = (await fetch("/")).tree.words
     assert "[history] enabled is false" in text
-    assert "Attempts, by the beginning" in text  # from the samples
+    assert "Mails, by the beginning" in text  # from the samples
     assert "s0@example.org" in text
 
 
-async def test_where_not_everything_was_looked_at_samples_are_drawn():
+async def test_a_list_that_is_cut_says_so():
     report = {**ANSWERS["report"], "more": True}
     async with browsing(Asked(report=report)) as fetch:
+        assert "it goes back to 2026-09-20 16:00" in (await fetch("/lost")).tree.words
+
+
+async def test_figures_say_how_far_they_go_back():
+    young = {**flows(), "recorded_since": NOW - 3600}
+    async with browsing(Asked(flow=young)) as fetch:
         text = (await fetch("/")).tree.words
-    assert "Attempts, by the beginning" in text
-    assert "computed from the latest 20, which go back to 2026-09-20 16:00" in text
-    nothing = {**ANSWERS["growth"], "samples": []}
-    async with browsing(Asked(report=report, growth=nothing)) as fetch:
-        assert "Mails, by the beginning" in (await fetch("/")).tree.words
+    assert "Figures of mail go back to 2026-09-21 13:13 , when they were first taken" in text
+    async with browsing(Asked(flow={**young, "recorded_since": None})) as fetch:
+        assert "have not been taken yet" in (await fetch("/")).tree.words
+    async with browsing() as fetch:
+        assert "first taken" not in (await fetch("/")).tree.words
+
+
+async def test_in_the_first_minutes_there_is_what_is_known_so_far_and_no_chart():
+    slots = [[NOW - NOW % 300, False, [4, 4, 0, 0, 2, 1, 3, 1]]]
+    async with browsing(Asked(flow={**flows(), "slots": slots})) as fetch:
+        tree = (await fetch("/")).tree
+    assert "The chart is being gathered: it begins with two whole stretches of 5m" in tree.words
+    assert "(so far) 2 1 3" in tree.words
+    assert len([each for each in tree.all("div") if each.get("class") == "chart"]) == 3
+
+
+async def test_the_running_stretch_is_not_drawn_and_time_without_a_daemon_is_a_dash():
+    async with browsing() as fetch:
+        tree = (await fetch("/")).tree
+    chart = json.loads(next(each["data-chart"] for each in tree.all("div") if "data-chart" in each))
+    assert [time - NOW + NOW % 300 for time in chart["times"]] == [-900, -600, -300]
+    assert chart["lines"][0]["values"] == [1, None, 2]
+    assert "(so far) 2 1 3" in tree.words
+    assert "14:00 – – –" in tree.words
+
+
+async def test_nothing_is_a_zero_before_it_is_known(autojump_clock):
+    async def slow(name, options):
+        await trio.sleep(3 if name in {"growth", "status"} else 60)
+        return ANSWERS[name]
+
+    async with browsing(slow) as fetch:
+        await fetch("/")
+        text = (await fetch("/")).tree.words
+    assert text.count("being gathered") >= 12
+    for card in ("Waiting now", "Median delay", "Deferred mails", "Never came back", "Due for review"):
+        assert f"{card} – being gathered" in text
+    for wrong in (
+        "No mail is waiting",
+        "No attempt",
+        "None in this time",
+        "Nothing is due",
+        "No origin sent",
+    ):
+        assert wrong not in text
+
+
+@pytest.mark.parametrize("address", ["/origins", "/lost", "/review", "/waiting"])
+async def test_a_list_that_is_not_there_yet_is_not_empty(autojump_clock, address):
+    async def slow(name, options):
+        await trio.sleep(0 if name == "growth" else 60)
+        return ANSWERS[name]
+
+    async with browsing(slow) as fetch:
+        text = (await fetch(address)).tree.words
+    assert "being gathered" in text
+    assert "None" not in text
+    assert "No " not in text
 
 
 @pytest.mark.parametrize("address", PAGES)
@@ -340,16 +401,21 @@ async def test_what_takes_long_comes_later(autojump_clock):
         for address in PAGES:
             found = await fetch(address)
             assert found.status == 200
-            assert "not available yet" in found.tree.words
+            assert "still being gathered" in found.tree.words
 
 
 async def test_what_never_came_back_is_no_nought_before_it_can_be_known():
-    early = {**ANSWERS["report"], "delays": delays(never=0), "first_figures": NOW + 86_400}
-    async with browsing(Asked(report=early)) as fetch:
-        words = (await fetch("/")).tree.words
+    early = flows(never=None, settled=0)
+    early["week"] = {**early["week"], "first_figures": NOW + 86_400}
+    report = {**ANSWERS["report"], "lost": [], "delays": delays(never=0), "first_figures": NOW + 86_400}
+    async with browsing(Asked(flow=early, report=report)) as fetch:
+        words, lost_words = (await fetch("/")).tree.words, (await fetch("/lost")).tree.words
     assert "Never came back – not known yet: first figures on 2026-09-22" in words
-    async with browsing(Asked(report={**early, "first_figures": None})) as fetch:
-        assert "Never came back 0 which" in (await fetch("/")).tree.words
+    assert "Kept out in a week – first figures on 2026-09-22" in words
+    for text in (words, lost_words):
+        assert "Not known yet: first figures on 2026-09-22." in text
+    async with browsing(Asked(flow=flows(never=0))) as fetch:
+        assert "Never came back 0 of 4; which" in (await fetch("/")).tree.words
 
 
 FLOOD = {"network": "94.102.49.0/24", "since": NOW, "seconds": 9, "attempts": 31_000}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from multigrey_web.charts import by_day, decided, delays, growth, traffic
+from canned import flows
+from multigrey_web.charts import by_day, delays, growth, traffic, trend
 
 DAY = 86_400
 COLUMNS = ["hour", "records", "origins", "octets", "deferred", "passed", "refused"]
@@ -12,40 +13,34 @@ def told(*samples):
     return {"columns": COLUMNS, "samples": [list(sample) for sample in samples], "every": 3600}
 
 
-def slot(begin, deferred, returned, passed):
-    return {"begin": begin, "deferred": deferred, "returned": returned, "passed": passed}
-
-
-def test_traffic_begins_with_the_first_whole_stretch():
-    chart = traffic(
-        {"since": 100, "more": False, "slots": [slot(50, 9, 9, 9), slot(100, 1, 2, 3), slot(200, 4, 5, 6)]}
-    )
-    assert chart.rows == [(100, 1, 2, 3), (200, 4, 5, 6)]
+def test_traffic_has_every_stretch_in_its_table_and_draws_whole_ones():
+    chart = traffic(flows())
+    assert [row[1:] for row in chart.rows] == [(1, 1, 1), (None, None, None), (2, 1, 3), (2, 1, 3)]
     assert not chart.is_empty
-    assert [line["look"] for line in chart.as_json()["lines"]] == ["wait", "back", "pass"]
+    drawn = chart.as_json()
+    assert [line["look"] for line in drawn["lines"]] == ["wait", "back", "pass"]
+    assert drawn["times"] == list(chart.times[:3])
+    assert drawn["lines"][2]["values"] == [1, None, 3]
 
 
-def test_what_was_not_looked_at_is_not_drawn_as_nothing():
-    slots = [slot(100, 0, 0, 0), slot(200, 1, 0, 0), slot(300, 1, 2, 3)]
-    assert traffic({"since": 100, "more": True, "traffic": {"first": 250}, "slots": slots}).rows == [
-        (300, 1, 2, 3)
-    ]
-    assert len(traffic({"since": 100, "more": False, "traffic": {"first": 250}, "slots": slots}).rows) == 3
+def test_what_was_only_observed_has_a_line_of_its_own():
+    assert [line.look for line in traffic(flows(observed=3)).lines][-1] == "seen"
+
+
+def test_a_trend_has_a_median_and_a_percentile_for_each_day():
+    chart = trend(flows())
+    assert [row[1:] for row in chart.rows] == [(130, 900), (131, 900), (132, 900), (133, 900)]
+    assert {line.unit for line in chart.lines} == {"seconds"}
 
 
 def test_nothing_is_empty():
-    assert traffic({"since": 0, "more": False, "slots": [slot(0, 0, 0, 0)]}).is_empty
+    assert traffic({**flows(), "slots": [[0, True, [0] * 8], [300, True, None]]}).is_empty
     assert growth(told()).is_empty
     assert growth(told()).rows == []
 
 
-def test_without_a_history_samples_tell_what_was_decided():
-    chart = decided(told((0, 1, 1, 1, 5, 6, 7), (7200, 1, 1, 1, 8, 9, 0)), since=7300)
-    assert chart.rows == [(7200, 8, 9)]
-
-
 def test_delays_have_a_label_for_each_number():
-    chart = delays({"delay_bounds": [300, 600], "histogram": [1, 2, 3]})
+    chart = delays({"bounds": [300, 600], "histogram": [1, 2, 3]})
     assert chart.rows == [("up to 5m", 1), ("5m to 10m", 2), ("over 10m", 3)]
     assert chart.as_json()["kind"] == "bars"
 

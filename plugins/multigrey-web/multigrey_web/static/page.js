@@ -12,6 +12,12 @@
     while (value >= 1024 && index < units.length - 1) { value /= 1024; index += 1; }
     return `${Number(value.toFixed(1))} ${units[index]}`;
   };
+  const lasting = (value) => { // the largest unit, as in the tables
+    for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "m"]]) {
+      if (value >= size) return `${Number((value / size).toFixed(1))}${unit}`;
+    }
+    return `${Math.round(value)}s`;
+  };
   const count = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : "");
 
   const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -22,6 +28,8 @@
   }
 
   const whole = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+
+  const steps = [1, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800];
 
   function axes(chart, narrow) {
     const ink = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
@@ -36,7 +44,9 @@
       x.values = (_, splits, axis, space, step) => splits.map((seconds) => moment(seconds, step));
       x.space = 64;
     }
-    const y = { ...ink, font, size: narrow ? 44 : 64, incrs: whole, values: (_, splits) => splits.map(count) };
+    const isTime = chart.lines.every((line) => line.unit === "seconds");
+    const y = { ...ink, font, size: narrow ? 44 : 64, incrs: isTime ? steps : whole,
+      values: (_, splits) => splits.map(isTime ? lasting : count) };
     const found = [x, y];
     if (chart.lines.some((line) => line.unit === "octets")) {
       found.push({ ...ink, font, side: 1, scale: "octets", size: narrow ? 56 : 76, grid: { show: false },
@@ -46,10 +56,10 @@
   }
 
   function options(chart, width) {
-    const dashes = { back: [6, 3], wait: [2, 3] }; // so that lines differ without colours, too
+    const dashes = { back: [6, 3], wait: [2, 3], seen: [1, 4] }; // so that lines differ without colours, too
     const series = chart.lines.map((line) => ({
       label: line.name,
-      scale: line.unit || "y",
+      scale: line.unit === "octets" ? "octets" : "y",
       stroke: colour(`--${line.look}`),
       fill: chart.kind === "bars" ? colour(`--${line.look}-soft`) : undefined,
       width: 2,
