@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,8 +14,8 @@ from typing import Any
 from benchmarks.capacity import Capacity, Stall
 from benchmarks.generator import Generator, Load, Measured
 from benchmarks.goals import Outcome, at_least, at_most, table
-from benchmarks.machine import Server
-from benchmarks.ours import start_echo, start_multigrey, start_watching, write_config
+from benchmarks.machine import BenchmarkError, Server
+from benchmarks.ours import CHECKOUT, start_echo, start_multigrey, start_watching, write_config
 from benchmarks.pairs import Comparison, Ratio, Side, compare, ratio
 from benchmarks.peers import start_greylistd, start_postgrey
 
@@ -35,6 +37,7 @@ class Scale:
     connections: int = 50
     memory_records: int = 100_000
     large_records: int = 1_000_000
+    list_entries: int = 100_000
     stall_seconds: float = 15.0
 
 
@@ -138,6 +141,20 @@ class Report:
         spread = f"before: {before:.0f} MB; afterwards: {after:.0f} MB"
         self._add(at_most("RssAnon during that reload", 810, "MB", most, spread))
 
+    def lists(self) -> None:
+        """A long TOML whitelist, read in a process of its own."""
+        number = self.scale.list_entries
+        command = [sys.executable, "-m", "benchmarks.read_list", str(self.directory), str(number)]
+        ran = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            raise BenchmarkError(f"no list was read: {ran.stderr[-300:]}")
+        figures = json.loads(ran.stdout)
+        what = f"{number:,} TOML entries"
+        self._add(at_most(f"{what}: processor time to read", 3, "s", figures["seconds"]))
+        self._add(at_most(f"{what}: memory at most", 60, "MB", figures["megabytes"]))
+        missed = f"a client that is not listed: {figures['missed']:.1f} us"
+        self._add(at_most(f"{what}: a listed client is found", 10, "us", figures["found"], missed))
+
     def forgetting(self) -> None:
         """Forgetting a large store."""
         self._stall("forgetting", self._capacity.forgetting_stall(self.scale.large_records))
@@ -198,6 +215,7 @@ PARTS: dict[str, Callable[[Report], None]] = {
     "memory": Report.memory,
     "large": Report.large,
     "reload": Report.reload,
+    "lists": Report.lists,
     "forgetting": Report.forgetting,
     "loss": Report.loss,
 }

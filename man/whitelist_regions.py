@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from man.mdoc import prose, quoted, tagged
 from multigrey.config.values.kind import Kind
-from multigrey.whitelists.lint import KINDS
+from multigrey.whitelists.checks.lint import KINDS
 from multigrey.whitelists.toml_entry import MATCH_KEYS, ListDefaults, ListEntry
 
 __all__ = ["WHITELIST_REGIONS", "entry_keys", "findings", "list_keys"]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from publicsuffixlist import PublicSuffixList
+from pydantic import ValidationError
 
 from multigrey.codec import decode_record, encode_first_record, encode_record, record_times
 from multigrey.config.suffixes import RegisteredDomains, read_list
@@ -36,9 +39,12 @@ from multigrey.identity.sender import plain_domain, sender_text
 from multigrey.model import Attempt, Match, Origin, Reason, Record, Stage, Table
 from multigrey.protocols.postfix import PostfixDialogue
 from multigrey.rules.rules import Rule, Rules
+from multigrey.whitelists.toml_entry import ListEntry, checked_values
+from multigrey.whitelists.toml_parts import UnusualError, entry_values
 from tests.greylist.test_decision_model import ANY_POLICY, CASES, FRESH, SEVERAL
 from tests.protocols.test_postfix import POSTFIX_38, VALUES, question
 from tests.support.engines import setup
+from tests.whitelists.test_toml_parts import LINES
 
 MARK = re.compile(r"(?m)^ *# Shortcut of ([\w.]+)\.\n(?:^ *[@#].*\n)*^ *(?:(?:async )?def )?(\w+)")
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,6 +197,41 @@ def network(address: Any, four: int, six: int) -> str:
 
 
 SHOWN = ("sender", "recipient", "home")
+LIST_KEYS = [*ListEntry.model_fields, "klient"]
+LIST_VALUES = [
+    "192.0.2.1",
+    "a@example.org",
+    "",
+    ".example.org",
+    "/x/",
+    "/(/",
+    3,
+    True,
+    False,
+    date(2027, 1, 1),
+]
+
+
+def refused(read):
+    try:
+        return read()
+    except (UnusualError, tomllib.TOMLDecodeError):
+        return "refused"
+
+
+def only_entry(data):
+    if data.keys() != {"entry"} or len(data["entry"]) != 1:
+        raise UnusualError
+    return data["entry"][0]
+
+
+def validated(table):
+    try:
+        return {key: value for key, value in ListEntry.model_validate(table) if value is not None}
+    except ValidationError:
+        return None
+
+
 SHORTCUTS = [
     Shortcut(
         "greylist.stored_decision:_new",
@@ -293,6 +334,20 @@ SHORTCUTS = [
         st.tuples(ADDRESSES | st.sampled_from([IPv4Address("127.8.9.1"), IPv6Address("::1")])),
         setup(own_networks=LOOPBACK).is_own,
         is_own,
+    ),
+    Shortcut(
+        "whitelists.toml_parts:entry_values",
+        "tomllib.loads",
+        st.tuples(st.lists(st.sampled_from(LINES), max_size=6)),
+        lambda lines: refused(lambda: entry_values("\n".join(["[[entry]]", *lines]), 9)),
+        lambda lines: refused(lambda: only_entry(tomllib.loads("\n".join(["[[entry]]", *lines])))),
+    ),
+    Shortcut(
+        "whitelists.toml_entry:checked_values",
+        "ListEntry.model_validate",
+        st.tuples(st.dictionaries(st.sampled_from(LIST_KEYS), st.sampled_from(LIST_VALUES), max_size=4)),
+        checked_values,
+        validated,
     ),
     Shortcut(
         "protocols.postfix:_IN_ORDER",

@@ -56,7 +56,7 @@ class Due:
 
     owner: str
     kind: str
-    """A word of `whitelists.lint.KINDS`."""
+    """A word of `whitelists.checks.lint.KINDS`."""
     place: str
     entry: str
     message: str

@@ -28,7 +28,7 @@ from multigrey.stores.lmdb.offline import open_beside
 from multigrey.stores.lmdb.rows import HEAD, LAYOUT, Rows
 from multigrey.stores.lmdb.state_files import StateFiles
 from multigrey.stores.meta import HITS, HITS_SINCE
-from multigrey.whitelists.lint import HitRecords
+from multigrey.whitelists.checks.lint import HitRecords
 from multigrey.whitelists.list_source import hit_name
 
 __all__ = ["FLUSH_EVERY", "MOST_COUNTED", "HitCounter", "hit_key", "read_hits"]

@@ -23,7 +23,7 @@ from multigrey.config.settings import Settings
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError, Problem, StoreError
 from multigrey.text import printable
-from multigrey.whitelists.lint import Finding, HitRecords, LintedList, LintOutlook, lint
+from multigrey.whitelists.checks.lint import Finding, HitRecords, LintedList, LintOutlook, lint
 from multigrey.whitelists.list_source import SOURCE
 
 __all__ = ["whitelist"]

@@ -33,7 +33,7 @@ from multigrey.config.load import Loaded, load
 from multigrey.config.locate import quoted
 from multigrey.errors import ConfigError, Problem
 from multigrey.text import printable
-from multigrey.whitelists.coverage import covered
+from multigrey.whitelists.checks.coverage import covered
 from multigrey.whitelists.edit import Edited, Value, rewrite, with_entry
 from multigrey.whitelists.entry import ListedEntry
 from multigrey.whitelists.list_source import SOURCE

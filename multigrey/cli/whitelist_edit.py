@@ -212,7 +212,7 @@ def _find(files: Sequence[Path], wanted: Mapping[str, Any]) -> tuple[Path, int]:
         (path, entry.line or 0)
         for path in files
         for entry in understood(path, read_text(path)).entries
-        if probe is not None and {*entry.conditions} == {*conditions_of(probe)}
+        if probe is not None and {*entry.conditions} == {*conditions_of(vars(probe))}
     ]
     if not found:
         refuse([Problem("", None, "whitelist", "no entry has exactly these conditions")], EXIT_NO)

@@ -10,8 +10,11 @@
 All stay as they were made; one may be made in one thread and used in another.  `get` returns the *value* of
 the matching entry, `every` all values.  Of equal entries the first one counts.  A value must not be None.
 
-`add` is for a source with entries for several tables.  A table may hold a million entries, and to free these
-in one go would stop all threads: `parts` are for freeing them piece by piece.
+`add` is for a source with entries for several tables.  `place` is for one that keeps several values together:
+it returns the mapping and the key under which an entry is filed.
+
+A table may hold a million entries, and to free these in one go would stop all threads: `parts` are for
+freeing them piece by piece.
 """
 
 from __future__ import annotations
@@ -116,6 +119,12 @@ class NetworkTable(Generic[T]):
                 self._ipv4 = tables
         tables[shift].setdefault(int(network.network_address) >> shift, value)
 
+    def place(self, network: Network) -> tuple[dict[int, T], int]:
+        """The mapping and the key of a network."""
+        shift = network.max_prefixlen - network.prefixlen
+        tables = self._ipv6 if network.version == 6 else self._ipv4
+        return tables.get(shift, {}), int(network.network_address) >> shift
+
     def parts(self) -> list[dict[Any, Any]]:
         """The mappings with its entries."""
         return [*self._ipv4.values(), *self._ipv6.values()]
@@ -161,6 +170,10 @@ class NameTable(Generic[T]):
         """Take one more entry."""
         self._table.setdefault(name, value)
         self._longest = max(self._longest, len(name))
+
+    def place(self, name: str) -> tuple[dict[str, T], str]:
+        """The mapping and the key of a name."""
+        return self._table, name
 
     def parts(self) -> list[dict[Any, Any]]:
         """The mappings with its entries."""
@@ -220,6 +233,10 @@ class AddressTable(Generic[T]):
         """Take one more entry."""
         self._table.setdefault(address, value)
         self._most_pluses = max(self._most_pluses, address[0].count("+"))
+
+    def place(self, address: tuple[str, str]) -> tuple[dict[tuple[str, str], T], tuple[str, str]]:
+        """The mapping and the key of an address."""
+        return self._table, address
 
     def parts(self) -> list[dict[Any, Any]]:
         """The mappings with its entries."""

@@ -1,35 +1,35 @@
 """An index of whitelist entries: matches an attempt with thousands of entries in microseconds.
 
-Each entry is in one table, under the condition that the fewest other entries share.  An attempt is
-looked up in every table that is not empty, and each entry found is checked for its other conditions
+Each entry is in one table, under the condition that the fewest entries before it are filed under.  An attempt
+is looked up in every table that is not empty, and each entry found is checked for its other conditions
 and its expiry.  Of several matching entries the first in the list counts, so the result does not
 depend on the order in which they are found.
+
+A table holds only the position of an entry; an entry that is found is compiled then, and remembered.  So a
+hundred thousand entries are a hundred thousand numbers, which the garbage collector does not look at.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
-from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from multigrey.identity.addresses import LONGEST_ADDRESS, host_name, split_address
 from multigrey.identity.envelope import address_text
 from multigrey.matching.facts import sender_forms
-from multigrey.matching.matchers import AddressTable, NameTable, Network, NetworkTable, RegexSet
-from multigrey.model import Attempt, Match, Origin
-from multigrey.whitelists.entry import NEVER, Condition
+from multigrey.matching.matchers import AddressTable, NameTable, NetworkTable, RegexSet
+from multigrey.model import Address, Attempt, Match, Origin
+from multigrey.whitelists.entry import NEVER, Condition, ListedEntry
 
-__all__ = ["EntryTable", "Index", "Row", "Sighting"]
+__all__ = ["EntryTable", "Index", "Sighting"]
 
-T = TypeVar("T")
-
-
-Row = tuple[Sequence[Condition], int, Match]
-"""The conditions of an entry, the first second at which it is expired, and its Match."""
+Places = int | list[int]
+"""The position of an entry, or those of several with the same condition."""
+_REMEMBERED = 1024
+"""Compiled entries; those of the clients that send all the time."""
 
 
 class Sighting:
@@ -112,116 +112,163 @@ def _address_key(condition: Condition) -> tuple[str, str]:
 # --- all of them -----------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Filed(Generic[T]):
-    """A value that is stored in an index under one condition."""
-
-    condition: Condition
-    value: T
-
-
-def _key(condition: Condition) -> Hashable:
-    return condition.subject, condition.how, condition.text
+def _file(table: dict[Any, Places], key: object, position: int) -> None:
+    held = table.get(key)
+    if held is None:
+        table[key] = position
+    elif isinstance(held, int):
+        table[key] = [held, position]
+    else:
+        held.append(position)
 
 
-class _Texts(Generic[T]):
+def _positions(found: Iterable[Places]) -> Iterator[int]:
+    for each in found:
+        if isinstance(each, int):
+            yield each
+        else:
+            yield from each
+
+
+class _Texts:
     """Tables with the conditions on one kind of text."""
 
-    def __init__(self, filed: Iterable[_Filed[T]], *, address: bool = False) -> None:
+    def __init__(self, *, address: bool = False) -> None:
         """`address`: the text is an envelope address, not a name."""
-        by_how: dict[str, list[tuple[Condition, T]]] = {}
-        for each in filed:
-            by_how.setdefault(each.condition.how, []).append((each.condition, each.value))
-        users = [*by_how.get("user", ()), *by_how.get("exact", ())] if address else []
-        null = [pair for pair in users if not pair[0].text]
-        self._null = [value for _, value in null]
-        self._users = AddressTable(_grouped((c, v) for c, v in users if c.text)) if users else None
-        exact = by_how.get("domain" if address else "exact", ())
-        self._exact = dict(_named(exact))
-        self._below = NameTable(_named(by_how.get("domain below" if address else "below", ())))
-        self._patterns = RegexSet((condition.text, value) for condition, value in by_how.get("regex", ()))
-        of_domain = by_how.get("domain regex", ())
-        self._domain_patterns = RegexSet((condition.text, value) for condition, value in of_domain)
+        self._address = address
+        self._null: dict[str, Places] = {}
+        self._users: AddressTable[Places] = AddressTable()
+        self._exact: dict[str, Places] = {}
+        self._below: NameTable[Places] = NameTable()
+        self._regexes: dict[str, list[tuple[str, int]]] = {"regex": [], "domain regex": []}
+        self._patterns: RegexSet[int] = RegexSet()
+        self._domain_patterns: RegexSet[int] = RegexSet()
+
+    def place(self, condition: Condition) -> tuple[dict[Any, Places], object] | None:
+        """The mapping and the key of a condition; None for a regular expression, which has none."""
+        how, text = condition.how, condition.text
+        if how.endswith("regex"):
+            return None
+        if how.endswith("below"):
+            return self._below.place(text)
+        if how == "domain" or not self._address:
+            return self._exact, text
+        return self._users.place(_address_key(condition)) if text else (self._null, "")
+
+    def file(self, condition: Condition, position: int) -> None:
+        """Take one more entry."""
+        place = self.place(condition)
+        if place is None:
+            self._regexes[condition.how].append((condition.text, position))
+            return
+        table, key = place
+        if key not in table:  # the tables note the longest name, and such things
+            if condition.how.endswith("below"):
+                self._below.add(condition.text, position)
+                return
+            if table is not self._exact and condition.text:
+                self._users.add(_address_key(condition), position)
+                return
+        _file(table, key, position)
+
+    def compile(self) -> None:
+        """Make one automaton of the regular expressions; call it when all entries are filed."""
+        self._patterns = RegexSet(self._regexes["regex"])
+        self._domain_patterns = RegexSet(self._regexes["domain regex"])
 
     def parts(self) -> list[dict[Any, Any]]:
-        """The mappings with the values (see `matching.matchers`)."""
-        users = () if self._users is None else self._users.parts()
-        return [self._exact, *self._below.parts(), *users]
+        """The mappings with the positions (see `matching.matchers`)."""
+        return [self._null, self._exact, *self._below.parts(), *self._users.parts()]
 
-    def of_name(self, name: str) -> Iterator[T]:
-        """Yield all values whose condition a name meets."""
-        if self._exact:
-            yield from self._exact.get(name, ())
+    def of_name(self, name: str) -> Iterator[int]:
+        """Yield all entries whose condition a name meets."""
+        if self._exact and (found := self._exact.get(name)) is not None:
+            yield from _positions((found,))
         if len(self._below):
-            for values in self._below.every(name):
-                yield from values
+            yield from _positions(self._below.every(name))
         yield from self._patterns.every(name)
 
-    def of_address(self, address: str) -> Iterator[T]:
-        """Yield all values whose condition an envelope address meets."""
+    def of_address(self, address: str) -> Iterator[int]:
+        """Yield all entries whose condition an envelope address meets."""
         if not address:
-            yield from self._null
+            yield from _positions(self._null.values())
         local, domain = split_address(address)
-        if self._users is not None and address:
-            for values in self._users.every(local, domain):
-                yield from values
+        if address and len(self._users):
+            yield from _positions(self._users.every(local, domain))
         yield from self.of_domain(domain)
         yield from self._patterns.every(address)
 
-    def of_domain(self, domain: str) -> Iterator[T]:
-        """Yield all values whose condition every address in a domain meets."""
-        if self._exact:
-            yield from self._exact.get(domain, ())
+    def of_domain(self, domain: str) -> Iterator[int]:
+        """Yield all entries whose condition every address in a domain meets."""
+        if self._exact and (found := self._exact.get(domain)) is not None:
+            yield from _positions((found,))
         if len(self._below):
-            for values in self._below.every(domain):
-                yield from values
+            yield from _positions(self._below.every(domain))
         yield from self._domain_patterns.every(domain)
 
 
-def _named(pairs: Iterable[tuple[Condition, T]]) -> Iterable[tuple[str, tuple[T, ...]]]:
-    return _together((condition.text, value) for condition, value in pairs)
+class Index:
+    """Entries by their conditions.  A look-up finds all entries whose conditions hold, and some others."""
 
+    def __init__(self, entries: Iterable[Sequence[Condition]]) -> None:
+        """`entries`: the conditions of each."""
+        self.networks: NetworkTable[Places] = NetworkTable()
+        self.names = _Texts()
+        self.origins: dict[str, Places] = {}
+        self.envelopes: dict[str, _Texts] = {}
+        self.has_names = False
+        for position, conditions in enumerate(entries):
+            rarest = conditions[0] if len(conditions) == 1 else min(conditions, key=self._number)
+            self._take(rarest, position)
+        for texts in (self.names, *self.envelopes.values()):
+            texts.compile()
 
-def _grouped(pairs: Iterable[tuple[Condition, T]]) -> Iterable[tuple[tuple[str, str], tuple[T, ...]]]:
-    return _together((_address_key(condition), value) for condition, value in pairs)
+    def _number(self, condition: Condition) -> tuple[bool, int]:
+        """How many entries are filed under a condition so far; regular expressions come last."""
+        place = self._place(condition)
+        if place is None:
+            return True, 0
+        held = place[0].get(place[1])
+        return False, 0 if held is None else 1 if isinstance(held, int) else len(held)
 
+    def _place(self, condition: Condition) -> tuple[dict[Any, Places], object] | None:
+        if condition.network is not None:
+            return self.networks.place(condition.network)
+        if condition.subject == "origin":
+            return self.origins, condition.text
+        return self._texts(condition.subject).place(condition)
 
-K = TypeVar("K", bound=Hashable)
+    def _texts(self, subject: str) -> _Texts:
+        if subject == "client":
+            return self.names
+        if subject not in self.envelopes:
+            self.envelopes[subject] = _Texts(address=True)
+        return self.envelopes[subject]
 
-
-def _together(pairs: Iterable[tuple[K, T]]) -> Iterable[tuple[K, tuple[T, ...]]]:
-    """Group the values of equal keys into one tuple."""
-    found: dict[K, list[T]] = {}
-    for key, value in pairs:
-        found.setdefault(key, []).append(value)
-    return [(key, tuple(values)) for key, values in found.items()]
-
-
-class Index(Generic[T]):
-    """Values under sets of conditions.  A look-up finds all values whose conditions hold, and some others."""
-
-    def __init__(self, items: Sequence[tuple[Sequence[Condition], T]]) -> None:
-        counts = Counter(_key(condition) for conditions, _ in items for condition in conditions)
-        filed: dict[str, list[_Filed[T]]] = {}
-        networks: list[tuple[Network, T]] = []
-        for conditions, value in items:
-            rarest = min(conditions, key=lambda each: (each.how.endswith("regex"), counts[_key(each)]))
-            if rarest.network is None:
-                filed.setdefault(rarest.subject, []).append(_Filed(rarest, value))
+    def _take(self, condition: Condition, position: int) -> None:
+        if condition.network is not None:
+            table, key = self.networks.place(condition.network)
+            if key in table:
+                _file(table, key, position)
             else:
-                networks.append((rarest.network, value))
-        self.networks = NetworkTable(_together(networks))
-        self.names = _Texts(filed.get("client", ()))
-        self.origins = dict(_named((each.condition, each.value) for each in filed.get("origin", ())))
-        self.envelopes = {
-            subject: _Texts(filed[subject], address=True)
-            for subject in ("sender", "recipient")
-            if subject in filed
-        }
-        self.has_names = "client" in filed
+                self.networks.add(condition.network, position)
+        elif condition.subject == "origin":
+            _file(self.origins, condition.text, position)
+        else:
+            self.has_names = self.has_names or condition.subject == "client"
+            self._texts(condition.subject).file(condition, position)
+
+    def of_address(self, address: Address) -> Iterator[int]:
+        """Yield all entries whose network contains an address."""
+        return _positions(self.networks.every(address))
+
+    def of_origin(self, origin: str) -> Iterator[int]:
+        """Yield all entries with this origin."""
+        found = self.origins.get(origin)
+        return iter(()) if found is None else _positions((found,))
 
     def parts(self) -> list[dict[Any, Any]]:
-        """The mappings with the values (see `matching.matchers`)."""
+        """The mappings with the positions (see `matching.matchers`)."""
         texts = [self.names, *self.envelopes.values()]
         return [*self.networks.parts(), self.origins, *chain.from_iterable(each.parts() for each in texts)]
 
@@ -230,67 +277,80 @@ class Index(Generic[T]):
 class _Entry:
     """A compiled entry."""
 
-    position: int
     until: int
+    """The first second at which it does not match any more."""
     checks: tuple[_Check, ...]
     match: Match
 
 
-def _checks(conditions: Sequence[Condition]) -> tuple[_Check, ...]:
-    """The checks that a look-up leaves to do; none for a single condition, which the look-up has met."""
-    return tuple(map(_check, conditions)) if len(conditions) > 1 else ()
+def _compiled(
+    entries: Sequence[ListedEntry], match_of: Callable[[ListedEntry], Match], position: int
+) -> _Entry:
+    entry = entries[position]
+    conditions = entry.conditions
+    # The look-up has met a single condition.
+    checks = tuple(map(_check, conditions)) if len(conditions) > 1 else ()
+    return _Entry(entry.until if entry.enabled else 0, checks, match_of(entry))
 
 
 class EntryTable:
-    """The entries of a list, compiled for matching."""
+    """The entries of a list, for matching."""
 
     def __init__(
-        self, rows: Iterable[Row], now: Callable[[], int], origin_of: Callable[[Attempt], Origin]
+        self,
+        entries: Sequence[ListedEntry],
+        match_of: Callable[[ListedEntry], Match],
+        now: Callable[[], int],
+        origin_of: Callable[[Attempt], Origin],
     ) -> None:
         """`now` returns the wall clock in seconds; it is called only for entries that expire."""
-        entries = [
-            (conditions, _Entry(position, until, _checks(conditions), match))
-            for position, (conditions, until, match) in enumerate(rows)
-        ]
-        index: Index[_Entry] = Index(entries)
+        self.used = 0
+        """The number of entries that are in use, or were until they expired."""
+        index = Index(self._counted(entries))
         self._now = now
         self._origin_of = origin_of
         self.parts = index.parts()
-        """The mappings with the entries (see `matching.matchers`)."""
-        self._networks = index.networks if len(index.networks) else None
-        self._origins = index.origins
+        """The mappings with the positions (see `matching.matchers`)."""
+        # Not a method: a list that refers to itself would never be freed (see `daemon.list_memory`).
+        self._entry = lru_cache(_REMEMBERED)(partial(_compiled, entries, match_of))
+        self._index = index if len(index.networks) else None
+        self._origins = index.of_origin if index.origins else None
         names = index.names
         self._names = _remembered(lambda name: names.of_name(host_name(name))) if index.has_names else None
         self._senders = _of_addresses(index.envelopes.get("sender"))
         self._recipients = _of_addresses(index.envelopes.get("recipient"))
 
+    def _counted(self, entries: Iterable[ListedEntry]) -> Iterator[Sequence[Condition]]:
+        for entry in entries:
+            self.used += entry.enabled
+            yield entry.conditions
+
     def every(self, attempt: Attempt) -> list[Match]:
         """The matches of all entries whose conditions hold and that have not expired, in their order."""
-        found = {entry.position: entry for entry in self._candidates(attempt)}
         seen = Sighting(attempt, self._origin_of)
-        return [found[place].match for place in sorted(found) if self._holds(found[place], seen)]
+        found = [self._entry(position) for position in sorted({*self._candidates(attempt)})]
+        return [entry.match for entry in found if self._holds(entry, seen)]
 
     def match(self, attempt: Attempt) -> Match | None:
         """The match of the first entry whose conditions all hold and that has not expired."""
         found = self._candidates(attempt)
         if not found:
             return None
-        found.sort(key=attrgetter("position"))
+        found.sort()
         seen = Sighting(attempt, self._origin_of)
-        return next((entry.match for entry in found if self._holds(entry, seen)), None)
+        return next((entry.match for entry in map(self._entry, found) if self._holds(entry, seen)), None)
 
-    def _candidates(self, attempt: Attempt) -> list[_Entry]:
-        """The entries that the attempt is found under in the index, in any order."""
-        found: list[_Entry] = []
-        if self._networks is not None and attempt.client_address is not None:
-            for entries in self._networks.every(attempt.client_address):
-                found += entries
+    def _candidates(self, attempt: Attempt) -> list[int]:
+        """The positions of the entries that the attempt is found under in the index, in any order."""
+        found: list[int] = []
+        if self._index is not None and attempt.client_address is not None:
+            found += self._index.of_address(attempt.client_address)
         if self._names is not None and attempt.client_name:
             found += self._names(attempt.client_name)
-        if self._origins:
+        if self._origins is not None:
             origin = self._origin_of(attempt)
             if origin.named:
-                found += self._origins.get(origin.text, ())
+                found += self._origins(origin.text)
         if not attempt.raw:
             if self._senders is not None:
                 for sender in sender_forms(attempt):
@@ -305,11 +365,11 @@ class EntryTable:
         return all(check(seen) for check in entry.checks)
 
 
-def _of_addresses(texts: _Texts[_Entry] | None) -> Callable[[str], Sequence[_Entry]] | None:
+def _of_addresses(texts: _Texts | None) -> Callable[[str], Sequence[int]] | None:
     return None if texts is None else _remembered(lambda address: texts.of_address(address_text(address)))
 
 
-def _remembered(find: Callable[[str], Iterable[_Entry]]) -> Callable[[str], Sequence[_Entry]]:
+def _remembered(find: Callable[[str], Iterable[int]]) -> Callable[[str], Sequence[int]]:
     """Return `find` with a cache, for the few texts that are looked up again and again.
 
     A text longer than any address is not cached, so that the cache stays bounded in octets.

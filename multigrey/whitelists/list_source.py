@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
-from typing import Any
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain
+from typing import Any, overload
 
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError, Problem
@@ -33,7 +34,31 @@ def entry_list(options: SourceOptions) -> EntryList:
     warnings = []
     if not lists and not list_files(path):
         warnings = [Problem(str(path), None, "", "this directory contains no *.toml file")]
-    return EntryList([*chain.from_iterable(each.entries for each in lists)], options, warnings)
+    return EntryList([each.entries for each in lists], options, warnings)
+
+
+class _Chained(Sequence[ListedEntry]):
+    """The entries of several files, one file after the other."""
+
+    def __init__(self, lists: Sequence[Sequence[ListedEntry]]) -> None:
+        self._lists = lists
+        self._ends = [*accumulate(map(len, lists))]
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> ListedEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ListedEntry]: ...
+    def __getitem__(self, index: int | slice) -> ListedEntry | list[ListedEntry]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        which = bisect_right(self._ends, index)
+        return self._lists[which][index - (self._ends[which - 1] if which else 0)]
+
+    def __iter__(self) -> Iterator[ListedEntry]:
+        return chain.from_iterable(self._lists)
 
 
 class EntryList:
@@ -42,22 +67,25 @@ class EntryList:
     name = SOURCE
 
     def __init__(
-        self, entries: Sequence[ListedEntry], options: SourceOptions, warnings: Sequence[Problem] = ()
+        self,
+        lists: Sequence[Sequence[ListedEntry]],
+        options: SourceOptions,
+        warnings: Sequence[Problem] = (),
     ) -> None:
-        """The first matching entry counts; `options` supplies the clock and the origin of an attempt."""
-        used = [entry for entry in entries if entry.enabled]
-        rows = ((entry.conditions, entry.until, match_of(entry)) for entry in used)
-        self._table = EntryTable(rows, options.now, options.origin_of)
-        self.count = len(used)
+        """The first matching entry counts; `options` supplies the clock and the origin of an attempt.
+
+        `lists`: the entries of each file.
+        """
+        self._lists = lists
+        self._now = options.now
+        self._table = EntryTable(_Chained(lists), match_of, options.now, options.origin_of)
+        self.count = self._table.used
         """The number of entries that are in use, or were until they expired."""
         self.warnings = tuple(warnings)
-        self._used = dict(enumerate(used))
-        self._now = options.now
-        self._remarks = {match_of(entry).entry: text for entry in used if (text := _remark(entry))}
 
     def parts(self) -> list[dict[Any, Any]]:
         """The mappings with its entries (see `matching.matchers`)."""
-        return [*self._table.parts, self._remarks, self._used]
+        return self._table.parts
 
     def every(self, attempt: Attempt) -> list[Match]:
         """The matches of all matching entries; the first one counts."""
@@ -65,18 +93,39 @@ class EntryList:
 
     def why(self, match: Match) -> str:
         """The reason, ticket and dates of an entry as text; "" if it has none."""
-        return self._remarks.get(match.entry, "")
+        name, _, line = match.entry.partition(" ")[0].rpartition(":")
+        for each in self._lists:
+            if each and place_name(each[0].path) == name:
+                for entry in _at_line(each, int(line)):
+                    if match_of(entry) == match:
+                        return _remark(entry)
+        return ""
 
     def text_at(self, file: str, line: int) -> str | None:
         """The conditions of the entry in this file, at this line, that is in use; None: there is none."""
-        for entry in self._used.values():
-            if entry.line == line and str(entry.path) == file and self._now() < entry.until:
-                return entry.text
+        for each in self._lists:
+            if each and str(each[0].path) == file:
+                for entry in _at_line(each, line):
+                    if entry.enabled and self._now() < entry.until:
+                        return entry.text
         return None
 
     def match(self, attempt: Attempt) -> Match | None:
         """See `WhitelistSource.match`."""
         return self._table.match(attempt)
+
+
+def _at_line(entries: Sequence[ListedEntry], line: int) -> Iterator[ListedEntry]:
+    """Yield the entries of a file that begin on this line."""
+    for position in range(bisect_left(entries, line, key=_line_of), len(entries)):
+        entry = entries[position]
+        if _line_of(entry) != line:
+            return
+        yield entry
+
+
+def _line_of(entry: ListedEntry) -> int:
+    return entry.line or 0
 
 
 def match_of(entry: ListedEntry) -> Match:

@@ -18,12 +18,13 @@ rules (see `config.values.patterns`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, model_validator
+from pydantic.fields import FieldInfo
 
 from multigrey.config.tables.table import ConfigTable, Conflict, Label, conflicts
 from multigrey.config.values.kind import Kind, shown
@@ -38,7 +39,15 @@ from multigrey.config.values.patterns import (
 )
 from multigrey.whitelists.entry import Condition, ListedEntry, network_condition
 
-__all__ = ["MATCH_KEYS", "ListDefaults", "ListEntry", "ListFile", "conditions_of", "make_entry"]
+__all__ = [
+    "MATCH_KEYS",
+    "ListDefaults",
+    "ListEntry",
+    "ListFile",
+    "checked_values",
+    "conditions_of",
+    "make_entry",
+]
 
 _REMARK = 1000
 _NUMERIC = re.compile(r"[0-9./]+")
@@ -199,10 +208,10 @@ class ListFile(ConfigTable):
 _OF_DOMAIN = {"exact": "domain", "below": "domain below", "regex": "domain regex"}
 
 
-def conditions_of(table: ListEntry) -> Iterator[Condition]:
-    """Yield the conditions of an entry, in the order of MATCH_KEYS."""
+def conditions_of(values: Mapping[str, object]) -> Iterator[Condition]:
+    """Yield the conditions of an entry from its checked values, in the order of MATCH_KEYS."""
     for key in MATCH_KEYS:
-        value = getattr(table, key)
+        value = values.get(key)
         subject, _, part = key.partition("_")
         if isinstance(value, Net):
             yield network_condition(value.network)
@@ -211,18 +220,21 @@ def conditions_of(table: ListEntry) -> Iterator[Condition]:
 
 
 def make_entry(
-    path: Path, line: int | None, defaults: ListDefaults, table: ListEntry, owner: str
+    path: Path, line: int | None, defaults: Mapping[str, Any], values: Mapping[str, Any], owner: str
 ) -> ListedEntry:
-    """Return the entry with the defaults of its file; `owner` is the owner if neither names one."""
+    """Return the entry with the defaults of its file; `owner` is the owner if neither names one.
+
+    Both mappings have checked values by key; None stands for a missing one.
+    """
 
     def either(key: str) -> Any:
-        own = getattr(table, key)
-        return getattr(defaults, key) if own is None else own
+        own = values.get(key)
+        return defaults.get(key) if own is None else own
 
     return ListedEntry(
         path=path,
         line=line,
-        conditions=tuple(conditions_of(table)),
+        conditions=tuple(conditions_of(values)),
         owner=either("owner") or owner,
         reason=either("reason") or "",
         ticket=either("ticket") or "",
@@ -231,3 +243,29 @@ def make_entry(
         expires=either("expires"),
         enabled=either("enabled") is not False,
     )
+
+
+def _reader(field: FieldInfo) -> Callable[[Any], Any]:
+    """What reads the values of a key."""
+    inner = (part for each in get_args(field.annotation) for part in getattr(each, "__metadata__", ()))
+    kind = next((part for part in (*field.metadata, *inner) if isinstance(part, Kind)), None)
+    return _read_truth if kind is None else kind.read
+
+
+def _read_truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+_READERS = {key: _reader(field) for key, field in ListEntry.model_fields.items()}
+
+
+# Shortcut of ListEntry.model_validate.
+def checked_values(table: Mapping[str, object]) -> Mapping[str, Any] | None:
+    """The checked values of an entry; None if something is wrong with it, which `ListFile` reports."""
+    try:
+        values = {key: _READERS[key](value) for key, value in table.items()}
+    except (KeyError, ValueError):
+        return None
+    return None if values.keys().isdisjoint(MATCH_KEYS) else values

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,9 @@ from multigrey.config.list_files import ignored_in, inside
 from multigrey.config.locate import KeyPath, key_text, line_of, locate
 from multigrey.errors import ConfigError, Problem
 from multigrey.whitelists.entry import ListedEntry
-from multigrey.whitelists.toml_entry import ListFile, make_entry
+from multigrey.whitelists.packed_entries import PackedEntries
+from multigrey.whitelists.toml_entry import ListFile, checked_values, make_entry
+from multigrey.whitelists.toml_parts import UnusualError, parts
 
 __all__ = ["LARGEST_LIST", "ReadList", "ignored_files", "list_files", "read_lists", "read_text", "understood"]
 
@@ -38,7 +40,7 @@ class ReadList:
     """The content of one list file."""
 
     path: Path
-    entries: tuple[ListedEntry, ...]
+    entries: Sequence[ListedEntry]
     owner: str = ""
     """The owner of entries without an owner."""
 
@@ -147,30 +149,69 @@ def _read(path: Path) -> str:
 def _parse(path: Path, text: str, owner: str) -> tuple[ReadList, list[Problem]]:
     """The entries of a file, or the problems in it.  Raises _UnreadableError if it is not valid TOML."""
     try:
+        return _parse_parts(path, text, owner)
+    except UnusualError:
+        return _parse_whole(path, text, owner)
+
+
+def _parse_parts(path: Path, text: str, owner: str) -> tuple[ReadList, list[Problem]]:
+    """The same, one entry after the other.  Raises UnusualError if the text cannot be read like that."""
+    head, following = parts(text)
+    defaults, problems = _checked(path, head, text, ())
+    entries = PackedEntries(path)
+    for index, part in enumerate(following):
+        values = checked_values(part.values)
+        if values is None:
+            found, wrong = _checked(
+                path, {"entry": [part.values]}, part.text, ("entry", index), part.line - 1
+            )
+            problems += wrong
+            values = vars(found.entry[0]) if found.entry else {}
+        if not problems:
+            entries.append(make_entry(path, part.line, vars(defaults.list), values, owner))
+    if problems:
+        return ReadList(path, ()), sorted(problems, key=_line_of)
+    return ReadList(path, entries, defaults.list.owner or owner), []
+
+
+def _parse_whole(path: Path, text: str, owner: str) -> tuple[ReadList, list[Problem]]:
+    """The same for any text."""
+    try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(text, str(error)) from error
     except RecursionError as error:
         raise _UnreadableError("is nested too deeply to be read") from error
-    lines = locate(text)
-
-    def problem(key: KeyPath, message: str) -> Problem:
-        return Problem(str(path), line_of(lines, key), key_text(key), message)
-
-    try:
-        table = ListFile.model_validate(data)
-    except ValidationError as error:
-        return ReadList(path, ()), [problem(key, message) for key, message in _once(explain(error, ListFile))]
-    entries = tuple(
-        make_entry(path, lines.get(("entry", index)), table.list, each, owner)
+    table, problems = _checked(path, data, text, ())
+    if problems:
+        return ReadList(path, ()), sorted(problems, key=_line_of)
+    lines, defaults = locate(text), vars(table.list)
+    entries = (
+        make_entry(path, lines.get(("entry", index)), defaults, vars(each), owner)
         for index, each in enumerate(table.entry)
     )
-    return ReadList(path, entries, table.list.owner or owner), []
+    return ReadList(path, PackedEntries(path, entries), table.list.owner or owner), []
 
 
-def _once(found: Iterator[tuple[KeyPath, str]]) -> Sequence[tuple[KeyPath, str]]:
-    """The problems without repetitions, in the order of the file's keys."""
-    return list(dict.fromkeys(found))
+def _line_of(problem: Problem) -> int:
+    return problem.line or 0
+
+
+def _checked(
+    path: Path, data: Mapping[str, object], text: str, key: KeyPath, before: int = 0
+) -> tuple[ListFile, list[Problem]]:
+    """A table, or the problems in it; `before`: the lines before the text, `key`: of its one entry."""
+    try:
+        return ListFile.model_validate(data), []
+    except ValidationError as error:
+        lines = locate(text)
+        found = dict.fromkeys(explain(error, ListFile))
+        problems = []
+        for place, message in found:
+            line = line_of(lines, place)
+            name = key_text((*key, *place[2:]) if key else place)
+            problems.append(Problem(str(path), None if line is None else line + before, name, message))
+        return ListFile(), problems
 
 
 def _syntax_error(text: str, message: str) -> _UnreadableError:

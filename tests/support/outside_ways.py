@@ -45,7 +45,8 @@ from multigrey.protocols.greylistd import GreylistdDialogue
 from multigrey.protocols.postfix import PostfixDialogue
 from multigrey.rules.conditions import Maker
 from multigrey.rules.rules import Rule, Rules
-from multigrey.whitelists import list_source, postgrey, regexes
+from multigrey.whitelists import list_source, postgrey
+from multigrey.whitelists.checks import regexes
 from multigrey.whitelists.roles import RoleAddresses
 from tests.support.clocks import FakeClock
 from tests.support.engines import memory_store
@@ -190,7 +191,7 @@ def _lists() -> Callable[[Attempt], object]:
     sources = [
         listed(postgrey.ClientList, ["/x{3}y/", "example.com", "10.0.0.0/8"]),
         listed(postgrey.RecipientList, ["/x{3}y/", "bob@", "bob@example.com", "example.com"]),
-        list_source.EntryList(table, options),
+        list_source.EntryList([table], options),
         RoleAddresses(),
     ]
     return lambda attempt: [source.match(attempt) for source in sources]
@@ -200,7 +201,7 @@ def _text_at(text: str) -> object:
     condition = postgrey._client_condition("example.com")
     entry = list_source.ListedEntry(Path("f.toml"), 1, (condition,), "o")
     options = SourceOptions(None, "o", lambda: 0, lambda _: NAMED)
-    return list_source.EntryList([entry], options).text_at(text, 1)
+    return list_source.EntryList([[entry]], options).text_at(text, 1)
 
 
 def _origins() -> Callable[[Attempt], object]:

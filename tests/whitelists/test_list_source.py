@@ -11,7 +11,7 @@ import pytest
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError
 from multigrey.model import Attempt, Match, Origin
-from multigrey.whitelists.lint import LintedList, LintOutlook, lint
+from multigrey.whitelists.checks.lint import LintedList, LintOutlook, lint
 from multigrey.whitelists.list_source import entry_hit_name, entry_list, hit_name, match_of
 from multigrey.whitelists.toml_file import read_lists
 from tests.support.clocks import FakeClock

@@ -16,9 +16,9 @@ from multigrey.config.tables.whitelist import WhitelistSettings
 from multigrey.contracts import SourceOptions
 from multigrey.events.line import format_event
 from multigrey.model import Action, Attempt, DecisionEvent, Match, Reason, Verdict
-from multigrey.whitelists.lint import LintedList, LintOutlook, lint
+from multigrey.whitelists.checks.lint import LintedList, LintOutlook, lint
+from multigrey.whitelists.checks.regexes import loose_ends
 from multigrey.whitelists.list_source import SOURCE, entry_list
-from multigrey.whitelists.regexes import loose_ends
 from multigrey.whitelists.toml_file import LARGEST_LIST, read_lists
 
 PAGE = (Path(__file__).resolve().parents[2] / "man/multigrey-whitelists.5").read_text()

@@ -15,7 +15,8 @@ from multigrey.whitelists.toml_entry import MATCH_KEYS, ListDefaults, ListEntry,
 
 def entry(text, defaults="", owner=""):
     list_ = ListDefaults.model_validate(tomllib.loads(defaults))
-    return make_entry(Path("list.toml"), 7, list_, ListEntry.model_validate(tomllib.loads(text)), owner)
+    table = ListEntry.model_validate(tomllib.loads(text))
+    return make_entry(Path("list.toml"), 7, vars(list_), vars(table), owner)
 
 
 def problems(text):

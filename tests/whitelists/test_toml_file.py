@@ -46,7 +46,8 @@ def test_one_file_whatever_its_name(tmp_path):
         (4, "client=a.org", "a"),
         (6, "client=b.org", "a"),
     ]
-    assert read_lists(write(path, ""), "config") == [toml_file.ReadList(path, (), "config")]
+    (empty,) = read_lists(write(path, ""), "config")
+    assert (empty.path, [*empty.entries], empty.owner) == (path, [], "config")
 
 
 def test_a_directory_in_the_order_of_names(directory):

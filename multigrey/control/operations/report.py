@@ -41,7 +41,7 @@ from multigrey.identity.redaction import HIDDEN_CLIENT, TOKEN
 from multigrey.model import DAY, NO_ATTRIBUTES, DecisionEvent
 from multigrey.stores.meta import HITS, HITS_SINCE
 from multigrey.threads import in_thread
-from multigrey.whitelists.lint import HitRecords, LintedList, LintOutlook, lint
+from multigrey.whitelists.checks.lint import HitRecords, LintedList, LintOutlook, lint
 from multigrey.whitelists.list_source import SOURCE, entry_hit_name
 from multigrey.whitelists.postgrey import postgrey_entries
 from multigrey.whitelists.toml_file import read_lists

@@ -10,7 +10,7 @@ import pytest
 
 from multigrey.codec import Hits
 from multigrey.errors import Problem
-from multigrey.whitelists.lint import KINDS, HitRecords, LintedList, LintOutlook, lint
+from multigrey.whitelists.checks.lint import KINDS, HitRecords, LintedList, LintOutlook, lint
 from multigrey.whitelists.list_source import entry_hit_name
 from multigrey.whitelists.toml_entry import ListFile, make_entry
 
@@ -22,7 +22,10 @@ FILE = Path("/lists/a.toml")
 
 def linted(text, path=FILE, **fields):
     table = ListFile.model_validate(tomllib.loads(text))
-    entries = [make_entry(path, number, table.list, each, "") for number, each in enumerate(table.entry, 1)]
+    entries = [
+        make_entry(path, number, vars(table.list), vars(each), "")
+        for number, each in enumerate(table.entry, 1)
+    ]
     return LintedList(path, "list", tuple(entries), **fields)
 
 

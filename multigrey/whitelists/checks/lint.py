@@ -19,9 +19,9 @@ from multigrey.codec import Hits
 from multigrey.errors import Problem
 from multigrey.matching.matchers import Network
 from multigrey.model import DAY
-from multigrey.whitelists.coverage import covered
+from multigrey.whitelists.checks.coverage import covered
+from multigrey.whitelists.checks.regexes import loose_ends
 from multigrey.whitelists.entry import NEVER, Condition, ListedEntry, day_begin
-from multigrey.whitelists.regexes import loose_ends
 
 __all__ = ["KINDS", "Finding", "HitRecords", "LintKind", "LintOutlook", "LintedList", "lint"]
 
@@ -105,7 +105,7 @@ class LintedList:
 
     path: Path
     source: str
-    entries: tuple[ListedEntry, ...] = ()
+    entries: Sequence[ListedEntry] = ()
     owner: str = ""
     unusable: tuple[Problem, ...] = ()
     """Lines that cannot be used and are left out."""

@@ -32,7 +32,7 @@ def covered(entries: Sequence[ListedEntry]) -> Iterator[Covered]:
     `entries` must hold only entries that are in use.
     """
     items = [(entry.conditions, position) for position, entry in enumerate(entries)]
-    index: Index[int] = Index(items)
+    index = Index(conditions for conditions, _ in items)
     by_pattern: dict[Condition, list[int]] = {}
     for conditions, position in items:
         for condition in conditions:
@@ -110,19 +110,18 @@ def _is_below(name: str, wide: str) -> bool:
 
 
 def _candidates(
-    index: Index[int], by_pattern: Mapping[Condition, Sequence[int]], conditions: Iterable[Condition]
+    index: Index, by_pattern: Mapping[Condition, Sequence[int]], conditions: Iterable[Condition]
 ) -> Iterator[int]:
     """Yield the positions of all entries that may cover one with these conditions, and some others."""
     for condition in conditions:
         if condition.how.endswith("regex"):
             yield from by_pattern.get(condition, ())
         elif condition.network is not None:
-            for positions in index.networks.every(condition.network.network_address):
-                yield from positions
+            yield from index.of_address(condition.network.network_address)
         elif condition.subject == "client":
             yield from index.names.of_name(condition.text)
         elif condition.subject == "origin":
-            yield from index.origins.get(condition.text, ())
+            yield from index.of_origin(condition.text)
         elif condition.subject in index.envelopes:
             texts = index.envelopes[condition.subject]
             local, domain = _parts(condition)

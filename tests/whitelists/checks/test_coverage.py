@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrey.whitelists.coverage import covered, covers, implies
+from multigrey.whitelists.checks.coverage import covered, covers, implies
 from multigrey.whitelists.entry import NEVER, Condition, ListedEntry, network_condition
 from tests.support.whitelists import ATTEMPTS, CONDITIONS, ORIGINS, holds
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multigrey.whitelists.regexes import alternatives, loose_ends
+from multigrey.whitelists.checks.regexes import alternatives, loose_ends
 
 
 @pytest.mark.parametrize(
