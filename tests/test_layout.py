@@ -95,7 +95,19 @@ SAME_NOUN = frozenset(
             "offline",
             "origin",
         ],
-        *["origins", "records", "report", "round", "rule", "server", "status", "store", "watch", "whitelist"],
+        *[
+            "origins",
+            "records",
+            "report",
+            "round",
+            "rule",
+            "server",
+            "status",
+            "store",
+            "watch",
+            "where",
+            "whitelist",
+        ],
     ]
 )
 """Basenames of modules that two folders may have, because one noun goes through several floors."""

@@ -14,6 +14,7 @@ __all__ = ["COMMANDS", "GROUPS", "main"]
 
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "Where is my mail": {
+        "where": "multigrey.cli.where:where",
         "explain": "multigrey.cli.explain:explain",
         "history": "multigrey.cli.history:history",
         "expect": "multigrey.cli.expect:expect",

@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO, common_options, show_item, stream
-from multigrey.cli.common import AddressType, Duration, lasting, moment, say_what_is_hidden, shown_address
+from multigrey.cli.common import (
+    AddressType,
+    Duration,
+    counted,
+    lasting,
+    moment,
+    say_what_is_hidden,
+    shown_address,
+)
 from multigrey.clock import Clock, SystemClock
 from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["history"]
+__all__ = ["history", "story_lines"]
 
 _FEW = 3
 """Most decisions about mail that passed at once that are shown one by one."""
@@ -89,7 +97,7 @@ def history(
                 show_item(item, json_, _nothing)
             continue
         for story in item["stories"]:
-            show_item(story, json_, partial(_render, now=head["time"]))
+            show_item(story, json_, partial(_render, head=head))
     if not json_:
         _end(head)
     if not head.get("decisions"):
@@ -109,31 +117,35 @@ def _end(head: Mapping[str, Any]) -> None:
         )
         click.echo(f"no decision found; {known}", err=True)
     elif head["more"]:
-        click.echo(f"only the latest {head['decisions']} decisions were read; see --limit", err=True)
+        read = "1 decision was" if head["decisions"] == 1 else f"{head['decisions']} decisions were"
+        click.echo(f"only the latest {read} read; see --limit", err=True)
 
 
-def _render(where: Console, story: Mapping[str, Any], now: int) -> None:
-    for line in (*_story(story, now), ""):
+def _render(where: Console, story: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    is_cut = head["more"] or story["first"] < (head["since"] or 0)
+    for line in (*story_lines(story, head["time"], is_cut=is_cut), ""):
         where.print(printable(line), soft_wrap=True)
 
 
-def _story(story: Mapping[str, Any], now: int) -> Iterator[str]:
+def story_lines(story: Mapping[str, Any], now: int, *, most: int = 0, is_cut: bool = False) -> Iterator[str]:
+    """A story as lines.  `most`: so many attempts are shown (0: all); `is_cut`: earlier ones may exist."""
     yield story["raw"] or f"{shown_address(story['sender'])} -> {story['recipient']}"
-    yield f"  {_outcome(story, now)}"
     decisions: Sequence[Mapping[str, Any]] = story["decisions"]
-    if story["first"] < decisions[0]["time"] and story["ending"] != "passed":
-        yield f"  {moment(story['first'])}  first attempt (not in the history)"
-    if story["ending"] == "passed" and len(decisions) > _FEW:
+    is_before = story["first"] < decisions[0]["time"] and story["ending"] != "passed"
+    yield f"  {_outcome(story, now, 'at least ' if is_before else '')}"
+    if is_before:
+        why = "before what was looked at" if is_cut else "not in the history"
+        yield f"  {moment(story['first'])}  first attempt ({why})"
+    most = _FEW if story["ending"] == "passed" else most or len(decisions)
+    if len(decisions) > most:
         yield _line(decisions[0])
-        yield f"  ... and {len(decisions) - 2} more ..."
-        yield _line(decisions[-1])
-    else:
-        yield from map(_line, decisions)
+        yield f"  ... and {len(decisions) - most + 1} more ..."
+        decisions = decisions[-most + 2 :]
+    yield from map(_line, decisions)
 
 
-def _outcome(story: Mapping[str, Any], now: int) -> str:
-    number = len(story["decisions"])
-    tries = f"{number} attempts" if number > 1 else "1 attempt"
+def _outcome(story: Mapping[str, Any], now: int, at_least: str) -> str:
+    tries = f"{at_least}{counted(len(story['decisions']), 'attempt')}"
     places = f" from {story['clients']} client addresses" if story["clients"] > 1 else ""
     places += f" ({story['origins']} origins)" if story["origins"] > 1 else ""
     ending = story["ending"]
@@ -156,7 +168,7 @@ def _line(row: Mapping[str, Any]) -> str:
     client = row["client_address"] or "unknown"
     if row["client_name"]:
         client = f"{row['client_name']} [{client}]"
-    parts = [f"  {moment(row['time'])}  {row['action']:6}  {row['reason']:16}  {client}"]
+    parts = [f"  {moment(row['time'])}  {row['id']}  {row['action']:6}  {row['reason']:16}  {client}"]
     parts.append(f"listener {row['listener']}")
     if row["retry_after"]:
         parts.append(f"retry after {lasting(row['retry_after'])}")
@@ -169,4 +181,4 @@ def _line(row: Mapping[str, Any]) -> str:
         parts.append(row["detail"])
     if row["observed"]:
         parts.append("only observed")
-    return "  ".join([*parts, f"id={row['id']}"])
+    return "  ".join(parts)

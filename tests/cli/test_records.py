@@ -88,7 +88,7 @@ def test_the_story_of_a_delayed_mail(daemon):
     lines = result.stdout.splitlines()
     assert lines[0] == "a@example.org -> b@example.net"
     assert lines[1] == "  accepted after 5m: 3 attempts from 3 client addresses"
-    assert [line.split()[2:5] for line in lines[2:5]] == [
+    assert [line.split()[3:6] for line in lines[2:5]] == [
         ["defer", "new", "mx1.example.org"],
         ["defer", "early", "mx2.example.org"],
         ["pass", "retry", "mx3.example.org"],
@@ -102,7 +102,7 @@ def test_the_story_of_a_delayed_mail(daemon):
     assert later["decisions"][0]["attributes"]["protocol_name"] == "ESMTP"
     assert run(daemon, "history", "example.org", "--since", "5s").stdout.count("->") == 1
     limited = run(daemon, "history", "example.org", "--limit", "1")
-    assert "only the latest 1 decisions" in limited.stderr
+    assert "only the latest 1 decision was read" in limited.stderr
     assert run(daemon, "history", "nobody@example.com").exit_code == 1
     assert run(daemon, "history", "nonsense").exit_code == 2
     assert run(daemon, "history").exit_code == 2

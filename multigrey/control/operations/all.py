@@ -17,6 +17,7 @@ from multigrey.control.operations import (
     store,
     waiting,
     watch,
+    where,
     whitelist,
 )
 from multigrey.control.operations.context import OperationContext
@@ -33,6 +34,7 @@ _MODULES = (
     records,
     origins,
     history,
+    where,
     mode,
     explain,
     whitelist,

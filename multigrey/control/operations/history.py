@@ -28,7 +28,7 @@ from multigrey.events.as_json import event_as_json
 from multigrey.events.query import WORDS
 from multigrey.history.reader import HistoryReader
 
-__all__ = ["operations"]
+__all__ = ["operations", "story_as_json"]
 
 _USUAL = 1_000
 _TOGETHER = 100
@@ -64,7 +64,7 @@ async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[
     together: list[dict[str, Any]] = []
     size = 0
     for story in stories(reversed(events), parts.clock.now(), window):
-        together.append(_shown(story))
+        together.append(story_as_json(story))
         size += len(story.events)
         if size >= _TOGETHER:
             yield {"stories": together}
@@ -90,7 +90,8 @@ def _since(options: Options) -> int:
     return since
 
 
-def _shown(story: Story) -> dict[str, Any]:
+def story_as_json(story: Story) -> dict[str, Any]:
+    """A story as JSON values, with every decision."""
     attempt = story.events[0].attempt
     return {
         "sender": attempt.sender,
