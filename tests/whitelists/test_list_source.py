@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError
 from multigrey.model import Attempt, Match, Origin
-from multigrey.whitelists.checks.lint import LintedList, LintOutlook, lint
 from multigrey.whitelists.list_source import entry_hit_name, entry_list, hit_name, match_of
 from multigrey.whitelists.toml_file import read_lists
 from tests.support.clocks import FakeClock
-
-CRITICAL = Path(__file__).resolve().parents[2] / "integrations/whitelists/critical-senders.toml"
 
 
 def attempt(**fields):
@@ -166,36 +162,6 @@ def test_an_entry_keeps_its_name_when_lines_come_and_go(make, tmp_path):
     assert match_of(entry) == second
     assert entry_hit_name(entry, "list") == hit_name(first)
     assert entry_hit_name(entry._replace(written="a.org"), "postgrey-clients") == "a.org"
-
-
-def test_the_shipped_list_is_clean():
-    """But for time: it is judged on the day it was last looked over."""
-    (each,) = read_lists(CRITICAL, "postmaster@example.org")
-    assert len(each.entries) >= 3
-    for entry in each.entries:
-        assert "seen in Received fields" in entry.reason
-        assert entry.added is not None
-        assert entry.review_by is not None
-    now = int(datetime(2026, 11, 22, tzinfo=UTC).timestamp())
-    from multigrey.config.origin_lists import registered_domain
-
-    outlook = LintOutlook(now, registered_domain=registered_domain)
-    assert lint([LintedList(CRITICAL, "list", each.entries, "postmaster@example.org")], outlook) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "sender", "passes"),
-    [
-        ("out-21.smtp.github.com", "noreply@github.com", True),
-        ("mail-sor-f73.google.com", "3upnbyggtdb8@gaia.bounces.google.com", True),
-        ("mail-sor-f73.google.com", "someone@gmail.com", False),
-        ("mx15.slc.paypal.com", "service@paypal.com", True),
-        (None, "service@paypal.com", False),
-    ],
-)
-def test_whom_the_shipped_list_lets_in(name, sender, passes):
-    source = entry_list(SourceOptions(CRITICAL))
-    assert bool(source.match(attempt(client_name=name, sender=sender))) is passes
 
 
 @pytest.mark.parametrize(
