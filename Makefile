@@ -6,6 +6,7 @@
 # make cover      branch coverage of everything pure has to be complete
 # make lint       ruff and mypy
 # make man        bring the generated parts of the manual pages up to date
+# make site       the manual as a web site in dist/site, to be put on any server
 # make wheel      build dist/*.whl, the plugins' too: the same octets from the same commit
 # make lock       renew locks/ and the bills of materials (needs the package index)
 # make audit      ask for known advisories against what is locked, and against the lowest versions (needs the network)
@@ -23,7 +24,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no
 LOCKED  := --require-hashes --only-binary :all:
 BUILT   := --no-binary pyspf  # has no wheel
 
-.PHONY: serve test fast-test test-all soak cover lint format bench man wheel lock audit clean
+.PHONY: serve test fast-test test-all soak cover lint format bench man site wheel lock audit clean
 
 serve: $(VENV)/installed
 	@ask() { echo "make serve: ask it, from here: $(BIN)/multigrey --state-dir $$1 status" >&2; }; \
@@ -91,6 +92,9 @@ bench: $(VENV)/tools
 man: $(VENV)/tools
 	$(BIN)/python -m man.regions
 	$(BIN)/python -m tests.support.architecture
+
+site: $(VENV)/tools
+	$(BIN)/python -m man.site dist/site
 
 wheel: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 wheel: $(VENV)/installed

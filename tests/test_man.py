@@ -299,6 +299,7 @@ def pairs(h):
 
 SCREEN = 24
 COMMAND_PAGES = [name for name in NAMES if name.endswith(".1") and name != "multigrey.1"]
+GUIDES = ["multigrey-tutorial.7", "multigrey-faq.7"]
 LEAVES = dict(regions.leaf_commands())
 
 
@@ -767,7 +768,7 @@ def command_lines(page):
 
 
 def test_every_page_of_commands_has_examples():
-    for page in ("multigrey.1", *COMMAND_PAGES):
+    for page in ("multigrey.1", *GUIDES, *COMMAND_PAGES):
         assert any(command_lines(page)), page
 
 
@@ -785,7 +786,9 @@ def test_the_examples_of_commands_work(running, monkeypatch):
         "/etc/postfix": str(running.directory),
         "/var/backups": str(running.directory),
     }
-    for page in sorted(["multigrey.1", *COMMAND_PAGES], key=lambda page: page == "multigrey-records.1"):
+    for page in sorted(
+        ["multigrey.1", *GUIDES, *COMMAND_PAGES], key=lambda page: page == "multigrey-records.1"
+    ):
         for words, status in command_lines(page):
             arguments = [*itertools.takewhile(lambda word: word != ">", words)]
             for text, ours in replaced.items():
