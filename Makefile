@@ -1,4 +1,5 @@
-# make serve      set everything up and run the daemon on the embedded store, no configuration needed
+# make serve      set everything up and run the daemon on the embedded store, no configuration needed;
+#                 POSTFIX=10025 EXIM=10026 (ports or addresses) for others than 10023 and 10024
 # make test       set everything up and run all tests (real Exim and Postfix included)
 # make fast-test  the tests that need no mail server, browser or daemon: under a minute
 # make test-all   also every seed and full figure: about an hour
@@ -18,6 +19,7 @@ BIN    := $(VENV)/bin
 SUPPLY := $(VENV)/supply
 STATE  ?= .state
 SERVE_AS ?= nobody
+LISTEN := $(if $(POSTFIX),--listen postfix=$(POSTFIX)) $(if $(EXIM),--listen exim=$(EXIM))
 
 # Only what locks/ names, octet for octet.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-build-isolation
@@ -29,7 +31,7 @@ BUILT   := --no-binary pyspf  # has no wheel
 serve: $(VENV)/installed
 	@ask() { echo "make serve: ask it, from here: $(BIN)/multigrey --state-dir $$1 status" >&2; }; \
 	if [ "$$(id -u)" != 0 ]; then \
-	  ask "$(STATE)"; exec $(BIN)/multigrey serve --state-dir "$(STATE)"; \
+	  ask "$(STATE)"; exec $(BIN)/multigrey serve --state-dir "$(STATE)" $(LISTEN); \
 	fi; \
 	state="$(STATE)"; mkdir -p "$$state"; \
 	if ! setpriv --reuid=$(SERVE_AS) --clear-groups --regid=nogroup test -x "$$state"; then \
@@ -37,7 +39,7 @@ serve: $(VENV)/installed
 	  echo "make serve: user $(SERVE_AS) cannot enter $(STATE); state is kept in $$state" >&2; \
 	fi; \
 	echo "make serve: the daemon never serves as root; it becomes $(SERVE_AS) (make serve SERVE_AS=NAME for another user)" >&2; \
-	ask "$$state"; exec $(BIN)/multigrey serve --state-dir "$$state" --user $(SERVE_AS)
+	ask "$$state"; exec $(BIN)/multigrey serve --state-dir "$$state" --user $(SERVE_AS) $(LISTEN)
 
 test: $(VENV)/tools
 	$(BIN)/python -m pytest tests plugins

@@ -14,7 +14,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 import trio
@@ -23,6 +23,7 @@ from multigrey.cli.daemon_place import named_state_dir
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
 from multigrey.config.origin_lists import read_shipped
+from multigrey.config.values.types import TcpEndpoint
 from multigrey.control.endpoint import open_control
 from multigrey.daemon.assembly import assemble
 from multigrey.daemon.confinement import confine
@@ -33,6 +34,7 @@ from multigrey.daemon.systemd import inherited_sockets
 from multigrey.errors import ConfigError, MultigreyError, StoreError
 from multigrey.listeners.directories import open_directory
 from multigrey.listeners.endpoints import open_all
+from multigrey.listeners.free_ports import free_port, is_free, port_holder
 from multigrey.log.diagnostics import diagnostics
 from multigrey.plugins.isolation import end_isolated
 from multigrey.stores.site_key import load_site_key
@@ -56,14 +58,48 @@ _LAST_TASKS = 1.0
 _LATE_COMERS = ("lmdb._envid", "encodings.unicode_escape")
 
 
+class _Listen(click.ParamType[tuple[str, str]]):
+    """A protocol and its address; the value is both, the address in the form of the configuration."""
+
+    name = "protocol=address"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """See `click.ParamType.convert`."""
+        if isinstance(value, tuple):
+            return value
+        protocol, equals, address = value.partition("=")
+        if not protocol or not equals or not address:
+            self.fail(f"{value!r}: expected PROTOCOL=ADDRESS, as in postfix=tcp:127.0.0.1:10025", param, ctx)
+        if address.isdecimal():
+            address = f"tcp:127.0.0.1:{address}"
+        elif address.startswith(("/", ".")):
+            address = f"unix:{Path(address).absolute()}"
+        return protocol, address
+
+
 @click.command()
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="The configuration file.")
 @click.option(
     "--state-dir", type=click.Path(path_type=Path), help="The state directory (overrides the file)."
 )
 @click.option("--user", help="The user to become when started as root (overrides the file).")
-def serve(config: Path | None, state_dir: Path | None, user: str | None) -> None:
+@click.option(
+    "--listen",
+    type=_Listen(),
+    multiple=True,
+    metavar="PROTOCOL=ADDRESS",
+    help="Listen there instead of where the file has this protocol, as in postfix=tcp:127.0.0.1:10025; a "
+    "port alone is one of 127.0.0.1, a path alone a unix socket.  May be given several times.",
+)
+def serve(
+    config: Path | None, state_dir: Path | None, user: str | None, listen: tuple[tuple[str, str], ...]
+) -> None:
     """Run the daemon in the foreground until SIGTERM or SIGINT.
+
+    Without a file, a port of the defaults that another program has is replaced by the next free one, and
+    standard error says by which.
 
     Exit status: 0 after an orderly end, 1 when it could not start, 2 for a wrong configuration.
     """
@@ -74,7 +110,50 @@ def serve(config: Path | None, state_dir: Path | None, user: str | None) -> None
         overrides["state_dir"] = str(state_dir.absolute())
     if user is not None:
         overrides["user"] = user
-    sys.exit(prepare_and_run(partial(load, config, os.environ, overrides, uid=os.geteuid()), SystemClock()))
+    load_it = partial(load, config, os.environ, overrides, uid=os.geteuid())
+    sys.exit(prepare_and_run(_Loader(load_it, listen), SystemClock()))
+
+
+class _Loader:
+    """Loads the configuration; the first time it looks for free ports if the listeners are the defaults."""
+
+    def __init__(self, load_it: Callable[..., Loaded], listen: Sequence[tuple[str, str]]) -> None:
+        self._load = load_it
+        self._listen = listen
+        self._is_first = True
+
+    def __call__(self) -> Loaded:
+        loaded = self._load(listen=self._listen)
+        is_first, self._is_first = self._is_first, False
+        if not is_first or loaded.path is not None or loaded.origin_of("listen") != "default":
+            return loaded
+        listens = loaded.settings.listen
+        taken = [each.address.port for each in listens if isinstance(each.address, TcpEndpoint)]
+        found: list[tuple[str, str]] = []
+        for listen in listens:
+            address = listen.address
+            if isinstance(address, TcpEndpoint) and not is_free(address):
+                address = _moved(listen.protocol, address, taken)
+                taken.append(address.port)
+            found.append((listen.protocol, str(address)))
+        if all(text == str(listen.address) for (_, text), listen in zip(found, listens, strict=True)):
+            return loaded
+        self._listen = found  # a reload must not look for free ports again: these are ours then
+        return self._load(listen=found)
+
+
+def _moved(protocol: str, address: TcpEndpoint, taken: Sequence[int]) -> TcpEndpoint:
+    """The next free port, which is announced; the same one if there is none."""
+    free = free_port(address, taken)
+    if free is None:
+        return address
+    holder = port_holder(address.port) or "another program"
+    click.echo(
+        f"multigrey: {holder} listens on {address}: {protocol} is served on {free} instead (another address: "
+        f"--listen {protocol}=ADDRESS)",
+        err=True,
+    )
+    return free
 
 
 def prepare_and_run(

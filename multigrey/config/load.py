@@ -9,7 +9,7 @@ import os
 import pwd
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -140,13 +140,15 @@ def load(
     overrides: Mapping[str, str] | None = None,
     *,
     uid: int | None = None,
+    listen: Sequence[tuple[str, str]] = (),
 ) -> Loaded:
     """Read and check a configuration.  Raises ConfigError with every problem.
 
     `path`: the file; None looks in the usual places, and uses defaults if no file is found there.
     `overrides`: values from the command line by dotted key, as in {"greylist.delay": "5m"}.  `uid`: the
     user that the program was *started* as (by default the current effective user), so that a reload
-    after giving up root finds the same defaults.
+    after giving up root finds the same defaults.  `listen`: protocols with addresses from the command line,
+    which replace every [[listen]] of these protocols.
     """
     uid = os.geteuid() if uid is None else uid
     if path is None:
@@ -155,6 +157,7 @@ def load(
     for key, text in (overrides or {}).items():
         _override(data, source, key, text)
     problems += _fill_in(data, source, environ, uid)
+    _listen(data, source, listen)
     owners = {uid, os.geteuid(), *_uid_of(data.get("user"))}
     lists_dir = lists_directory(path, environ, uid, os.path.isdir)
     problems += [
@@ -248,6 +251,16 @@ def _fill_in(data: dict[str, Any], source: _Source, environ: Mapping[str, str], 
         data["listen"] = listen.value
         source.given["listen",] = listen.origin
     return problems
+
+
+def _listen(data: dict[str, Any], source: _Source, listen: Sequence[tuple[str, str]]) -> None:
+    protocols = {protocol for protocol, _ in listen}
+    tables = data["listen"]
+    if not protocols or not isinstance(tables, list):
+        return
+    kept = [each for each in tables if not (isinstance(each, dict) and each.get("protocol") in protocols)]
+    data["listen"] = [*kept, *({"protocol": protocol, "address": address} for protocol, address in listen)]
+    source.given["listen",] = COMMAND_LINE
 
 
 def _add_lists(

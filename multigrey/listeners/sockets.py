@@ -20,6 +20,7 @@ from pathlib import Path
 from multigrey.config.values.types import Endpoint, SystemdEndpoint, TcpEndpoint, UnixEndpoint
 from multigrey.errors import ListenerError
 from multigrey.listeners.directories import Directory, open_directory
+from multigrey.listeners.free_ports import port_holder
 
 __all__ = ["OpenSocket", "open_endpoint"]
 
@@ -114,8 +115,10 @@ def _open_tcp(endpoint: TcpEndpoint) -> socket.socket:
 
 def _explain(endpoint: TcpEndpoint, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        holder = _WELL_KNOWN.get(endpoint.port, "is another multigrey running?")
-        return f"the port is in use; {holder} (ss -ltnp 'sport = :{endpoint.port}' shows who has it)"
+        usual = _WELL_KNOWN.get(endpoint.port, "is another multigrey running?")
+        if holder := port_holder(endpoint.port):
+            return f"the port is in use by {holder}; {usual}"
+        return f"the port is in use; {usual} (ss -ltnp 'sport = :{endpoint.port}' shows who has it)"
     if error.errno == errno.EACCES:
         return "permission denied: ports below 1024 need root or systemd's socket activation"
     return error.strerror or str(error)

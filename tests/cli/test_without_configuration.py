@@ -29,18 +29,21 @@ def free(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) != 0
 
 
+READY = " ready: postfix on tcp:127.0.0.1:10023, exim on tcp:127.0.0.1:10024, "
+
+
 @contextmanager
-def serving(directory: Path) -> Iterator[Path]:
+def serving(directory: Path, *more: str, ready: str = READY, before: str = "") -> Iterator[Path]:
     """The state directory of a daemon that was told nothing else; afterwards it has ended well."""
     if Path("/etc/multigrey/multigrey.toml").exists():
         pytest.skip("this machine has a configuration")
-    if not all(map(free, PORTS.values())):
+    if ready == READY and not all(map(free, PORTS.values())):
         pytest.skip("somebody listens on the default ports")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
     environment |= {"HOME": str(directory), "PYTHONPATH": str(ROOT)}
     arguments = ["--state-dir", directory / "state", *(["--user", "nobody"] * (os.geteuid() == 0))]
     with subprocess.Popen(
-        [sys.executable, "-m", "multigrey", "serve", *arguments],
+        [sys.executable, "-m", "multigrey", "serve", *arguments, *more],
         cwd="/",
         env=environment,
         stderr=subprocess.PIPE,
@@ -49,7 +52,10 @@ def serving(directory: Path) -> Iterator[Path]:
         assert process.stderr is not None
         said = process.stderr.readline()
         try:
-            assert " ready: postfix on tcp:127.0.0.1:10023, exim on tcp:127.0.0.1:10024, " in said
+            if before:
+                assert before in said
+                said = process.stderr.readline()
+            assert ready in said
             yield directory / "state"
         finally:
             process.send_signal(signal.SIGTERM)
@@ -121,3 +127,40 @@ def test_everything_is_imported_before_root_is_given_up(short_directory: Path):
     )
     late = "['lmdb._envid']" if os.geteuid() else "[]"  # nobody else has anything to give up
     assert done.stdout == f"0 {late}\n", done.stderr
+
+
+def test_a_default_port_in_use_is_replaced_by_the_next_free_one(short_directory: Path):
+    if not all(map(free, [*PORTS.values(), 10025])):
+        pytest.skip("somebody listens on the default ports")
+    with closing(socket.create_server(("127.0.0.1", PORTS["postfix"]))):
+        before = (
+            f"(pid {os.getpid()}) listens on tcp:127.0.0.1:10023: postfix is served on tcp:127.0.0.1:10025"
+        )
+        ready = " ready: postfix on tcp:127.0.0.1:10025, exim on tcp:127.0.0.1:10024, "
+        with serving(short_directory, ready=ready, before=before):
+            said = answer(socket.create_connection(("127.0.0.1", 10025)), QUESTIONS["postfix"])
+            assert "Greylisted" in said
+
+
+def test_listeners_of_the_command_line_replace_those_of_their_protocols(short_directory: Path):
+    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
+        port = sock.getsockname()[1]
+    path = short_directory / "state" / "other.sock"
+    more = ["--listen", f"postfix={port}", "--listen", f"exim={path}"]
+    with serving(
+        short_directory, *more, ready=f" ready: postfix on tcp:127.0.0.1:{port}, exim on unix:{path}"
+    ):
+        said = answer(socket.create_connection(("127.0.0.1", port)), QUESTIONS["postfix"])
+        assert "Greylisted" in said
+        assert not (short_directory / "state" / "run").exists()
+
+
+@pytest.mark.parametrize("word", ["postfix", "=10023", "postfix="])
+def test_a_listener_without_protocol_or_address(word: str):
+    done = subprocess.run(
+        [sys.executable, "-m", "multigrey", "serve", "--listen", word],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "PROTOCOL=ADDRESS" in done.stderr) == (2, True)
