@@ -48,6 +48,7 @@ from multigrey.matching.matchers import (
     parse_network,
 )
 from multigrey.model import Attempt, Match
+from multigrey.whitelists.checks.misfits import clients_instead, ends_in_number, every_one, why_never
 from multigrey.whitelists.entry import Condition, ListedEntry, network_condition
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
 _NUMERIC = re.compile(r"[0-9./]+")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*")
 _NAME_LENGTH = 253
+_DOUBTFUL = frozenset(["unknown", "UNKNOWN", "Unknown"])
 
 
 class _Line(NamedTuple):
@@ -104,14 +106,14 @@ def postgrey_entries(options: SourceOptions, source: str) -> tuple[list[ListedEn
 
 def _client_condition(text: str) -> Condition:
     if text.startswith("/"):
-        return Condition("client", "regex", _pattern(text))
+        return Condition("client", "regex", _pattern(text, "client"))
     key = _client(text)
     return Condition("client", "below", key) if isinstance(key, str) else network_condition(key)
 
 
 def _recipient_condition(text: str) -> Condition:
     if text.startswith("/"):
-        return Condition("recipient", "regex", _pattern(text))
+        return Condition("recipient", "regex", _pattern(text, "recipient"))
     user, domain = _recipient(text)
     if not user:
         return Condition("recipient", "domain below", domain)
@@ -131,7 +133,7 @@ class ClientList:
         self._owner = owner
         self._networks: NetworkTable[str] = NetworkTable()
         self._names: NameTable[str] = NameTable()
-        entries = _Entries(self._add)
+        entries = _Entries(self._add, "client")
         entries.read(lines)
         self._patterns = entries.patterns()
         self.count = entries.keyed + len(self._patterns)
@@ -176,7 +178,7 @@ class RecipientList:
         self._owner = owner
         self._addresses: AddressTable[str] = AddressTable()
         self._domains: NameTable[str] = NameTable()
-        entries = _Entries(self._add)
+        entries = _Entries(self._add, "recipient")
         entries.read(lines)
         self._patterns = entries.patterns()
         self.count = entries.keyed + len(self._patterns)
@@ -218,8 +220,12 @@ class _Entries:
     stop all threads for a second.
     """
 
-    def __init__(self, add: Callable[[str], None]) -> None:
-        """`add` takes the text of every entry that is not a regular expression into a table."""
+    def __init__(self, add: Callable[[str], None], subject: str) -> None:
+        """`add` takes the text of every entry that is not a regular expression into a table.
+
+        `subject`: `client` or `recipient`, as in conditions.
+        """
+        self._subject = subject
         self._add = add
         self._regexes: list[tuple[str, _Line]] = []
         self.keyed = 0
@@ -230,7 +236,7 @@ class _Entries:
         for line in lines:
             try:
                 if line.text.startswith("/"):
-                    self._regexes.append((_pattern(line.text), line))
+                    self._regexes.append((_pattern(line.text, self._subject), line))
                 else:
                     self._add(line.text)
                     self.keyed += 1
@@ -276,19 +282,36 @@ def _read(path: Path) -> Iterator[_Line]:
         raise ConfigError([Problem(str(path), None, "whitelist.path", reason)]) from error
 
 
-def _pattern(text: str) -> str:
+def _pattern(text: str, subject: str) -> str:
     if len(text) < 3 or not text.endswith("/"):
         _refuse(text, "a regular expression is written /regex/, with a # in it as \\x23")
+    if subject == "client" and (why := why_never(text)):
+        _refuse(text, why)
+    if every_one(text[1:-1], subject):
+        what = "client that has a verified name" if subject == "client" else subject
+        _refuse(text, f"matches every {what}: write those that you mean")
     return text[1:-1]
 
 
 def _client(text: str) -> Network | str:
     if ":" not in text and not _NUMERIC.fullmatch(text):
+        if ends_in_number(text) or text in _DOUBTFUL or " " in text:
+            _refuse_misfit(text)
         return _domain(text)
     try:
         return parse_network(text)
     except AddressError:
+        _refuse_misfit(text)
         _refuse(text, "not an IP address, ADDRESS/LENGTH, or the first octets of an IPv4 address")
+
+
+def _refuse_misfit(text: str) -> None:
+    """Refuse what is written in the form of another program, or can never match."""
+    if instead := clients_instead(text):
+        clients = " and ".join(each.removeprefix(".") for each in instead)
+        _refuse(text, f"would never match: write {clients}{', each on a line' if len(instead) > 1 else ''}")
+    if why := why_never(text):
+        _refuse(text, why)
 
 
 def _recipient(text: str) -> tuple[str, str]:

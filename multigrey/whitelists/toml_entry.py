@@ -37,6 +37,7 @@ from multigrey.config.values.patterns import (
     read_label,
     read_network,
 )
+from multigrey.whitelists.checks.misfits import clients_instead, every_one, why_never
 from multigrey.whitelists.entry import Condition, ListedEntry, network_condition
 
 __all__ = [
@@ -92,6 +93,14 @@ def _read_client(value: object) -> Net | Pattern:
     """A network if it looks like one, else a name."""
     if not isinstance(value, str):
         raise ValueError(f'expected a client such as "192.0.2.0/24" or ".example.org", got {shown(value)}')
+    if instead := clients_instead(value):
+        lines = " and ".join(f"client = {shown(each)}" for each in instead)
+        several = ", each in an entry of its own" if len(instead) > 1 else ""
+        raise ValueError(f"{shown(value)} would never match; write {lines}{several}")
+    if why := why_never(value):
+        raise ValueError(f"{shown(value)} {why}")
+    if "@" in value and not value.startswith("/"):
+        raise ValueError(f"{shown(value)} is an address of mail, not a client; use sender or recipient")
     if value.startswith("/") or not (":" in value or _NUMERIC.fullmatch(value)):
         return read_host(value)
     found = read_network(value)
@@ -190,9 +199,23 @@ class ListEntry(ListDefaults):
     def _problems(self) -> Iterable[Conflict]:
         if all(getattr(self, key) is None for key in MATCH_KEYS):
             yield (), f"has no condition; expected at least one of {', '.join(MATCH_KEYS)}"
+        elif _is_boundless(vars(self)):
+            key = next(key for key in MATCH_KEYS if getattr(self, key) is not None)
+            what = "client that has a verified name" if key == "client" else "mail"
+            text = f"{shown(getattr(self, key).written)} matches every {what}"
+            yield (key,), f'{text}; name what you mean, or set mode = "off" in [greylist]'
 
 
 MATCH_KEYS = ("client", "origin", "sender", "sender_domain", "recipient", "recipient_domain")
+
+
+def _is_boundless(values: Mapping[str, object]) -> bool:
+    """Whether every condition is a regular expression that is found in each text."""
+    return all(
+        isinstance(value, Pattern) and value.how == "regex" and every_one(value.text, key.partition("_")[0])
+        for key in MATCH_KEYS
+        if (value := values.get(key)) is not None
+    )
 
 
 class ListFile(ConfigTable):
@@ -268,4 +291,4 @@ def checked_values(table: Mapping[str, object]) -> Mapping[str, Any] | None:
         values = {key: _READERS[key](value) for key, value in table.items()}
     except (KeyError, ValueError):
         return None
-    return None if values.keys().isdisjoint(MATCH_KEYS) else values
+    return None if values.keys().isdisjoint(MATCH_KEYS) or _is_boundless(values) else values

@@ -20,8 +20,9 @@ from pydantic import ValidationError
 from multigrey.config.error_messages import explain
 from multigrey.config.files import list_dangers
 from multigrey.config.list_files import ignored_in, inside
-from multigrey.config.locate import KeyPath, key_text, line_of, locate
+from multigrey.config.locate import KeyPath, key_text, line_of, locate, quoted
 from multigrey.errors import ConfigError, Problem
+from multigrey.whitelists.checks.misfits import clients_instead
 from multigrey.whitelists.entry import ListedEntry
 from multigrey.whitelists.packed_entries import PackedEntries
 from multigrey.whitelists.toml_entry import ListFile, checked_values, make_entry
@@ -214,6 +215,16 @@ def _checked(
         return ListFile(), problems
 
 
+def _hint(text: str, line: int) -> str:
+    """What to write instead of a line in the form of another program, as the end of a message."""
+    lines = text.split("\n", line)
+    written = lines[line - 1].partition("#")[0].strip() if line <= len(lines) else ""
+    found = clients_instead(written) or clients_instead(f"client {written}")
+    if not found:
+        return ""
+    return f"; write [[entry]] and below it {' or '.join(f'client = {quoted(each)}' for each in found)}"
+
+
 def _syntax_error(text: str, message: str) -> _UnreadableError:
     """An error from tomllib's message, with the line apart."""
     matched = _POSITION.fullmatch(message)
@@ -222,4 +233,4 @@ def _syntax_error(text: str, message: str) -> _UnreadableError:
     what, line, column = matched.groups()
     if line is None:
         return _UnreadableError(f"syntax error at the end of the file: {what}", max(text.count("\n"), 1))
-    return _UnreadableError(f"syntax error in column {column}: {what}", int(line))
+    return _UnreadableError(f"syntax error in column {column}: {what}{_hint(text, int(line))}", int(line))

@@ -72,7 +72,7 @@ def test_findings_are_grouped_by_owner(site):
     text = (
         "[list]\nadded = 2027-01-01\n"
         + CLEAN
-        + CLEAN.replace("mx.", "").replace('r"\n', 'r"\nowner = "ops"\n')
+        + CLEAN.replace("mx.", "mx2.").replace('r"\n', 'r"\nowner = "ops"\n')
     )
     write(site / "lists/a.toml", text.replace("2028-01-01", "2027-01-31"))
     write(site / "clients", ".partner.se\n10.0.0.0/8\n9.0.0.0/8\n")
@@ -90,7 +90,7 @@ def test_findings_are_grouped_by_owner(site):
         f"  warning  too-wide  clients:3: client=9.0.0.0/8: {wide}",
         "",
         "ops",
-        f"  warning  stale  lists/a.toml:7: client=partner.se: {late}",
+        f"  warning  stale  lists/a.toml:7: client=mx2.partner.se: {late}",
         "",
         "lists/a.toml (list): 2 of 2 entries in use, the newest added on 2027-01-01",
         "clients (postgrey-clients): 2 of 2 entries in use",

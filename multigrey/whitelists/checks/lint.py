@@ -73,6 +73,9 @@ KINDS: Mapping[str, LintKind] = MappingProxyType(
         "dates": LintKind("warning", "Dates that cannot be right."),
         "ignored": LintKind("warning", "A line that cannot be used."),
         "no-review": LintKind("note", "The entry has neither a review date nor an expiry date."),
+        "host-only": LintKind(
+            "note", "The name is a registered domain: the entry covers the host of that name, not its hosts."
+        ),
         "disabled": LintKind("note", "The entry is switched off."),
         "old-list": LintKind("note", "No entry was added to the list for a year."),
         "ignored-file": LintKind(
@@ -341,9 +344,15 @@ def _of_name(condition: Condition, outlook: LintOutlook) -> Iterator[tuple[str, 
         yield "example", f"{name} is reserved for examples and tests (RFC 2606)"
     elif condition.how in {"below", "domain below"} and _is_public_suffix(name, outlook.registered_domain):
         yield "public-suffix", f"{name} is a public suffix: anyone can register a name below it"
+    elif condition == Condition("client", "exact", name) and _is_registered(name, outlook.registered_domain):
+        yield "host-only", f"covers only the host {name}; write .{name} for its hosts too"
     elif condition.subject == "client" and outlook.shared_host(name):
         message = f"names like {name} belong to the current customer of a provider, and later to another one"
         yield "shared-hosts", message
+
+
+def _is_registered(name: str, registered_domain: Callable[[str], str | None]) -> bool:
+    return registered_domain(f"a.{name}") == name
 
 
 def _is_public_suffix(name: str, registered_domain: Callable[[str], str | None]) -> bool:
