@@ -30,7 +30,7 @@ SLOW = frozenset(
         "tests/daemon/test_confinement.py",
         *["tests/integrations/test_munin.py", "tests/scenarios/test_simulation.py", "tests/test_project.py"],
         "tests/scenarios/test_time_per_input.py",
-        "tests/cli/test_backup.py",
+        *["tests/cli/test_backup.py", "tests/cli/test_restore.py"],
         *["tests/cli/test_mode.py", "tests/cli/test_rehearse.py", "tests/cli/test_without_configuration.py"],
         *["tests/test_supply_chain.py", "tests/mta/test_prometheus.py", "tests/history/test_recorder.py"],
         *["plugins/multigrey-web/tests/test_main.py", "tests/control/operations/test_growth.py"],

@@ -64,7 +64,7 @@ ROWS: dict[str, Row] = {
     "overrides": Row(3, ("engine", "identity", "greylist", "stores", *SMALL)),
     "background": Row(3, ("identity", "greylist", "analysis", "stores", "config", "whitelists", *SMALL)),
     "history": Row(3, ("identity", "events", "stores", "config", *SMALL)),
-    "archive": Row(3),
+    "archive": Row(3, ("stores", "history")),
     "log": Row(3, ("events", *SMALL)),
     "core": Row(3, ("engine", "evidence", "greylist", "overrides", "config", "plugins", "clock")),
     "api": Row(3, ("plugins", "identity", "config", "threads")),
@@ -168,6 +168,7 @@ BOUNDARIES: dict[str, str] = {
     "background.supervise:supervise": "background work is restarted, whatever ended it",
     "stores.lmdb.batches:attempt": "a batch that fails by a bug must not stop all later ones",
     "stores.work_thread:_Job.do": "carried from the thread to the task that waits, which raises it",
+    "cli.restore:_be_the_child": "a fork ends here, whatever it meets, and its parent is told",
     "stores.lmdb.damage.child:_be_the_child": "a fork ends here, whatever it meets, and its parent is told",
     "log.diagnostics:DiagnosticsHandler.emit": "the contract of logging: a wrong call hurts nobody",
 }

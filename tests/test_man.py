@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+import os
 import re
 import shlex
 import socket
 import subprocess
+import sys
 import tomllib
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from click.testing import CliRunner
@@ -700,6 +703,27 @@ def test_the_packaging_example_is_toml_and_like_the_shipped_plugin():
 def test_plugin_files_are_found_as_told(tmp_path):
     lay_out("multigrey-plugins.7", "", tmp_path)
     assert "partner" in {info.name for info in load_plugins(tmp_path / "plugins").infos}
+
+
+def test_the_restore_example_restores_what_was_lost(short_directory):
+    ((_, script),) = examples("multigrey-store.1", "restore")
+    user = 'user = "nobody"' if os.geteuid() == 0 else ""
+    daemon = Daemon(short_directory, f"{user}\n{COMMANDS_CONFIG}", user="nobody")
+    (short_directory / "whitelists").mkdir(mode=0o755)
+    archive = short_directory / script.split()[-1]
+    multigrey = [sys.executable, "-m", "multigrey"]
+    with daemon:
+        ask(daemon, "alice@example.org")
+        subprocess.run([*multigrey, "backup", archive, "-c", daemon.config], check=True)
+    rmtree(short_directory / "state")
+    daemon.config.unlink()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [*multigrey, *script.split()[1:], "-c", daemon.config]
+    subprocess.run(words, check=True, cwd=short_directory, env=environment)
+    daemon.clock.advance(DELAY)
+    with daemon:
+        ask(daemon, "alice@example.org")
+    assert " reason=retry " in daemon.log()[-1]
 
 
 def test_files_are_called_what_the_page_says(tmp_path):

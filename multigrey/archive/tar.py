@@ -36,6 +36,8 @@ _ABOUT: tuple[tuple[str, Any], ...] = (
     ("elsewhere", dict),
 )
 """What a backup says of itself, and the type of each."""
+_END_OF_TIME = 253_402_300_800
+"""Seconds since 1970: the year 10,000."""
 
 
 class ArchiveError(MultigreyError):
@@ -193,8 +195,9 @@ def about_of(text: bytes) -> Mapping[str, Any]:
     about: Any = None
     with suppress(ValueError, RecursionError):
         about = json.loads(text)
-    if not isinstance(about, dict) or not all(isinstance(about.get(name), kind) for name, kind in _ABOUT):
+    known = isinstance(about, dict) and all(isinstance(about.get(name), kind) for name, kind in _ABOUT)
+    if not known or not 0 <= about["time"] < _END_OF_TIME:
         raise ArchiveError(f"damaged: {ABOUT} is not what multigrey writes")
     if about["backup"] != 1:
         raise ArchiveError(f"a later multigrey ({about['multigrey']!a}) wrote it: restore it with that one")
-    return about
+    return dict(about)

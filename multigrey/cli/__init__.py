@@ -42,6 +42,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "origins": "multigrey.cli.origins:origins",
         "export": "multigrey.cli.export:export",
         "backup": "multigrey.cli.backup:backup",
+        "restore": "multigrey.cli.restore:restore",
         "verify": "multigrey.cli.store:verify",
         "compact": "multigrey.cli.store:compact",
     },

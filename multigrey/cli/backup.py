@@ -41,7 +41,7 @@ _CONTENT = {
 @click.option("--without-key", is_flag=True, help="Leave the site key out: keep it somewhere else.")
 @common_options
 def backup(config: Path | None, json_: bool, path: Path, *, replace: bool, without_key: bool) -> None:
-    """Write one archive to FILE, from which to start again.
+    """Write one archive to FILE, for multigrey restore.
 
     It is a tar.gz with the records, the site key, the history, the configuration and its lists.  If FILE is a
     directory, the archive gets a name of host and time there; - is standard output.  The daemon keeps

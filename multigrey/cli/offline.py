@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import trio
 
+from multigrey.archive.placement import finish_restore
 from multigrey.cli.serve import import_before_dropping_root
 from multigrey.clock import SystemClock
 from multigrey.config.load import Loaded
@@ -106,6 +107,7 @@ def _user_name(uid: int) -> str:
 async def _run(loaded: Loaded, request: Mapping[str, Any], dialogue: ControlDialogue) -> None:
     settings = loaded.settings
     clock = SystemClock()
+    finish_restore(settings.state_dir)
     site_key = load_site_key(settings.state_dir)
     assembly = assemble(loaded, site_key, clock)
     core = open_core(assembly, make_store(assembly), site_key=site_key, clock=clock, ids=make_ids())

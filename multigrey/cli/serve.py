@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import click
 import trio
 
+from multigrey.archive.placement import finish_restore
 from multigrey.cli.daemon_place import named_state_dir
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
@@ -187,6 +188,7 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
             become(identity)
         if settings.control.address is None:  # it is in the state directory, where root should write nothing
             control = open_control(settings)
+        finish_restore(settings.state_dir)
         site_key = load_site_key(settings.state_dir)
         # As the daemon's user, and before the store is opened, which a damaged page may not let it survive.
         with closing(begin(settings, os.environ)) as starts:

@@ -18,11 +18,12 @@ from multigrey.errors import StoreError
 from multigrey.model import Change, Entry, Key
 from multigrey.stores.meta import SITE_KEY
 
-__all__ = ["NAME", "check_site_key", "load_site_key"]
+__all__ = ["FINGERPRINT", "NAME", "check_site_key", "fingerprint", "load_site_key"]
 
 _SIZE = 32
 NAME = "site.key"
-_FINGERPRINT: Key = SITE_KEY.key()
+FINGERPRINT: Key = SITE_KEY.key()
+"""Under which a store keeps the fingerprint of the key it was written with."""
 
 
 def load_site_key(state_dir: Path) -> bytes:
@@ -39,19 +40,24 @@ def load_site_key(state_dir: Path) -> bytes:
 
 async def check_site_key(store: Store, site_key: bytes) -> None:
     """Refuse (StoreError) a store that was written with another key; write ours into a new store."""
-    fingerprint = blake2b(b"multigrey site key", key=site_key, digest_size=8).digest()
+    ours = fingerprint(site_key)
 
     def decide(values: Sequence[bytes | None]) -> Change[bytes]:
         (found,) = values
         if found is None:
-            return Change(fingerprint, {_FINGERPRINT: Entry(fingerprint, None)}, durable=True)
+            return Change(ours, {FINGERPRINT: Entry(ours, None)}, durable=True)
         return Change(found, {}, durable=False)
 
-    if await store.apply((_FINGERPRINT,), decide) != fingerprint:
+    if await store.apply((FINGERPRINT,), decide) != ours:
         raise StoreError(
             f"the store was written with another {NAME}: put that file back, "
             "or move the store away to start empty"
         )
+
+
+def fingerprint(site_key: bytes) -> bytes:
+    """What a store keeps of the key it was written with."""
+    return blake2b(b"multigrey site key", key=site_key, digest_size=8).digest()
 
 
 def _read(path: Path) -> bytes:

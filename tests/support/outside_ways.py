@@ -17,6 +17,8 @@ from multigrey_dns import subjects
 from multigrey_spf import dnslookup, evaluation, own_hosts, question_of
 from multigrey_web import search, words
 
+from multigrey.archive.names import why_no_name
+from multigrey.archive.tar import about_of
 from multigrey.config.load import load
 from multigrey.config.origin_lists import registered_domain
 from multigrey.config.values import hosts, patterns, types, units, when
@@ -288,6 +290,7 @@ _ONE_TEXT: tuple[Way, ...] = (
     *(line.unescaped, line.parse_line, find_attempt, query.client_network),
     *(read_address, read_address_or_domain, read_addresses, foreign_refusal),
     lambda text: line_time(text, NOW),
+    why_no_name,
     *(matchers.parse_network, timespans.parse_times, timespans.parse_days),
     *(regexes.loose_ends, regexes.alternatives),
     *(
@@ -327,6 +330,7 @@ WAYS: Mapping[str, Way] = {
     "generated names, IPv6": lambda text: generated_names.holds_address(text, ip_address("2001:db8::77")),
     "host patterns": lambda text: host_pattern.pattern_of(f"{text}.{OWN}", OWN),
     "folded names": lambda text: host_pattern.folded_name(f"{text}.{OWN}", OWN, CLIENT),
+    "about_of": lambda text: about_of(octets(text)),
     "one_line": lambda text: wire.one_line(text, 900),
     "HTTP host": lambda text: (hosts.host_of([text]), hosts.is_address(text)),
     "shortened domain": lambda text: shortened.is_in_domain(text, text),

@@ -20,7 +20,7 @@ from multigrey.model import Key, Table
 from multigrey.stores.lmdb.batches import Puts
 from multigrey.stores.lmdb.damage.starts import note_damage
 from multigrey.stores.lmdb.journal import JournalRest, read_journal
-from multigrey.stores.lmdb.rows import LAYOUT, Rows, upgrade
+from multigrey.stores.lmdb.rows import HEAD, LAYOUT, Rows, upgrade
 from multigrey.stores.lmdb.state_files import (
     DamagedStoreError,
     StateFiles,
@@ -118,6 +118,13 @@ class Opened:
         with self.env.begin() as txn:
             counts, used = self.rows.counts(txn), self.rows.pages(txn) * self.page_size
         return counts, used, (self.env.info()["last_pgno"] + 1) * self.page_size
+
+    def get(self, key: Key) -> bytes | None:
+        """The value under a key.  Raises lmdb.Error."""
+        table, digest = key
+        with self.env.begin() as txn:
+            row = txn.get(digest, db=self.rows.databases[table])
+        return None if row is None else row[HEAD:]
 
     def scan(self, table: Table, cursor: bytes, limit: int) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
         """See `Rows.scan`.  Raises lmdb.Error."""
