@@ -17,7 +17,7 @@ from datetime import datetime
 from multigrey.analysis.flow import BOUNDS, COUNTS, Span
 from multigrey.background.flow import KEPT, view_of
 from multigrey.control.operations.context import OperationContext
-from multigrey.control.operations.operation import BY, Level, Operation, OperationError, Options, Result
+from multigrey.control.operations.operation import BY, Level, Operation, OptionError, Options, Result
 from multigrey.model import DAY
 
 __all__ = ["operations"]
@@ -33,7 +33,7 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 async def _flow(parts: OperationContext, options: Options) -> Result:
     unknown = options.keys() - {"since", "origins", BY}
     if unknown:
-        raise OperationError(f"unknown option {min(unknown)!r}")
+        raise OptionError(f"unknown option {min(unknown)!r}")
     now = parts.clock.now()
     since = _number(options, "since", max(now - DAY, 0), 0, now)
     setup = parts.engine.setup
@@ -67,7 +67,7 @@ def _number(options: Options, name: str, usual: int, least: int, most: int) -> i
     if number is None:
         return usual
     if type(number) is not int or not least <= number <= most:
-        raise OperationError(f"{name}: a number from {least} to {most} is expected")
+        raise OptionError(f"{name}: a number from {least} to {most} is expected")
     return number
 
 

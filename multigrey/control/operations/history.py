@@ -3,7 +3,8 @@
 It first yields `{"time", "since", "recorded_since", "retry_window", "decisions", "more"}`, then
 `{"stories": [...]}` any number of times.  Each story is what happened to the mail of one sender to one
 recipient (see `analysis.timeline`), with every decision in the form of `events.as_json`.  `recorded_since`
-is the time of the oldest decision in the history, about any mail.
+is the time of the oldest decision in the history, about any mail.  Without a search word, `"latest": true`
+asks for the latest decisions about any mail.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 
 
 async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
-    unknown = options.keys() - {*WORDS, "since", "limit", BY}
+    unknown = options.keys() - {*WORDS, "since", "limit", "latest", BY}
     if unknown:
         raise OptionError(f"unknown option {min(unknown)!r}")
     if not isinstance(parts.decisions, HistoryReader):
@@ -75,7 +76,7 @@ async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[
 
 def _words(options: Options) -> dict[str, str]:
     words = {name: options[name] for name in WORDS if options.get(name)}
-    if not words:
+    if not words and options.get("latest") is not True:
         raise OptionError("expected an address, a domain or a client to look for")
     for name, text in words.items():
         if not isinstance(text, str):

@@ -1,12 +1,14 @@
 """The operation `waiting`: the records that wait now, and how long they still have to wait.
 
-waiting   {"limit": N}; 50 if left out, 1000 at most
+waiting   {"limit": N, "order": "left" or "wanted"}; 50 and "left" if left out, 1000 at most
           {"time", "waiting": [...], "delayed", "ready", "looked", "total", "complete", "more"}
 
 It walks through the whole store, in slices with a pause after each, so that mail servers get their answers
 in between: a million records take some ten seconds.  A walk that takes too long ends early; then `complete`
 is false.  Only one walk is made at a time.  Rows have the form of `records.list`.  First come those whose
 delay is not over, the shortest time left first; then those that would pass now (`ready`), the latest first.
+With "wanted" those come before them that are more likely to be mail that people want: of a named origin, and
+tried several times.
 `delayed` and `ready` count the records, each once, whatever the number of its keys.
 """
 
@@ -22,13 +24,14 @@ import trio
 from multigrey.codec import decode_record, record_times
 from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import BY, Level, Operation, OptionError, Options, Result
-from multigrey.control.record_selection import shown
+from multigrey.control.record_selection import origin_of, shown
 from multigrey.errors import CodecError
 from multigrey.model import Record, Table
 from multigrey.stores.walk import SLICE, Row
 
 __all__ = ["operations"]
 
+ORDERS = ("left", "wanted")
 _USUAL, _MOST = 50, 1_000
 _BREATH = 0.001
 """Seconds between two slices: with this pause a walk takes at most half the time of the event loop."""
@@ -43,15 +46,18 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 
 
 async def _waiting(parts: OperationContext, one: trio.CapacityLimiter, options: Options) -> Result:
-    unknown = options.keys() - {"limit", BY}
+    unknown = options.keys() - {"limit", "order", BY}
     if unknown:
         raise OptionError(f"unknown option {min(unknown)!r}")
     limit = options.get("limit", _USUAL)
     if type(limit) is not int or not 1 <= limit <= _MOST:
         raise OptionError(f"limit: a number from 1 to {_MOST} is expected")
+    order = options.get("order", ORDERS[0])
+    if order not in ORDERS:
+        raise OptionError(f"order: expected one of {', '.join(ORDERS)}")
     async with one:
         now = parts.clock.now()
-        search = _Search(parts, now, limit)
+        search = _Search(parts, now, limit, by_chance=order == "wanted")
         with trio.move_on_after(_LONGEST):
             await search.run()
         total = search.looked
@@ -73,7 +79,9 @@ async def _waiting(parts: OperationContext, one: trio.CapacityLimiter, options: 
 class _Search:
     """One walk through the store; its results so far can be used at any time."""
 
-    def __init__(self, parts: OperationContext, now: int, limit: int) -> None:
+    def __init__(self, parts: OperationContext, now: int, limit: int, *, by_chance: bool) -> None:
+        """`by_chance`: whether mail that is likely to be wanted comes first."""
+        self._by_chance = by_chance
         self._parts = parts
         self._now = now
         self._limit = limit
@@ -129,4 +137,10 @@ class _Search:
     def _order(self, row: Row) -> tuple[Any, ...]:
         record = row[1]
         left = record.first_seen + record.delay - self._now
-        return (left <= 0, abs(left), record.sender, record.recipient)
+        chance = _chance(record) if self._by_chance else 0
+        return (-chance, left <= 0, abs(left), record.sender, record.recipient)
+
+
+def _chance(record: Record) -> int:
+    """How likely it is that people want this mail: bots have no name, and rarely try twice."""
+    return origin_of(record).named + (record.attempts > 1)

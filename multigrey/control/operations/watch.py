@@ -2,7 +2,8 @@
 
 `watch` yields `{"decisions": [...], "lost": n}` as decisions are made.  `lost` counts the decisions that
 were left out, because there were more than a person can read, or because the client reads too slowly.
-`top` yields a picture of the busiest origins each second.
+`top` yields a picture of the busiest origins each second.  Where people are hidden in log and history, they
+are hidden here, too; filters still match what the mail server asked.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from multigrey.control.operations.operation import (
     Result,
 )
 from multigrey.events.line import event_fields
+from multigrey.identity.redaction import Redactor
 from multigrey.matching.facts import Facts, Surroundings
 from multigrey.model import Action, DecisionEvent, Origin, Reason
 from multigrey.rules.conditions import Maker, Node, both, node_of
@@ -87,16 +89,23 @@ async def _watch(parts: OperationContext, options: Options) -> AsyncGenerator[Re
             lost += max(len(found) - _MOST_TOLD, 0)
             told = found[-_MOST_TOLD:]
             for begin in range(0, len(told), _TOGETHER):
-                rows = [shown_event(event) for event in told[begin : begin + _TOGETHER]]
+                rows = [
+                    shown_event(event, parts.engine.setup.redactor)
+                    for event in told[begin : begin + _TOGETHER]
+                ]
                 yield {"decisions": rows, "lost": 0 if begin else lost}
             if lost and not told:
                 yield {"decisions": [], "lost": lost}
             await trio.sleep(_PACE)
 
 
-def shown_event(event: DecisionEvent) -> dict[str, Any]:
-    """A decision with the fields of its log line; numbers are numbers, the time is seconds since 1970."""
-    fields: dict[str, Any] = dict(event_fields(event))
+def shown_event(event: DecisionEvent, redactor: Redactor | None = None) -> dict[str, Any]:
+    """A decision with the fields of its log line; numbers are numbers, the time is seconds since 1970.
+
+    `redactor` hides people in it.
+    """
+    told = dict(event_fields(event))
+    fields: dict[str, Any] = dict(told if redactor is None else redactor.fields(told))
     for name in _NUMBERS & fields.keys():
         fields[name] = int(fields[name])
     fields["time"] = event.time
@@ -208,8 +217,15 @@ async def _top(parts: OperationContext, options: Options) -> AsyncGenerator[Resu
         slots, now = parts.rates.now(), parts.clock.now()
         picture = await in_thread(_picture, slots, place, rows, now, parts.rates.since.time)
         floods = [] if parts.alarms is None else parts.alarms.floods()
+        _hide_origins(picture, parts.engine.setup.redactor)
         yield {**picture, "floods": [flood.as_mapping() for flood in floods[:_MOST_FLOODS]]}
         await trio.sleep(_EVERY)
+
+
+def _hide_origins(picture: Mapping[str, Any], redactor: Redactor | None) -> None:
+    if redactor is not None:
+        for row in picture["origins"]:
+            row["origin"] = row["origin"] and redactor.field("origin", row["origin"])
 
 
 _COLUMNS = ("attempts", "deferred", "passed")

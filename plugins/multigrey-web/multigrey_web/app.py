@@ -67,14 +67,17 @@ def static_files() -> dict[str, tuple[bytes, str]]:
 class Site:
     """Renders pages from the daemon's answers."""
 
-    def __init__(self, answers: Answers, *, refresh: float, decisions: int) -> None:
+    def __init__(self, answers: Answers, *, refresh: float, decisions: int, host: str) -> None:
         """`refresh` in seconds; `decisions`: the most decisions of the history that are used.
+
+        `host`: the name of this host, on every page: pages of several mail servers look alike.
 
         Compiles every template, which takes a tenth of a second: do not call it in the event loop.
         """
         self._answers = answers
         self._refresh = refresh
         self._decisions = decisions
+        self._host = host
         self.static = static_files()
         self._versions = {name: sha256(data).hexdigest()[:12] for name, (data, _) in self.static.items()}
         self._templates = jinja2.Environment(
@@ -91,7 +94,7 @@ class Site:
     async def page(self, name: str, wants: Wants, fill: Fill, request: Request) -> Response:
         """Return one page, or only its inner part to refresh an open page."""
         query = _query(request)
-        answers = await self._gather(await wants(request))
+        answers = await self._gather({"status": ("status", {}), **await wants(request)})
         is_fragment = request.headers.get("hx-request") == "true"
         text = self._templates.get_template(f"{name}.html").render(
             **fill(answers, query),
@@ -102,6 +105,7 @@ class Site:
             refresh=round(self._refresh),
             here=_here(request.url.path, query),
             searched=query.get("q", ""),
+            host=self._host,
             static=self._static_link,
         )
         body = text.encode("utf-8", "backslashreplace")
@@ -158,13 +162,12 @@ class Site:
     async def waiting(self, request: Request) -> Wanted:
         """See `multigrey.control.operations.waiting`."""
         del request
-        return {"waiting": ("waiting", {"limit": _ROWS})}
+        return {"waiting": ("waiting", {"limit": _ROWS, "order": "wanted"})}
 
     async def overview(self, request: Request) -> Wanted:
         """All requests of the first page."""
-        rest: Wanted = {"status": ("status", {}), "growth": ("growth", {})}
         wanted = {**await self.report(request), **await self.flow(request)}
-        return {**wanted, **await self.waiting(request), **rest}
+        return {**wanted, **await self.waiting(request), "growth": ("growth", {})}
 
     async def flow(self, request: Request) -> Wanted:
         """Figures from samples, which are never those of a part of the mail only."""

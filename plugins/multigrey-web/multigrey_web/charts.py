@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
-from multigrey_web.words import duration
+from multigrey_web.words import duration, offset
 
 __all__ = ["Chart", "Line", "by_day", "delays", "growth", "traffic", "trend"]
 
@@ -61,7 +61,10 @@ class Chart:
         places = self.drawn
         return {
             "kind": self.kind,
-            "times": [self.times[place] for place in places] if self.times else [],
+            # As seconds of local time: the script takes them for UTC, and knows no time zone.
+            "times": [time + offset(time) for time in (self.times[place] for place in places)]
+            if self.times
+            else [],
             "labels": list(self.labels),
             "lines": [
                 {
@@ -131,8 +134,8 @@ def growth(told: Mapping[str, Any]) -> Chart:
 
 
 def by_day(chart: Chart) -> list[tuple[Any, ...]]:
-    """The rows of a table with the last values of each day, the latest day first."""
-    days = groupby(chart.rows, key=lambda row: row[0] // DAY)
+    """The rows of a table with the last values of each local day, the latest day first."""
+    days = groupby(chart.rows, key=lambda row: (row[0] + offset(row[0])) // DAY)
     return [list(rows)[-1] for _, rows in days][::-1]
 
 

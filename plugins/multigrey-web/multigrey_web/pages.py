@@ -54,14 +54,12 @@ def days_of(query: Query) -> str:
 def overview(answers: Answered, query: Query) -> Context:
     """The first page."""
     report, told = answers["report"].value, answers["growth"].value
-    status, waits = answers["status"].value, answers["waiting"].value
+    waits = answers["waiting"].value
     flow = answers["flow"].value
     grown = None if told is None else growth(told)
     del query
     return {
         **_common(answers),
-        "status": status,
-        "notices": [] if status is None else _notices(status),
         "report": report,
         "flow": flow,
         "traffic": None if flow is None else traffic(flow),
@@ -79,14 +77,23 @@ def overview(answers: Answered, query: Query) -> Context:
 
 
 def _common(answers: Answered) -> Context:
-    """The values for every page: error texts, whether answers are pending, the time of the oldest answer."""
+    """The values for every page: errors, whether answers are pending, their time, the state of the daemon."""
     troubles = sorted({answer.trouble for answer in answers.values() if answer.trouble})
+    status = answers["status"].value if "status" in answers else None
     times = [answer.value["time"] for answer in answers.values() if answer.value and "time" in answer.value]
     return {
         "troubles": troubles,
         "pending": any(answer.is_pending for answer in answers.values()),
-        "as_of": min(times, default=None),
+        "as_of": min(times, default=None if status is None else status["now"]),
+        "status": status,
+        "notices": [] if status is None else _notices(status),
+        "pressure": "" if status is None else _pressure(status),
     }
+
+
+def _pressure(status: Mapping[str, Any]) -> str:
+    """The pressure that an administrator has set; "" for the usual one."""
+    return next((each["word"] for each in status["overrides"] if each["slot"] == "pressure"), "")
 
 
 def _notices(status: Mapping[str, Any]) -> list[str]:
@@ -126,7 +133,7 @@ def _of_traffic(status: Mapping[str, Any]) -> Iterator[str]:
     floods = status.get("floods", ())
     for row in floods[:_MOST_FLOODS]:
         yield (
-            f"{row['network']} is over the limit of new records since {moment(row['since'])} UTC: "
+            f"{row['network']} is over the limit of new records since {moment(row['since'])}: "
             f"{number(row['attempts'])} attempts in the last hour; their retries still pass."
         )
     if (more := len(floods) - _MOST_FLOODS) > 0:

@@ -47,7 +47,8 @@ class Page:
         """Serve until cancelled."""
         settings = self._settings
         answers = Answers(asking(self._control), settings.refresh)
-        make = partial(Site, answers, refresh=settings.refresh, decisions=settings.decisions)
+        host = socket.gethostname()
+        make = partial(Site, answers, refresh=settings.refresh, decisions=settings.decisions, host=host)
         site = await trio.to_thread.run_sync(make)
         guard = Guard(make_app(site), hosts_of(settings))
         sock = await self._opened()

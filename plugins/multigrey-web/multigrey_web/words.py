@@ -1,4 +1,7 @@
-"""Formats numbers, times and untrusted texts for pages.  Times are seconds since 1970, shown in UTC."""
+"""Formats numbers, times and untrusted texts for pages.
+
+Times are seconds since 1970, and are shown in the local time of this host, as the commands show them.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,18 @@ from urllib.parse import quote
 
 __all__ = [
     "FILTERS",
-    "clock_time",
     "cut",
+    "day",
     "duration",
     "in_link",
     "machine_time",
+    "minute",
     "moment",
     "number",
     "octets",
+    "offset",
     "visible",
+    "zone",
 ]
 
 _LONGEST = 80
@@ -25,7 +31,8 @@ _LONGEST_TITLE = 400
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Categories of characters that are invisible, or change the direction of the text around them."""
-_LATEST = 253_402_300_799
+_LATEST = 253_402_300_799 - 86_400
+"""Of the year 9999, in any time zone."""
 
 
 def number(value: float | None) -> str:
@@ -59,22 +66,45 @@ def octets(value: int) -> str:
 
 
 def moment(seconds: int) -> str:
-    """`2026-11-29 20:25`."""
-    return _utc(seconds).strftime("%Y-%m-%d %H:%M")
+    """`2026-11-29 20:25:07`."""
+    return _local(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def clock_time(seconds: int) -> str:
-    """`20:25:07`."""
-    return _utc(seconds).strftime("%H:%M:%S")
+def day(seconds: int) -> str:
+    """`2026-11-29`."""
+    return _local(seconds).strftime("%Y-%m-%d")
+
+
+def minute(seconds: int) -> str:
+    """`2026-11-29 20:25`, for what begins with a whole minute."""
+    return _local(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def zone(seconds: int) -> str:
+    """The time zone at a time: `CET (UTC+01:00)`."""
+    local = _local(seconds)
+    hours, minutes = divmod(abs(offset(seconds)) // 60, 60)
+    sign = "-" if offset(seconds) < 0 else "+"
+    return f"{local.tzname()} (UTC{sign}{hours:02}:{minutes:02})" if offset(seconds) else "UTC"
+
+
+def offset(seconds: int) -> int:
+    """The seconds by which local time is ahead of UTC at a time."""
+    ahead = _local(seconds).utcoffset()
+    return 0 if ahead is None else round(ahead.total_seconds())
 
 
 def machine_time(seconds: int) -> str:
     """For the attribute `datetime`."""
-    return _utc(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(_possible(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _utc(seconds: int) -> datetime:
-    return datetime.fromtimestamp(min(max(int(seconds), 0), _LATEST), UTC)
+def _local(seconds: int) -> datetime:
+    return datetime.fromtimestamp(_possible(seconds)).astimezone()
+
+
+def _possible(seconds: int) -> int:
+    return min(max(int(seconds), 0), _LATEST)
 
 
 def visible(text: object) -> str:
@@ -103,13 +133,15 @@ def in_link(text: object) -> str:
 
 
 FILTERS: Final = {
-    "clock_time": clock_time,
     "cut": cut,
+    "day": day,
     "duration": duration,
     "in_link": in_link,
     "machine_time": machine_time,
+    "minute": minute,
     "moment": moment,
     "number": number,
     "octets": octets,
     "visible": visible,
+    "zone": zone,
 }

@@ -133,7 +133,10 @@ def told(*decisions, more=False, **changes):
 
 ANSWERS = {
     "status": {
+        "version": "0.2.0",
         "now": NOW,
+        "uptime": 90_061.5,
+        "connections": {"open": 3, "most": 100},
         "mode": {"configured": "enforce", "in_effect": "enforce"},
         "overrides": [],
         "store": {"records": 12, "used": 4096},

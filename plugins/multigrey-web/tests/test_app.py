@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from contextlib import asynccontextmanager
+from copy import copy
+from functools import cache
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -20,6 +22,7 @@ from sites import HOSTILE
 from multigrey.api import LOOPBACK
 from multigrey.control.client import ControlError
 
+TROUBLE = ControlError("no daemon answers at unix:/run/x: Connection refused")
 PAGES = ["/", "/waiting", "/origins", "/lost", "/review", f"/record?key={KEY}", "/origin?name=example.org"]
 PAGES += ["/search?q=s%40example.org", "/decision?id=abcdef"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -67,12 +70,24 @@ class Reply:
         return Tree(self.text)
 
 
+@cache
+def compiled():
+    """A site without answers: compiling the templates takes a while."""
+    return Site(None, refresh=30.0, decisions=20_000, host="mx1.example.net")
+
+
+def site(answers):
+    found = copy(compiled())
+    found._answers = answers
+    return found
+
+
 @asynccontextmanager
 async def browsing(daemon=None):
     """Gives a function that fetches a page."""
     daemon = Asked() if daemon is None else daemon
     answers = Answers(daemon, 30.0)
-    guard = Guard(make_app(Site(answers, refresh=30.0, decisions=20_000)), LOOPBACK)
+    guard = Guard(make_app(site(answers)), LOOPBACK)
 
     async def fetch(address, method="GET", **headers):
         path, _, query = address.partition("?")
@@ -303,9 +318,6 @@ async def test_every_page_has_the_search_box(address):
     assert box["id"] in {label["for"] for label in tree.all("label")}
 
 
-TROUBLE = ControlError("no daemon answers at unix:/run/x: Connection refused")
-
-
 async def test_trouble_is_told_and_the_rest_is_shown():
     async with browsing(Asked(report=ControlError("[history] enabled is false"))) as fetch:
         text = (await fetch("/")).tree.words
@@ -317,14 +329,14 @@ async def test_trouble_is_told_and_the_rest_is_shown():
 async def test_a_list_that_is_cut_says_so():
     report = {**ANSWERS["report"], "more": True}
     async with browsing(Asked(report=report)) as fetch:
-        assert "it goes back to 2026-09-20 16:00" in (await fetch("/lost")).tree.words
+        assert "it goes back to 2026-09-20 16:00:00" in (await fetch("/lost")).tree.words
 
 
 async def test_figures_say_how_far_they_go_back():
     young = {**flows(), "recorded_since": NOW - 3600}
     async with browsing(Asked(flow=young)) as fetch:
         text = (await fetch("/")).tree.words
-    assert "Figures of mail go back to 2026-09-21 13:13 , when they were first taken" in text
+    assert "Figures of mail go back to 2026-09-21 13:13:20 , when they were first taken" in text
     async with browsing(Asked(flow={**young, "recorded_since": None})) as fetch:
         assert "have not been taken yet" in (await fetch("/")).tree.words
     async with browsing() as fetch:
@@ -418,6 +430,29 @@ async def test_what_never_came_back_is_no_nought_before_it_can_be_known():
         assert "Never came back 0 of 4; which" in (await fetch("/")).tree.words
 
 
+@pytest.mark.parametrize("address", PAGES)
+async def test_the_state_of_the_host_is_on_every_page(address):
+    async with browsing() as fetch:
+        tree = (await fetch(address)).tree
+    assert "multigrey 0.2.0 enforce normal pressure" in tree.words
+    assert "3 connections of mail servers up 1d 1h no trouble" in tree.words
+    assert "– mx1.example.net – multigrey" in tree.words
+    pressure = {"slot": "pressure", "word": "tight", "by": "root"}
+    tight = {"overrides": [pressure], "mode": {"in_effect": "observe"}}
+    async with browsing(Asked(status={**ANSWERS["status"], **tight})) as fetch:
+        text = (await fetch(address)).tree.words
+    assert "multigrey 0.2.0 observe tight" in text
+    assert "2 to look at" in text
+    assert "Greylisting is only observed" in text
+
+
+async def test_without_a_daemon_its_state_is_not_made_up():
+    async with browsing(Asked(status=TROUBLE)) as fetch:
+        text = (await fetch("/waiting")).tree.words
+    assert "mx1.example.net the daemon does not answer" in text
+    assert "enforce" not in text
+
+
 FLOOD = {"network": "94.102.49.0/24", "since": NOW, "seconds": 9, "attempts": 31_000}
 INPUT = {
     "listener": "smtp",
@@ -444,7 +479,7 @@ INPUT = {
         ({"limits": {"full": True}}, "remembered by a mark only"),
         (
             {"floods": [FLOOD]},
-            "94.102.49.0/24 is over the limit of new records since 2026-09-21 14:13 UTC: 31,000 attempts",
+            "94.102.49.0/24 is over the limit of new records since 2026-09-21 14:13:20: 31,000 attempts",
         ),
         ({"floods": [FLOOD] * 8}, "3 more are over the limit of new records"),
         ({"input": [INPUT]}, "listener smtp: Odd; usually a NAT."),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multigrey_web.words import (
-    clock_time,
     cut,
+    day,
     duration,
     in_link,
     machine_time,
+    minute,
     moment,
     number,
     octets,
+    offset,
     visible,
+    zone,
 )
 
 
@@ -51,12 +56,44 @@ def test_octets(value, text):
     assert octets(value) == text
 
 
-def test_times_are_utc_and_never_fail():
-    assert moment(1_790_000_000) == "2026-09-21 14:13"
-    assert clock_time(1_790_000_000) == "14:13:20"
+@pytest.fixture
+def zone_of(monkeypatch):
+    """Sets the local time zone."""
+
+    def change(name):
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield change
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "ahead", "text"),
+    [
+        ("UTC0", "2026-09-21 14:13:20", 0, "UTC"),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", "2026-09-21 16:13:20", 7200, "CEST (UTC+02:00)"),
+        ("NST3:30NDT,M3.2.0,M11.1.0", "2026-09-21 11:43:20", -9000, "NDT (UTC-02:30)"),
+    ],
+)
+def test_times_are_local_and_the_zone_is_named(zone_of, name, shown, ahead, text):
+    zone_of(name)
+    assert moment(1_790_000_000) == shown
+    assert minute(1_790_000_000) == shown[:16]
+    assert day(1_790_000_000) == shown[:10]
+    assert offset(1_790_000_000) == ahead
+    assert zone(1_790_000_000) == text
     assert machine_time(1_790_000_000) == "2026-09-21T14:13:20Z"
-    assert moment(-5) == "1970-01-01 00:00"
-    assert moment(10**18) == "9999-12-31 23:59"
+
+
+@pytest.mark.parametrize("name", ["UTC0", "X-14", "X12"])
+def test_times_never_fail(zone_of, name):
+    zone_of(name)
+    for seconds in (-5, 0, 10**18):
+        assert moment(seconds)
+        assert zone(seconds)
+    assert moment(10**18).startswith("9999-12-3")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ async def test_stories(tmp_path):
             "origins": 1,
         }
         assert other["ending"] == "waiting"
+        head, _ = await ask(ops, latest=True, limit=2)
+        assert (head["decisions"], head["more"]) == (2, True)
         head, found = await ask(ops, recipient="b@example.net", since=START + 1)
         assert (head["since"], head["decisions"], found[0]["first"]) == (START + 1, 1, START)
         head, found = await ask(ops, about="example.org", limit=1)

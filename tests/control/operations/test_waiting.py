@@ -59,6 +59,19 @@ async def test_the_shortest_time_left_comes_first_and_then_who_may_come_back():
     assert told["time"] == START
 
 
+async def test_mail_that_is_likely_to_be_wanted_comes_first_if_asked():
+    rows = [
+        record(DELAY - 1, "bot", origin="192.0.2.0/24"),
+        record(10, "named"),
+        record(20, "tried", origin="192.0.2.0/24", attempts=2),
+        record(10, "both", attempts=3),
+        record(DELAY + 5, "ready", attempts=3),
+    ]
+    assert names(await asked(rows, order="wanted")) == ["both", "ready", "tried", "named", "bot"]
+    assert names(await asked(rows, order="wanted", limit=1)) == ["both"]
+    assert names(await asked(rows, order="left"))[0] == "bot"
+
+
 async def test_only_those_that_wait():
     told = await asked(
         [
@@ -129,6 +142,7 @@ async def test_two_who_ask_wait_for_each_other(autojump_clock, monkeypatch):
     ("options", "words"),
     [
         ({"limit": 0}, "limit: a number from 1 to 1000"),
+        ({"order": "best"}, "order: expected one of left, wanted"),
         ({"limit": 1001}, "limit: a number from 1 to 1000"),
         ({"limit": True}, "limit: a number from 1 to 1000"),
         ({"state": "known"}, "unknown option 'state'"),

@@ -11,8 +11,10 @@ from multigrey.control.feed import Followers, Rates
 from multigrey.control.operations import watch
 from multigrey.control.operations.operation import OperationError
 from multigrey.control.operations.watch import operations, read_filter, shown_event
+from multigrey.identity.redaction import Redactor
 from multigrey.model import Action, Attempt, DecisionEvent, Reason, Verdict
 from tests.support.control import collected, items, parts
+from tests.support.engines import SITE_KEY
 
 EVENT = DecisionEvent(
     1_000_000_000,
@@ -126,6 +128,18 @@ class TestWatch:
             told = await anext(items)
             assert [(each["action"], each["reason"]) for each in told["decisions"]] == [("defer", "new")]
             assert told["decisions"][0]["retry_after"] == 120
+
+    async def test_hides_people_where_the_log_hides_them(self, autojump_clock):
+        async with watched(recipient=["b@example.net"]) as (house, items, _):
+            redactor = Redactor(SITE_KEY)
+            house.engine.setup = replace(house.engine.setup, redactor=redactor)
+            await anext(items)
+            await house.engine.judge(attempt(), "pass")
+            ((told,),) = [(await anext(items))["decisions"]]
+        assert told["sender"] == redactor.address("a@example.org")
+        assert told["origin"] == redactor.token("192.0.2.0/24")
+        text = repr(told)
+        assert not any(word in text for word in ("a@example", "b@example", "192.0.2"))
 
     async def test_tells_only_what_is_wanted(self, autojump_clock):
         async with watched(recipient=["c@example.net"]) as (house, items, _):

@@ -21,7 +21,7 @@
   const count = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : "");
 
   const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-  function moment(seconds, step) { // in UTC; a day where one begins
+  function moment(seconds, step) { // of local time, which the server has made of UTC; a day where one begins
     const time = new Date(seconds * 1000);
     const isDay = step >= 86400 || seconds % 86400 === 0;
     return isDay ? `${time.getUTCDate()} ${months[time.getUTCMonth()]}` : time.toISOString().slice(11, 16);
