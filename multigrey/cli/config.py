@@ -7,10 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -19,11 +17,13 @@ from multigrey.config.load import Loaded, load
 from multigrey.config.show import as_json, as_toml
 from multigrey.errors import ConfigError, Problem
 
+if TYPE_CHECKING:
+    from multigrey.daemon.preflight import Diagnosis, Preflight
+
 __all__ = ["check_config", "config_option", "load_or_refuse", "show_config"]
 
 EXIT_CONFIG = 2
-_PATIENCE = 5.0
-"""Seconds that a running daemon has to answer."""
+_MORE = "there may be more: mend these first, because not everything could be looked at"
 
 config_option = click.option(
     "--config",
@@ -36,59 +36,61 @@ config_option = click.option(
 
 @click.command()
 @config_option
-@click.option("--json", "json_", is_flag=True, help="Write JSON: path, ok, problems and warnings.")
+@click.option(
+    "--as",
+    "user",
+    metavar="USER",
+    help="Check as this user; by default, if root asks, as the one that the daemon runs as.",
+)
+@click.option(
+    "--json",
+    "json_",
+    is_flag=True,
+    help="Write JSON: path, ok, problems, warnings, as (the user), and complete (whether all was looked at).",
+)
 @click.pass_obj
-def check_config(clock: Clock | None, /, config: Path | None, *, json_: bool) -> None:
+def check_config(clock: Clock | None, /, config: Path | None, user: str | None, *, json_: bool) -> None:
     """Report everything that is wrong with the configuration.
 
     Its plugins and lists are checked too.  Problems and warnings go to standard error, one a line, as
     FILE:LINE: KEY: what is wrong and what is expected.  With --json they are part of the JSON on standard
-    output.  The command opens no stores and changes nothing.  If a daemon runs that it may ask, the
+    output.  The command opens no stores and changes nothing.
+
+    What counts is what the daemon's user can read, write and import.  So root checks as this user: the one
+    that --as names, else user in the configuration, User= of the installed unit, or the owner of the state
+    directory.  Where the unit lets the daemon write is checked too.  If a daemon runs that it may ask, the
     warnings say what a reload would refuse, because the daemon has confined itself: "restart needed".
 
     Exit status: 0 when the daemon would start with this configuration (perhaps with warnings), 2 when it
     would not.
     """
-    from multigrey.config.origin_lists import outdated
-    from multigrey.daemon.assembly import check
+    from multigrey.daemon.preflight import examine, plan
+    from multigrey.daemon.privileges import PrivilegeError
+    from multigrey.daemon.systemd import find_unit
 
-    path, warnings = config, list[str]()
-    problems: Sequence[Problem]
     try:
-        loaded = load(config, os.environ)
-    except ConfigError as error:
-        problems = error.problems
-    else:
-        path = loaded.path
-        restart = _restart_needed(config, loaded)
-        problems, found = check(loaded)
-        warnings = [*map(str, loaded.warnings), *map(str, found), *map(str, restart)]
-        if not problems:
-            today = datetime.fromtimestamp((clock or SystemClock()).now(), UTC).date()
-            warnings += outdated(loaded.settings.origin, today)
+        made = plan(config, os.environ, user, find_unit())
+    except PrivilegeError as error:
+        raise click.UsageError(f"--as: {error}") from None
+    found = examine(made, os.environ, (clock or SystemClock()).now())
     if json_:
-        _say_as_json(path, problems, warnings)
-        sys.exit(EXIT_CONFIG if problems else 0)
-    if problems:
-        _refuse(problems)
-    for warning in warnings:
+        _say_as_json(found, made.user)
+        sys.exit(EXIT_CONFIG if found.problems else 0)
+    if found.problems:
+        more = [] if found.looked_at_all else [_MORE]
+        _refuse([*found.problems, *more])
+    for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{path or 'built-in defaults'}: ok")
+    click.echo(f"{found.path or 'built-in defaults'}: ok{_as_whom(made)}")
 
 
-def _restart_needed(config: Path | None, loaded: Loaded) -> list[Problem]:
-    """What a running daemon would refuse at a reload; nothing if none runs, or it may not be asked."""
-    import trio
-
-    from multigrey.control.client import ControlError, ask, load_as_daemon, socket_of
-    from multigrey.daemon.confinement import restart_problems
-
-    try:
-        path = socket_of(load_as_daemon(config, os.environ).settings)
-        told = None if path is None else trio.run(partial(ask, path, "status", {}, patience=_PATIENCE))
-    except (ConfigError, ControlError):
-        return []
-    return [] if told is None else restart_problems(told.get("confinement"), loaded)
+def _as_whom(made: Preflight) -> str:
+    """As whom the check was made, if that has to be said."""
+    if made.identity is not None:
+        return f" (as {made.user})"
+    if made.known:
+        return ""
+    return f" for {made.user}, but that is not known to be the daemon's user: see --as"
 
 
 @click.command()
@@ -117,17 +119,19 @@ def load_or_refuse(path: Path | None) -> Loaded:
         _refuse(error.problems)
 
 
-def _refuse(problems: Sequence[Problem]) -> NoReturn:
+def _refuse(problems: Sequence[Problem | str]) -> NoReturn:
     for problem in problems:
         click.echo(str(problem), err=True)
     sys.exit(EXIT_CONFIG)
 
 
-def _say_as_json(path: Path | None, problems: Sequence[Problem], warnings: Sequence[str]) -> None:
+def _say_as_json(found: Diagnosis, user: str) -> None:
     told = {
-        "path": None if path is None else str(path),
-        "ok": not problems,
-        "problems": [asdict(problem) for problem in problems],
-        "warnings": list(warnings),
+        "path": found.path,
+        "ok": not found.problems,
+        "problems": [asdict(problem) for problem in found.problems],
+        "warnings": list(found.warnings),
+        "as": user,
+        "complete": found.complete,
     }
     click.echo(json.dumps(told, indent=2))

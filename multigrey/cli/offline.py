@@ -20,7 +20,6 @@ from typing import Any, cast
 import trio
 
 from multigrey.archive.placement import finish_restore
-from multigrey.cli.serve import import_before_dropping_root
 from multigrey.clock import SystemClock
 from multigrey.config.load import Loaded
 from multigrey.config.origin_lists import read_shipped
@@ -32,7 +31,7 @@ from multigrey.control.protocol import Code, ControlDialogue
 from multigrey.control.protocol import encoded as encode
 from multigrey.core import make_store, open_core
 from multigrey.daemon.assembly import assemble
-from multigrey.daemon.privileges import Identity, PrivilegeError, become
+from multigrey.daemon.privileges import Identity, PrivilegeError, become, import_before_dropping_root
 from multigrey.engine.ids import make_ids
 from multigrey.errors import AddressError, CommandError, ConfigError, MultigreyError, PluginError
 from multigrey.history.reader import PastHistory

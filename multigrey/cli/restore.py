@@ -29,11 +29,11 @@ from multigrey.cli.client import (
     show,
 )
 from multigrey.cli.daemon_place import named_state_dir
-from multigrey.cli.serve import import_before_dropping_root, prepare_state_dir
+from multigrey.cli.serve import prepare_state_dir
 from multigrey.cli.store import octets
 from multigrey.config.defaults import SYSTEM_CONFIG, find_config, state_dir_default
 from multigrey.control.endpoint import system_state_dir
-from multigrey.daemon.privileges import Identity, become
+from multigrey.daemon.privileges import Identity, become, import_before_dropping_root
 from multigrey.errors import MultigreyError
 from multigrey.stores.lmdb.state_files import sync_directory
 from multigrey.text import printable

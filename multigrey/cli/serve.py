@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +27,13 @@ from multigrey.control.endpoint import open_control
 from multigrey.daemon.assembly import assemble
 from multigrey.daemon.confinement import confine
 from multigrey.daemon.daemon import Daemon
-from multigrey.daemon.privileges import Identity, become, hand_over, identity_for
+from multigrey.daemon.privileges import (
+    Identity,
+    become,
+    hand_over,
+    identity_for,
+    import_before_dropping_root,
+)
 from multigrey.daemon.recovery import begin
 from multigrey.daemon.systemd import inherited_sockets
 from multigrey.errors import ConfigError, MultigreyError, StoreError
@@ -56,7 +60,6 @@ _MALLOPT = {-1: _KEPT, -3: _KEPT}
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h, in bytes."""
 _LAST_TASKS = 1.0
 """Seconds that tasks of plugins have to end after everything else has."""
-_LATE_COMERS = ("lmdb._envid", "encodings.unicode_escape")
 
 
 class _Listen(click.ParamType[tuple[str, str]]):
@@ -213,17 +216,6 @@ def _prepare_and_run(load_config: Callable[[], Loaded], clock: Clock, when_ready
     except MultigreyError as error:
         click.echo(f"multigrey: {error}", err=True)
         return EXIT_START
-
-
-def import_before_dropping_root() -> None:
-    """Import modules that are otherwise imported at their first use.
-
-    After root is given up the process may not be able to read them any more.  One of them is needed to
-    report plugins that cannot be imported for that very reason.
-    """
-    for name in _LATE_COMERS:
-        if find_spec(name) is not None:
-            import_module(name)
 
 
 def prepare_state_dir(path: Path, identity: Identity | None) -> None:

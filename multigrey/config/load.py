@@ -42,7 +42,7 @@ from multigrey.config.warnings import advice
 from multigrey.errors import ConfigError, Problem
 from multigrey.text import did_you_mean
 
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "load", "load_rest"]
 
 COMMAND_LINE = "command line"
 
@@ -111,6 +111,15 @@ class Loaded:
         `models`: the settings model of each plugin, by its name.  A plugin that needs a table but has
         none is left out.  Raises ConfigError with every problem; a table without a plugin is one.
         """
+        checked, problems = self.checked_tables(models)
+        if problems:
+            raise ConfigError(problems)
+        return checked
+
+    def checked_tables(
+        self, models: Mapping[str, type[BaseModel]]
+    ) -> tuple[dict[str, BaseModel], list[Problem]]:
+        """The right ones of `plugin_tables`, and what is wrong with the others."""
         problems: list[Problem] = []
         checked: dict[str, BaseModel] = {}
         for name in self.settings.plugins.tables:
@@ -129,9 +138,7 @@ class Loaded:
                         self.problem(("plugins", name, *path), message)
                         for path, message in explain(error, model)
                     ]
-        if problems:
-            raise ConfigError(problems)
-        return checked
+        return checked, problems
 
 
 def load(
@@ -150,31 +157,78 @@ def load(
     after giving up root finds the same defaults.  `listen`: protocols with addresses from the command line,
     which replace every [[listen]] of these protocols.
     """
+    loaded, problems = load_rest(path, environ, overrides, uid=uid, listen=listen)
+    if problems or loaded is None:
+        raise ConfigError(problems)
+    return loaded
+
+
+def load_rest(
+    path: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, str] | None = None,
+    *,
+    uid: int | None = None,
+    listen: Sequence[tuple[str, str]] = (),
+) -> tuple[Loaded | None, list[Problem]]:
+    """As `load`, but returns every problem, and the configuration as far as it can be used all the same.
+
+    It is without the wrong values and, if they are needed, without the tables around them, so that later
+    checks can find more in the same pass.  It is None if the file cannot be read.  A daemon must not use it.
+    """
     uid = os.geteuid() if uid is None else uid
     if path is None:
         path = find_config(environ, os.path.exists)
-    data, source, problems = _read(path, uid)
+    try:
+        data, source, problems = _read(path, uid)
+    except ConfigError as error:
+        return None, list(error.problems)
     for key, text in (overrides or {}).items():
         _override(data, source, key, text)
     problems += _fill_in(data, source, environ, uid)
     _listen(data, source, listen)
     owners = {uid, os.geteuid(), *_uid_of(data.get("user"))}
     lists_dir = lists_directory(path, environ, uid, os.path.isdir)
-    problems += [
-        source.problem(("whitelist",), wrong) for wrong in _add_lists(data, source, lists_dir, owners)
-    ]
+    problems += [source.problem(("whitelist",), each) for each in _add_lists(data, source, lists_dir, owners)]
     told = {problem.message for problem in problems}
-    try:
-        settings = Settings.model_validate(data, context=_context(path))
-    except ValidationError as error:
-        problems += [source.problem(*found) for found in explain(error, Settings)]
-        settings = None
+    settings, wrong = _validated(data, path)
+    problems += [source.problem(*found) for found in wrong]
     dangers = _dangerous_paths(data, path, owners)
     problems += [source.problem(key, danger) for key, danger in dangers if danger not in told]
-    if problems or settings is None:
-        raise ConfigError(sorted(problems, key=_place))
+    problems.sort(key=_place)
+    if settings is None:
+        return None, problems
     warnings = tuple(source.problem(*found) for found in (*advice(settings), *_not_read(lists_dir)))
-    return Loaded(settings, path, lists_dir, warnings, source)
+    return Loaded(settings, path, lists_dir, warnings, source), problems
+
+
+def _validated(data: dict[str, Any], path: Path | None) -> tuple[Settings | None, list[tuple[KeyPath, str]]]:
+    """The settings in `data`, as far as they are right, and what is wrong with the others, by key."""
+    first: list[tuple[KeyPath, str]] = []
+    for whole_tables in (False, True, True):
+        try:
+            return Settings.model_validate(data, context=_context(path)), first
+        except ValidationError as error:
+            wrong = [*explain(error, Settings)]
+        first = first or wrong  # what follows from leaving keys out is not the administrator's mistake
+        data = deepcopy(data)
+        for key, _ in wrong:
+            _leave_out(data, key[:1] if whole_tables else key)
+    return None, first
+
+
+def _leave_out(data: dict[str, Any], key: KeyPath) -> None:
+    """Remove the value of a key, or the list that holds it; tables in a list keep their numbers."""
+    while key and isinstance(key[-1], int):
+        key = key[:-1]
+    place: Any = data
+    for part in key[:-1]:
+        try:
+            place = place[part]
+        except (KeyError, IndexError, TypeError):
+            return
+    if key and isinstance(place, dict):
+        place.pop(key[-1], None)
 
 
 def _context(path: Path | None) -> dict[str, Path | None]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["DIRECTORIES", "SocketUnit", "enabled_names", "socket_unit"]
+__all__ = ["DIRECTORIES", "SocketUnit", "enabled_names", "socket_unit", "unit_options"]
 
 DIRECTORIES = (
     Path("/etc/systemd/system"),
@@ -37,7 +37,7 @@ def socket_unit(name: str, directories: Iterable[Path] = DIRECTORIES) -> SocketU
     """The unit that hands over a socket of this name (FileDescriptorName=); None: there is none."""
     for directory in directories:
         for path in sorted(directory.glob("*.socket")):
-            options = dict(_options(path))
+            options = dict(unit_options(path))
             if options.get("FileDescriptorName") == name and options.get("ListenStream"):
                 return SocketUnit(path, options["ListenStream"], options.get("SocketGroup", ""))
     return None
@@ -54,13 +54,13 @@ def enabled_names(
     links = {path.name: path for folder in folders for path in folder.glob("*.socket")}
     found = []
     for name in sorted(links):
-        options = list(_options(links[name]))
+        options = list(unit_options(links[name]))
         if all(exists(value) for key, value in options if key == "ConditionPathExists"):
             found += [value for key, value in options if key == "FileDescriptorName"]
     return found
 
 
-def _options(path: Path) -> Iterator[tuple[str, str]]:
+def unit_options(path: Path) -> Iterator[tuple[str, str]]:
     """The options of a unit, whatever their section; nothing from a file that cannot be read."""
     try:
         lines = path.read_text(errors="replace").splitlines()

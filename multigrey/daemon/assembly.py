@@ -50,55 +50,123 @@ __all__ = ["assemble", "check"]
 
 def check(loaded: Loaded) -> tuple[list[Problem], tuple[str, ...]]:
     """Return the problems and the warnings that are found only when plugins and lists are loaded."""
-    try:
-        return [], assemble(loaded, bytes(32)).warnings
-    except ConfigError as error:
-        return list(error.problems), ()
-    except PluginError as error:
-        return [loaded.problem(("plugins",), str(error))], ()
+    parts = _Parts(loaded, SystemClock())
+    return parts.all_problems, tuple(parts.warnings)
 
 
 def assemble(loaded: Loaded, site_key: bytes, clock: Clock | None = None) -> Assembly:
-    """Load plugins and lists, and make an Assembly.  Raises ConfigError and PluginError."""
-    settings = loaded.settings
-    clock = SystemClock() if clock is None else clock
-    origins = load_origins(settings.origin)
-    plugins = load_plugins(settings.plugins.dir, origins=origins)
-    _refuse(_unknown_tables(loaded, plugins))
-    tables = loaded.plugin_tables(plugins.settings_models())
-    shared = {"greylist": settings.greylist, "control": _control(settings)}
-    registry = plugins.register({**tables, **shared}, configured=settings.plugins.tables, clock=clock)
-    _refuse([*_unknown_words(loaded, registry), *_wrong_rules(loaded, registry)])
-    network = ClientNetwork(settings.greylist.ipv4_prefix, settings.greylist.ipv6_prefix)
+    """Load plugins and lists, and make an Assembly.
 
-    def origin_of(attempt: Attempt) -> Origin:
-        return origins.of(attempt, network.text(attempt) or "")
+    Raises ConfigError with everything that is wrong, PluginError if only plugins are.
+    """
+    parts = _Parts(loaded, SystemClock() if clock is None else clock)
+    if parts.problems:
+        raise ConfigError(parts.all_problems)
+    if parts.plugin_trouble:
+        raise PluginError(parts.plugin_trouble)
+    assert parts.registry is not None
+    setup = _setup(parts, parts.registry, site_key)
+    warnings = tuple(parts.warnings)
+    return Assembly(
+        loaded.settings, parts.registry, setup, parts.summary, warnings, tuple(parts.lists), loaded.path
+    )
 
-    problems: list[Problem] = []
-    warnings = [*registry.warnings, *map(str, _late_budgets(loaded, tables, registry))]
-    sources: list[Callable[[Attempt], Match | None]] = [role_addresses().match]
-    about_sources = [SourceInfo(role_addresses().name, entries=role_addresses().count)]
-    summary: dict[str, int] = {}
-    lists: list[LongList] = []
-    for index, entry in enumerate(settings.whitelist):
-        options = SourceOptions(entry.path, entry.owner or "", clock.now, origin_of)
+
+class _Parts:
+    """What a configuration names: its plugins and lists.  What is wrong with one does not hide the others."""
+
+    def __init__(self, loaded: Loaded, clock: Clock) -> None:
+        self._loaded = loaded
+        self.settings = loaded.settings
+        self._clock = clock
+        self.problems: list[Problem] = []
+        self.plugin_trouble = ""
+        self.warnings: list[str] = []
+        self.origins = self._origins()
+        self.registry = self._registry()
+        self.sources: list[Callable[[Attempt], Match | None]] = [role_addresses().match]
+        self.about_sources = [SourceInfo(role_addresses().name, entries=role_addresses().count)]
+        self.summary: dict[str, int] = {}
+        self.lists: list[LongList] = []
+        self.rules, self.classes = Rules(), Classes()
+        if self.registry is not None:
+            self.problems += [*_unknown_words(loaded, self.registry), *_wrong_rules(loaded, self.registry)]
+            self._compile_rules(self.registry)
+            for index in range(len(loaded.settings.whitelist)):
+                self._read_list(index, self.registry)
+
+    @property
+    def all_problems(self) -> list[Problem]:
+        """The problems, those of plugins included."""
+        more = [self._loaded.problem(("plugins",), self.plugin_trouble)] if self.plugin_trouble else []
+        return [*self.problems, *more]
+
+    def _origins(self) -> Origins:
+        try:
+            return load_origins(self.settings.origin)
+        except ConfigError as error:
+            self.problems += error.problems
+            return load_origins()
+
+    def _registry(self) -> BuiltRegistry | None:
+        """What plugins register; None: nothing, because one breaks the contract."""
+        loaded, settings = self._loaded, self.settings
+        try:
+            plugins = load_plugins(settings.plugins.dir, origins=self.origins)
+        except PluginError as error:
+            self.plugin_trouble = str(error)
+            return None
+        unknown = _unknown_tables(loaded, plugins)
+        tables, wrong = loaded.checked_tables(plugins.settings_models())
+        missing = {problem.key for problem in unknown}
+        self.problems += [*unknown, *(problem for problem in wrong if problem.key not in missing)]
+        given = {**tables, "greylist": settings.greylist, "control": _control(settings)}
+        wanted = settings.plugins.tables.keys() & tables.keys()
+        try:
+            registry = plugins.register(given, configured=wanted, clock=self._clock)
+        except PluginError as error:
+            self.plugin_trouble = str(error)
+            return plugins.register(given, configured=(), clock=self._clock)
+        self.warnings += [*registry.warnings, *map(str, _late_budgets(loaded, tables, registry))]
+        return registry
+
+    def _compile_rules(self, registry: BuiltRegistry) -> None:
+        """Compile rules and classes, which reads the lists that they name."""
+        settings = self.settings
+        zone, delimiters = zone_of(settings.time_zone), settings.greylist.recipient_delimiter
+        try:
+            self.rules = Rules(settings.rule, registry.traits, zone=zone, delimiters=delimiters)
+        except ConfigError as error:
+            self.problems += error.problems
+        try:
+            self.classes = Classes(settings.class_, registry.traits, zone=zone, delimiters=delimiters)
+        except ConfigError as error:
+            self.problems += error.problems
+
+    def _read_list(self, index: int, registry: BuiltRegistry) -> None:
+        entry = self.settings.whitelist[index]
+        network = ClientNetwork(self.settings.greylist.ipv4_prefix, self.settings.greylist.ipv6_prefix)
+
+        def origin_of(attempt: Attempt) -> Origin:
+            return self.origins.of(attempt, network.text(attempt) or "")
+
+        options = SourceOptions(entry.path, entry.owner or "", self._clock.now, origin_of)
+        if entry.source not in registry.whitelist_sources:
+            return  # one of the unknown words
         try:
             source = registry.whitelist_sources[entry.source](options)
         except ConfigError as error:
-            problems += error.problems
-            continue
+            self.problems += error.problems
+            return
         if isinstance(source, ClientList | RecipientList | EntryList):
-            lists.append(source)
-        sources.append(guarded_match(source, registry.counters, entry.source))
+            self.lists.append(source)
+        self.sources.append(guarded_match(source, registry.counters, entry.source))
         count = getattr(source, "count", 0)
         more = (source.every, source.why, source.text_at) if isinstance(source, EntryList) else ()
-        about_sources.append(SourceInfo(entry.source, str(entry.path or ""), options.owner, count, *more))
-        summary[f"{entry.source} {entry.path or index}"] = count
-        warnings += [str(warning) for warning in getattr(source, "warnings", ())]
-    _refuse(problems)
-    setup = _setup(settings, registry, site_key, origins, tuple(sources))
-    setup = replace(setup, about_sources=tuple(about_sources))
-    return Assembly(settings, registry, setup, summary, tuple(warnings), tuple(lists), loaded.path)
+        about = SourceInfo(entry.source, str(entry.path or ""), options.owner, count, *more)
+        self.about_sources.append(about)
+        self.summary[f"{entry.source} {entry.path or index}"] = count
+        self.warnings += [str(warning) for warning in getattr(source, "warnings", ())]
 
 
 def _control(settings: Settings) -> Control:
@@ -108,18 +176,8 @@ def _control(settings: Settings) -> Control:
     return settings.control.model_copy(update={"address": address})
 
 
-def _refuse(problems: Sequence[Problem]) -> None:
-    if problems:
-        raise ConfigError(problems)
-
-
-def _setup(
-    settings: Settings,
-    registry: BuiltRegistry,
-    site_key: bytes,
-    origins: Origins,
-    sources: tuple[Callable[[Attempt], Match | None], ...],
-) -> Setup:
+def _setup(parts: _Parts, registry: BuiltRegistry, site_key: bytes) -> Setup:
+    settings, origins = parts.settings, parts.origins
     greylist = settings.greylist
     slow = tuple(registry.slow_sources.values())
     recipient = Recipient(greylist.recipient_delimiter)
@@ -136,19 +194,10 @@ def _setup(
         policy=_policy(greylist),
         unnamed_policy=_unnamed_policy(greylist),
         text=greylist.text,
-        rules=Rules(
-            settings.rule,
-            registry.traits,
-            zone=zone_of(settings.time_zone),
-            delimiters=greylist.recipient_delimiter,
-        ),
-        classes=Classes(
-            settings.class_,
-            registry.traits,
-            zone=zone_of(settings.time_zone),
-            delimiters=greylist.recipient_delimiter,
-        ),
-        sources=sources,
+        rules=parts.rules,
+        classes=parts.classes,
+        sources=tuple(parts.sources),
+        about_sources=tuple(parts.about_sources),
         ask=ask if slow else None,
         recipient=recipient,
         origin_of=origins.of,

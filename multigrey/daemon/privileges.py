@@ -11,12 +11,23 @@ import os
 import pwd
 import stat
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from multigrey.errors import MultigreyError
 from multigrey.listeners.directories import Directory
 
-__all__ = ["Identity", "PrivilegeError", "become", "hand_over", "identity_for"]
+__all__ = [
+    "Identity",
+    "PrivilegeError",
+    "become",
+    "hand_over",
+    "identity_for",
+    "import_before_dropping_root",
+]
+
+_LATE_COMERS = ("lmdb._envid", "encodings.unicode_escape")
 
 
 class PrivilegeError(MultigreyError):
@@ -64,6 +75,17 @@ def _name_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return ""
+
+
+def import_before_dropping_root() -> None:
+    """Import modules that are otherwise imported at their first use.
+
+    After root is given up the process may not be able to read them any more.  One of them is needed to
+    report plugins that cannot be imported for that very reason.
+    """
+    for name in _LATE_COMERS:
+        if find_spec(name) is not None:
+            import_module(name)
 
 
 def hand_over(directory: Directory, identity: Identity) -> None:

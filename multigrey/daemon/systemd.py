@@ -1,4 +1,4 @@
-"""systemd's protocols for socket activation and for status notifications.
+"""systemd's protocols for socket activation and for status notifications, and the installed service unit.
 
 Sources: sd_listen_fds(3) (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES; descriptors begin at 3) and
 sd_notify(3) (datagrams to NOTIFY_SOCKET; a leading @ means an abstract socket).
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from multigrey.config.defaults import handed_over
+from multigrey.config.defaults import SYSTEM_CONFIG, handed_over
+from multigrey.config.socket_units import DIRECTORIES, unit_options
 
-__all__ = ["Notifier", "inherited_sockets", "watchdog_seconds"]
+__all__ = ["Notifier", "Unit", "find_unit", "inherited_sockets", "watchdog_seconds"]
 
 _FIRST_FD = 3
 _MICROSECONDS = 1_000_000
@@ -80,3 +84,73 @@ class Notifier:
                 sock.sendto(text.encode(), self._address)
         except OSError as error:
             logger.warning("cannot notify systemd: %s", error)
+
+
+_NAME = "multigrey.service"
+_OWN = {
+    "StateDirectory": "/var/lib",
+    "LogsDirectory": "/var/log",
+    "CacheDirectory": "/var/cache",
+    "RuntimeDirectory": "/run",
+}
+"""Directories that systemd makes for the service, by option: their parents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One service unit."""
+
+    path: Path
+    user: str | None
+    """The user that the daemon runs as; None: root, who has to become another one."""
+    config: Path
+    """The configuration file that the daemon is started with."""
+    writable: tuple[Path, ...] | None
+    """Where the service may write; None: wherever its user may."""
+    made: tuple[Path, ...]
+    """Directories that systemd makes, so that they need not be there."""
+
+
+def find_unit(directories: Iterable[Path] = DIRECTORIES) -> Unit | None:
+    """The installed unit; None: there is none.  What cannot be read counts as missing."""
+    places = list(directories)
+    path = next((each / _NAME for each in places if (each / _NAME).is_file()), None)
+    if path is None:
+        return None
+    drop_ins = [file for each in places for file in sorted((each / f"{_NAME}.d").glob("*.conf"))]
+    return _read(path, [pair for file in (path, *drop_ins) for pair in unit_options(file)])
+
+
+def _read(path: Path, options: Iterable[tuple[str, str]]) -> Unit:
+    single: dict[str, str] = {}
+    paths: list[Path] = []
+    made: list[Path] = []
+    for key, value in options:
+        single[key] = value
+        if key in _OWN:
+            made += [Path(_OWN[key]) / name.partition(":")[0] for name in value.split()]
+        elif key == "ReadWritePaths":
+            paths += [Path(name.lstrip("-+")) for name in value.split()]
+    strict = single.get("ProtectSystem") == "strict"
+    temporary = [Path("/tmp"), Path("/var/tmp")] if single.get("PrivateTmp") == "yes" else []  # noqa: S108  (compared only)
+    return Unit(
+        path,
+        single.get("User") or None,
+        _config_in(single.get("ExecStart", "")),
+        (*made, *paths, *temporary, Path("/dev"), Path("/proc")) if strict else None,
+        tuple(made),
+    )
+
+
+def _config_in(command: str) -> Path:
+    """The file after --config or -c in a command."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return SYSTEM_CONFIG
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in {"--config", "-c"} and following:
+            return Path(following)
+        if word.startswith("--config="):
+            return Path(word.removeprefix("--config="))
+    return SYSTEM_CONFIG

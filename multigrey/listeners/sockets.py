@@ -12,7 +12,7 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,13 +145,12 @@ def _open_unix(
         inode = _give(path, mode, *names, *default_owner)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
-    except (OSError, KeyError, ListenerError) as error:
+    except (OSError, ListenerError) as error:
         sock.close()
         directory.close()
         if isinstance(error, ListenerError):
             raise
-        reason = getattr(error, "strerror", None) or str(error).strip("'\"")
-        raise ListenerError(f"{endpoint}: {reason}") from error
+        raise ListenerError(f"{endpoint}: {error.strerror or error}") from error
     return OpenSocket(sock, directory, name, inode)
 
 
@@ -191,15 +190,24 @@ def _chown(path: Path, uid: int, gid: int) -> None:
         raise PermissionError(error.errno, hint) from error
 
 
+def _looked_up(what: str, name: str, look_up: Callable[[str], int]) -> int:
+    try:
+        return look_up(name)
+    except KeyError:
+        raise OSError(
+            errno.ENOENT, f"the {what} {name} does not exist on this host: name another, or make it"
+        ) from None
+
+
 def _give(path: Path, mode: int, owner: str | None, group: str | None, uid: int, gid: int) -> int:
     """Change mode, owner and group (by name or else by number) of a new socket; returns its inode number.
 
-    Raises KeyError for a name that the system does not know, OSError if another file is there.
+    Raises OSError for a name that the system does not know, and if another file is there.
     """
     if owner is not None:
-        uid = pwd.getpwnam(owner).pw_uid
+        uid = _looked_up("user", owner, lambda name: pwd.getpwnam(name).pw_uid)
     if group is not None:
-        gid = grp.getgrnam(group).gr_gid
+        gid = _looked_up("group", group, lambda name: grp.getgrnam(name).gr_gid)
     # By descriptor: the owner of the folder can put a link to a file of root in place of the name.
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -18,6 +18,7 @@ from multigrey.cli import COMMANDS, GROUPS, main
 from multigrey.config.origin_lists import shipped
 from tests.support.clocks import FakeClock
 
+UNKNOWN = " for root, but that is not known to be the daemon's user: see --as" if os.geteuid() == 0 else ""
 ENVIRON = {"STATE_DIRECTORY": "/var/lib/multigrey", "RUNTIME_DIRECTORY": None}
 
 
@@ -38,14 +39,14 @@ def config(tmp_path):
 
 def test_a_good_configuration(config):
     result = run("check-config", "--config", config)
-    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{config}: ok\n", "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{config}: ok{UNKNOWN}\n", "")
     assert run("check-config", "-c", config).stdout == result.stdout
 
 
 def test_warnings_are_said_and_forgiven(config):
     config.write_text('[greylist]\ntext = "Service unavailable"\n')
     result = run("check-config", "-c", config)
-    assert (result.exit_code, result.stdout) == (0, f"{config}: ok\n")
+    assert (result.exit_code, result.stdout) == (0, f"{config}: ok{UNKNOWN}\n")
     assert result.stderr.startswith(f"warning: {config}:2: greylist.text: begins with")
 
 
@@ -56,7 +57,7 @@ def test_tables_of_providers_that_nobody_looked_over_for_a_year(config):
     assert run("check-config", "-c", config, now=int(at.timestamp())).stderr == ""
     later = int((at + timedelta(days=400)).timestamp())
     result = run("check-config", "-c", config, now=later)
-    assert (result.exit_code, result.stdout) == (0, f"{config}: ok\n")
+    assert (result.exit_code, result.stdout) == (0, f"{config}: ok{UNKNOWN}\n")
     assert "warning: the list of providers that comes with multigrey was last reviewed on" in result.stderr
     told = json.loads(run("check-config", "-c", config, "--json", now=later).stdout)
     assert any("the list of providers" in text for text in told["warnings"])
@@ -203,7 +204,7 @@ def test_as_a_program_of_its_own(config):
         return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
 
     done = start("check-config", "--config", str(config))
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{config}: ok\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{config}: ok{UNKNOWN}\n", "")
     config.write_text("[greylist]\ndelay = 5\n")
     done = start("check-config", "--config", str(config))
     assert (done.returncode, done.stdout) == (2, "")

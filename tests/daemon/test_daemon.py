@@ -492,7 +492,7 @@ def test_check_config_and_show_config_agree_with_the_daemon(directory: Path):
     done = subprocess.run(
         [*command, "check-config", "-c", d.config], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, f"{d.config}: ok\n"), done.stderr
+    assert (done.returncode, done.stdout.startswith(f"{d.config}: ok")) == (0, True), done.stderr
     shown = subprocess.run(
         [*command, "show-config", "--json", "-c", d.config], cwd=ROOT, capture_output=True, check=True
     )
@@ -502,7 +502,7 @@ def test_check_config_and_show_config_agree_with_the_daemon(directory: Path):
 def test_what_tells_of_trouble_is_loaded_before_root_is_given_up():
     """Python itself may lie where only root can read."""
     code = (
-        "import sys; from multigrey.cli.serve import import_before_dropping_root as load; load(); "
+        "import sys; from multigrey.daemon.privileges import import_before_dropping_root as load; load(); "
         "names = {*sys.modules}; 'é'.encode('unicode_escape'); print({*sys.modules} - names)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from multigrey.daemon.systemd import Notifier, inherited_sockets, watchdog_seconds
+from multigrey.config.defaults import SYSTEM_CONFIG
+from multigrey.daemon.systemd import Notifier, find_unit, inherited_sockets, watchdog_seconds
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,41 @@ def test_nobody_asked():
 def test_systemd_gone_is_only_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).watchdog()
     assert "cannot notify systemd" in caplog.text
+
+
+SHIPPED = Path(__file__).parents[2] / "integrations/systemd"
+
+
+def test_the_unit_that_comes_with_multigrey():
+    unit = find_unit([SHIPPED])
+    assert unit is not None
+    assert (unit.user, unit.config) == ("multigrey", SYSTEM_CONFIG)
+    assert Path("/var/log/multigrey") in unit.made
+    assert unit.writable is not None
+    assert {Path("/var/lib/multigrey"), Path("/var/log/multigrey"), Path("/run/multigrey")} <= {
+        *unit.writable
+    }
+
+
+def test_drop_ins_count_and_come_from_every_directory(tmp_path):
+    low, high = tmp_path / "low", tmp_path / "high"
+    for directory in (low, high / "multigrey.service.d"):
+        directory.mkdir(parents=True)
+    (low / "multigrey.service").write_text(
+        "[Service]\nUser=a\nProtectSystem=strict\nExecStart=/x/multigrey serve\n"
+    )
+    (high / "multigrey.service.d" / "local.conf").write_text("[Service]\nUser=b\nReadWritePaths=-/srv/log\n")
+    unit = find_unit([high, low])
+    assert unit is not None
+    assert (unit.path, unit.user, unit.config) == (low / "multigrey.service", "b", SYSTEM_CONFIG)
+    assert Path("/srv/log") in (unit.writable or ())
+
+
+def test_no_unit_and_one_that_protects_nothing(tmp_path):
+    assert find_unit([tmp_path]) is None
+    (tmp_path / "multigrey.service").write_text("[Service]\nExecStart=m serve --config='/etc/m.toml\n")
+    unit = find_unit([tmp_path])
+    assert unit is not None
+    assert (unit.user, unit.writable, unit.config) == (None, None, SYSTEM_CONFIG)
+    (tmp_path / "multigrey.service").write_text("[Service]\nExecStart=m serve -c /etc/m.toml\n")
+    assert getattr(find_unit([tmp_path]), "config", None) == Path("/etc/m.toml")

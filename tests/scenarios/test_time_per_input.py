@@ -73,8 +73,6 @@ NOT_MEASURED: Mapping[str, str] = {
     "multigrey.whitelists.entry_table:Sighting.envelope": "is for entries with several conditions",
     "multigrey.rules.conditions:node_of": SET_UP,
     "multigrey.rules.conditions:Maker.trait": SET_UP,
-    "multigrey.matching.matchers:NameTable.add": BOUNDED,
-    "multigrey.matching.matchers:NameTable.place": BOUNDED,
     "multigrey.matching.matchers:AddressTable.place": BOUNDED,
     "multigrey.whitelists.toml_parts:": FILES,
     "multigrey.whitelists.checks.misfits:": FILES,
