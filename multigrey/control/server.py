@@ -13,7 +13,7 @@ import logging
 import os
 import select
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -75,8 +75,9 @@ class ControlServer:
         operations: Operations,
         groups: Groups,
         limits: ControlLimits = ControlLimits(),
+        hides_people: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Takes over `sock`, which is listening."""
+        """Takes over `sock`, which is listening.  `hides_people`: whether logs show no address."""
         self._sock = sock
         self.operations = operations
         self.groups = groups
@@ -86,6 +87,8 @@ class ControlServer:
         self._strangers: dict[int, tuple[float, str]] = {}
         """By uid: until when the user is refused without another look-up, and the error to send."""
         self._said = Throttle()
+        self.hides_people = hides_people
+        self.searches = Throttle()
         self._lookups = trio.CapacityLimiter(4)
         self._own_uid = os.geteuid()
         self.counts = {"questions": 0, "errors": 0, "refused": 0, "dropped": 0}
@@ -276,7 +279,9 @@ class _Connection:
             await self._fail(question, text, Code.NOT_ALLOWED)
             return
         if operation.level is not Level.READ:
-            self._log(question)
+            self._log(question.name, question.options)
+        elif operation.is_search:
+            self._log_search(question)
         options = {**question.options, BY: str(self._peer)}
         if operation.answer is not None:
             self._dialogue.answer(question.id, encoded(await operation.answer(options)))
@@ -332,11 +337,17 @@ class _Connection:
             self._scope.cancel()
             await trio.lowlevel.checkpoint_if_cancelled()
 
-    def _log(self, question: Request) -> None:
-        options = " ".join(f"{name}={value}" for name, value in question.options.items())
-        logger.info(
-            "control socket: %s: %s", self._peer, printable(f"{question.name} {options}".strip()[:_SHOWN])
-        )
+    def _log_search(self, question: Request) -> None:
+        """Log who asked, once a minute for the same question: a page may ask it again and again."""
+        options = question.options
+        if self._server.hides_people():
+            options = dict.fromkeys(options, "(redacted)")
+        if self._server.searches.due((str(self._peer), question.name, repr(options)), trio.current_time()):
+            self._log(question.name, options)
+
+    def _log(self, name: str, options: Options) -> None:
+        text = " ".join([name, *(f"{option}={value}" for option, value in options.items())])
+        logger.info("control socket: %s: %s", self._peer, printable(text[:_SHOWN]))
 
 
 async def _close(items: AsyncIterator[Result]) -> None:

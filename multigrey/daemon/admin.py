@@ -173,8 +173,12 @@ class Admin:
         nursery.start_soon(supervise, "alarms", self.alarms.run)
         if endpoint is not None:
             groups = Groups(control.read_group, control.admin_group, control.operate_group)
-            self._server = ControlServer(endpoint.socket, all_operations(self.parts), groups)
+            operations = all_operations(self.parts)
+            self._server = ControlServer(endpoint.socket, operations, groups, hides_people=self._hides_people)
             nursery.start_soon(self._serve, endpoint, groups, self._server)
+
+    def _hides_people(self) -> bool:
+        return self._core.settings.log.redact
 
     async def _serve(self, endpoint: OpenSocket, groups: Groups, server: ControlServer) -> None:
         for group in await trio.to_thread.run_sync(unknown_groups, groups, abandon_on_cancel=True):

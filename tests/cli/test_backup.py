@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import io
 import json
 import os
@@ -88,6 +89,7 @@ def test_into_a_directory(daemon, tmp_path):
 
 def test_to_standard_output(daemon):
     done = run(daemon, "-")
+    assert f"control socket: {getpass.getuser()} (uid {os.geteuid()}): backup\n" in daemon.stderr()
     assert (done.returncode, done.stderr, names(done.stdout)) == (0, b"", ALL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -24,12 +25,14 @@ class House:
 
     def __init__(self, path: str, limits: ControlLimits) -> None:
         self.path = path
+        self.redact = False
         self.closed = trio.Event()
         self.release = trio.Event()
         operations = Operations()
         for name in ("echo", "wait", "refuse", "fail", "break", "unspeakable"):
             operations.add(Operation(name, Level.READ, answer=getattr(self, f"_{name}")))
         operations.add(Operation("change", Level.ADMIN, answer=self._echo))
+        operations.add(Operation("search", Level.READ, answer=self._echo, is_search=True))
         allowed = lambda options: "" if "one" in options else "one"  # noqa: E731  (one line)
         let_in = Operation("let-in", Level.OPERATE, answer=self._echo, not_for_operators=allowed)
         operations.add(let_in)
@@ -40,6 +43,7 @@ class House:
         self._listening.listen()
         self._listening.setblocking(False)
         self.server = ControlServer(self._listening, operations, Groups("readers", "admins"), limits)
+        self.server.hides_people = lambda: self.redact
 
     def close(self) -> None:
         self._listening.close()
@@ -243,6 +247,24 @@ async def test_changes_are_logged_with_who_asked(tmp_path, caplog):
     assert "uid" in record.getMessage()
     assert "what=this\\x0aand that" in record.getMessage()
     assert "quiet" not in caplog.text
+
+
+async def test_searches_are_logged_with_who_asked_once_a_minute(tmp_path, caplog):
+    caplog.set_level("INFO")
+    async with _house(tmp_path) as house:
+        for _ in range(3):
+            await house.ask(_line("search", about="a@example.org"))
+        await house.ask(_line("search", about="b@example.org"), _line("echo", 2, about="c@example.org"))
+        house.redact = True
+        await house.ask(_line("search", about="d@example.org"))
+    said = [record.getMessage() for record in caplog.records if "search" in record.getMessage()]
+    assert [text.partition("search")[2] for text in said] == [
+        " about=a@example.org",
+        " about=b@example.org",
+        " about=(redacted)",
+    ]
+    assert all(f"(uid {os.getuid()})" in text for text in said)
+    assert "c@example.org" not in caplog.text
 
 
 async def test_a_stranger_who_comes_again_and_again_is_looked_up_and_told_of_once(

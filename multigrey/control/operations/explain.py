@@ -51,7 +51,9 @@ _SETTINGS = ("delay", "unnamed_delay", "retry_window", "key", "text", "code")
 
 def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operations of this module."""
-    yield Operation("explain", Level.READ, answer=lambda options: _explain(parts, options), offline=True)
+    yield Operation(
+        "explain", Level.READ, answer=lambda options: _explain(parts, options), offline=True, is_search=True
+    )
     yield Operation("rule-test", Level.READ, answer=lambda options: _rule_test(parts, options), offline=True)
     yield Operation("rule-list", Level.READ, answer=lambda _: _rule_list(parts), offline=True)
 

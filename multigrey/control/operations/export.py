@@ -45,7 +45,9 @@ _TOGETHER = 500
 
 def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operation of this module."""
-    yield Operation("export", Level.READ, stream=lambda options: _export(parts, options), offline=True)
+    yield Operation(
+        "export", Level.READ, stream=lambda options: _export(parts, options), offline=True, is_search=True
+    )
 
 
 class RetryingClients:

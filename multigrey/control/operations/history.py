@@ -38,7 +38,7 @@ _TOGETHER = 100
 
 def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operation of this module."""
-    yield Operation("history", Level.READ, stream=lambda o: _history(parts, o), offline=True)
+    yield Operation("history", Level.READ, stream=lambda o: _history(parts, o), offline=True, is_search=True)
 
 
 async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:

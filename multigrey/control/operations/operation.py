@@ -77,6 +77,8 @@ class Operation:
     stream: Callable[[Options], AsyncIterator[Result]] | None = None
     offline: bool = False
     """Whether it also works on the store of a stopped daemon."""
+    is_search: bool = False
+    """Whether it shows whose mail came: then the daemon logs who asked, though nothing changes."""
     not_for_operators: Callable[[Options], str] = lambda _: ""
     """What a client that may only operate has to give besides such options; "": they are enough."""
 

@@ -71,8 +71,12 @@ Puts = dict[Key, Entry | None]
 
 def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operations of this module."""
-    yield Operation("records.list", Level.READ, stream=lambda o: _list(parts, o), offline=True)
-    yield Operation("records.show", Level.READ, answer=lambda o: _show(parts, o), offline=True)
+    yield Operation(
+        "records.list", Level.READ, stream=lambda o: _list(parts, o), offline=True, is_search=True
+    )
+    yield Operation(
+        "records.show", Level.READ, answer=lambda o: _show(parts, o), offline=True, is_search=True
+    )
     yield Operation("records.forget", Level.ADMIN, answer=lambda o: _forget(parts, o), offline=True)
     yield Operation(
         "records.pass",
@@ -81,9 +85,6 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
         offline=True,
         not_for_operators=_too_many_recipients,
     )
-
-
-# --- list and show ----------------------------------------------------------------------------------
 
 
 async def _list(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:

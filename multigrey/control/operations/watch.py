@@ -69,7 +69,7 @@ _NUMBERS = frozenset({"retry_after", "delay", "age", "attempts"})
 
 def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operations of this module."""
-    yield Operation("watch", Level.READ, stream=lambda options: _watch(parts, options))
+    yield Operation("watch", Level.READ, stream=lambda options: _watch(parts, options), is_search=True)
     yield Operation("top", Level.READ, stream=lambda options: _top(parts, options))
 
 

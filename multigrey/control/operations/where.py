@@ -49,7 +49,9 @@ _Words = Mapping[str, str]
 
 def operations(parts: OperationContext) -> Iterable[Operation]:
     """The operation of this module."""
-    yield Operation("where", Level.READ, answer=lambda options: _where(parts, options), offline=True)
+    yield Operation(
+        "where", Level.READ, answer=lambda options: _where(parts, options), offline=True, is_search=True
+    )
 
 
 async def _where(parts: OperationContext, options: Options) -> Result:

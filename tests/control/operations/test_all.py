@@ -10,6 +10,15 @@ ONLY_READING = {"status", "verify", "growth", "waiting"}
 CHANGING = {"reload", "override", "backup", "compact", "records.forget", "origins.forget"}
 OPERATING = {"expect", "expect-cancel", "records.pass"}
 
+SEARCHES = {"records.list", "records.show", "history", "explain", "where", "export", "watch"}
+"""They show whose mail came, and change nothing."""
+
+
+async def test_searches_are_logged():
+    async with parts() as (_, made):
+        found = all_operations(made)
+    assert {name for name in found.names() if found.get(name).is_search} == SEARCHES
+
 
 async def test_who_may_use_what():
     async with parts() as (_, made):
