@@ -130,7 +130,8 @@ def test_command(config: Path | None, *, json_: bool, **options: Any) -> None:
     """Show which entry an attempt matches, and which it hides.
 
     The command asks for the lists that the daemon has loaded.  Options that are left out match no entry:
-    without --sender or --recipient an invalid address is used.
+    without --sender or --recipient an invalid address is used.  If no entry matches, near misses are shown:
+    entries that would match if the client had another name, or that have expired, say.
 
     Exit status: 0 when an entry matches, 1 when none does, 2 for a wrong configuration or command line, 3
     without a daemon, 4 when not allowed.
@@ -159,6 +160,7 @@ def _tested(row: Mapping[str, Any]) -> Iterator[str]:
     name = f"{row['source']} {row['path'] or ''}".strip()
     if not row["matches"]:
         yield f"  {name}: no"
+        yield from (f"    near miss: {each['entry']}: {each['why']}" for each in row.get("near", ()))
         return
     owner = f", owner {row['owner']}" if row["owner"] else ""
     hidden = "" if row["decides"] else " (hidden: an earlier source decides)"

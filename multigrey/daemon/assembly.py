@@ -162,8 +162,10 @@ class _Parts:
             self.lists.append(source)
         self.sources.append(guarded_match(source, registry.counters, entry.source))
         count = getattr(source, "count", 0)
-        more = (source.every, source.why, source.text_at) if isinstance(source, EntryList) else ()
-        about = SourceInfo(entry.source, str(entry.path or ""), options.owner, count, *more)
+        about = SourceInfo(entry.source, str(entry.path or ""), options.owner, count)
+        if isinstance(source, EntryList):
+            more = {"every": source.every, "why": source.why, "text_at": source.text_at}
+            about = about._replace(**more, almost=source.almost)
         self.about_sources.append(about)
         self.summary[f"{entry.source} {entry.path or index}"] = count
         self.warnings += [str(warning) for warning in getattr(source, "warnings", ())]

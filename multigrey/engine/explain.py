@@ -6,7 +6,7 @@ nothing.  So the verdict is the one that an attempt gets at the same second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +31,7 @@ from multigrey.engine.slow import ask_sources, would_wait
 from multigrey.engine.stages import STAGES, blocked_as, is_judged_at_data
 from multigrey.errors import CodecError, StoreError
 from multigrey.matching.facts import forwarded_note
+from multigrey.matching.near_misses import near_attempts
 from multigrey.model import Action, Attempt, Findings, Origin, Reason, Verdict
 from multigrey.rules.rules import Outcome
 
@@ -177,6 +178,9 @@ def _provider(setup: Setup, progress: Progress) -> Step:
     return Step("provider", f"{provider} is known to retry: it is not delayed")
 
 
+_MOST_NEAR = 5
+"""Entries of a list that are shown as near misses."""
+
 _ORIGIN_BEFORE = "blocked"
 """The first stage that uses the origin."""
 
@@ -189,7 +193,7 @@ _MODES = {
 
 def whitelist_step(setup: Setup, attempt: Attempt) -> Step:
     """Every source in order.  The first that matches decides; `hidden`: its source's other matches."""
-    details: list[Mapping[str, Any]] = []
+    details: list[dict[str, Any]] = []
     first = ""
     for index, match in enumerate(setup.sources):
         told = setup.about_sources[index] if index < len(setup.about_sources) else None
@@ -212,9 +216,27 @@ def whitelist_step(setup: Setup, attempt: Attempt) -> Step:
         details.append(row)
     if first:
         return Step("whitelists", first, tuple(details))
+    near = _near_misses(setup, attempt)
+    for index, row in enumerate(details):
+        row["near"] = [{"entry": entry, "why": why} for entry, why in near.get(index, ())]
     outcome = f"no entry of {plural(len(details), 'source')} matches"
-    note = forwarded_note(attempt)
-    return Step("whitelists", f"{outcome}; {note}" if note else outcome, tuple(details))
+    notes = [f"{entry}: {why}" for found in near.values() for entry, why in found][:1]
+    text = "; ".join(filter(None, (outcome, *notes, forwarded_note(attempt))))
+    return Step("whitelists", text, tuple(details))
+
+
+def _near_misses(setup: Setup, attempt: Attempt) -> Mapping[int, Sequence[tuple[str, str]]]:
+    """The entries that nearly match an attempt, each with the reason, by the position of their source."""
+    found: dict[int, dict[str, str]] = {}
+    lists = [place for place, about in enumerate(setup.about_sources) if about.path]
+    for place in lists:
+        almost = setup.about_sources[place].almost
+        found[place] = {} if almost is None else dict(almost(attempt))
+        for other, why in near_attempts(attempt):
+            match = setup.sources[place](other)
+            if match is not None:
+                found[place].setdefault(match.entry, why)
+    return {place: list(each.items())[:_MOST_NEAR] for place, each in found.items()}
 
 
 def _whose(owner: str) -> str:

@@ -67,6 +67,8 @@ class SourceInfo(NamedTuple):
     """What its list says about an entry that matches: reason, ticket, dates; "" if nothing."""
     text_at: Callable[[str, int], str | None] | None = None
     """The conditions of the entry in this file, at this line, that is in use; None: there is none."""
+    almost: Callable[[Attempt], Sequence[tuple[str, str]]] | None = None
+    """Some entries that do not match, but nearly, and why they do not."""
 
 
 @dataclass(frozen=True, slots=True)

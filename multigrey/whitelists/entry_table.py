@@ -28,6 +28,7 @@ __all__ = ["EntryTable", "Index", "Sighting"]
 
 Places = int | list[int]
 """The position of an entry, or those of several with the same condition."""
+_MOST_NEAR = 20
 _REMEMBERED = 1024
 """Compiled entries; those of the clients that send all the time."""
 
@@ -307,6 +308,7 @@ class EntryTable:
         self.used = 0
         """The number of entries that are in use, or were until they expired."""
         index = Index(self._counted(entries))
+        self._entries = entries
         self._now = now
         self._origin_of = origin_of
         self.parts = index.parts()
@@ -339,6 +341,17 @@ class EntryTable:
         found.sort()
         seen = Sighting(attempt, self._origin_of)
         return next((entry.match for entry in map(self._entry, found) if self._holds(entry, seen)), None)
+
+    def almost(self, attempt: Attempt) -> Iterator[tuple[Match, str]]:
+        """Yield the match of some entries that do not match, but nearly, and why they do not."""
+        seen = Sighting(attempt, self._origin_of)
+        for position in sorted({*self._candidates(attempt)})[:_MOST_NEAR]:
+            entry, conditions = self._entry(position), self._entries[position].conditions
+            missing = [str(each) for each in conditions if not _check(each)(seen)]
+            if missing:
+                yield entry.match, f"does not hold: {', '.join(missing)}"
+            elif not self._holds(entry, seen):
+                yield entry.match, "has expired" if entry.until else "is switched off"
 
     def _candidates(self, attempt: Attempt) -> list[int]:
         """The positions of the entries that the attempt is found under in the index, in any order."""

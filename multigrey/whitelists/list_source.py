@@ -91,6 +91,10 @@ class EntryList:
         """The matches of all matching entries; the first one counts."""
         return self._table.every(attempt)
 
+    def almost(self, attempt: Attempt) -> list[tuple[str, str]]:
+        """Some entries that do not match, but nearly, and why they do not."""
+        return [(match.entry, why) for match, why in self._table.almost(attempt)]
+
     def why(self, match: Match) -> str:
         """The reason, ticket and dates of an entry as text; "" if it has none."""
         name, _, line = match.entry.partition(" ")[0].rpartition(":")

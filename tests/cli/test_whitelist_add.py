@@ -115,6 +115,15 @@ def test_a_running_daemon_is_asked_back(module_directory):
         shown = run(module_directory, "whitelist", "add", "--client", ".partner.at").stdout
         assert "in effect: the daemon has read its lists again, and has this entry" in shown
 
+        # Near misses: what the entry was meant for is shown by `test` and by `explain`.
+        assert add("--client", "outlook.com")[0] == 0
+        words = ("--client-address", "192.0.2.1", "--client-name", "mail-1.mx.outlook.com")
+        near = "client=outlook.com: covers only the host outlook.com; write .outlook.com for its hosts"
+        assert not matches(*words)
+        assert f"near miss: local.toml:9 {near}" in run(module_directory, "whitelist", "test", *words).stdout
+        mail = ("--sender", "a@example.org", "--recipient", "b@example.net")
+        assert near in " ".join(run(module_directory, "explain", *words, *mail).stdout.split())
+
         gone = str(datetime.fromtimestamp(NOW - 86_400, UTC).date())
         code, told = add("--client", "mx.partner.example", "--until", gone)
         assert (code, told["in_effect"], told["why"]) == (1, False, "it has expired already")

@@ -70,6 +70,8 @@ NOT_MEASURED: Mapping[str, str] = {
     "multigrey.whitelists.postgrey:postgrey_entries": FILES,
     "multigrey.whitelists.entry_table:EntryTable.every": EXPLAINS,
     "multigrey.whitelists.list_source:EntryList.every": EXPLAINS,
+    "multigrey.whitelists.entry_table:EntryTable.almost": EXPLAINS,
+    "multigrey.whitelists.list_source:EntryList.almost": EXPLAINS,
     "multigrey.whitelists.entry_table:Sighting.envelope": "is for entries with several conditions",
     "multigrey.rules.conditions:node_of": SET_UP,
     "multigrey.rules.conditions:Maker.trait": SET_UP,

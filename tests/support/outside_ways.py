@@ -39,6 +39,7 @@ from multigrey.identity.origin import origin_of
 from multigrey.identity.redaction import Redactor
 from multigrey.matching import matchers, timespans
 from multigrey.matching.facts import forwarded_note
+from multigrey.matching.near_misses import near_attempts
 from multigrey.metrics.http import parse_head
 from multigrey.model import Action, Attempt, DecisionEvent, Origin, Reason, Stage, Verdict
 from multigrey.protocols import reply_text, wire
@@ -227,6 +228,7 @@ def _origins() -> Callable[[Attempt], object]:
         for component in COMPONENTS:
             component.text(attempt)
         forwarded_note(attempt)
+        list(near_attempts(attempt))
         attempt_options.attempt_as_json(attempt)
 
     return use

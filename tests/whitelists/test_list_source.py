@@ -180,3 +180,24 @@ def test_an_entry_says_why_it_is_there(make, text, why):
     match = source.match(attempt(client_address=ip_address("192.0.2.1")))
     assert source.why(match) == why
     assert source.why(Match("list", "another.toml:1 client=192.0.2.1")) == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ('client = ".example.org"\nsender = "a@other.example"', "does not hold: sender=a@other.example"),
+        ('client = ".example.org"\nexpires = 1980-01-01', "has expired"),
+        ('client = ".example.org"\nenabled = false', "is switched off"),
+    ],
+)
+def test_an_entry_that_nearly_matches_says_why_not(tmp_path, entry, why):
+    path = tmp_path / "a.toml"
+    path.write_text(f"[[entry]]\n{entry}\n")
+    path.chmod(0o644)
+    made = entry_list(SourceOptions(path, "o", lambda: 1_800_000_000, lambda _: Origin("", named=False)))
+    seen = Attempt("t", ip_address("192.0.2.1"), "mx.example.org", "", "b@example.org", "c@example.net")
+    assert made.match(seen) is None
+    assert [told for _, told in made.almost(seen)] == [why]
+    assert made.text_at(str(path), 1) == (
+        "client=.example.org sender=a@other.example" if "sender" in entry else None
+    )
