@@ -6,7 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,6 +25,10 @@ __all__ = ["check_config", "config_option", "load_or_refuse", "show_config"]
 
 EXIT_CONFIG = 2
 _MORE = "there may be more: mend these first, because not everything could be looked at"
+_MOST_COMPARED = 20_000
+"""Whitelist entries; to compare more of them takes too long for every look at the configuration."""
+_MOST = 10
+"""Superfluous entries that are named."""
 
 config_option = click.option(
     "--config",
@@ -73,6 +78,8 @@ def check_config(clock: Clock | None, /, config: Path | None, user: str | None, 
     except PrivilegeError as error:
         raise click.UsageError(f"--as: {error}") from None
     found = examine(made, os.environ, (clock or SystemClock()).now())
+    if not found.problems:
+        found = replace(found, warnings=(*found.warnings, *_superfluous(config)))
     if json_:
         _say_as_json(found, made.user)
         sys.exit(EXIT_CONFIG if found.problems else 0)
@@ -91,6 +98,29 @@ def _as_whom(made: Preflight) -> str:
     if made.known:
         return ""
     return f" for {made.user}, but that is not known to be the daemon's user: see --as"
+
+
+def _superfluous(config: Path | None) -> list[str]:
+    """Whitelist entries that another one covers."""
+    from multigrey.cli.whitelist_show import listed_entries
+    from multigrey.whitelists.checks.coverage import covered
+
+    try:
+        listed = listed_entries(load(config, os.environ).settings)
+        entries = [entry for entry in islice(listed, _MOST_COMPARED + 1) if entry.enabled]
+    except ConfigError:  # it has just been read without a fault, and is being changed
+        return []
+    if len(entries) > _MOST_COMPARED:
+        return [f"more than {_MOST_COMPARED} whitelist entries: multigrey whitelist lint compares them"]
+    found = [
+        f"{each.entry.path}:{each.entry.line}: {each.entry.text} is covered by "
+        f"{each.by.path}:{each.by.line} ({each.by.text}): remove one of them"
+        for each in covered(entries)
+    ]
+    more = [
+        f"{len(found) - _MOST} more whitelist entries are covered by others: see multigrey whitelist lint"
+    ]
+    return found[:_MOST] + (more if len(found) > _MOST else [])
 
 
 @click.command()

@@ -27,23 +27,30 @@ from multigrey.cli.whitelist_edit import (
     reload,
     reload_option,
 )
+from multigrey.cli.whitelist_show import listed_entries
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.list_files import is_list_name
 from multigrey.config.load import Loaded, load
 from multigrey.config.locate import quoted
 from multigrey.errors import ConfigError, Problem
 from multigrey.text import printable
-from multigrey.whitelists.checks.coverage import covered
+from multigrey.whitelists.checks.coverage import covers
+from multigrey.whitelists.checks.lint import LintedList, LintOutlook, lint
 from multigrey.whitelists.edit import Edited, Value, rewrite, with_entry
 from multigrey.whitelists.entry import ListedEntry
 from multigrey.whitelists.list_source import SOURCE
 from multigrey.whitelists.toml_entry import MATCH_KEYS
-from multigrey.whitelists.toml_file import understood
 
 __all__ = ["add"]
 
 _OWN_FILE = "local.toml"
 """The file for new entries in a directory."""
+_DOUBTS = frozenset(
+    ["host-only", "unverifiable", "loose-pattern", "public-suffix", "too-wide", "example", "dates"]
+)
+"""Findings of lint that are shown at once; the others are about owners and reviews."""
+_MOST = 5
+"""Superfluous entries that are named."""
 _MODE = 0o755
 """Of a new directory: the daemon's user must be able to read it, and no other user may write to it."""
 
@@ -125,10 +132,12 @@ def add(
     try:
         target = _target(load(config, os.environ), file)
         edited = _added(target, values)
-        by = _covered_by(target.path, edited)
     except ConfigError as error:
         refuse(error.problems)
-    told = {"changed": "added", **entry_row(edited.entry), "covered_by": by}
+    by, superfluous = _relations(config, edited.entry)
+    doubts = _doubts(edited.entry, int(now.timestamp()))
+    told = {"changed": "added", **entry_row(edited.entry)}
+    told |= {"covered_by": by, "covers": superfluous, "doubts": doubts}
     code = reload(told, config, no_reload=no_reload)
     if code:
         told |= {"in_effect": False, "why": told["trouble"]}
@@ -231,13 +240,36 @@ def _make(directory: Path) -> None:
     directory.chmod(_MODE)
 
 
-def _covered_by(path: Path, edited: Edited) -> str | None:
-    """FILE:LINE of an entry in the same file that already lets all of this mail pass; None: there is none."""
-    entries = [entry for entry in understood(path, edited.text).entries if entry.enabled]
-    for found in covered(entries):
-        if found.entry.line == edited.entry.line:
-            return f"{found.by.path}:{found.by.line}"
-    return None
+# --- what is to be said of the entry ---------------------------------------------------------------
+
+
+def _relations(config: Path | None, entry: ListedEntry) -> tuple[str | None, list[str]]:
+    """FILE:LINE of an entry that covers this one, and of those that this one covers.
+
+    None: no entry does.  Nothing is known of lists that cannot be read; the reload reports these.
+    """
+    by, superfluous = None, list[str]()
+    try:
+        for other in listed_entries(load(config, os.environ).settings):
+            place = f"{other.path}:{other.line}"
+            if not other.enabled or place == f"{entry.path}:{entry.line}":
+                continue
+            if by is None and other.until >= entry.until and covers(other.conditions, entry.conditions):
+                by = place
+            elif other.until <= entry.until and covers(entry.conditions, other.conditions):
+                superfluous.append(place)
+    except ConfigError:
+        return by, superfluous
+    return by, superfluous
+
+
+def _doubts(entry: ListedEntry, now: int) -> list[str]:
+    """What lint finds in the conditions of the entry."""
+    from multigrey.config.origin_lists import registered_domain
+
+    outlook = LintOutlook(now, registered_domain=registered_domain)
+    found = lint([LintedList(entry.path, SOURCE, (entry,))], outlook)
+    return [finding.message for finding in found if finding.kind in _DOUBTS]
 
 
 # --- the daemon ------------------------------------------------------------------------------------
@@ -266,6 +298,9 @@ def _render(console: Any, result: Mapping[str, Any]) -> None:
     lines = [changed_line(result)]
     if result["covered_by"]:
         lines.append(f"note: {result['covered_by']} already lets all of this mail pass")
+    if result["covers"]:
+        lines.append(f"note: it makes {', '.join(result['covers'][:_MOST])} superfluous")
+    lines += [f"note: {doubt}" for doubt in result["doubts"]]
     if result["in_effect"]:
         lines.append("in effect: the daemon has read its lists again, and has this entry")
     elif result["in_effect"] is None:

@@ -28,7 +28,7 @@ from multigrey.whitelists.toml_file import read_lists
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["list_command", "test_command"]
+__all__ = ["list_command", "listed_entries", "test_command"]
 
 _POSTGREY = ("postgrey-clients", "postgrey-recipients")
 
@@ -77,6 +77,11 @@ def _entries(settings: Settings) -> Iterator[tuple[str, ListedEntry]]:
         yield from ((table.source, entry) for entry in found)
     if problems:
         raise ConfigError(problems)
+
+
+def listed_entries(settings: Settings) -> Iterator[ListedEntry]:
+    """Every entry of the configured lists.  Raises ConfigError with everything that is wrong."""
+    return (entry for _, entry in _entries(settings))
 
 
 def _row(source: str, entry: ListedEntry, now: int) -> dict[str, Any]:

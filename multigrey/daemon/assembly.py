@@ -164,8 +164,8 @@ class _Parts:
         count = getattr(source, "count", 0)
         about = SourceInfo(entry.source, str(entry.path or ""), options.owner, count)
         if isinstance(source, EntryList):
-            more = {"every": source.every, "why": source.why, "text_at": source.text_at}
-            about = about._replace(**more, almost=source.almost)
+            about = about._replace(every=source.every, why=source.why)
+            about = about._replace(text_at=source.text_at, almost=source.almost)
         self.about_sources.append(about)
         self.summary[f"{entry.source} {entry.path or index}"] = count
         self.warnings += [str(warning) for warning in getattr(source, "warnings", ())]

@@ -97,6 +97,25 @@ def test_a_file_in_the_default_directory(fresh):
     assert ".partner.de" in file.read_text()
 
 
+def test_doubts_and_entries_that_cover_each_other(fresh):
+    def add(*words):
+        return run(fresh, "whitelist", "add", *words, "--no-reload").stdout
+
+    file = fresh / "whitelists/local.toml"
+    assert "note: covers only the host outlook.com; write .outlook.com for its hosts too" in add(
+        "--client", "outlook.com"
+    )
+    assert f"note: it makes {file}:1 superfluous" in add("--client", ".outlook.com")
+    write(fresh / "whitelists/whitelist_clients", "partner.de\n")
+    told = add("--client", "mx.partner.de")
+    assert f"note: {fresh}/whitelists/whitelist_clients:1 already lets all of this mail pass" in told
+    checked = run(fresh, "check-config")
+    assert checked.exit_code == 0
+    covered = f"warning: {file}:1: client=outlook.com is covered by {file}:5 (client=.outlook.com)"
+    assert covered in checked.stderr
+    assert f"client=mx.partner.de is covered by {fresh}/whitelists/whitelist_clients:1" in checked.stderr
+
+
 def test_a_running_daemon_is_asked_back(module_directory):
     with Daemon(module_directory, FRESH, user="nobody", now=NOW) as daemon:
 
