@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, common_options, load_for_asking
 from multigrey.cli.common import Duration
+from multigrey.cli.daemon_place import named_control
 from multigrey.cli.status import limit_key
 from multigrey.text import printable
+
+if TYPE_CHECKING:
+    from multigrey.config.tables.listen import Listen
 
 __all__ = ["LIMITS", "Measure", "check", "measured", "verdict"]
 
@@ -190,8 +195,7 @@ def _checked(
     """The state, the text, and the figures with and without limits.  Raises AskError."""
     from multigrey.cli.probe import NotAllowedError, NotAnsweredError, probe
 
-    listens = load_for_asking(config).settings.listen
-    wanted = [each for each in listens if listener in (None, each.name)]
+    wanted = [each for each in _listens(config, timeout) if listener in (None, each.name)]
     if not wanted:
         return UNKNOWN, f"unknown listener {listener}", [], {}
     try:
@@ -217,6 +221,25 @@ def _checked(
         measures,
         _extra(told),
     )
+
+
+def _listens(config: Path | None, timeout: float) -> Sequence[Listen]:
+    """Where the daemon listens: by its configuration, or as it says itself where there is none."""
+    from multigrey.config.tables.listen import Listen
+    from multigrey.config.values.types import parse_endpoint
+
+    loaded = load_for_asking(config)
+    if loaded.path is None or named_control() is not None:
+        with suppress(AskError):  # which is met again, and reported, if no listener answers either
+            rows = ask(config, "status", {}, timeout=timeout).get("listeners") or ()
+            found = [
+                Listen.model_construct(
+                    name=row["name"], protocol=row["protocol"], address=parse_endpoint(row["address"])
+                )
+                for row in rows
+            ]
+            return found or loaded.settings.listen
+    return loaded.settings.listen
 
 
 def measured(told: Mapping[str, Any], seconds: float, limits: Mapping[str, Limit]) -> Iterator[Measure]:

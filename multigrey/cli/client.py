@@ -9,6 +9,8 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
+import shutil
 import signal
 import socket
 import struct
@@ -25,6 +27,7 @@ from multigrey.cli.daemon_place import (
     checkout_sockets,
     guessed,
     named_control,
+    named_options,
     named_state_dir,
     others,
     place_options,
@@ -46,6 +49,7 @@ __all__ = [
     "console",
     "json_text",
     "load_for_asking",
+    "own_command",
     "refuse",
     "show",
     "show_item",
@@ -182,6 +186,22 @@ class _Place:
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
+
+
+def own_command(config: Path | None) -> str:
+    """The beginning of a command to copy: this very program, asking the same daemon."""
+    program = Path(sys.argv[0])
+    found = shutil.which(program.name)
+    is_known = program.name != "multigrey" or (found is not None and _is_same(found, program))
+    options = named_options()
+    if config is not None and not options:  # --config stands behind the command
+        with suppress(AskError):
+            options = ["--control", str(_Place(config).path)]
+    return shlex.join(["multigrey" if is_known else str(program), *options])
+
+
+def _is_same(found: str, program: Path) -> bool:
+    return not program.exists() or Path(found).samefile(program)
 
 
 def load_for_asking(config: Path | None) -> Loaded:

@@ -16,7 +16,15 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["checkout_sockets", "guessed", "named_control", "named_state_dir", "others", "place_options"]
+__all__ = [
+    "checkout_sockets",
+    "guessed",
+    "named_control",
+    "named_options",
+    "named_state_dir",
+    "others",
+    "place_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,6 +77,14 @@ def named_control() -> Path | None:
     """The socket that the command line or the environment names; None: neither does."""
     named = str(_named("control") or ("" if named_state_dir() else os.environ.get("MULTIGREY_CONTROL", "")))
     return Path(named.removeprefix("unix:")).absolute() if named else None
+
+
+def named_options() -> list[str]:
+    """The options for state directory and socket as the command line has them."""
+    named = [
+        (option, _named(name)) for option, name in (("--state-dir", "state_dir"), ("--control", "control"))
+    ]
+    return [word for option, path in named if path is not None for word in (option, str(path))]
 
 
 def checkout_sockets() -> Iterator[Path]:

@@ -119,7 +119,7 @@ def serve(
 
 
 class _Loader:
-    """Loads the configuration; the first time it looks for free ports if the listeners are the defaults."""
+    """Loads the configuration; without a file it looks, the first time, for free ports for the defaults."""
 
     def __init__(self, load_it: Callable[..., Loaded], listen: Sequence[tuple[str, str]]) -> None:
         self._load = load_it
@@ -129,18 +129,20 @@ class _Loader:
     def __call__(self) -> Loaded:
         loaded = self._load(listen=self._listen)
         is_first, self._is_first = self._is_first, False
-        if not is_first or loaded.path is not None or loaded.origin_of("listen") != "default":
+        if not is_first or loaded.path is not None or "RUNTIME_DIRECTORY" in os.environ:
             return loaded
+        named = {protocol for protocol, _ in self._listen}
         listens = loaded.settings.listen
         taken = [each.address.port for each in listens if isinstance(each.address, TcpEndpoint)]
         found: list[tuple[str, str]] = []
         for listen in listens:
             address = listen.address
-            if isinstance(address, TcpEndpoint) and not is_free(address):
+            is_ours = listen.protocol not in named
+            if is_ours and isinstance(address, TcpEndpoint) and not is_free(address):
                 address = _moved(listen.protocol, address, taken)
                 taken.append(address.port)
             found.append((listen.protocol, str(address)))
-        if all(text == str(listen.address) for (_, text), listen in zip(found, listens, strict=True)):
+        if found == [(listen.protocol, str(listen.address)) for listen in listens]:
             return loaded
         self._listen = found  # a reload must not look for free ports again: these are ours then
         return self._load(listen=found)

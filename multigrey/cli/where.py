@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from multigrey.cli.client import EXIT_NO, ask, common_options, show
+from multigrey.cli.client import EXIT_NO, ask, common_options, own_command, show
 from multigrey.cli.common import AddressType, Duration, counted, lasting, moment
 from multigrey.cli.history import story_lines
 from multigrey.clock import Clock, SystemClock
@@ -71,17 +72,17 @@ def where(
     options: dict[str, Any] = {"addresses": ", ".join(addresses), "from": sender or ""}
     options["since"] = max((clock or SystemClock()).now() - since, 0)
     result = ask(config, "where", options)
-    show(result, json_, _render)
+    show(result, json_, partial(_render, program=own_command(config)))
     if not result["stories"]:
         sys.exit(EXIT_NO)
 
 
-def _render(console: Console, result: Mapping[str, Any]) -> None:
-    for line in _lines(result):
+def _render(console: Console, result: Mapping[str, Any], program: str) -> None:
+    for line in _lines(result, program):
         console.print(printable(line), soft_wrap=True)
 
 
-def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+def _lines(result: Mapping[str, Any], program: str) -> Iterator[str]:
     now = result["time"]
     if result["more"]:
         yield f"({counted(result['more'], 'earlier mail')} not shown: see multigrey history)"
@@ -91,9 +92,9 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
             yield ""
         yield from story_lines(story, now, most=_FEW)
         yield f"  next: {_next(story['next'], now)}"
-        yield from _remedies(story["do"], "  ")
+        yield from _remedies(story["do"], program)
     if not result["stories"]:
-        yield from _nothing(result)
+        yield from _nothing(result, program)
 
 
 def _next(row: Mapping[str, Any], now: int) -> str:
@@ -105,13 +106,13 @@ def _next(row: Mapping[str, Any], now: int) -> str:
     return text
 
 
-def _remedies(rows: Iterator[Mapping[str, Any]], indent: str) -> Iterator[str]:
+def _remedies(rows: Iterable[Mapping[str, Any]], program: str) -> Iterator[str]:
     for row in rows:
-        yield f"{indent}to {row['purpose']}:"
-        yield f"{indent}    {row['command']}"
+        yield f"  to {row['purpose']}:"
+        yield f"      {program} {row['command'].removeprefix('multigrey ')}"
 
 
-def _nothing(result: Mapping[str, Any]) -> Iterator[str]:
+def _nothing(result: Mapping[str, Any], program: str) -> Iterator[str]:
     sender = f" from {result['from']}" if result["from"] else ""
     yield f"{' and '.join(result['addresses'])}{sender}: no attempt was found"
     since = result["recorded_since"]
@@ -120,4 +121,4 @@ def _nothing(result: Mapping[str, Any]) -> Iterator[str]:
         "  next: it was not sent yet, goes to another host, or is refused before multigrey is asked; the "
         "mail server's log says which"
     )
-    yield from _remedies(result["do"], "  ")
+    yield from _remedies(result["do"], program)

@@ -22,6 +22,7 @@ _REPLIES = (
     LogPattern(r" rejected (?:[A-Z]+ <.*>|(?:after )?[A-Z]+): (.*)"),
     LogPattern(r"\bsaid: (.*)"),
     LogPattern(r"SMTP error from remote mail server after .*?: (.*)"),
+    LogPattern(r"^\s*([45]\d\d[ -].*)"),
 )
 """The reply in lines of Postfix, of Exim, and of the sender's side; what is around it comes from clients."""
 _ADDRESS = re.compile(r"<[^<>]*>")

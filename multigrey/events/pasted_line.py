@@ -13,6 +13,7 @@
     postfix/smtp[9]: QID: to=<B>, relay=…, status=deferred (host … said: 450 …)    (the sender's side)
     DATE TIME ID == B R=… T=… defer (-44) H=…: SMTP error from remote mail server after RCPT TO:<B>: 450 …
     <B>: host … said: 450 …                                                                   (a bounce)
+    450 4.7.1 <B>: …                                                                           (a reply)
     X-Greylist: delayed N seconds by multigrey-V at HOST; DATE                       (an accepted message)
 
 At DATA (or BDAT) Postfix leaves out the recipient if there are several.
@@ -254,6 +255,7 @@ def _exim_client(name: str | None, helo: str | None, address: str, more: str) ->
 _SAID = LogPattern(
     rf"(?:^|\s)(?:to=)?<{_MAILBOX}>(?:,.*? status=(?:deferred|bounced) \(|: *)host \S+ said: [45]\d\d"
 )
+_REPLY = LogPattern(rf"(?:^|[\s:])[45]\d\d[ -](?:[45]\.\d+\.\d+ )?<{_MAILBOX}>: ")
 _SENDMAIL = LogPattern(
     rf"(?:^|\s)to=<{_MAILBOX}>,.* (?:stat=Deferred: [45]\d\d|dsn=4\.7\.\d+, stat=Deferred)"
 )
@@ -271,6 +273,7 @@ def _senders_side(lines: Sequence[str]) -> PastedLine | None:
     """What the sender's mail server logged, or put into a bounce: it never names the address it came from."""
     for line in lines:
         matched = _SAID.search(line) or _SENDMAIL.search(line) or _EXIM_SAID.search(line)
+        matched = matched or _REPLY.search(line)
         if matched is not None:
             fields = {"recipient": matched[1]}
             if sender := _EXIM_SENDER.search(line) or _first(_FROM, lines):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from multigrey.cli import daemon_place, main
-from multigrey.cli.daemon_place import others
+from multigrey.cli.client import own_command
+from multigrey.cli.daemon_place import others, place_options
 from tests.support.daemon import Daemon
 
 CONFIG = """
@@ -120,3 +122,24 @@ def test_a_host_that_shows_nothing(tmp_path):
     assert others(None, tmp_path / "nothing") == []
     other = ("tail -f multigrey.log", tmp_path)
     assert others(None, proc(tmp_path, p1=other, p2=("vi serve", tmp_path))) == []
+
+
+def test_a_command_to_copy_reaches_the_same_daemon(monkeypatch, tmp_path):
+    @click.command()
+    @place_options
+    def command() -> None:
+        click.echo(own_command(None))
+
+    def said(*words: str) -> str:
+        return CliRunner().invoke(command, words).stdout.strip()
+
+    program = tmp_path / "multigrey"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.argv", [str(program)])
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert said() == str(program)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert said() == "multigrey"
+    assert said("--state-dir", "a b") == "multigrey --state-dir 'a b'"
+    assert said("--control", "/x") == "multigrey --control /x"

@@ -12,6 +12,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from multigrey.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"postfix": 10023, "exim": 10024}
@@ -140,6 +143,18 @@ def test_a_default_port_in_use_is_replaced_by_the_next_free_one(short_directory:
         with serving(short_directory, ready=ready, before=before):
             said = answer(socket.create_connection(("127.0.0.1", 10025)), QUESTIONS["postfix"])
             assert "Greylisted" in said
+            where = [
+                "--listener",
+                "postfix@tcp:127.0.0.1:10025",
+                "--state-dir",
+                str(short_directory / "state"),
+            ]
+            assert (
+                "postfix@tcp:127.0.0.1:10025 answered" in CliRunner().invoke(main, ["check", *where]).stdout
+            )
+        more, ready = ["--listen", "exim=10026"], " ready: postfix on tcp:127.0.0.1:10024, "
+        with serving(short_directory, *more, ready=ready, before=before.replace("10025", "10024")):
+            pass
 
 
 def test_listeners_of_the_command_line_replace_those_of_their_protocols(short_directory: Path):

@@ -17,6 +17,7 @@ SAID = (
 )
 
 FOREIGN = [
+    ("550 5.1.1 <bob@test.example>: Recipient address rejected: User unknown", "no such recipient"),
     (
         REJECT
         + "550 5.1.1 <bob@test.example>: Recipient address rejected: User unknown in local table"

@@ -222,6 +222,11 @@ LINES = [
         PastedLine("sender", {"recipient": "bob@test.example"}),
     ),
     (
+        "a reply",
+        "450 4.7.1 <bob@test.example>: Recipient address rejected: Greylisted, please try again later",
+        PastedLine("sender", {"recipient": "bob@test.example"}),
+    ),
+    (
         "headers of a message that was delayed",
         (
             "Return-Path: <alice@sender.example>\nDelivered-To: bob@test.example\nX-Greylist: "
