@@ -87,8 +87,8 @@ def _of_floods(floods: Sequence[FloodRow], outlook: Outlook) -> Iterable[str]:
 def _of_observed(events: Sequence[DecisionEvent]) -> Iterable[str]:
     if observed := sum(map(would_have_waited, events)):
         yield (
-            f"greylisting was only observed for {observed} attempts that would have been deferred: to defer "
-            "such attempts, use multigrey mode enforce, and set [greylist] mode"
+            f"greylisting was only observed for {_count(observed, 'attempt')} that would have been deferred: "
+            "to defer such attempts, use multigrey mode enforce, and set [greylist] mode"
         )
 
 
@@ -159,7 +159,8 @@ def _worth(over: Sequence[Story]) -> str:
 
 def _of_errors(events: Sequence[DecisionEvent]) -> Iterable[str]:
     if failed := sum(event.verdict.reason is Reason.ERROR for event in events):
-        yield f"{failed} attempts were answered without the store: see multigrey status and the log for why"
+        what = "attempt was" if failed == 1 else "attempts were"
+        yield f"{failed} {what} answered without the store: see multigrey status and the log for why"
 
 
 def _of_classes(classes: Sequence[ClassRow]) -> Iterable[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO, EXIT_NO_DAEMON, AskError, ask, common_options, show
-from multigrey.cli.common import Duration, override_words
+from multigrey.cli.common import Duration, counted, override_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,8 @@ def _show_reload(out: Console, result: Mapping[str, Any]) -> None:
     for row in result["lists"]:
         before = "new" if row["before"] is None else f"{row['before']} before"
         out.print(
-            printable(f"  whitelist {row['list']}: {row['entries']} entries ({before})"), soft_wrap=True
+            printable(f"  whitelist {row['list']}: {counted(row['entries'], 'entry', 'entries')} ({before})"),
+            soft_wrap=True,
         )
     for name in result["lists_gone"]:
         out.print(printable(f"  whitelist {name}: no longer used"), soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO, ask, common_options, console, show, show_item, stream
-from multigrey.cli.common import given, trust_lines
+from multigrey.cli.common import counted, given, trust_lines
 from multigrey.cli.tables import table
 from multigrey.text import printable
 
@@ -69,7 +69,8 @@ def _end(end: Mapping[str, Any], *, json_: bool) -> None:
     if not end.get("number"):
         click.echo("no such origin found", err=True)
     if end.get("nameless"):
-        click.echo(f"{end['nameless']} entries belong to origins that no record names any more", err=True)
+        theirs = counted(end["nameless"], "entry belongs", "entries belong")
+        click.echo(f"{theirs} to origins that no record names any more", err=True)
     if end.get("more") and not json_:
         click.echo("more origins were found than are shown; see --limit, --origin and --domain", err=True)
 
@@ -110,7 +111,11 @@ def forget_command(
     """
     result = ask(config, "origins.forget", given(origin=origin, domain=domain, dry_run=dry_run))
     verb = "would be forgotten" if dry_run else "forgotten"
-    show(result, json_, lambda where, told: where.print(f"{told['keys']} entries of trust {verb}"))
+    show(
+        result,
+        json_,
+        lambda where, told: where.print(f"{counted(told['keys'], 'entry', 'entries')} of trust {verb}"),
+    )
     if not result["keys"]:
         sys.exit(EXIT_NO)
 

@@ -31,8 +31,8 @@ __all__ = ["records"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_TEXTS = ("SENDER", "RECIPIENT")
-_SPARE = ("LAST SEEN", "ORIGIN", "FIRST SEEN", "TRIES")
+_TEXTS = ("CLIENT", "SENDER", "RECIPIENT")
+_SPARE = ("ORIGIN", "FIRST SEEN", "TRIES", "LAST SEEN")
 """Columns of the list that are left out if the line is too short for them, in this order."""
 _STATES = ("waiting", "known", "observed", "expired")
 _CHOICES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,19 +158,22 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
     """Write a report as tables."""
     for line in _head(found):
         where.print(printable(line), soft_wrap=True)
-    _print(where, "Over the limit of new records", FLOOD_HEADS, [flood_cells(row) for row in found["floods"]])
-    _print(
-        where, "Providers that passed at once", LET_IN_HEADS, [let_in_cells(row) for row in found["let_in"]]
-    )
-    _print(where, "Delay by kind of origin", DELAY_HEADS, [delay_cells(row) for row in found["origins"]])
-    _print(where, "Classes", CLASS_HEADS, [class_cells(row) for row in found["classes"]])
-    _print(where, "Sender domains that waited longest", SENDER_HEADS, map(sender_cells, found["domains"]))
-    _print(where, "Origins with most attempts", SENDER_HEADS, map(sender_cells, found["top_origins"]))
-    _print(
-        where, "Whitelist entries that let mail pass", HIT_HEADS, [hit_cells(row) for row in found["hits"]]
-    )
+
+    def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], order: str = "") -> None:
+        if cells := list(rows):
+            where.print(f"\n{title}", style="bold")
+            where.print(table(heads, cells, where.width, texts=_TEXTS, spare=_SPARE, order=order))
+
+    show_table("Over the limit of new records", FLOOD_HEADS, map(flood_cells, found["floods"]), "attempts")
+    show_table("Providers that passed at once", LET_IN_HEADS, map(let_in_cells, found["let_in"]), "attempts")
+    show_table("Delay by kind of origin", DELAY_HEADS, map(delay_cells, found["origins"]))
+    show_table("Classes", CLASS_HEADS, map(class_cells, found["classes"]))
+    waited, most = map(sender_cells, found["domains"]), map(sender_cells, found["top_origins"])
+    show_table("Sender domains that waited longest", SENDER_HEADS, waited, "total wait")
+    show_table("Origins with most attempts", SENDER_HEADS, most, "att")
+    show_table("Whitelist entries that let mail pass", HIT_HEADS, map(hit_cells, found["hits"]), "times")
     rows = [due_cells(group["owner"], row) for group in found["due"] for row in group["entries"]]
-    _print(where, "Whitelist entries due for review", DUE_HEADS, rows)
+    show_table("Whitelist entries due for review", DUE_HEADS, rows)
     for problem in found["unreadable"]:
         where.print(printable(f"cannot be read: {problem}"), soft_wrap=True)
     if found["advice"]:
@@ -180,15 +183,8 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
 
 
 _TEXTS = ("class", "name", "where", "entry", "what")
-_SPARE = ("origin", "attempts", "never", "waiting", "longest", "deferred", "total wait")
+_SPARE = ("origin", "wait", "max", "total wait", "att", "defer", "owner", "source", "to", "from")
 """Columns that are left out if the terminal is too narrow, in this order."""
-
-
-def _print(where: Console, title: str, heads: Sequence[str], rows: Any) -> None:
-    rows = list(rows)
-    if rows:
-        where.print(f"\n{title}", style="bold")
-        where.print(table(heads, rows, where.width, texts=_TEXTS, spare=_SPARE))
 
 
 def _head(found: Mapping[str, Any]) -> Iterator[str]:

@@ -28,9 +28,9 @@ __all__ = [
 
 FLOOD_HEADS = ("network", "from", "to", "attempts", "most an hour")
 LET_IN_HEADS = ("provider", "attempts", "sender domains", "last")
-DELAY_HEADS = ("origins", "deferred", "came back", "waiting", "never", "p50", "p95", "longest")
+DELAY_HEADS = ("origins", "defer", "back", "wait", "never", "p50", "p95", "max")
 CLASS_HEADS = ("class", "owner", "target", "over target", *DELAY_HEADS[1:])
-SENDER_HEADS = ("name", "origin", "attempts", "total wait", *DELAY_HEADS[1:])
+SENDER_HEADS = ("name", "origin", "att", "total wait", *DELAY_HEADS[1:])
 HIT_HEADS = ("times", "source", "entry", "owner")
 DUE_HEADS = ("owner", "why", "where", "entry", "what")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["table"]
 
 _GAP = 2
-_LEAST_TEXT = 20
+_LEAST_TEXT = 16
 """The width in characters down to which a text is folded before a column is left out."""
+_MOMENT = re.compile(r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)?")
+"""What `cli.common.moment` returns."""
 
 
 def table(
@@ -23,23 +26,37 @@ def table(
     room: int,
     *,
     texts: Collection[str] = (),
-    spare: Sequence[str] = (),
+    spare: Sequence[str | Sequence[str]] = (),
+    order: str = "",
     title: str = "",
 ) -> Table:
     """A plain table for `room` characters on a line.
 
     Cells may hold any text from the network; they are made printable.  `texts`: heads of columns that may
-    be folded.  `spare`: heads of columns that are left out for lack of room, in this order; a line below the
-    table names them.
+    be folded.  `spare`: heads of columns that are left out for lack of room, one by one or several together,
+    in this order; a line below the table names them.  Before that, columns without any value go, and times
+    lose their year and seconds.  `order`: the head of the column by which the rows are sorted, which is
+    never left out.
     """
     from rich.table import Table
     from rich.text import Text
 
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [_least(head, [row[index] for row in cells], texts) for index, head in enumerate(heads)]
-    left_out = _left_out(heads, widths, room, spare)
-    shown = [index for index, head in enumerate(heads) if head not in left_out]
-    fits = _sum(widths[index] for index in shown) <= room
+    shown, left_out = list(range(len(heads))), list[str]()
+    if not _fits(widths, shown, room):
+        shown = [index for index in shown if heads[index] == order or any(row[index] for row in cells)]
+        if not _fits(widths, shown, room):
+            for index in shown:
+                _shorten_times(cells, index)
+                widths[index] = _least(heads[index], [row[index] for row in cells], texts)
+        for each in spare:
+            if _fits(widths, shown, room):
+                break
+            group = {each} if isinstance(each, str) else {*each}
+            gone = [index for index in shown if heads[index] in group - {order}]
+            shown = [index for index in shown if index not in gone]
+            left_out += [heads[index] for index in gone]
     found = Table(
         box=None,
         pad_edge=False,
@@ -52,6 +69,7 @@ def table(
         caption_justify="left",
         caption_style="",
     )
+    fits = _fits(widths, shown, room)
     for index in shown:
         found.add_column(heads[index], overflow="fold", no_wrap=fits and heads[index] not in texts)
     for row in cells:
@@ -67,15 +85,14 @@ def _least(head: str, cells: Sequence[str], texts: Collection[str]) -> int:
     return max(cell_len(head), min(longest, _LEAST_TEXT) if head in texts else longest)
 
 
-def _left_out(heads: Sequence[str], widths: Sequence[int], room: int, spare: Sequence[str]) -> list[str]:
-    gone: list[str] = []
-    for head in (head for head in spare if head in heads):
-        if _sum(width for each, width in zip(heads, widths, strict=True) if each not in gone) <= room:
-            break
-        gone.append(head)
-    return gone
+def _fits(widths: Sequence[int], shown: Sequence[int], room: int) -> bool:
+    return sum(widths[index] for index in shown) + _GAP * (len(shown) - 1) <= room
 
 
-def _sum(widths: Iterable[int]) -> int:
-    each = list(widths)
-    return sum(each) + _GAP * (len(each) - 1)
+def _shorten_times(cells: Sequence[list[str]], index: int) -> None:
+    """If a column holds times: show month, day, hour and minute; of several years, only days."""
+    column = [row[index] for row in cells]
+    if any(column) and all(map(_MOMENT.fullmatch, column)):
+        same_year = len({cell[:4] for cell in column if cell}) == 1
+        for row in cells:
+            row[index] = row[index][5:16] if same_year else row[index][:10]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from multigrey.cli.client import common_options, console, json_text, show, stream
+from multigrey.cli.tables import table
 from multigrey.config.values.units import format_duration
 from multigrey.text import printable
 
@@ -21,10 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["picture", "top"]
 
 _SPANS = {"1m": 60, "5m": 300, "15m": 900}
-_ALL_SPANS = 120
-"""The width in characters from which on all three spans are shown."""
-_FRAME = 6
-"""Lines of the picture that are not origins: heading, rule, sum, title, floods, and one to spare."""
+_HEADS = {"attempts": "seen", "deferred": "defer", "passed": "pass"}
+_FRAME = 7
+"""Lines of the picture that are not origins: title, heading, sum, floods, two of a note, and one to spare."""
 _MOST_FLOODS = 2
 """Most networks over the limit that are shown: they have to fit on one line."""
 
@@ -41,7 +42,7 @@ _MOST_FLOODS = 2
 )
 @click.option(
     "--by",
-    type=click.Choice(["attempts", "deferred", "passed"]),
+    type=click.Choice(list(_HEADS)),
     default="attempts",
     show_default=True,
     help="The number by which origins are ordered.",
@@ -69,34 +70,40 @@ def top(config: Path | None, *, json_: bool, once: bool, span: str, by: str, row
         rows = max(console().height - _FRAME, 1) if live else 20
     options = {"span": _SPANS[span], "order": by, "rows": min(rows, 500)}
     try:
-        _show(stream(config, "top", options), json_=json_, live=live, once=once)
+        draw = partial(picture, span=_SPANS[span], by=by)
+        _show(stream(config, "top", options), draw, json_=json_, live=live, once=once)
     except KeyboardInterrupt:
         return
 
 
-def _show(pictures: Iterator[Mapping[str, Any]], *, json_: bool, live: bool, once: bool) -> None:
+def _show(
+    pictures: Iterator[Mapping[str, Any]],
+    draw: Callable[[Mapping[str, Any], int], Group | Table],
+    *,
+    json_: bool,
+    live: bool,
+    once: bool,
+) -> None:
     if live:
         from rich.live import Live
 
         with Live(console=console(), screen=True, auto_refresh=False) as screen:
             for each in pictures:
-                screen.update(picture(each, console().width), refresh=True)
+                screen.update(draw(each, console().width), refresh=True)
         return
     for each in pictures:
         if once or not json_:
-            show(each, json_, lambda where, found: where.print(picture(found, where.width)))
+            show(each, json_, lambda where, found: where.print(draw(found, where.width)))
             return
         click.echo(json_text(each))
 
 
-def picture(found: Mapping[str, Any], room: int) -> Group | Table:
+def picture(found: Mapping[str, Any], room: int, span: int = 60, by: str = "attempts") -> Group | Table:
     """One picture as a table, with floods above it.
 
-    `room`: characters on a line; if there are few, only the first and the last span are shown.
+    `room`: characters on a line; if there are few, other spans than the one chosen are left out.
     """
-    from rich import box
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     at = datetime.fromtimestamp(found["time"]).astimezone()
@@ -104,22 +111,26 @@ def picture(found: Mapping[str, Any], room: int) -> Group | Table:
     counted = found["time"] - found["since"]
     if 0 <= counted < found["spans"][-1]:
         title += f", counted for {format_duration(counted)}"
-    table = Table(
-        box=box.SIMPLE, title=title, title_justify="left", title_style="", pad_edge=False, show_footer=True
+    heads = {each: [f"{word} {format_duration(each)}" for word in _HEADS.values()] for each in found["spans"]}
+    others = sorted({*found["spans"]} - {span}, key=lambda each: each == found["spans"][-1])
+    rows = [
+        [row["origin"] or "(others)", *(number for counts in row["counts"] for number in counts)]
+        for row in found["origins"]
+    ]
+    rows.append(["all", *(number for counts in found["all"] for number in counts)])
+    shown = table(
+        ["origin", *(head for each in found["spans"] for head in heads[each])],
+        rows,
+        room,
+        texts=("origin",),
+        spare=[heads[each] for each in others],
+        order=f"{_HEADS[by]} {format_duration(span)}",
+        title=title,
     )
-    table.add_column("origin", footer="all", overflow="fold", min_width=20 if room >= _ALL_SPANS else 12)
-    shown = [0, *range(1, len(found["spans"]) - 1), -1] if room >= _ALL_SPANS else [0, -1]
-    for index in shown:
-        span = found["spans"][index]
-        for word, total in zip(("seen", "defer", "pass"), found["all"][index], strict=True):
-            table.add_column(f"{word} {format_duration(span)}", footer=str(total), justify="right")
-    for row in found["origins"]:
-        numbers = [str(number) for index in shown for number in row["counts"][index]]
-        table.add_row(Text(printable(row["origin"] or "(others)")), *numbers)
     if not found["floods"]:
-        return table
+        return shown
     floods = f"! over the limit of new records: {_floods(found)}"
-    return Group(Text(floods, no_wrap=True, overflow="ellipsis"), table)
+    return Group(Text(floods, no_wrap=True, overflow="ellipsis"), shown)
 
 
 def _floods(found: Mapping[str, Any]) -> str:

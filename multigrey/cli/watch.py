@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import common_options, show_item, stream
+from multigrey.cli.common import counted
 from multigrey.config.values.units import format_duration
 from multigrey.text import printable
 
@@ -83,5 +84,5 @@ def _print(console: Console, row: Mapping[str, Any]) -> None:
 
 
 def _print_lost(console: Console, row: Mapping[str, Any]) -> None:
-    text = f"... {row['lost']} decisions left out: too many to show"
+    text = f"... {counted(row['lost'], 'decision')} left out: too many to show"
     console.print(text, soft_wrap=True)

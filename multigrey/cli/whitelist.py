@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from multigrey.cli.client import json_text
-from multigrey.cli.common import Duration
+from multigrey.cli.common import Duration, counted
 from multigrey.cli.whitelist_add import add
 from multigrey.cli.whitelist_edit import remove, review
 from multigrey.cli.whitelist_show import list_command, test_command
@@ -237,7 +237,8 @@ def _as_text(
     for each in gathered.lists:
         newest = "" if each.newest is None else f", the newest added on {each.newest}"
         used = sum(entry.enabled and outlook.now < entry.until for entry in each.entries)
-        yield f"{each.path} ({each.source}): {used} of {len(each.entries)} entries in use{newest}"
+        entries = counted(len(each.entries), "entry", "entries")
+        yield f"{each.path} ({each.source}): {used} of {entries} in use{newest}"
     for source in gathered.skipped:
         yield f"source {source} belongs to a plugin and is not checked"
     if not gathered.lists and not gathered.skipped:

@@ -68,9 +68,9 @@ def pool(clients, ending=R, origins=2):
         (
             [event(0, N, verdict={"action": Action.PASS, "observed": True})],
             1,
-            ["greylisting was only observed for 1 attempts"],
+            ["greylisting was only observed for 1 attempt that"],
         ),
-        ([event(0, Reason.ERROR)], 1, ["1 attempts were answered without the store"]),
+        ([event(0, Reason.ERROR)], 1, ["1 attempt was answered without the store"]),
     ],
 )
 def test_advice(events, at, expected):

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from email import message_from_bytes
 from email.policy import SMTP
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
+from multigrey.analysis.figures import Outlook, Target
+from multigrey.analysis.report import make_report
 from multigrey.cli import main
-from multigrey.cli.report import write_page
+from multigrey.cli.report import render, write_page
 from multigrey.clock import SystemClock
+from multigrey.model import Reason
+from tests.support.clocks import START
 from tests.support.daemon import ROOT, Daemon
+from tests.support.decisions import decision
 
 CONFIG = """
 state_dir = "{dir}/state"
@@ -131,6 +139,34 @@ def test_a_page_is_replaced_at_one_stroke(tmp_path, monkeypatch):
         write_page(link, "lost")
     assert real.read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.html", "real.html"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_tables_keep_what_they_are_sorted_by(width):
+    """With figures of a busy host, and longer names than fit."""
+    events = []
+    for index in range(30):
+        domain = f"customer-relations.sales-and-marketing-{index}.example.org"
+        who = {"sender": f"a@{domain}", "recipient": f"r{index}@example.net", "origin": domain}
+        events += [decision(time=START + index, **who)]
+        passed = decision(Reason.RETRY, START + 90_000 + index, **who)
+        events += [replace(passed, class_="codes", verdict=replace(passed.verdict, age=90_000))]
+    events.sort(key=lambda event: event.time)
+    outlook = Outlook(START + 90_100, START, 172_800, {"codes": Target(60)})
+    found = {**make_report(events, outlook).as_mapping(), "recorded_since": START, "unreadable": []}
+    for row in (*found["domains"], *found["top_origins"]):
+        row["attempts"] = row["delays"]["deferred"] = row["delays"]["never"] = 12_345_678
+    out = io.StringIO()
+    render(Console(file=out, width=width, markup=False, highlight=False, no_color=True), found)
+    lines = out.getvalue().splitlines()
+    heads = {title: lines[number + 1].split() for number, title in enumerate(lines) if title in SORTED_BY}
+    assert all(sorted_by in " ".join(heads[title]) for title, sorted_by in SORTED_BY.items())
+    assert "never" in heads["Sender domains that waited longest"] or width == 60
+    tables = lines[lines.index("Delay by kind of origin") : lines.index("Advice")]
+    assert all(len(line.rstrip()) <= width for line in tables)
+
+
+SORTED_BY = {"Sender domains that waited longest": "total wait", "Origins with most attempts": "att"}
 
 
 def example(name: str) -> str:

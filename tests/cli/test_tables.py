@@ -38,10 +38,12 @@ def test_with_room_each_row_is_one_line():
 @pytest.mark.parametrize(
     ("width", "heads", "caption"),
     [
-        (57, "STATE SEEN SENDER LEFT", ""),
-        (56, "STATE SENDER LEFT", "columns left out for lack of room: SEEN"),
-        (36, "STATE SENDER LEFT", "columns left out for lack of room: SEEN"),
-        (35, "SENDER LEFT", "columns left out for lack of room: SEEN, STATE"),
+        (53, "STATE SEEN SENDER LEFT", ""),
+        (52, "STATE SEEN SENDER LEFT", ""),  # without year and seconds
+        (45, "STATE SEEN SENDER LEFT", ""),
+        (44, "STATE SENDER LEFT", "columns left out for lack of room: SEEN"),
+        (32, "STATE SENDER LEFT", "columns left out for lack of room: SEEN"),
+        (31, "SENDER LEFT", "columns left out for lack of room: SEEN, STATE"),
     ],
 )
 def test_without_room_texts_are_folded_and_columns_left_out(width, heads, caption):
@@ -53,7 +55,29 @@ def test_without_room_texts_are_folded_and_columns_left_out(width, heads, captio
     assert all(len(line) <= width for line in lines)
 
 
-@given(st.integers(30, 200))
+def test_columns_without_values_go_first_and_unnamed():
+    rows = [(state, seen, sender, "") for state, seen, sender, _ in ROWS]
+    assert drawn(53, rows)[0].split() == ["STATE", "SEEN", "SENDER", "LEFT"]
+    lines = drawn(47, rows, spare=HEADS)
+    assert lines[0].split() == ["STATE", "SEEN", "SENDER"]
+    assert not any("left out" in line for line in lines)
+
+
+def test_times_of_several_years_are_days():
+    rows = [*ROWS, ("known", "2025-01-02 03:04:05", "b@example.org", ""), ("known", "", "c@example.org", "")]
+    seen = [line.split()[1] for line in drawn(46, rows) if line.startswith(("waiting", "known"))]
+    assert seen == ["2026-11-29", "2026-11-29", "2025-01-02", "c@example.org"]
+    assert drawn(46)[1].split()[1:3] == ["11-29", "20:00"]
+
+
+@given(st.integers(5, 200), st.sampled_from(HEADS), st.permutations(HEADS))
+def test_the_column_by_which_rows_are_sorted_stays(width, order, spare):
+    rows = [(*row[:3], "") for row in ROWS]
+    found = table(HEADS, rows, width, texts={"SENDER"}, spare=spare, order=order)
+    assert order in [column.header for column in found.columns]
+
+
+@given(st.integers(53, 200))
 def test_what_is_shown_is_shown_whole(width):
     """However little room there is; the characters of a row are on its lines in another order."""
     shown = "".join(drawn(width, spare=()))

@@ -42,6 +42,8 @@ def test_top_shows_a_table(monkeypatch):
     assert "2 origins in the last 15m, counted for 1m40s" in done.stdout
     narrow = CliRunner(env={"COLUMNS": "80"}).invoke(top, ["--once"]).stdout.splitlines()
     assert ["example.org", "2", "1", "1", "4", "2", "2"] in [line.split() for line in narrow]
+    chosen = CliRunner(env={"COLUMNS": "50"}).invoke(top, ["--once", "--span", "5m"]).stdout.splitlines()
+    assert ["example.org", "3", "2", "1"] in [line.split() for line in chosen]
     assert all(len(line.rstrip()) <= 80 for line in narrow)
     assert json.loads(CliRunner().invoke(top, ["--once", "--json"]).stdout) == PICTURE
     lines = CliRunner().invoke(top, ["--json"]).stdout.splitlines()

@@ -61,8 +61,8 @@ def test_nothing_to_do(site):
     result = run(site)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
-        f"{site}/lists/a.toml (list): 1 of 1 entries in use",
-        f"{site}/clients (postgrey-clients): 1 of 1 entries in use",
+        f"{site}/lists/a.toml (list): 1 of 1 entry in use",
+        f"{site}/clients (postgrey-clients): 1 of 1 entry in use",
         f"hits: not known: {site}/state/store.mdb: No such file or directory",
         "0 warnings, 0 notes",
     ]
