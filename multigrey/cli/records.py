@@ -23,6 +23,7 @@ from multigrey.cli.common import (
 )
 from multigrey.cli.explain import past_text
 from multigrey.cli.tables import table
+from multigrey.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -243,6 +244,7 @@ def _record_lines(record: Mapping[str, Any], now: int) -> Iterator[str]:
 
 @records.command("forget")
 @_choices
+@click.option("--person", metavar="ADDRESS", help="Everything of one person, wherever it is kept.")
 @click.option("--all", "all_", is_flag=True, help="Every record, all trust and the whole history.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be forgotten.")
 @click.option(
@@ -252,7 +254,14 @@ def _record_lines(record: Mapping[str, Any], now: int) -> Iterator[str]:
 )
 @common_options
 def forget_command(
-    config: Path | None, *, all_: bool, dry_run: bool, scrub: bool, json_: bool, **choice: Any
+    config: Path | None,
+    *,
+    person: str | None,
+    all_: bool,
+    dry_run: bool,
+    scrub: bool,
+    json_: bool,
+    **choice: Any,
 ) -> None:
     """Forget records, as if their senders had never been seen.
 
@@ -265,17 +274,47 @@ def forget_command(
     A mark (see over-limit) does not show whose it is.  It is forgotten only if --client, --sender and
     --recipient give the whole attempt, with --origin if the origin has a name, or with --all.
 
+    --person ADDRESS forgets what is kept of one address as sender and recipient: records, marks of attempts
+    that records or history show, decisions, expectations.  With --scrub nothing of it can be read in the
+    files any more.  The command names what it cannot reach.
+
     Exit status: 0 when something was forgotten, 1 when nothing matches, 2 for a wrong command line or
     configuration, 3 without a daemon or its store, 4 when not allowed.
     """
     chosen = given(**choice)
+    if person is not None:
+        if chosen or all_:
+            raise click.UsageError("--person cannot be combined with options that choose records")
+        _forget_person(config, json_, given(address=person, dry_run=dry_run, scrub=scrub))
+        return
     _check(chosen, all_=all_)
+    if not dry_run and chosen.keys() <= {"sender", "recipient", "client", "origin"}:
+        click.echo("their decisions in the history are forgotten, too", err=True)
     options = {**chosen, **given(all=all_, dry_run=dry_run, scrub=scrub)}
     result = ask(config, "records.forget", options)
     show(result, json_, lambda where, told: where.print(_forgotten(told), soft_wrap=True))
     if not any(result[name] for name in ("keys", "trust", "marks", "decisions")):
         say_what_is_hidden(config, choice["client"])
         sys.exit(EXIT_NO)
+
+
+def _forget_person(config: Path | None, json_: bool, options: Mapping[str, Any]) -> None:
+    result = ask(config, "person.forget", options)
+    show(result, json_, _show_person)
+    if not any(result[name] for name in ("keys", "marks", "decisions", "expectations")):
+        sys.exit(EXIT_NO)
+
+
+def _show_person(out: Console, told: Mapping[str, Any]) -> None:
+    parts = [_records(told), counted(told["marks"], "mark"), counted(told["decisions"] or 0, "decision")]
+    parts.append(counted(told["expectations"], "expectation"))
+    verb = "would be forgotten" if told["dry_run"] else "forgotten"
+    out.print(f"{', '.join(parts)} {verb}", soft_wrap=True)
+    if not told["dry_run"] and not told["scrubbed"]:
+        out.print("free room in the files may still hold it: --scrub removes that, too", soft_wrap=True)
+    out.print("not reached, and may still name the person:")
+    for text in told["left"]:
+        out.print(f"  {printable(text)}", soft_wrap=True)
 
 
 def _forgotten(told: Mapping[str, Any]) -> str:

@@ -253,3 +253,33 @@ def test_history_switched_off(forgetful):
     assert "[history] enabled" in result.stderr
     assert not (forgetful.directory / "state" / "history.mdb").exists()
     assert run(forgetful, "records", "forget", "--sender", "a@example.org").exit_code == 0
+
+
+def test_a_person_is_forgotten_and_what_is_left_is_named(daemon):
+    ask(daemon)
+    ask(daemon, recipient="c@example.net")
+    assert run(daemon, "expect", "b@example.net").exit_code == 0
+    dry = run(daemon, "records", "forget", "--person", "b@example.net", "--dry-run")
+    assert "1 expectation would be forgotten\n" in dry.stdout
+    done = run(daemon, "records", "forget", "--person", "b@example.net", "--scrub")
+    assert done.stdout.startswith(
+        "1 record (2 keys), 0 marks, 1 decision, 1 expectation forgotten\nnot reached"
+    )
+    assert "  the logs of the mail servers\n" in done.stdout
+    state = daemon.directory / "state"
+    named = [
+        path.name for path in state.iterdir() if path.is_file() and b"b@example.net" in path.read_bytes()
+    ]
+    assert named == []
+    assert run(daemon, "history", "c@example.net").exit_code == 0
+    again = run(daemon, "records", "forget", "--person", "b@example.net")
+    assert (again.exit_code, "--scrub removes that, too" in again.stdout) == (1, True)
+    wrong = run(daemon, "records", "forget", "--person", "b@example.net", "--sender", "a@example.org")
+    assert (wrong.exit_code, run(daemon, "records", "forget", "--person", "b").exit_code) == (2, 2)
+
+
+def test_that_the_history_goes_too_is_said_before(daemon):
+    ask(daemon)
+    for options, said in ((["--dry-run"], ""), ([], "their decisions in the history are forgotten, too\n")):
+        done = run(daemon, "records", "forget", "--recipient", "b@example.net", *options)
+        assert (done.exit_code, done.stderr) == (0, said)

@@ -42,7 +42,7 @@ from multigrey.threads import in_thread
 from multigrey.whitelists.postgrey import companion
 from multigrey.whitelists.toml_file import list_files
 
-__all__ = ["operations"]
+__all__ = ["ConfigurationFiles", "operations"]
 
 VERSION = 1
 _AT_ONCE = 96 * 1024
@@ -60,7 +60,7 @@ async def _backup(parts: OperationContext, options: Options) -> AsyncIterator[Re
         raise OptionError("without_key: true or false is expected")
     if not isinstance(parts.engine.store, LocalStore):
         raise OperationError("this kind of store has no local file")
-    found = _Files()
+    found = ConfigurationFiles()
     await in_thread(found.take, parts.settings, parts.core.assembly.configuration)
     yield {
         "backup": VERSION,
@@ -78,7 +78,9 @@ async def _backup(parts: OperationContext, options: Options) -> AsyncIterator[Re
     yield {"left_out": found.left_out}
 
 
-async def _parts(parts: OperationContext, found: _Files, *, without_key: bool) -> AsyncIterator[BackupPart]:
+async def _parts(
+    parts: OperationContext, found: ConfigurationFiles, *, without_key: bool
+) -> AsyncIterator[BackupPart]:
     store = parts.engine.store
     assert isinstance(store, LocalStore)
     async for part in store.backup():
@@ -98,12 +100,14 @@ async def _parts(parts: OperationContext, found: _Files, *, without_key: bool) -
         yield BackupPart(name, BytesIO(text))
 
 
-class _Files:
+class ConfigurationFiles:
     """The configuration, and the lists that it names."""
 
     def __init__(self) -> None:
         self.texts: dict[str, bytes] = {}
         """By name in the backup."""
+        self.paths: dict[Path, bytes] = {}
+        """The same, by path."""
         self.configuration: str | None = None
         self.elsewhere: dict[str, str] = {}
         """The paths of lists that lie elsewhere, by name in the backup."""
@@ -126,7 +130,7 @@ class _Files:
         try:
             if why := why_no_name(name):
                 raise OSError(0, why)  # noqa: TRY301  (left out like one that cannot be read)
-            self.texts[name] = _text(path)
+            self.texts[name] = self.paths[path] = _text(path)
         except OSError as error:
             self.left_out.append({"path": str(path), "why": error.strerror or str(error)})
             return

@@ -1,4 +1,4 @@
-"""The operations `records.*`: list, show, forget and let in the senders that records remember.
+"""The operations `records.*`: list, show, and let in the senders that records remember.
 
 A record is stored under several keys, and listed under its home, the one that shows sender and recipient.
 Every walk reads the store in slices and lets other tasks run in between; `forget` and `pass` check each row
@@ -7,7 +7,6 @@ again at the moment they write it.  Results:
     records.list    {"records": [...]} any number of times, then {"time", "found", "more"}
     records.show    {"time", "record", "keys", "trust"}; and "marked": true if only a mark remembers it,
                     "past" if the client is known from the history only (see `control.past_attempts`)
-    records.forget  {"records", "keys", "trust", "marks", "decisions", "dry_run"}
     records.pass    {"records", "keys", "dry_run"}
 """
 
@@ -21,7 +20,6 @@ from functools import partial
 from typing import Any
 
 from multigrey.codec import decode_record, encode_record
-from multigrey.contracts import LocalStore
 from multigrey.control.operations.context import OperationContext
 from multigrey.control.operations.operation import (
     BY,
@@ -36,7 +34,6 @@ from multigrey.control.operations.origins import trust_keys, trust_shown
 from multigrey.control.past_attempts import completed
 from multigrey.control.record_selection import (
     CHOICES,
-    HISTORY_WORDS,
     RecordFilter,
     attempt_of,
     keys_of,
@@ -45,13 +42,12 @@ from multigrey.control.record_selection import (
     shown,
 )
 from multigrey.errors import AddressError, CodecError
-from multigrey.greylist.marks import count
 from multigrey.greylist.record_choice import keep_until, speaking_record
 from multigrey.identity.addresses import parse_client_address
 from multigrey.model import Attempt, Change, Entry, Key, Origin, Record, Table
-from multigrey.stores.walk import SLICE, Row, rows_of, whole
+from multigrey.stores.walk import Row, rows_of, whole
 
-__all__ = ["operations"]
+__all__ = ["change_rows", "counts_text", "operations", "read_choice", "read_flag", "without"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +73,6 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
     yield Operation(
         "records.show", Level.READ, answer=lambda o: _show(parts, o), offline=True, is_search=True
     )
-    yield Operation("records.forget", Level.ADMIN, answer=lambda o: _forget(parts, o), offline=True)
     yield Operation(
         "records.pass",
         Level.OPERATE,
@@ -89,8 +84,8 @@ def operations(parts: OperationContext) -> Iterable[Operation]:
 
 async def _list(parts: OperationContext, options: Options) -> AsyncGenerator[Result, None]:
     limit = read_limit(options, _USUAL)
-    every_key = _flag(options, "every_key")
-    choice = RecordFilter.of(parts, _without(options, "limit", "every_key"))
+    every_key = read_flag(options, "every_key")
+    choice = RecordFilter.of(parts, without(options, "limit", "every_key"))
     found = 0
     waiting: list[Mapping[str, Any]] = []
     async with aclosing(rows_of(parts.engine.store)) as slices:
@@ -148,7 +143,7 @@ async def _show(parts: OperationContext, options: Options) -> Result:
 
 
 async def _show_key(parts: OperationContext, options: Options) -> Result:
-    choice = RecordFilter.of(parts, _without(options))
+    choice = RecordFilter.of(parts, without(options))
     if len(choice.key) == _WHOLE_KEY:
         own = (Table.RECORD, bytes.fromhex(choice.key))
         for row in await _rows(parts, [own]):
@@ -200,27 +195,7 @@ async def _shown_keys(parts: OperationContext, keys: Sequence[Key], attempt: Att
     return told
 
 
-# --- forget and pass --------------------------------------------------------------------------------
-
-
-async def _forget(parts: OperationContext, options: Options) -> Result:
-    dry_run, scrub = _flag(options, "dry_run"), _flag(options, "scrub")
-    asked, everything = _without(options, "all", "dry_run", "scrub"), _flag(options, "all")
-    choice = _some(parts, asked, everything=everything)
-    trust: set[Key] = set()
-    told = await _change(parts, choice, _nothing, dry_run=dry_run, trust=trust)
-    if everything:
-        told["trust"] = await _forget_all_trust(parts, dry_run=dry_run)
-    else:
-        told["trust"] = await _forget_trust(parts, trust if asked.keys() & _TRUSTED else (), dry_run=dry_run)
-    told["marks"] = await _forget_marks(parts, asked, dry_run=dry_run, everything=everything)
-    told["decisions"] = None
-    if not dry_run:
-        told["decisions"] = await _forget_decisions(parts, asked)
-        if scrub:
-            await _scrub(parts)
-        logger.info("records forgotten by %s: %s", options.get(BY, "an unknown user"), _counts(told))
-    return told
+# --- pass, and changes of rows ---------------------------------------------------------------------
 
 
 def _too_many_recipients(options: Options) -> str:
@@ -231,8 +206,8 @@ def _too_many_recipients(options: Options) -> str:
 
 
 async def _pass(parts: OperationContext, options: Options) -> Result:
-    dry_run = _flag(options, "dry_run")
-    choice = _some(parts, _without(options, "dry_run"))
+    dry_run = read_flag(options, "dry_run")
+    choice = read_choice(parts, without(options, "dry_run"))
     now, setup = parts.clock.now(), parts.engine.setup
 
     def known(record: Record) -> Entry | None:
@@ -240,13 +215,15 @@ async def _pass(parts: OperationContext, options: Options) -> Result:
         return Entry(encode_record(passed), keep_until(setup.policy_for(origin_of(record), None), passed))
 
     choice = replace(choice, unpassed=True)
-    told = await _change(parts, choice, known, dry_run=dry_run, only=partial(_had_never_passed, parts, now))
+    told = await change_rows(
+        parts, choice, known, dry_run=dry_run, only=partial(_had_never_passed, parts, now)
+    )
     if not dry_run:
-        logger.info("records let in by %s: %s", options.get(BY, "an unknown user"), _counts(told))
+        logger.info("records let in by %s: %s", options.get(BY, "an unknown user"), counts_text(told))
     return told
 
 
-async def _change(
+async def change_rows(
     parts: OperationContext,
     choice: RecordFilter,
     new: Callable[[Record], Entry | None],
@@ -306,95 +283,6 @@ def _rewritten(
     return Change(len(puts), puts, durable=True)
 
 
-def _nothing(record: Record) -> None:
-    """The entry that replaces a forgotten record: none."""
-    del record
-
-
-async def _forget_trust(parts: OperationContext, keys: Iterable[Key], *, dry_run: bool) -> int:
-    """Delete the trust under these keys; the reputation of an origin as a whole stays.  Returns how many."""
-    ordered, store = sorted(keys, key=lambda key: key[1]), parts.engine.store
-    gone = 0
-    for start in range(0, len(ordered), SLICE):
-        piece = ordered[start : start + SLICE]
-        found = await store.read(piece)
-        gone += await _delete(parts, [k for k, v in zip(piece, found, strict=True) if v], dry_run=dry_run)
-    return gone
-
-
-async def _forget_all_trust(parts: OperationContext, *, dry_run: bool) -> int:
-    """Delete everything the store knows of origins; returns how many rows."""
-    gone, cursor = 0, b""
-    while True:
-        rows, cursor = await parts.engine.store.scan(Table.ORIGIN, cursor, SLICE)
-        gone += await _delete(parts, [(Table.ORIGIN, digest) for digest, _ in rows], dry_run=dry_run)
-        if not cursor:
-            return gone
-
-
-async def _delete(parts: OperationContext, keys: Sequence[Key], *, dry_run: bool) -> int:
-    if keys and not dry_run:
-        doomed: Puts = dict.fromkeys(keys)
-        await parts.engine.store.apply(tuple(keys), lambda _: Change(None, doomed, durable=True))
-    return len(keys)
-
-
-async def _forget_marks(parts: OperationContext, asked: Options, *, dry_run: bool, everything: bool) -> int:
-    """Delete marks: all of them, or those of one whole attempt; returns how many.
-
-    A mark is a fingerprint and can only be found by its attempt: client, sender and recipient.  A mark that
-    was made for a named origin is only found if that origin is given too.
-    """
-    store = parts.engine.store
-    if everything:
-        gone, cursor = 0, b""
-        while True:
-            rows, cursor = await store.scan(Table.MARK, cursor, SLICE)
-            gone += sum(count(bucket) for _, bucket in rows)
-            await _delete(parts, [(Table.MARK, digest) for digest, _ in rows], dry_run=dry_run)
-            if not cursor:
-                return gone
-    if asked.keys() - {"origin"} != {"client", "sender", "recipient"}:
-        return 0
-    record = Record(
-        first_seen=0,
-        last_seen=0,
-        delay=0,
-        client=str(asked["client"]),
-        sender="" if asked["sender"] == "<>" else str(asked["sender"]),
-        recipient=str(asked["recipient"]),
-        origin=str(asked.get("origin", "")),
-    )
-    attempt = attempt_of(record)
-    if attempt is None:
-        return 0
-    progress, origin = parts.engine.progress(attempt), origin_of(record)
-    if origin.named:
-        progress.origin, progress.keys = origin, keys_of(parts, record)
-    question = parts.engine.shared.decision(progress)
-    if dry_run:
-        return question.unmarked(await store.read(question.keys)).value
-    return await store.apply(question.keys, question.unmarked)
-
-
-async def _forget_decisions(parts: OperationContext, asked: Options) -> int | None:
-    """Delete the decisions that were asked for from the history; returns how many.
-
-    None: they stay, because decisions cannot be found by some of these options, or the history is off.
-    """
-    if parts.decisions is None or not asked.keys() <= HISTORY_WORDS:
-        return None
-    return await parts.decisions.forget({name: str(text) for name, text in asked.items()})
-
-
-async def _scrub(parts: OperationContext) -> None:
-    """Rewrite the files, so that nothing of the deleted rows is left in them."""
-    if isinstance(parts.engine.store, LocalStore):
-        await parts.engine.store.compact()
-    if parts.decisions is not None:
-        await parts.decisions.compact()
-
-
 # --- options ----------------------------------------------------------------------------------------
 
 _ATTEMPT = ("client_address", "client_name", "helo", "sender", "recipient")
@@ -419,7 +307,7 @@ def _text(options: Options, name: str) -> str:
     return text
 
 
-def _some(parts: OperationContext, asked: Options, *, everything: bool = False) -> RecordFilter:
+def read_choice(parts: OperationContext, asked: Options, *, everything: bool = False) -> RecordFilter:
     """The choice in the options; all records only with `everything`, never because options are missing."""
     if not asked and not everything:
         raise OptionError(f"no records are chosen: choose by {', '.join(CHOICES)}")
@@ -428,14 +316,15 @@ def _some(parts: OperationContext, asked: Options, *, everything: bool = False) 
     return RecordFilter.of(parts, asked)
 
 
-def _flag(options: Options, name: str) -> bool:
+def read_flag(options: Options, name: str) -> bool:
+    """An option that is true or false.  Raises OptionError."""
     value = options.get(name, False)
     if not isinstance(value, bool):
         raise OptionError(f"{name}: true or false is expected")
     return value
 
 
-def _without(options: Options, *names: str) -> Options:
+def without(options: Options, *names: str) -> Options:
     """The options that choose records: without these names, `by`, and those that are empty."""
     return {
         name: value
@@ -444,5 +333,6 @@ def _without(options: Options, *names: str) -> Options:
     }
 
 
-def _counts(told: Mapping[str, Any]) -> str:
+def counts_text(told: Mapping[str, Any]) -> str:
+    """The numbers in a result, for the log."""
     return " ".join(f"{name}={value}" for name, value in told.items() if type(value) is int)

@@ -148,6 +148,8 @@ class Journal:
         ]
         self._numbers = count(max(numbers, default=0) + 1)
         self._highest = 0
+        self._is_over = False
+        """Whether the active segment ends at the next chance, however much is in it."""
 
     def append(self, body: bytes) -> None:
         """Make a batch safe.  Raises OSError, and what `before_sync` raises; then it does not count."""
@@ -185,11 +187,15 @@ class Journal:
         """Let the next batch begin a new segment, if this one is half full and a spare one is ready."""
         if self._active is not None and self._spares and self._is_used_up():
             self._retired.append(self._active)
-            self._active = None
+            self._active, self._is_over = None, False
+
+    def end_segment(self) -> None:
+        """Let the next checkpoint delete the segment that is being written."""
+        self._is_over = self._active is not None
 
     def _is_used_up(self) -> bool:
         segment = self._active
-        return segment is not None and segment.end > SEGMENT // 2
+        return segment is not None and (self._is_over or segment.end > SEGMENT // 2)
 
     def drop(self, applied: int) -> None:
         """Delete segments whose batches LMDB has, which are those up to `applied`.  Raises OSError."""

@@ -36,10 +36,7 @@ from multigrey.stores.lmdb.frames import pack
 from multigrey.stores.lmdb.holder import Holder
 from multigrey.stores.lmdb.journal import Journal, Position
 from multigrey.stores.lmdb.rows import HEAD
-from multigrey.stores.lmdb.state_files import (
-    StateFiles,
-    stands_for,
-)
+from multigrey.stores.lmdb.state_files import StateFiles, stands_for
 from multigrey.stores.work_thread import WorkThread
 from multigrey.threads import in_thread
 
@@ -276,6 +273,9 @@ class LmdbStore:
         wait: some seconds per GB.
         """
         await self.walk()
+        self._journal.end_segment()  # what was deleted can still be read in it
+        self._checkpoints.probe()
+        await self._checkpoints.progress()
         async with self._holder.writing:
             await self._holder.aside(lambda opened: opened.copy(self._files.draft), about=self._files.draft)
             problem = await self._holder.reopen(replace_store)

@@ -7,7 +7,7 @@ from multigrey.control.operations.operation import Level
 from tests.support.control import parts
 
 ONLY_READING = {"status", "verify", "growth", "waiting"}
-CHANGING = {"reload", "override", "backup", "compact", "records.forget", "origins.forget"}
+CHANGING = {"reload", "override", "backup", "compact", "records.forget", "person.forget", "origins.forget"}
 OPERATING = {"expect", "expect-cancel", "records.pass"}
 
 SEARCHES = {"records.list", "records.show", "history", "explain", "where", "export", "watch"}

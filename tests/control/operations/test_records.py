@@ -9,8 +9,8 @@ from ipaddress import ip_address
 import pytest
 
 from multigrey.codec import decode_record, encode_origin, encode_record, encode_reputation
+from multigrey.control.operations import records, removal
 from multigrey.control.operations.operation import OperationError
-from multigrey.control.operations.records import operations
 from multigrey.errors import CommandError, MultigreyError
 from multigrey.identity.components import ClientNetwork, OriginText, Recipient, Sender
 from multigrey.identity.keys import ORIGIN_KEY, KeyScheme
@@ -44,6 +44,10 @@ def named(attempt, network):
 
 def attempt(sender="a@example.org", recipient="b@example.net", client="192.0.2.10", name=None, **more):
     return Attempt("smtp", ip_address(client), name, "", sender, recipient, **more)
+
+
+def operations(made):
+    return [*records.operations(made), *removal.operations(made)]
 
 
 @asynccontextmanager
