@@ -9,6 +9,7 @@
 # make man        bring the generated parts of the manual pages up to date
 # make site       the manual as a web site in dist/site, to be put on any server
 # make wheel      build dist/*.whl, the plugins' too: the same octets from the same commit
+# make deb        build dist/*.deb for this system's Python, and for another one with DEB="--python 3.13"
 # make lock       renew locks/ and the bills of materials (needs the package index)
 # make audit      ask for known advisories against what is locked, and against the lowest versions (needs the network)
 # make bench      compare with postgrey and greylistd on this machine (needs cc)
@@ -26,7 +27,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no
 LOCKED  := --require-hashes --only-binary :all:
 BUILT   := --no-binary pyspf  # has no wheel
 
-.PHONY: serve test fast-test test-all soak cover lint format bench man site wheel lock audit clean
+.PHONY: serve test fast-test test-all soak cover lint format bench man site wheel deb lock audit clean
 
 serve: $(VENV)/installed
 	@ask() { echo "make serve: ask it, from here: $(BIN)/multigrey --state-dir $$1 status" >&2; }; \
@@ -104,6 +105,10 @@ wheel: $(VENV)/installed
 	for each in . plugins/*/; do \
 	  (cd "$$each" && "$(abspath $(BIN))/hatchling" build -t wheel -d "$(CURDIR)/dist") || exit; \
 	done
+
+deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+deb: $(VENV)/tools wheel
+	$(BIN)/python -m packages.deb.build $(DEB)
 
 # A version has to be a week old: most poisoned ones are found by then.  make lock AGE="0 days" for an urgent one.
 AGE     ?= 7 days

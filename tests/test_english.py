@@ -49,6 +49,7 @@ PAGES = [
     *sorted(ROOT.glob("plugins/*/man/*.[1-9]")),
     *sorted(path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"),
     *sorted(ROOT.glob("integrations/*/README.md")),
+    *sorted(ROOT.glob("packages/*/README.md")),
     *sorted(ROOT.glob("plugins/*/README.md")),
 ]
 

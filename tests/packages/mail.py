@@ -49,9 +49,8 @@ def install_postfix(machine: Machine) -> None:
     machine.run("systemctl", "restart", "postfix")
 
 
-def install_exim(machine: Machine) -> None:
-    """Exim as Debian configures it for a host on the internet, with a Maildir for bob."""
-    machine.install("exim4-daemon-heavy")
+def configure_exim(machine: Machine) -> None:
+    """Answer Debian's questions about Exim: a host on the internet, with a Maildir for bob."""
     answers = machine.files / "etc/exim4/update-exim4.conf.conf"
     text = answers.read_text()
     for name, value in _ANSWERS.items():

@@ -1,0 +1,1 @@
+"""Packages of multigrey for systems."""
