@@ -32,7 +32,7 @@ from multigrey.config.error_messages import table_model
 from multigrey.config.settings import Settings
 from multigrey.config.show import options
 from multigrey.config.values.when import CONDITIONS
-from multigrey.daemon import daemon
+from multigrey.daemon.admin import NEEDS_RESTART
 from multigrey.events.line import format_postgrey
 from multigrey.identity.origin import Naming
 from multigrey.model import Reason
@@ -102,7 +102,7 @@ def reasons() -> list[str]:
 
 def needs_restart() -> list[str]:
     """The keys that a reload does not change."""
-    names = daemon._NEEDS_RESTART  # noqa: SLF001  (the page and the code must agree on exactly this)
+    names = NEEDS_RESTART
     return [*(f".Ic {name} ," for name in names[:-1]), f".Ic {names[-1]} :"]
 
 

@@ -283,16 +283,27 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
     if damaged := told.get("store", {}).get("damaged"):
         texts.append(f"store: {damaged}")
         state = max(state, WARNING)
-    if found := [*_of_traffic(told)]:
+    if found := [*_of_traffic(told), *_lasting(told)]:
         texts += found
-        state = max(state, WARNING)
-    if trouble := (told.get("history") or {}).get("trouble"):
-        texts.append(f"decisions are not recorded in the history: {trouble}")
         state = max(state, WARNING)
     mode = told.get("mode", {})
     if mode.get("in_effect") != mode.get("configured"):
         texts.append(f"mode {mode['in_effect']} by an override")
     return state, ", ".join(texts)
+
+
+def _lasting(told: Mapping[str, Any]) -> Iterator[str]:
+    """What does not work now, although mail is answered."""
+    for row in told.get("lists", ()):
+        if row.get("trouble"):
+            yield f"whitelist {row['path']} {row['trouble']}"
+    if trouble := told.get("log_trouble"):
+        yield trouble
+    if refused := told.get("reload_refused"):
+        first = refused.partition("\n")[0]
+        yield f"the latest reload was refused: {first}"
+    if trouble := (told.get("history") or {}).get("trouble"):
+        yield f"decisions are not recorded in the history: {trouble}"
 
 
 def _of_traffic(told: Mapping[str, Any]) -> Iterator[str]:

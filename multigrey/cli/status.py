@@ -117,8 +117,8 @@ def _attention(told: Mapping[str, Any]) -> Iterator[str]:
     if told["mode"]["in_effect"] != "enforce":
         yield f"no mail is deferred: the mode is {told['mode']['in_effect']}"
     for row in told["lists"]:
-        if row["missing"]:
-            yield f"whitelist {row['path']} is missing or cannot be read; its old entries are still in use"
+        if row["trouble"]:
+            yield f"whitelist {row['path']} {row['trouble']}; its old entries are still in use"
         elif row["newer_on_disk"]:
             yield f"whitelist {row['path']} has changed since it was read: run multigrey reload"
         elif row["path"] and not row["entries"]:
@@ -174,11 +174,20 @@ def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"decisions are made, but not recorded in the history: {told['history']['trouble']}"
     if told["internal_errors"]:
         yield f"{told['internal_errors']} connections ended by a bug: see the log"
+    if told.get("log_trouble"):
+        yield told["log_trouble"]
+    if told.get("reload_refused"):
+        yield f"the latest reload was refused, and the old configuration stays: {_first_line(told)}"
     if told["log_lines_lost"]:
         yield f"{told['log_lines_lost']} decision lines could not be written to the log"
     for name in told["needs_restart"]:
         yield f"{name} has changed in the configuration: restart the daemon to apply it"
     yield from told["warnings"]
+
+
+def _first_line(told: Mapping[str, Any]) -> str:
+    first, _, more = str(told["reload_refused"]).partition("\n")
+    return f"{first} (and more)" if more else first
 
 
 def _attention_to_traffic(told: Mapping[str, Any]) -> Iterator[str]:
@@ -226,8 +235,8 @@ def _peer(row: Mapping[str, Any]) -> str:
 def _lists(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     for row in told["lists"]:
         state = "loaded"
-        if row["missing"] or row["newer_on_disk"]:
-            state = "missing" if row["missing"] else "changed, not read yet"
+        if row["trouble"] or row["newer_on_disk"]:
+            state = row["trouble"] or "changed, not read yet"
         changed = "" if row["changed"] is None else _time(row["changed"])
         place = row["position"] + 1
         yield place, row["source"], row["entries"], row["owner"], row["path"] or "", changed, state

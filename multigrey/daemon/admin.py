@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -41,9 +41,16 @@ from multigrey.listeners.sockets import OpenSocket
 from multigrey.model import Action, DecisionEvent
 from multigrey.threads import in_thread
 
-__all__ = ["Admin", "list_changes"]
+__all__ = ["NEEDS_RESTART", "Admin", "list_changes"]
 
 logger = logging.getLogger(__name__)
+
+
+NEEDS_RESTART = (
+    *("listen", "state_dir", "user", "store", "control", "confinement"),
+    *("history.enabled", "history.map_size", "metrics.address"),
+)
+"""The keys (dotted) and tables that a reload does not change."""
 
 
 class Admin:
@@ -55,11 +62,10 @@ class Admin:
         core: Core,
         running: Running,
         reload: Callable[[], Awaitable[None]],
-        needs_restart: Collection[str],
         confinement: Confinement,
         decisions: Decisions | None = None,
     ) -> None:
-        """`needs_restart`: the keys (dotted) and tables that a reload does not change."""
+        """Nothing runs yet; see `start` and `start_work`."""
         engine, clock = core.engine, core.engine.clock
         self._core = core
         self._engine = engine
@@ -67,7 +73,8 @@ class Admin:
         self._running = running
         self._reload = reload
         self._confinement = confinement
-        self._needs_restart = needs_restart
+        self.refused = ""
+        """Why the latest reload was refused, as long as no later one succeeded."""
         self._files: Mapping[str, float] = {}
         self._loaded_at = Since(clock)
         self._began_with = running.loaded()
@@ -114,12 +121,13 @@ class Admin:
             "loop_lag": {"latest": round(self.lag.latest, 4), "worst": round(self.lag.worst, 4)},
             "confinement": self._confinement.granted,
             "state_trouble": self.state_directory.trouble,
+            "reload_refused": self.refused,
             "control": None if self._server is None else self._server.figures(),
         }
 
     def _waiting_for_restart(self) -> list[str]:
         """The keys and tables that reloads have changed without effect until a restart."""
-        return changed_keys(self._needs_restart, self._began_with.settings, self._running.loaded().settings)
+        return changed_keys(NEEDS_RESTART, self._began_with.settings, self._running.loaded().settings)
 
     def _decided(self) -> Mapping[Action, int]:
         """The number of decisions since the start, by action."""
@@ -143,6 +151,7 @@ class Admin:
         """Note the time and the list files of the configuration, after it was read (again)."""
         self._files = await in_thread(list_changes, self._running.loaded().settings)
         self._loaded_at = Since(self._clock)
+        self.refused = ""
 
     async def reload(self) -> Mapping[str, Any]:
         """See `parts.DaemonControl.reload`."""

@@ -33,7 +33,7 @@ from multigrey.config.settings import Settings
 from multigrey.contracts import DialogueOptions, Store
 from multigrey.control.operations.mode import changed_keys
 from multigrey.core import Assembly, make_store, open_core
-from multigrey.daemon.admin import Admin
+from multigrey.daemon.admin import NEEDS_RESTART, Admin
 from multigrey.daemon.assembly import assemble
 from multigrey.daemon.confinement import Confinement
 from multigrey.daemon.descriptors import connections_that_fit
@@ -69,10 +69,8 @@ _FINAL_WRITES = 2.0
 """Seconds for writing, at the end, what may also be lost."""
 _LAST_SERVICES = 1.0
 """Seconds that services of plugins have to end while the store is still open."""
-_NEEDS_RESTART = (
-    *("listen", "state_dir", "user", "store", "control", "confinement"),
-    *("history.enabled", "history.map_size", "metrics.address"),
-)
+
+_OpenLog = tuple[DecisionLog, trio.CancelScope]
 
 
 class Daemon:
@@ -192,19 +190,20 @@ class Daemon:
                     loaded = await self._loading.run(self._load)
                     self._confinement.refuse_wider(loaded)
                     assembly = await self._loading.run(assemble, loaded, self._site_key, self._clock)
+                log = await self._opened_log(loaded)
             except (ConfigError, PluginError) as error:
+                self.admin.refused = str(error)
                 logger.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400  (the administrator's fault: no traceback)
                 raise
             finally:
                 self._notifier.ready("serving")
-            await self._take_over(loaded, assembly)
+            await self._take_over(loaded, assembly, log)
             self._log_loaded("reloaded")
 
-    async def _take_over(self, loaded: Loaded, assembly: Assembly) -> None:
+    async def _take_over(self, loaded: Loaded, assembly: Assembly, log: _OpenLog | None) -> None:
         """Apply everything that a reload changes; an attempt in progress ends with the old settings."""
         old, self._loaded = self._loaded.settings, loaded
-        settings = loaded.settings
-        self._report_restart(old, settings)
+        self._report_restart(old, settings := loaded.settings)
         self._disposal.watch(assembly.lists)
         self.core.take_over(assembly)
         await self.admin.take_over()
@@ -215,23 +214,24 @@ class Daemon:
         for listening, endpoint in zip(self._listening, self._endpoints, strict=True):
             listening.make_dialogue = self._make_listening(endpoint).make_dialogue
         self._start_services()
-        if settings.log == old.log:
-            await self.log.reopen()
-        else:
-            await self._change_log(settings)
+        if log is not None:
+            # Only now, when the new log is open, does the old one end: no decision is lost in between.
+            self.engine.subscribers = (log[0].write, *self.engine.subscribers[1:])
+            self._logging.cancel()
+            self.log, self._logging = log
+        await self.log.reopen()
 
-    async def _change_log(self, settings: Settings) -> None:
+    async def _opened_log(self, loaded: Loaded) -> _OpenLog | None:
+        """The open log of a new configuration; None: the old one does.  Raises ConfigError."""
+        if loaded.settings.log == self._loaded.settings.log:
+            return None
         assert self._background is not None
-        log, scope = self._make_log(settings), trio.CancelScope()
+        log, scope = self._make_log(loaded.settings), trio.CancelScope()
         try:
             await self._background.start(self._run_log, log, scope)
         except MultigreyError as error:
-            logger.error("%s; the decision log is still written to the old place", error)  # noqa: TRY400  (the administrator's fault: no traceback)
-            return
-        # Only now, when the new log is open, does the old one end: no decision is lost in between.
-        self.engine.subscribers = (log.write, *self.engine.subscribers[1:])
-        self._logging.cancel()
-        self.log, self._logging = log, scope
+            raise ConfigError([loaded.problem(("log", "to"), str(error))]) from error
+        return log, scope
 
     async def _run_log(
         self,
@@ -330,7 +330,7 @@ class Daemon:
             eviction=self.eviction,
             listens=[endpoint.listen for endpoint in self._endpoints],
             loaded=lambda: self._loaded,
-            log_lines_lost=lambda: self.log.lost,
+            log=lambda: self.log,
             history=None if self.history is None else self.history.health,
             since=Since(self._clock),
         )
@@ -338,7 +338,6 @@ class Daemon:
             core=self.core,
             running=running,
             reload=self.reload,
-            needs_restart=_NEEDS_RESTART,
             decisions=self.history,
             confinement=self._confinement,
         )
@@ -354,11 +353,12 @@ class Daemon:
             core=self.core,
             server=self.server,
             eviction=self.eviction,
-            log_lines_lost=lambda: self.log.lost,
+            log=lambda: self.log,
             lag=self.admin.lag,
             alarms=self.admin.alarms,
             host=self._host,
             state_trouble=lambda: self.admin.state_directory.trouble,
+            reload_refused=lambda: self.admin.refused,
             history=None if self.history is None else self.history.health,
             ready=self._why_not_ready,
         )
@@ -394,7 +394,7 @@ class Daemon:
         logger.info("multigrey %s %s: %s", __version__, what, endpoints)
 
     def _report_restart(self, old: Settings, new: Settings) -> None:
-        for name in changed_keys(_NEEDS_RESTART, old, new):
+        for name in changed_keys(NEEDS_RESTART, old, new):
             logger.warning("%s changed: needs restart", name)
 
     async def _watch_signals(self, background: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:

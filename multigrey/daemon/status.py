@@ -17,6 +17,7 @@ from multigrey.control.peers import uid_of
 from multigrey.core import Core
 from multigrey.listeners.connection import Connection
 from multigrey.listeners.server import Server
+from multigrey.log.decision_log import DecisionLog
 
 __all__ = ["Running"]
 
@@ -34,7 +35,7 @@ class Running:
     listens: Sequence[Listen]
     """The open endpoints; a reload does not change them."""
     loaded: Callable[[], Loaded]
-    log_lines_lost: Callable[[], int]
+    log: Callable[[], DecisionLog]
     history: Callable[[], Mapping[str, int | str]] | None
     """The health of the history of decisions; None: it is disabled."""
     since: Since
@@ -78,7 +79,8 @@ class Running:
             },
             "decisions": dict(self.core.engine.figures()),
             "internal_errors": self.server.internal_errors,
-            "log_lines_lost": self.log_lines_lost(),
+            "log_lines_lost": self.log().lost,
+            "log_trouble": self.log().trouble,
             "history": None if self.history is None else dict(self.history()),
         }
 

@@ -82,6 +82,7 @@ class DecisionLog:
         self._facility = FACILITIES[facility]
         self._pid = os.getpid()
         self._seldom = Throttle()
+        self._not_reopened = ""
         self._name = form
         self._form = _FORMS[form]
         self._hide = hide
@@ -94,6 +95,12 @@ class DecisionLog:
     def lost(self) -> int:
         """Lines that could not be written, since the start."""
         return self._writer.lost
+
+    @property
+    def trouble(self) -> str:
+        """What keeps lines from the place where they belong, as long as it does; "" if nothing does."""
+        reason = self._not_reopened or self._writer.trouble
+        return f"decisions cannot be logged to {self._to}: {reason}" if reason else ""
 
     def write(self, event: DecisionEvent) -> None:
         """Log a decision: never blocks, never fails."""
@@ -109,7 +116,9 @@ class DecisionLog:
         try:
             await in_thread(self._writer.open)
         except OSError as error:
-            raise MultigreyError(f"[log] to: {self._to}: {error.strerror or error}") from error
+            raise MultigreyError(
+                f"the decision log {self._to} cannot be opened: {error.strerror or error}"
+            ) from error
         token = trio.lowlevel.current_trio_token()
         while True:
             ended = trio.Event()
@@ -137,7 +146,10 @@ class DecisionLog:
         try:
             self._writer.open()
         except OSError as error:
+            self._not_reopened = error.strerror or str(error)
             self._complain(error)
+        else:
+            self._not_reopened = ""
         _set_from_thread(token, done)
 
     def _choose_frame(self, form: str, *, bare: bool) -> Callable[[int, str], bytes]:

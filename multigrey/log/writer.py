@@ -173,6 +173,8 @@ class LineWriter:
         self._queue: SimpleQueue[bytes | Callable[[], None] | None] = SimpleQueue()
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
+        self.trouble = ""
+        """Why the latest write failed; "" if it did not.  Set by the thread."""
         # Each of these is changed by one thread only: no lock is needed.
         self._put = self._overflowed = 0  # by the caller
         self._taken = self._failed = self._told = 0  # by the thread
@@ -267,7 +269,10 @@ class LineWriter:
                     rest = rest[self._sink.write(rest) :]
             except OSError as error:
                 lost += len(rest)
+                self.trouble = error.strerror or str(error)
                 self._on_error(error)
+            else:
+                self.trouble = ""
         return lost
 
 

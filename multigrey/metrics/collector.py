@@ -51,6 +51,12 @@ class ScrapedFigures:
     connections_limit: int
     internal_errors: int
     log_lines_lost: int
+    log_written: bool
+    """Whether the latest decision lines could be written where they belong."""
+    reload_accepted: bool
+    """Whether the latest reload was accepted."""
+    lists_readable: Mapping[str, bool]
+    """By whitelist."""
     records_limit: int
     store_full: bool
     records_bounded: int
@@ -157,6 +163,9 @@ def _rows(sources: Sources, figures: ScrapedFigures) -> Iterator[tuple[str, Iter
     yield "multigrey_connections_limit", [((), figures.connections_limit)]
     yield "multigrey_internal_errors", [((), figures.internal_errors)]
     yield "multigrey_log_lines_lost", [((), figures.log_lines_lost)]
+    yield "multigrey_log_up", [((), figures.log_written)]
+    yield "multigrey_reload_up", [((), figures.reload_accepted)]
+    yield "multigrey_list_up", _by_one(figures.lists_readable)
     yield "multigrey_store_records_limit", [((), figures.records_limit)]
     yield "multigrey_store_full", [((), figures.store_full)]
     yield "multigrey_store_records_bounded", [((), figures.records_bounded)]

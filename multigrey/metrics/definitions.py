@@ -172,6 +172,14 @@ _ALL = (
     Metric("multigrey_connections_limit", GAUGE, "The limit of open connections ([limits] connections)."),
     Metric("multigrey_internal_errors", COUNTER, "Connections that ended because of a bug in multigrey."),
     Metric("multigrey_log_lines_lost", COUNTER, "Decision lines that could not be written."),
+    Metric("multigrey_log_up", GAUGE, "Whether decision lines are written where they belong: 1 or 0."),
+    Metric("multigrey_reload_up", GAUGE, "Whether the latest reload was accepted: 1 or 0."),
+    Metric(
+        "multigrey_list_up",
+        GAUGE,
+        "Whether the file or directory of a whitelist is there and can be read: 1 or 0.",
+        ("list",),
+    ),
     Metric(
         "multigrey_state_directory_up",
         GAUGE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -11,7 +12,7 @@ from multigrey.whitelists.entry import ListedEntry, end_of
 from multigrey.whitelists.list_source import SOURCE
 from multigrey.whitelists.toml_file import read_lists
 
-__all__ = ["STATES", "Lists"]
+__all__ = ["STATES", "Lists", "readable"]
 
 STATES = ("active", "review", "expired", "disabled")
 
@@ -58,6 +59,15 @@ class Lists:
                 counts[_state(*dates, now)] += number
             found[name] = {state: counts[state] for state in STATES}
         return found
+
+
+def readable(settings: Settings) -> dict[str, bool]:
+    """Whether the file or directory of each list is there and can be read.  Looks at files."""
+    return {
+        f"{table.source} {table.path}": os.access(table.path, os.R_OK)
+        for table in settings.whitelist
+        if table.path is not None
+    }
 
 
 def _review(entry: ListedEntry) -> int | None:

@@ -27,10 +27,11 @@ from multigrey.errors import CodecError, StoreError
 from multigrey.listeners.server import Server
 from multigrey.listeners.sockets import open_endpoint
 from multigrey.listeners.timings import Timings
+from multigrey.log.decision_log import DecisionLog
 from multigrey.metrics.collector import OverLimit, ScrapedFigures, Sources, exposition
 from multigrey.metrics.health import Health, Probe
 from multigrey.metrics.http import HttpRequest, Response, serve
-from multigrey.metrics.list_states import Lists
+from multigrey.metrics.list_states import Lists, readable
 from multigrey.metrics.tally import Tally
 from multigrey.model import Action, Change, Entry, Key, Reason
 from multigrey.stores.meta import OPEN_DEFERRALS
@@ -61,7 +62,7 @@ class ServedDaemon:
     core: Core
     server: Server
     eviction: Eviction
-    log_lines_lost: Callable[[], int]
+    log: Callable[[], DecisionLog]
     lag: LoopLag
     """Measured by another task of the daemon."""
     alarms: Alarms
@@ -69,6 +70,8 @@ class ServedDaemon:
     """The name of this host."""
     state_trouble: Callable[[], str]
     """What is wrong with the state directory; "" if nothing is."""
+    reload_refused: Callable[[], str]
+    """Why the latest reload was refused; "" if it was not."""
     history: Callable[[], Mapping[str, int | str]] | None
     """The health of the history of decisions; None: it is disabled."""
     ready: Callable[[], str]
@@ -190,7 +193,10 @@ class MetricsService:
             connections=running.server.connections,
             connections_limit=settings.limits.connections,
             internal_errors=running.server.internal_errors,
-            log_lines_lost=running.log_lines_lost(),
+            log_lines_lost=running.log().lost,
+            log_written=not running.log().trouble,
+            reload_accepted=not running.reload_refused(),
+            lists_readable=await in_thread(readable, settings),
             records_limit=settings.limits.max_records,
             store_full=running.eviction.full,
             records_bounded=running.eviction.forgotten,

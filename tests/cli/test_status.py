@@ -162,6 +162,11 @@ def test_the_mode_of_a_stopped_one(stopped):
         ),
         ({"log_lines_lost": 2}, "2 decision lines"),
         (
+            {"log_trouble": "decisions cannot be logged to /x: full"},
+            "! decisions cannot be logged to /x: full",
+        ),
+        ({"reload_refused": "a.toml:1: b: c\nd"}, "the old configuration stays: a.toml:1: b: c (and more)"),
+        (
             {"history": {"decisions": 3, "lost": 9, "trouble": "disk full"}},
             "! decisions are made, but not recorded",
         ),
@@ -184,7 +189,8 @@ def test_what_needs_attention(stopped, change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"missing": True}, "is missing or cannot be read"),
+        ({"missing": True, "trouble": "does not exist"}, "does not exist; its old entries are still in use"),
+        ({"trouble": "cannot be read: permission denied"}, "cannot be read: permission denied; its old"),
         ({"newer_on_disk": True}, "multigrey reload"),
         ({"entries": 0}, "is empty"),
     ],

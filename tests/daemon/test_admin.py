@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -46,11 +47,11 @@ async def desk(tmp_path):
             eviction=Eviction(house.clock, house.store, 0),
             listens=loaded.settings.listen,
             loaded=lambda: loaded,
-            log_lines_lost=lambda: 0,
+            log=lambda: SimpleNamespace(lost=0, trouble=""),
             history=None,
             since=Since(house.clock),
         )
-        made = Admin(core=core, running=running, reload=reload, needs_restart=(), confinement=Confinement())
+        made = Admin(core=core, running=running, reload=reload, confinement=Confinement())
         await core.load()
         await made.start()
         house.engine.subscribers = (*house.engine.subscribers, *made.subscribers)

@@ -257,11 +257,15 @@ def test_reload_takes_log_and_limits(directory: Path):
         assert ask(directory, helo_name="x" * 5000) == ""
 
 
-def test_a_log_file_that_cannot_be_opened_at_reload_keeps_the_old_one(directory: Path):
+def test_a_reload_whose_log_file_cannot_be_opened_is_refused(directory: Path):
     with daemon(directory) as d:
         d.config.write_text(d.config.read_text() + f'\n[log]\nto = "{directory}/state/none/log"\n')
         d.send(signal.SIGHUP)
-        eventually(lambda: "still written to the old place" in d.stderr(), "the notice")
+        eventually(lambda: "reload refused, the old configuration stays" in d.stderr(), "the notice")
+        assert "log.to: the decision log" in d.stderr()
+        asked = [sys.executable, "-m", "multigrey", "status", "-c", str(d.config)]
+        told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+        assert "! the latest reload was refused, and the old configuration stays: " in told
         ask(directory)
         eventually(lambda: len(d.log()) == 1, "the line on stderr")
 

@@ -160,8 +160,25 @@ async def test_reopening_waits_for_nobody_for_long(tmp_path, autojump_clock):
 
 async def test_a_file_that_cannot_be_opened_at_the_start_is_an_error(tmp_path):
     path = tmp_path / "missing" / "log"
-    with pytest.raises(MultigreyError, match=re.escape(f"[log] to: {path}: No such file or directory")):
+    with pytest.raises(
+        MultigreyError,
+        match=re.escape(f"the decision log {path} cannot be opened: No such file or directory"),
+    ):
         await make(path).run()
+
+
+async def test_trouble_is_there_as_long_as_it_lasts(tmp_path):
+    path = tmp_path / "log"
+    log = make(path)
+    async with running(log):
+        assert log.trouble == ""
+        path.unlink()
+        path.mkdir()
+        await log.reopen()
+        assert log.trouble == f"decisions cannot be logged to {path}: Is a directory"
+        path.rmdir()
+        await log.reopen()
+        assert log.trouble == ""
 
 
 async def test_a_full_disk_stops_nothing_and_is_said_once_a_minute(caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,7 +40,8 @@ def metrics(h, sock, tmp_path, **changes) -> MetricsService:
         core=make_core(h, settings),
         server=Server(h.engine, None, ConnectionLimits(10, 60.0, 3.0)),
         eviction=Eviction(h.clock, h.store, 0),
-        log_lines_lost=lambda: 0,
+        log=lambda: SimpleNamespace(lost=0, trouble=""),
+        reload_refused=lambda: "",
         lag=LoopLag(),
         alarms=Alarms(h.clock),
         host="mx1",

@@ -150,5 +150,5 @@ def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
     elif isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
         inner = [_flat(f"{name}[{number}]", part) for number, part in enumerate(value, 1)]
     else:
-        return [(name, value)]
+        return [] if value == [] else [(name, value)]
     return [pair for pairs in inner for pair in pairs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -152,10 +153,22 @@ def _lists(parts: OperationContext, files: Mapping[str, float]) -> list[Mapping[
                 "entries": source.entries,
                 "changed": None if changed is None else int(changed),
                 "missing": path is not None and changed is None,
+                "trouble": "" if path is None else _trouble(path),
                 "newer_on_disk": loaded is not None and changed is not None and changed != loaded,
             }
         )
     return found
+
+
+def _trouble(path: Path) -> str:
+    """Why a list cannot be read now; "" if it can."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return "" if os.access(path, os.R_OK) else "cannot be read: permission denied"
 
 
 def newest_change(path: Path) -> float | None:
