@@ -232,7 +232,7 @@ def _furnish(package: Package, python: str) -> None:
     for kind in ("sysusers", "tmpfiles"):
         text = (share / f"systemd/multigrey.{kind}").read_text()
         put(f"usr/lib/{kind}.d/multigrey.conf", re.sub(r"(?m)^# copy to .*\n", "", text))
-    put("etc/multigrey/multigrey.toml", (FILES / "multigrey.toml").read_text())
+    put("etc/multigrey/multigrey.toml", (share / "systemd/minimal.toml").read_text())
     (package.tree / "etc/multigrey/whitelists").mkdir()
     put("etc/logrotate.d/multigrey", (FILES / "logrotate").read_text())
     put("etc/apparmor.d/multigrey", (FILES / "apparmor").read_text())
