@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO_DAEMON, ask, common_options, show
-from multigrey.cli.common import override_words
+from multigrey.cli.common import counted, override_words
 from multigrey.cli.store import octets
 from multigrey.model import DAY
 
@@ -61,12 +61,10 @@ def _show(out: Console, told: Mapping[str, Any]) -> None:
     for line in (*_head(told), *(f"! {warning}" for warning in _attention(told))):
         out.print(printable(line), soft_wrap=True)
     if told["running"]:
-        _table(
-            out,
-            "Listeners",
-            ("name", "protocol", "address", "on error", "connections", "from"),
-            _listeners(told),
-        )
+        columns = ("name", "protocol", "address", "on error", "connections", "from")
+        rows = list(_listeners(told))
+        first = 0 if any(row[0] for row in rows) else 1  # a name of its own is all that has to be shown
+        _table(out, "Listeners", columns[first:], (row[first:] for row in rows))
     _table(
         out,
         "Whitelists, in order",
@@ -106,7 +104,8 @@ def _loads(told: Mapping[str, Any]) -> str:
     decided = sum(told["decisions"].values())
     deferred = sum(n for name, n in told["decisions"].items() if name.startswith("defer"))
     return (
-        f"{decided} decisions, {deferred} of them deferred; {open_['open']} of {open_['most']} connections; "
+        f"{counted(decided, 'decision')}, {deferred} of them deferred; "
+        f"{open_['open']} of {open_['most']} connections; "
         f"event loop {lag['latest'] * 1000:.0f} ms late "
         f"(at most {lag['worst'] * 1000:.0f} ms in the last minute)"
     )
@@ -220,7 +219,8 @@ def _table(out: Console, title: str, columns: tuple[str, ...], rows: Iterator[tu
 def _listeners(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     for row in told["listeners"]:
         peers = ", ".join(map(_peer, row["peers"]))
-        yield row["name"], row["protocol"], row["address"], row["on_error"], row["connections"], peers
+        name = "" if row["name"] == f"{row['protocol']}@{row['address']}" else row["name"]
+        yield name, row["protocol"], row["address"], row["on_error"], row["connections"], peers
 
 
 def _peer(row: Mapping[str, Any]) -> str:

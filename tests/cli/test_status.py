@@ -96,7 +96,7 @@ def test_of_a_daemon_that_runs(stopped):
     assert told["now"] - told["since"] == told["uptime"]
     assert told["history"]["trouble"] == ""
     assert told["state_trouble"] == ""
-    (row,) = [line for line in before.stdout.splitlines() if line.startswith("postfix@")]
+    (row,) = [line for line in before.stdout.splitlines() if line.startswith("postfix ")]
     assert row.split()[-2:] == ["user", pwd.getpwuid(os.getuid()).pw_name]
     assert "decisions recorded" in before.stdout
 
