@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["origins"]
 
+_COLUMNS = ("ORIGIN", "PROVEN", "RETURNED", "DOMAINS", "TRUSTED FOR")
 _HEADS = ("PROVIDER", "DATE", "REASON AND SOURCE")
 
 
@@ -45,6 +46,10 @@ def origins() -> None:
 def list_command(config: Path | None, limit: int, *, json_: bool, **options: Any) -> None:
     """List the origins that have a reputation or trust.
 
+    PROVEN: whether it is trusted as a whole.  RETURNED: how many of its resolved deferrals came back, and
+    DOMAINS: from how many sender domains.  TRUSTED FOR: for mail of how many of the sender domains known
+    here it is trusted.  multigrey origins show says in sentences what these figures mean for one origin.
+
     The store knows origins by digests and takes their names from records.  So origins without any record are
     only counted.  With --json each origin is one line.
 
@@ -52,17 +57,31 @@ def list_command(config: Path | None, limit: int, *, json_: bool, **options: Any
     3 without a daemon or its store, 4 when not allowed.
     """
     end: Mapping[str, Any] = {"time": 0}
-    number = 0
+    rows: list[tuple[str, ...]] = []
     for item in stream(config, "origins.list", {**given(**options), "limit": limit}):
         if "origins" not in item:
             end = item
-            continue
-        for row in item["origins"]:
-            number += 1
-            show_item(row, json_, _render_origin)
+        for row in item.get("origins", ()):
+            rows.append(_cells(row))
+            if json_:
+                show_item(row, json_, _render_origin)
+    if rows and not json_:
+        where = console()
+        where.print(table(_COLUMNS, rows, where.width, texts=_COLUMNS[:1]))
     _end(end, json_=json_)
-    if not number:
+    if not rows:
         sys.exit(EXIT_NO)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """An origin as a row of the list; multigrey origins show says the same in sentences."""
+    standing, trusted = row["standing"], [each["trusted"] for each in row["domains"]]
+    figures = ("", "", "")
+    if standing is not None:
+        proven = "-" if standing["needed"] is None else "yes" if standing["proven"] else "no"
+        returned = f"{standing['returned']} of {standing['resolved']}"
+        figures = (proven, returned, str(standing["domains"]))
+    return (row["origin"], *figures, f"{sum(trusted)} of {len(trusted)}")
 
 
 def _end(end: Mapping[str, Any], *, json_: bool) -> None:

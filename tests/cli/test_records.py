@@ -169,6 +169,9 @@ def test_origins(daemon):
     assert [(each["domain"], each["passes"], each["trusted"]) for each in row["domains"]] == [
         ("example.org", 1, False)
     ]
+    heads, cells = (line.split() for line in run(daemon, "origins", "list").stdout.splitlines())
+    assert heads == ["ORIGIN", "PROVEN", "RETURNED", "DOMAINS", "TRUSTED", "FOR"]
+    assert cells == ["example.org", "no", "0", "of", "0", "1", "0", "of", "1"]
     shown = run(daemon, "origins", "show", "example.org")
     assert shown.exit_code == 0
     assert "for mail from example.org: not trusted (1 of 5 counted passes, under one key only" in shown.stdout
