@@ -77,7 +77,6 @@ NOT_MEASURED: Mapping[str, str] = {
     "multigrey.rules.conditions:Maker.trait": SET_UP,
     "multigrey.matching.matchers:AddressTable.place": BOUNDED,
     "multigrey.whitelists.toml_parts:": FILES,
-    "multigrey.whitelists.checks.misfits:": FILES,
     "multigrey.whitelists.entry_table:Index.of_origin": "looks up one key",
     "multigrey.rules.rules:Rules.explained": EXPLAINS,
     "multigrey.rules.rules:Classes.of": "evaluates conditions as `Rules.evaluate` does",
