@@ -120,7 +120,7 @@ class _Parts:
         tables, wrong = loaded.checked_tables(plugins.settings_models())
         missing = {problem.key for problem in unknown}
         self.problems += [*unknown, *(problem for problem in wrong if problem.key not in missing)]
-        given = {**tables, "greylist": settings.greylist, "control": _control(settings)}
+        given = {**tables, "greylist": settings.greylist, "control": _control(settings), "log": settings.log}
         wanted = settings.plugins.tables.keys() & tables.keys()
         try:
             registry = plugins.register(given, configured=wanted, clock=self._clock)

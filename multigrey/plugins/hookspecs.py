@@ -69,8 +69,9 @@ def multigrey_register(
     """Register the plugin's objects in `registry`.
 
     `settings` holds the checked table of each plugin under its name, the `[greylist]` table under
-    `greylist`, and the `[control]` table under `control`; the latter's `address` has the `path` of the
-    socket in use (and is not a UnixEndpoint without a control socket).  A plugin without a table in
+    `greylist`, `[log]` under `log` (its `redact` says whether logs must not hold addresses), and `[control]`
+    under `control`; the latter's `address` has the `path` of the socket in use (and is not a UnixEndpoint
+    without a control socket).  A plugin without a table in
     the configuration finds its defaults, or no entry if its model has required fields.  Then it should
     register nothing and raise no error.
 

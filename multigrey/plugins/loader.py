@@ -45,7 +45,8 @@ __all__ = ["LoadedPlugins", "load_plugins"]
 
 GREYLIST = "greylist"
 CONTROL = "control"
-_SHARED_TABLES = frozenset({GREYLIST, CONTROL})
+LOG = "log"
+_SHARED_TABLES = frozenset({GREYLIST, CONTROL, LOG})
 """The tables that every plugin is given; a plugin cannot have a table of its own with such a name."""
 
 

@@ -33,4 +33,5 @@ def multigrey_register(registry: Registry, settings: Mapping[str, BaseModel]) ->
 
     address = getattr(settings.get("control"), "address", None)
     found = address.path if isinstance(address, UnixEndpoint) else None
-    registry.service("web", Page(wanted, wanted.socket(found)))
+    redact = getattr(settings.get("log"), "redact", False)
+    registry.service("web", Page(wanted, wanted.socket(found), redact=redact))

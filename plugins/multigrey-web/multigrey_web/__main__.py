@@ -49,7 +49,8 @@ def page_of(config: Path | None) -> Page:
     models["web"] = WebSettings
     wanted = loaded.plugin_tables(models).get("web", WebSettings.usual())
     assert isinstance(wanted, WebSettings)
-    return Page(wanted, wanted.socket(socket_of(loaded.settings)))
+    control = wanted.socket(socket_of(loaded.settings))
+    return Page(wanted, control, redact=loaded.settings.log.redact)
 
 
 async def _serve(page: Page) -> None:

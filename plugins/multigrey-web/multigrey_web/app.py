@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -19,16 +20,24 @@ from starlette.routing import Route
 
 from multigrey_web import pages
 from multigrey_web.answers import Answer, Answers
+from multigrey_web.exports import EXPORTS, FORMS, exported
 from multigrey_web.search import search_of
-from multigrey_web.words import FILTERS
+from multigrey_web.settings import WebSettings
+from multigrey_web.words import FILTERS, cut
 
 __all__ = ["Site", "make_app", "static_files"]
+
+logger = logging.getLogger(__name__)
 
 DAY = 86_400
 _HOUR = 3600
 _SLOT = 300
 _PATIENCE = 2.0
 """Seconds a page waits for answers; later ones are shown at the next refresh."""
+_EXPORT_PATIENCE = 15.0
+"""Seconds an export waits for answers: a program cannot see that a table comes later."""
+_LIVE = 3
+"""Seconds between two refreshes of the live page."""
 _ROWS = 100
 """Most rows of each table."""
 _LONGEST_NAME = 300
@@ -67,17 +76,16 @@ def static_files() -> dict[str, tuple[bytes, str]]:
 class Site:
     """Renders pages from the daemon's answers."""
 
-    def __init__(self, answers: Answers, *, refresh: float, decisions: int, host: str) -> None:
-        """`refresh` in seconds; `decisions`: the most decisions of the history that are used.
+    def __init__(self, answers: Answers, settings: WebSettings, *, host: str, redact: bool = False) -> None:
+        """`host`: the name of this host, on every page: pages of several mail servers look alike.
 
-        `host`: the name of this host, on every page: pages of several mail servers look alike.
-
-        Compiles every template, which takes a tenth of a second: do not call it in the event loop.
+        `redact`: whether logs must not hold addresses.  Compiles every template, which takes a tenth of a
+        second: do not call it in the event loop.
         """
         self._answers = answers
-        self._refresh = refresh
-        self._decisions = decisions
+        self._settings = settings
         self._host = host
+        self._redact = redact
         self.static = static_files()
         self._versions = {name: sha256(data).hexdigest()[:12] for name, (data, _) in self.static.items()}
         self._templates = jinja2.Environment(
@@ -96,13 +104,16 @@ class Site:
         query = _query(request)
         answers = await self._gather({"status": ("status", {}), **await wants(request)})
         is_fragment = request.headers.get("hx-request") == "true"
+        if name == "search" and query.get("q") and not is_fragment:
+            self._note(request, "search", query["q"])
         text = self._templates.get_template(f"{name}.html").render(
             **fill(answers, query),
             is_fragment=is_fragment,
             page=name,
             days=pages.days_of(query),
             periods=pages.DAYS,
-            refresh=round(self._refresh),
+            refresh=_LIVE if name == "live" else round(self._settings.refresh),
+            query_text=urlencode(query, errors="surrogatepass"),
             here=_here(request.url.path, query),
             searched=query.get("q", ""),
             host=self._host,
@@ -110,6 +121,31 @@ class Site:
         )
         body = text.encode("utf-8", "backslashreplace")
         return Response(body, media_type="text/html", headers={"vary": "HX-Request"})
+
+    async def export(self, wants: Wants, fill: Fill, request: Request) -> Response:
+        """Return one table for a program."""
+        name, form = request.path_params["name"], FORMS.get(request.path_params["form"])
+        if form is None:
+            raise HTTPException(404)
+        query = _query(request)
+        answers = await self._gather(await wants(request), patience=_EXPORT_PATIENCE)
+        for answer in answers.values():
+            if answer.value is None:
+                why = answer.trouble or "being gathered: try again in a moment"
+                return Response(f"{cut(why)}\n", 503, {"retry-after": "10"}, "text/plain")
+        text = exported(EXPORTS[name], form, fill(answers, query))
+        self._note(request, f"export of {name}", query.get("q") or query.get("name") or "")
+        file = f"multigrey-{name}.{request.path_params['form']}"
+        headers = {"content-disposition": f'attachment; filename="{file}"'}
+        return Response(text.encode(), headers=headers, media_type=form.media_type)
+
+    def _note(self, request: Request, what: str, about: str) -> None:
+        """Log who looked for whom."""
+        header = self._settings.user_header
+        user = request.headers.get(header, "") if header else ""
+        who = cut(user) or (request.client.host if request.client else "") or "a user of the proxy"
+        shown = f": {cut(about)}" if about and not self._redact else ""
+        logger.info("[plugins.web]: %s: %s%s", who, what, shown)
 
     async def file(self, request: Request) -> Response:
         """Return a static file.  With its current version in the link it may be cached for a year."""
@@ -131,11 +167,11 @@ class Site:
     def _static_link(self, name: str) -> str:
         return f"/static/{name}?v={self._versions[name]}"
 
-    async def _gather(self, wanted: Wanted) -> dict[str, Answer]:
+    async def _gather(self, wanted: Wanted, *, patience: float = _PATIENCE) -> dict[str, Answer]:
         found: dict[str, Answer] = {}
 
         async def get(name: str, operation: str, options: Mapping[str, Any]) -> None:
-            answer = await self._answer(operation, options)
+            answer = await self._answer(operation, options, patience)
             needs_time = name in {"report", "flow"} and operation == "growth"
             found[name] = Answer(trouble=answer.trouble) if needs_time else answer
 
@@ -144,9 +180,11 @@ class Site:
                 nursery.start_soon(get, name, operation, options)
         return found
 
-    async def _answer(self, operation: str, options: Mapping[str, Any]) -> Answer:
+    async def _answer(
+        self, operation: str, options: Mapping[str, Any], patience: float = _PATIENCE
+    ) -> Answer:
         fresh = _NOW if operation in _LATEST else None
-        return await self._answers.get(operation, options, patience=_PATIENCE, fresh=fresh)
+        return await self._answers.get(operation, options, patience=patience, fresh=fresh)
 
     # What each page wants
 
@@ -157,7 +195,7 @@ class Site:
         if told is None:
             return {"report": ("growth", {})}  # its error is shown; without the time no report can be made
         since = max(told["time"] - told["time"] % _HOUR - days * DAY, 0)
-        return {"report": ("report", {"since": since, "limit": self._decisions, "rows": _ROWS})}
+        return {"report": ("report", {"since": since, "limit": self._settings.decisions, "rows": _ROWS})}
 
     async def waiting(self, request: Request) -> Wanted:
         """See `multigrey.control.operations.waiting`."""
@@ -211,6 +249,16 @@ class Site:
             if items[0]["decisions"]:
                 return {"history": _history(_whole(words, items))}
         return found
+
+    async def live(self, request: Request) -> Wanted:
+        """The latest decisions about any mail."""
+        del request
+        return {"history": ("history", {"latest": True, "limit": _ROWS})}
+
+    async def growth(self, request: Request) -> Wanted:
+        """The samples of the store."""
+        del request
+        return {"growth": ("growth", {})}
 
     async def decision(self, request: Request) -> Wanted:
         """What was decided under this id, and how it would be judged now."""
@@ -285,8 +333,28 @@ def make_app(site: Site) -> Starlette:
         ("/record", page("record", site.record, pages.record)),
         ("/origin", page("origin", site.origin, pages.origin)),
         ("/search", page("search", site.search, pages.search)),
+        ("/live", page("live", site.live, pages.live)),
         ("/decision", page("decision", site.decision, pages.decision)),
         ("/static/{name}", partial(site.file)),
     )
-    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in shown]
+    tables: dict[str, tuple[Wants, Fill]] = {
+        "waiting": (site.waiting, pages.waiting),
+        "origins": (site.flow, pages.origins),
+        "lost": (site.report, pages.lost),
+        "review": (site.report, pages.review),
+        "origin": (site.origin, pages.origin),
+        "search": (site.search, pages.search),
+        "live": (site.live, pages.live),
+        "traffic": (site.flow, pages.values),
+        "growth": (site.growth, pages.values),
+    }
+
+    async def export(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in tables:
+            raise HTTPException(404)
+        return await site.export(*tables[name], request)
+
+    every = (*shown, ("/{name}.{form}", export))
+    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in every]
     return Starlette(routes=routes, exception_handlers={404: site.missing, 405: site.missing})

@@ -15,6 +15,7 @@ __all__ = [
     "DAYS",
     "days_of",
     "decision",
+    "live",
     "lost",
     "origin",
     "origins",
@@ -22,6 +23,7 @@ __all__ = [
     "record",
     "review",
     "search",
+    "values",
     "waiting",
 ]
 
@@ -35,6 +37,7 @@ _FEWEST_DAYS = 3
 """Days that a trend needs; the first and the present one are rarely whole."""
 _MOST_STORIES = 20
 _MOST_FLOODS = 5
+ACTIONS = {"defer": "deferred", "pass": "passed", "reject": "refused"}
 _MODES = {
     "observe": "Greylisting is only observed: no mail is deferred.",
     "off": "Greylisting is switched off: all mail passes.",
@@ -222,7 +225,37 @@ def record(answers: Answered, query: Query) -> Context:
 
 def search(answers: Answered, query: Query) -> Context:
     """The mail that was searched for."""
-    return {**_common(answers), "query": query.get("q", "").strip(), **_history(answers)}
+    decisions = _decisions(answers)
+    return {
+        **_common(answers),
+        "query": query.get("q", "").strip(),
+        "decisions": decisions,
+        **_history(answers),
+    }
+
+
+def live(answers: Answered, query: Query) -> Context:
+    """The latest decisions, all or those with one action."""
+    decisions = _decisions(answers)
+    only = query.get("only", "")
+    if only in ACTIONS:
+        decisions = [each for each in decisions if each["action"] == only]
+    known = answers["history"].value is not None
+    return {**_common(answers), "decisions": decisions, "only": only, "actions": ACTIONS, "is_known": known}
+
+
+def values(answers: Answered, query: Query) -> Context:
+    """The answers as they are."""
+    del query
+    return {name: answer.value for name, answer in answers.items()}
+
+
+def _decisions(answers: Answered) -> list[Mapping[str, Any]]:
+    """The decisions in the answer `history`, the latest first."""
+    items = (answers.get("history", Answer()).value or {}).get("items", ())
+    stories = [story for item in items for story in item.get("stories", ())]
+    decisions = [decision for story in stories for decision in story["decisions"]]
+    return sorted(decisions, key=lambda each: -each["time"])
 
 
 def decision(answers: Answered, query: Query) -> Context:
@@ -247,9 +280,7 @@ def _history(answers: Answered) -> Context:
 def origin(answers: Answered, query: Query) -> Context:
     """The latest decisions about one origin."""
     items = (answers["history"].value or {}).get("items", ())
-    stories = [story for item in items for story in item.get("stories", ())]
-    decisions = [decision for story in stories for decision in story["decisions"]]
-    decisions.sort(key=lambda each: each["time"], reverse=True)
+    decisions = _decisions(answers)
     flow = answers["flow"].value or {"origins": ()}
     name = query.get("name", "")
     return {

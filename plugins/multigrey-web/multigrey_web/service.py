@@ -38,8 +38,12 @@ def hosts_of(settings: WebSettings) -> frozenset[str] | None:
 class Page:
     """The service `web`."""
 
-    def __init__(self, settings: WebSettings, control: Path | None) -> None:
-        """`control`: the control socket to ask; None: the daemon has none, which the pages then show."""
+    def __init__(self, settings: WebSettings, control: Path | None, *, redact: bool = False) -> None:
+        """`control`: the control socket to ask; None: the daemon has none, which the pages then show.
+
+        `redact`: whether logs must not hold addresses.
+        """
+        self._redact = redact
         self._settings = settings
         self._control = control
 
@@ -48,7 +52,7 @@ class Page:
         settings = self._settings
         answers = Answers(asking(self._control), settings.refresh)
         host = socket.gethostname()
-        make = partial(Site, answers, refresh=settings.refresh, decisions=settings.decisions, host=host)
+        make = partial(Site, answers, settings, host=host, redact=self._redact)
         site = await trio.to_thread.run_sync(make)
         guard = Guard(make_app(site), hosts_of(settings))
         sock = await self._opened()

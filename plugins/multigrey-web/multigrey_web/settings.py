@@ -34,6 +34,9 @@ BAD_PORTS = frozenset(
 """Ports that browsers refuse, because other protocols use them (Fetch standard, "port blocking")."""
 
 
+HeaderName = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+
+
 class WebSettings(BaseModel):
     """`[plugins.web]`: web pages that show what the daemon does, and cannot change anything.
 
@@ -81,6 +84,12 @@ class WebSettings(BaseModel):
         strict=True,
         description="The largest number of connections of browsers open at a time.",
     )
+    user_header: HeaderName | None = Field(
+        default=None,
+        description="The header in which a proxy that asks for a password names the user, as in "
+        '"X-Remote-User", so that searches and exports are logged with it.  It is believed only at a unix '
+        "socket, which only the proxy can reach; the proxy has to replace what a browser sends.",
+    )
     control: FilePath | None = Field(
         default=None,
         description="The control socket to ask, an absolute path.  The default is that of the daemon that "
@@ -98,6 +107,11 @@ class WebSettings(BaseModel):
                 f"address: other hosts can reach {self.address}, and see mail addresses there without a "
                 "password: use a loopback address behind a proxy that asks for a password, or set hosts to "
                 "the names that browsers may use"
+            )
+        if self.user_header is not None and not isinstance(self.address, UnixEndpoint):
+            raise ValueError(
+                f"user_header: every program on this host can reach {self.address} and claim to be any user: "
+                'use address = "unix:PATH"'
             )
         return self
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from contextlib import asynccontextmanager
@@ -15,7 +17,9 @@ import trio
 from canned import ANSWERS, KEY, NOW, Asked, delays, flows, lost, origin, waits
 from multigrey_web.answers import Answers
 from multigrey_web.app import Site, make_app
+from multigrey_web.exports import EXPORTS
 from multigrey_web.guard import Guard
+from multigrey_web.settings import WebSettings
 from multigrey_web.source import OPERATIONS
 from sites import HOSTILE
 
@@ -24,7 +28,8 @@ from multigrey.control.client import ControlError
 
 TROUBLE = ControlError("no daemon answers at unix:/run/x: Connection refused")
 PAGES = ["/", "/waiting", "/origins", "/lost", "/review", f"/record?key={KEY}", "/origin?name=example.org"]
-PAGES += ["/search?q=s%40example.org", "/decision?id=abcdef"]
+PAGES += ["/search?q=s%40example.org", "/decision?id=abcdef", "/live"]
+TABLES = [*(f"/{name}" for name in ("waiting", "origins", "lost", "review", "live", "traffic", "growth"))]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -73,7 +78,7 @@ class Reply:
 @cache
 def compiled():
     """A site without answers: compiling the templates takes a while."""
-    return Site(None, refresh=30.0, decisions=20_000, host="mx1.example.net")
+    return Site(None, WebSettings.usual(), host="mx1.example.net")
 
 
 def site(answers):
@@ -536,3 +541,79 @@ async def test_only_the_head():
     async with browsing() as fetch:
         found = await fetch("/", "HEAD")
     assert found.status == 200
+
+
+async def test_the_latest_decisions_are_refreshed_every_few_seconds():
+    daemon = Asked()
+    async with browsing(daemon) as fetch:
+        tree = (await fetch("/live?only=defer")).tree
+        passed = (await fetch("/live?only=pass")).tree.words
+    assert [each["hx-trigger"] for each in tree.all("div") if "hx-trigger" in each] == ["every 3s"]
+    assert "defer: new s@example.org" in tree.words
+    assert "None of the latest decisions passed mail." in passed
+    assert asked_for(daemon)[0] == {"latest": True, "limit": 100}
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+async def test_each_table_can_be_exported(form, caplog):
+    caplog.set_level("INFO")
+    queries = {"origin": "?name=example.org", "search": "?q=s%40example.org"}
+    async with browsing() as fetch:
+        for name in EXPORTS:
+            found = await fetch(f"/{name}.{form}{queries.get(name, '')}")
+            assert found.status == 200
+            kind = {"csv": "text/csv; charset=utf-8", "json": "application/json"}[form]
+            assert found.headers["content-type"] == kind
+            assert found.headers["content-disposition"] == f'attachment; filename="multigrey-{name}.{form}"'
+            rows = json.loads(found.text) if form == "json" else list(csv.DictReader(io.StringIO(found.text)))
+            assert rows
+            assert list(rows[0]) == list(EXPORTS[name].columns)
+            assert f"export of {name}" in caplog.text
+
+
+@pytest.mark.parametrize("address", ["/search?q=s%40example.org", "/origin?name=example.org", *TABLES[:5]])
+async def test_each_table_links_to_its_exports(address):
+    async with browsing() as fetch:
+        page = "/" if address in {"/traffic", "/growth"} else address
+        links = [each["href"] for each in (await fetch(page)).tree.all("a")]
+    path, _, query = address.partition("?")
+    for form in ("csv", "json"):
+        assert f"{path}.{form}{'?' + query if query else ''}" in links
+
+
+async def test_an_export_that_is_not_there_yet_says_so(autojump_clock):
+    async def slow(name, options):
+        await trio.sleep(60)
+
+    async with browsing(slow) as fetch:
+        found = await fetch("/waiting.csv")
+    assert (found.status, found.headers["retry-after"]) == (503, "10")
+    assert "being gathered" in found.text
+    async with browsing(Asked(waiting=TROUBLE)) as fetch:
+        found = await fetch("/waiting.json")
+    assert (found.status, "no daemon answers" in found.text) == (503, True)
+
+
+@pytest.mark.parametrize("address", ["/waiting.xml", "/nope.csv", "/record.csv", "/.csv", "/origin.csv"])
+async def test_there_is_no_such_export(address):
+    async with browsing() as fetch:
+        assert (await fetch(address)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("settings", "redact", "said"),
+    [
+        ({}, False, "a user of the proxy: search: a@x.example"),
+        ({"user_header": "X-Remote-User"}, False, "anna: search: a@x.example"),
+        ({"user_header": "X-Remote-User"}, True, "anna: search"),
+    ],
+)
+async def test_who_searches_is_logged(caplog, monkeypatch, settings, redact, said):
+    caplog.set_level("INFO")
+    values = {"address": "unix:/run/w.sock", **settings}
+    monkeypatch.setattr(compiled(), "_settings", WebSettings.model_validate(values))
+    monkeypatch.setattr(compiled(), "_redact", redact)
+    async with browsing() as fetch:
+        await fetch("/search?q=a%40x.example", x_remote_user="anna")
+        await fetch("/search?q=a%40x.example", hx_request="true", x_remote_user="anna")
+    assert caplog.messages == [f"[plugins.web]: {said}"]

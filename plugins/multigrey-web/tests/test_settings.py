@@ -37,6 +37,8 @@ def test_what_holds_when_only_an_address_is_given():
         ({"decisions": 10}, "decisions"),
         ({"connections": 0}, "connections"),
         ({"control": "control.sock"}, "control"),
+        ({"user_header": "X-Remote-User"}, "claim to be any user"),
+        ({"address": "unix:/run/page.sock", "user_header": "X User"}, "user_header"),
         ({"colour": "red"}, "colour"),
     ],
 )
