@@ -154,7 +154,8 @@ def origin_step(
     if judged is None:
         return Step("origin", f"{outcome}. {why}", (row,))
     row |= name_row(judged)
-    return Step("origin", f"{outcome}. {why}. {name_text(row)}", (row,))
+    evidence = name_text(row)
+    return Step("origin", f"{outcome}. {why.rstrip('.')}. {evidence[:1].upper()}{evidence[1:]}", (row,))
 
 
 def name_row(judged: Judged) -> dict[str, Any]:
