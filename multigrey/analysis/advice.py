@@ -17,8 +17,10 @@ from multigrey.analysis.figures import (
     resolved_at,
     would_have_waited,
 )
+from multigrey.analysis.outlook import whitelist_add, whitelist_command
 from multigrey.analysis.plausibility import Plausibility
 from multigrey.analysis.timeline import Ending, Story
+from multigrey.identity.addresses import network_and_wider, widened
 from multigrey.identity.sender import sender_domain
 from multigrey.model import DAY, HOUR, DecisionEvent, Reason
 
@@ -85,10 +87,17 @@ def _of_floods(floods: Sequence[FloodRow], outlook: Outlook) -> Iterable[str]:
 
 
 def _of_observed(events: Sequence[DecisionEvent]) -> Iterable[str]:
-    if observed := sum(map(would_have_waited, events)):
+    """What rules observe, the names of the rules first, and what the mode observes."""
+    rules = Counter(event.verdict.rule for event in events if would_have_waited(event))
+    if everything := rules.pop("", 0):
         yield (
-            f"greylisting was only observed for {_count(observed, 'attempt')} that would have been deferred: "
-            "to defer such attempts, use multigrey mode enforce, and set [greylist] mode"
+            f"greylisting was only observed for {_count(everything, 'attempt')} that would have been "
+            "deferred: to defer such attempts, use multigrey mode enforce, and set [greylist] mode"
+        )
+    for name, number in rules.most_common(_MOST_OF_A_KIND):
+        yield (
+            f"the rule {name} only observed {_count(number, 'attempt')} that would have been deferred: to "
+            'defer such attempts, set its action to "greylist" (and the mode to enforce)'
         )
 
 
@@ -181,22 +190,42 @@ def _of_mail(waited: Sequence[Story], domains: Sequence[SenderFigures]) -> Itera
         domain = sender_domain(story.events[0].attempt.sender)
         if domain and story.origins > 1:
             scattered.setdefault(domain, story)
-    for story in list(scattered.values())[:_MOST_OF_A_KIND]:
+    for domain, story in list(scattered.items())[:_MOST_OF_A_KIND]:
         came = f"got in after {_lasting(story.delay)}" if story.ending is Ending.ACCEPTED else "is not in yet"
         if story.ending is Ending.NEVER:
             came = "never got in"
         yield (
             f"sender {story.events[0].attempt.sender} retried from {story.clients} addresses of "
-            f"{story.origins} origins and {came}: it sends from a pool of servers that is not known; add the "
-            "pool to [origin] providers_file, or a whitelist entry for its servers' names"
+            f"{story.origins} origins and {came}: it sends from a pool of servers that is not known; "
+            f"{_pool(story, domain)}"
         )
+    origins = {sender_domain(story.events[0].attempt.sender): story.events[-1] for story in waited}
     slow = [each for each in domains if each.name not in scattered and each.delays.returned >= _OFTEN]
     for each in [each for each in slow if (each.delays.p50 or 0) > _LATE][:_MOST_OF_A_KIND]:
         yield (
             f"mail from {each.name} came back late ({each.delays.returned} times, half of it after "
-            f"{_lasting(each.delays.p50 or 0)} or more): its servers retry slowly; to avoid the delay, add a "
-            "whitelist entry"
+            f"{_lasting(each.delays.p50 or 0)} or more): its servers retry slowly; to avoid the delay: "
+            f"{whitelist_command(origins[each.name]) or 'add a whitelist entry'}"
         )
+
+
+def _pool(story: Story, domain: str) -> str:
+    """What to do about a pool: its networks are listed only if its servers have no names."""
+    names = sorted({event.origin for event in story.events if event.origin and "/" not in event.origin})
+    if names:
+        commands = [whitelist_add(origin=each, sender_domain=domain) for each in names]
+        begin = "add the pool to [origin] providers_file, or its origins: "
+    else:
+        wider = dict(network_and_wider(event) for event in story.events if event.attempt.client_address)
+        commands = [
+            whitelist_add(client=each, sender_domain=domain) for each in sorted({*widened(wider).values()})
+        ]
+        begin = "its servers have no names, so add its networks: "
+    shown = [command for command in commands[:_MOST_OF_A_KIND] if command]
+    if not shown:
+        return "add the pool to [origin] providers_file, or its networks to a whitelist"
+    more = len(commands) - len(shown)
+    return begin + "; ".join(shown) + (f" (and {more} more)" if more else "")
 
 
 def _of_due(due: Sequence[Due]) -> Iterable[str]:

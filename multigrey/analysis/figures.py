@@ -19,6 +19,7 @@ __all__ = [
     "FloodRow",
     "Hit",
     "Lost",
+    "Once",
     "Outlook",
     "Report",
     "SenderFigures",
@@ -160,6 +161,23 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Once:
+    """Mail of an origin that was a first contact, came once, and never came back."""
+
+    origin: str
+    kind: str
+    """The class of the origin."""
+    mails: int
+    last: int
+    sender: str
+    """Of the latest of these mails, as the recipient and the id."""
+    recipient: str
+    id: str
+    command: str
+    """Adds the origin to a whitelist; "": nothing is known to add."""
+
+
+@dataclass(frozen=True, slots=True)
 class FloodRow:
     """A network or named origin that was over the limit of new records."""
 
@@ -236,6 +254,8 @@ class Report:
     top_origins: Sequence[SenderFigures]
     lost: Sequence[Lost]
     """The latest deferrals first."""
+    once: Sequence[Once]
+    """First contacts that never came back; named origins first, of which other mail came back."""
     floods: Sequence[FloodRow]
     """Those with most attempts first."""
     let_in: Sequence[LetIn]

@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from multigrey.analysis.timeline import Ending, Story
 from multigrey.identity.addresses import LONGEST_ADDRESS
 from multigrey.identity.redaction import TOKEN
-from multigrey.model import Action, Attempt, DecisionEvent, Reason, Verdict
+from multigrey.model import Action, DecisionEvent, Reason, Verdict
 
-__all__ = ["NextStep", "Remedy", "outlook", "remedies", "remedies_without_attempt"]
+__all__ = [
+    "NextStep",
+    "Remedy",
+    "outlook",
+    "remedies",
+    "remedies_without_attempt",
+    "whitelist_add",
+    "whitelist_command",
+]
 
 _FIRST = frozenset({Reason.NEW, Reason.EXPIRED, Reason.OVER_LIMIT})
 """Reasons of an attempt of which no earlier one counts."""
@@ -84,7 +92,8 @@ def remedies(story: Story) -> Iterator[Remedy]:
             words = [f"--sender={attempt.sender or '<>'}", f"--recipient={attempt.recipient}"]
             yield _remedy("let its next retry pass at once", "records", "pass", *words)
         yield from _expected(attempt.recipient, attempt.sender.rpartition("@")[2])
-        yield from _whitelisted(last.origin, attempt)
+        if command := whitelist_command(last):
+            yield Remedy(command, "never delay mail from there")
     if story.ending is not Ending.PASSED:
         yield _remedy("see every step of the decision", "explain", last.id)
 
@@ -101,12 +110,20 @@ def _expected(recipient: str, domain: str) -> Iterator[Remedy]:
         yield _remedy("let mail from there to this recipient pass for a quarter of an hour", "expect", *words)
 
 
-def _whitelisted(origin: str, attempt: Attempt) -> Iterator[Remedy]:
+def whitelist_command(event: DecisionEvent) -> str:
+    """The command that adds the origin of a decision to a whitelist; "" if nothing is known to add."""
+    origin, address = event.origin, event.attempt.client_address
     if origin and "/" not in origin and _is_plain(origin):
-        yield _remedy("never delay mail from there", "whitelist", "add", f"--origin={origin}", "--reason=...")
-    elif attempt.client_address is not None:
-        client = f"--client={attempt.client_address}"
-        yield _remedy("never delay mail from there", "whitelist", "add", client, "--reason=...")
+        return whitelist_add(origin=origin)
+    return "" if address is None else whitelist_add(client=str(address))
+
+
+def whitelist_add(**entry: str) -> str:
+    """The command that adds an entry with these properties to a whitelist; "" if one cannot be typed."""
+    if not all(map(_is_plain, entry.values())):
+        return ""
+    options = [f"--{key.replace('_', '-')}={value}" for key, value in entry.items()]
+    return shlex.join(["multigrey", "whitelist", "add", *options, "--reason=..."])
 
 
 def _remedy(purpose: str, *words: str) -> Remedy:

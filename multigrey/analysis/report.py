@@ -21,6 +21,7 @@ from multigrey.analysis.figures import (
     Hit,
     LetIn,
     Lost,
+    Once,
     Outlook,
     Report,
     SenderFigures,
@@ -31,6 +32,7 @@ from multigrey.analysis.figures import (
     slot_length,
     would_have_waited,
 )
+from multigrey.analysis.outlook import whitelist_command
 from multigrey.analysis.timeline import Ending, Story, stories
 from multigrey.identity.addresses import network_and_wider, widened
 from multigrey.identity.sender import sender_domain
@@ -65,6 +67,7 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
         domains=domains[: outlook.most],
         top_origins=_origins(told, outlook),
         lost=_lost(waited, outlook),
+        once=_once(waited, outlook)[: outlook.most],
         floods=floods[: outlook.most],
         let_in=_let_in(looked_at)[: outlook.most],
         first_figures=first_figures(waited, outlook),
@@ -234,6 +237,27 @@ def _lost_row(story: Story) -> Lost:
     recipient = attempt.raw or attempt.recipient
     times = (story.first, story.last, len(story.events))
     return Lost(attempt.sender, recipient, latest.origin, *times, latest.id)
+
+
+def _once(waited: Sequence[Story], outlook: Outlook) -> list[Once]:
+    """First contacts that came once and never back: most often unwanted mail, but a look is worth it."""
+    returned = Counter(story.events[-1].origin for story in waited if story.ending is Ending.ACCEPTED)
+    groups = _grouped(filter(_is_once, waited), lambda story: story.events[-1].origin)
+    rows = []
+    for origin, theirs in groups.items():
+        latest = theirs[-1].events[-1]
+        attempt = latest.attempt
+        kind = outlook.origin_class(latest)
+        who = attempt.sender, attempt.raw or attempt.recipient
+        command = whitelist_command(latest)
+        rows.append(Once(origin, kind, len(theirs), latest.time, *who, latest.id, command))
+    return sorted(rows, key=lambda row: (row.kind == "unnamed", -returned[row.origin], -row.last, row.origin))
+
+
+def _is_once(story: Story) -> bool:
+    first = story.events[0]
+    is_first = first.verdict.reason is Reason.NEW and first.verdict.attempts <= 1
+    return story.ending is Ending.NEVER and len(story.events) == 1 and is_first
 
 
 def _floods(events: Sequence[DecisionEvent]) -> list[FloodRow]:

@@ -28,6 +28,7 @@ from multigrey.cli.report_tables import (
     FLOOD_HEADS,
     HIT_HEADS,
     LET_IN_HEADS,
+    ONCE_HEADS,
     SENDER_HEADS,
     class_cells,
     delay_cells,
@@ -35,6 +36,7 @@ from multigrey.cli.report_tables import (
     flood_cells,
     hit_cells,
     let_in_cells,
+    once_cells,
     sender_cells,
     summary,
 )
@@ -84,7 +86,8 @@ def report(
     real delay of mail that came back (half of it waited at most p50, 95 of 100 mails at most p95), by kind of
     origin and for each [[class]] against its target.  It also lists: networks that flooded this host; how
     often providers that are known to retry passed at once; the sender domains that waited longest; whitelist
-    entries that let mail pass, and those due for review, by owner; the origins with most attempts; and
+    entries that let mail pass, and those due for review, by owner; the origins with most attempts; first
+    contacts that came once and never back, with the command that adds their origin to a whitelist; and
     advice.
 
     What never came back is known only of mail whose retry window is over, by the hour of its first attempt.
@@ -171,6 +174,10 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
     waited, most = map(sender_cells, found["domains"]), map(sender_cells, found["top_origins"])
     show_table("Sender domains that waited longest", SENDER_HEADS, waited, "total wait")
     show_table("Origins with most attempts", SENDER_HEADS, most, "att")
+    once = found["once"]
+    show_table("First contacts that never came back", ONCE_HEADS, map(once_cells, once), "last")
+    for command in [row["command"] for row in once if row["command"]][:_MOST_COMMANDS]:
+        where.print(printable(f"wanted? {command}"), soft_wrap=True)
     show_table("Whitelist entries that let mail pass", HIT_HEADS, map(hit_cells, found["hits"]), "times")
     rows = [due_cells(group["owner"], row) for group in found["due"] for row in group["entries"]]
     show_table("Whitelist entries due for review", DUE_HEADS, rows)
@@ -182,7 +189,8 @@ def render(where: Console, found: Mapping[str, Any]) -> None:
         where.print(printable(f"- {advice}"), soft_wrap=True)
 
 
-_TEXTS = ("class", "name", "where", "entry", "what")
+_MOST_COMMANDS = 10
+_TEXTS = ("sender", "recipient", "class", "name", "where", "entry", "what")
 _SPARE = ("origin", "wait", "max", "total wait", "att", "defer", "owner", "source", "to", "from")
 """Columns that are left out if the terminal is too narrow, in this order."""
 

@@ -21,6 +21,7 @@ from multigrey.cli.report_tables import (
     FLOOD_HEADS,
     HIT_HEADS,
     LET_IN_HEADS,
+    ONCE_HEADS,
     SENDER_HEADS,
     class_cells,
     delay_cells,
@@ -29,6 +30,7 @@ from multigrey.cli.report_tables import (
     hit_cells,
     let_in_cells,
     never_unknown,
+    once_cells,
     sender_cells,
     summary,
 )
@@ -40,7 +42,7 @@ __all__ = ["report_page"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _WORDS = frozenset({"origins", "origin", "source", "why", "from", "to", "delay", "network"})
 """Columns with one or two words, which are not wrapped."""
-_TEXTS = frozenset({"class", "owner", "name", "entry", "where", "what"})
+_TEXTS = frozenset({"class", "owner", "name", "entry", "where", "what", "sender", "recipient", "whitelist"})
 """Columns with longer texts, which may be wrapped anywhere; all other columns hold numbers."""
 
 _STYLE = """
@@ -144,6 +146,12 @@ def _body(title: str, found: Mapping[str, Any]) -> Iterator[str]:
         map(sender_cells, found["domains"]),
     )
     yield _section("Origins with most attempts", "", SENDER_HEADS, map(sender_cells, found["top_origins"]))
+    yield _section(
+        "First contacts that never came back",
+        "Most is unwanted mail; a whitelist entry lets through at once what is wanted.",
+        (*ONCE_HEADS, "whitelist"),
+        [[*once_cells(row), row["command"]] for row in found["once"]],
+    )
     yield _section("Whitelist entries that let mail pass", "", HIT_HEADS, map(hit_cells, found["hits"]))
     yield from _due(found)
     yield f"</main>\n<footer>multigrey {_text(__version__)}</footer>"

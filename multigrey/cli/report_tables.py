@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from multigrey.cli.common import counted, lasting, moment
+from multigrey.cli.common import counted, lasting, moment, shown_address
 
 __all__ = [
     "CLASS_HEADS",
@@ -14,6 +14,7 @@ __all__ = [
     "FLOOD_HEADS",
     "HIT_HEADS",
     "LET_IN_HEADS",
+    "ONCE_HEADS",
     "SENDER_HEADS",
     "class_cells",
     "delay_cells",
@@ -22,6 +23,7 @@ __all__ = [
     "hit_cells",
     "let_in_cells",
     "never_unknown",
+    "once_cells",
     "sender_cells",
     "summary",
 ]
@@ -31,6 +33,7 @@ LET_IN_HEADS = ("provider", "attempts", "sender domains", "last")
 DELAY_HEADS = ("origins", "defer", "back", "wait", "never", "p50", "p95", "max")
 CLASS_HEADS = ("class", "owner", "target", "over target", *DELAY_HEADS[1:])
 SENDER_HEADS = ("name", "origin", "att", "total wait", *DELAY_HEADS[1:])
+ONCE_HEADS = ("mails", "last", "origin", "sender", "recipient")
 HIT_HEADS = ("times", "source", "entry", "owner")
 DUE_HEADS = ("owner", "why", "where", "entry", "what")
 
@@ -107,6 +110,17 @@ def flood_cells(row: Mapping[str, Any]) -> list[str]:
 def let_in_cells(row: Mapping[str, Any]) -> list[str]:
     """A row about a provider that passed at once, as `LET_IN_HEADS`."""
     return [row["provider"], str(row["number"]), str(row["domains"]), moment(row["last"])]
+
+
+def once_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row about first contacts that never came back, as `ONCE_HEADS`."""
+    return [
+        str(row["mails"]),
+        moment(row["last"]),
+        row["origin"],
+        shown_address(row["sender"]),
+        row["recipient"],
+    ]
 
 
 def hit_cells(row: Mapping[str, Any]) -> list[str]:

@@ -206,6 +206,52 @@ def test_input_that_cannot_be_true_comes_first():
     assert len(make_report(events, Outlook(now=START, since=START, retry_window=WINDOW)).advice) == 1
 
 
+ADD = "multigrey whitelist add --"
+
+
+def advice_of(events, at=9000):
+    return make_report(events, Outlook(now=START + at, since=START, retry_window=WINDOW)).advice
+
+
+def test_what_is_observed_names_the_rule():
+    seen = {"action": Action.PASS, "observed": True}
+    events = [event(i, N, str(i), verdict={**seen, "rule": "sales"}) for i in range(3)]
+    (told,) = advice_of(events)
+    assert told.startswith(
+        "the rule sales only observed 3 attempts that would have been deferred: to defer such"
+    )
+    assert "mode enforce" not in told
+    both = advice_of([*events, event(4, N, "x", verdict=seen)])
+    assert both[0].startswith("greylisting was only observed for 1 attempt that")
+    assert both[1] == told
+
+
+def test_a_pool_gets_the_commands_that_help():
+    (_, told) = advice_of(pool(15))
+    network = f"{ADD}client=192.0.2.0/24 --sender-domain=example.org --reason=..."
+    assert told.endswith(f"its servers have no names, so add its networks: {network}")
+    wide = [
+        event(i * 600, N, client=f"45.1.{i}.9", origin=f"45.1.{i}.0/24", sender="a@shop.example")
+        for i in range(6)
+    ]
+    (_, told) = advice_of(wide)
+    assert f": {ADD}client=45.1.0.0/16 --sender-domain=shop.example --reason=..." in told
+    named = [event(i * 600, N, client=f"192.0.2.{i}", origin=f"pool{i % 2}.example") for i in range(1, 6)]
+    (_, told) = advice_of(named)
+    assert f": {ADD}origin=pool0.example --sender-domain=example.org --reason=...; {ADD}origin=pool1" in told
+    hostile = [
+        event(i * 600, N, client=f"45.1.{i}.9", origin=f"45.1.{i}.0/24", sender="a@x\x1b[31m;rm.example")
+        for i in range(6)
+    ]
+    (_, told) = advice_of(hostile)
+    assert told.endswith("or its networks to a whitelist")
+
+
+def test_slow_senders_get_their_command():
+    (_, told) = advice_of([event(0, R, str(i), verdict={"age": 2 * 3600 + i}) for i in range(3)])
+    assert told.endswith(f"to avoid the delay: {ADD}origin=example.org --reason=...")
+
+
 def test_entries_that_are_due():
     due = [Due("me", "stale", "/l:1", "x", "y"), Due("", "no-owner", "/l:2", "x", "y")]
     due.append(Due("me", "expired", "/l:3", "x", "y"))

@@ -244,3 +244,26 @@ def test_histogram():
     counts = report(*(event(0, R, str(age), age=age) for age in delays)).histogram
     assert len(counts) == len(DELAY_BOUNDS) + 1
     assert (counts[0], counts[1], counts[-2], counts[-1], sum(counts)) == (2, 1, 1, 1, 5)
+
+
+def test_first_contacts_that_never_came_back():
+    """Named origins of which other mail came back stand first, each with its command."""
+    known = {"origin": "shop.example", "sender": "order@shop.example"}
+    events = [
+        event(0, N, "back", **known), event(10, N, "once", **known), event(20, N, "twice", **known),
+        event(30, N, "bot", origin="45.1.2.0/24", client="45.1.2.3"), event(40, N, "b", origin="b.example"),
+        event(50, N, "c", origin="b.example"), event(300, R, "back", age=300, **known),
+        event(320, Reason.EARLY, "twice", **known),
+    ]  # fmt: skip
+    found = report(*events, at=WINDOW + 400).once
+    assert [(row.origin, row.kind, row.mails, row.last, row.recipient) for row in found] == [
+        ("shop.example", "named", 1, START + 10, "once@example.net"),
+        ("b.example", "named", 2, START + 50, "c@example.net"),
+        ("45.1.2.0/24", "unnamed", 1, START + 30, "bot@example.net"),
+    ]
+    assert [row.command for row in found] == [
+        "multigrey whitelist add --origin=shop.example --reason=...",
+        "multigrey whitelist add --origin=b.example --reason=...",
+        "multigrey whitelist add --client=45.1.2.3 --reason=...",
+    ]
+    assert report(*events, at=WINDOW - 1).once == []
