@@ -52,6 +52,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "show-config": "multigrey.cli.config:show_config",
         "personal-data": "multigrey.cli.personal_data:personal_data",
         "snippet": "multigrey.cli.snippet:snippet",
+        "setup": "multigrey.cli.host_setup:setup",
         "completions": "multigrey.cli.completions:completions",
     },
 }

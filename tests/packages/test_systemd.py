@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,8 @@ def wheels() -> Path:
 LOCKS = ("build", "serve")
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
+@contextmanager
+def with_checkout() -> Iterator[Machine]:
     """A Debian with a checkout in /root/multigrey and an index without a network."""
     with machine_or_skip() as machine:
         checkout = machine.files / "root/multigrey"
@@ -59,6 +60,12 @@ def machine() -> Iterator[Machine]:
         shutil.copytree(wheels(), machine.files / "root/wheels")
         (machine.files / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /root/wheels\n")
         mail.add_addresses(machine)
+        yield machine
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with with_checkout() as machine:
         yield machine
 
 
