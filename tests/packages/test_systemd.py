@@ -118,6 +118,10 @@ def test_the_whole_life(machine: Machine) -> None:
     # What was learned stays.
     do(machine, lines("Upgrade, and the way back"))
     assert mail.send(machine) == "accepted"
+    assert "Greylisted" in mail.send(machine, "erin@sender.example")
+    machine.shell(lines("Upgrade, and the way back", 1))
+    machine.run("systemctl", "start", "multigrey", "multigrey-postfix.socket")
+    assert mail.send(machine) == "accepted"  # as before the upgrade
 
     do(machine, lines("Remove"))
     assert (machine.files / "var/lib/multigrey").is_dir()
