@@ -244,7 +244,9 @@ def _record_lines(record: Mapping[str, Any], now: int) -> Iterator[str]:
 
 @records.command("forget")
 @_choices
-@click.option("--person", metavar="ADDRESS", help="Everything of one person, wherever it is kept.")
+@click.option(
+    "--person", metavar="ADDRESS", type=AddressType(), help="Everything of one person, wherever it is kept."
+)
 @click.option("--all", "all_", is_flag=True, help="Every record, all trust and the whole history.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be forgotten.")
 @click.option(
