@@ -97,7 +97,6 @@ NOT_MEASURED: Mapping[str, str] = {
     "plugins.multigrey-web.multigrey_web.answers:": WAITS,
     "plugins.multigrey-web.multigrey_web.app:": "takes a few words, which `parse_qsl` has split",
     "plugins.multigrey-web.multigrey_web.charts:": "takes what the daemon answers",
-    "plugins.multigrey-web.multigrey_web.exports:": "takes what the daemon answers",
     "plugins.multigrey-web.multigrey_web.guard:": "compares one field of a head",
     "plugins.multigrey-web.multigrey_web.serving:": WAITS,
     "plugins.multigrey-web.multigrey_web.stories:": "takes what the daemon answers",

@@ -7,6 +7,7 @@ import socket
 import time
 from datetime import UTC, datetime
 
+import axe
 import pytest
 from multigrey_web.settings import BAD_PORTS, USUAL_ADDRESS
 from sites import HOSTILE, NOW, asked_by, decisions, fill, growing, lost, many, open_directory, serving, waits
@@ -63,6 +64,11 @@ for (const element of document.querySelectorAll("body *")) {
 }
 return found;
 """
+
+
+@pytest.fixture(scope="module")
+def axe_script():
+    return axe.script()
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +144,33 @@ def test_every_page_is_whole_and_asks_nobody_else(browser, url, width, dark):
         assert (
             browser.run("return document.querySelectorAll('main script, main img, main style').length") == 0
         )
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 360])
+def test_nothing_keeps_people_from_using_a_page(browser, directory, url, axe_script, width, dark):
+    asked_by(directory, "anna@partner.example")
+    for page in [*PAGES, "/search?q=anna%40partner.example", "/decision?id=d000003", "/nope"]:
+        browser.open(url + page, width=width, dark=dark)
+        if page != "/nope":
+            ready(browser)
+        assert axe.complaints(browser, axe_script) == [], page
+
+
+def test_on_a_telephone_each_row_is_a_card_and_nothing_lies_beyond_the_edge(browser, url):
+    beyond = """
+    return [...document.querySelectorAll(".rows")]
+      .filter((table) => table.scrollWidth > table.parentElement.clientWidth)
+      .map((table) => table.querySelector("caption").textContent)
+    """
+    for page in PAGES:
+        browser.open(url + page, width=360)
+        ready(browser)
+        assert browser.run(beyond) == [], page
+    labels = "return getComputedStyle(document.querySelector('.rows [data-label]'), '::before').content"
+    assert browser.run(labels) == '"Kind"'
+    browser.resize(1200)
+    assert browser.run(labels) == "none"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
