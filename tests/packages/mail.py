@@ -15,7 +15,7 @@ CLIENT = "192.0.2.25"
 """An address of another host, so that nothing that is said about own clients applies."""
 QUICK = '[greylist]\ndelay = "1s"\nunnamed_delay = "2s"\n'
 """A configuration for `is_greylisted`."""
-_SERVER = "198.51.100.1"
+SERVER = "198.51.100.1"
 _ANSWERS = {
     "eximconfig_configtype": "internet",
     "localdelivery": "maildir_home",
@@ -37,7 +37,7 @@ with smtplib.SMTP(sys.argv[1], source_address=(sys.argv[2], 0), local_hostname="
 
 def add_addresses(machine: Machine) -> None:
     """Give the machine the addresses of a client and of a server, and a user who receives mail."""
-    for address in (CLIENT, _SERVER):
+    for address in (CLIENT, SERVER):
         machine.run("ip", "address", "add", f"{address}/32", "dev", "lo")
     machine.run("useradd", "--create-home", "bob")
 
@@ -71,7 +71,7 @@ def paste(machine: Machine, server: str) -> None:
 
 def send(machine: Machine, sender: str = "alice@sender.example") -> str:
     """What the server says to a message for bob: "accepted", or its refusal of the recipient."""
-    words = (_SERVER, CLIENT, sender, "bob@mx.test.example")
+    words = (SERVER, CLIENT, sender, "bob@mx.test.example")
     return machine.run("python3", "-c", _SEND, *words).stdout.strip()
 
 

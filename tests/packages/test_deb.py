@@ -80,11 +80,12 @@ def failed(machine: Machine) -> str:
 
 def newer(package: Path, directory: Path) -> Path:
     """The same package with a higher version and something new in it."""
-    tree = directory / "tree"
+    name = package.name.partition("_")[0]
+    tree = directory / name
     subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
     control = tree / "DEBIAN/control"
-    control.write_text(re.sub(r"(?m)^(Version: .+?)-1\+", r"\1-2+", control.read_text()))
-    (tree / "usr/share/doc/multigrey/NEWS").write_text("new\n")
+    control.write_text(control.read_text().replace("-1+", "-2+"))  # of plugins, what they depend on too
+    (tree / f"usr/share/doc/{name}/NEWS").write_text("new\n")
     made = directory / package.name.replace("-1+", "-2+")
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-b", tree, made], check=True)
     return made

@@ -30,7 +30,7 @@ RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
 """Names of Debian's releases, and the version of their Python."""
 
 _INSTALLED = "systemd,systemd-sysv,dbus,python3,python3-venv,iproute2"
-_READY = ("postfix", "exim4-daemon-heavy", "apparmor", "logcheck", "logrotate")
+_READY = ("postfix", "exim4-daemon-heavy", "apparmor", "logcheck", "logrotate", "swaks")
 """Packages that a test may install: their files lie in the root's cache, each with its dependencies."""
 _DEADLINE = 60.0
 
