@@ -91,6 +91,7 @@ SAME_NOUN = frozenset(
             "flow",
             "growth",
             "history",
+            "hours",
             "mode",
             "offline",
             "origin",

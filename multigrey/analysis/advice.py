@@ -13,6 +13,7 @@ from multigrey.analysis.figures import (
     FloodRow,
     Outlook,
     SenderFigures,
+    Worth,
     percentile,
     resolved_at,
     would_have_waited,
@@ -24,7 +25,7 @@ from multigrey.identity.addresses import network_and_wider, widened
 from multigrey.identity.sender import sender_domain
 from multigrey.model import DAY, HOUR, DecisionEvent, Reason
 
-__all__ = ["AdviceInput", "advice_on", "first_figures"]
+__all__ = ["AdviceInput", "advice_on", "first_figures", "worth_of_stories"]
 
 _MANY_CLIENTS = 5
 _OFTEN = 3
@@ -44,6 +45,7 @@ class AdviceInput(NamedTuple):
     """All decisions, the oldest first."""
     waited: Sequence[Story]
     """Mails that were deferred."""
+    worth: Worth
     classes: Sequence[ClassRow]
     domains: Sequence[SenderFigures]
     due: Sequence[Due]
@@ -57,7 +59,7 @@ def advice_on(told: AdviceInput, outlook: Outlook) -> list[str]:
         *_of_input(told.events, outlook),
         *_of_floods(told.floods, outlook),
         *_of_observed(told.events),
-        *_of_worth(told.waited, outlook),
+        *_of_worth(told.worth, outlook),
         *_of_errors(told.events),
         *_of_classes(told.classes),
         *_of_mail(told.waited, told.domains),
@@ -118,50 +120,60 @@ def _is_whole(story: Story) -> bool:
     return story.events[0].time == story.first
 
 
-def _of_worth(waited: Sequence[Story], outlook: Outlook) -> Iterable[str]:
+def worth_of_stories(waited: Sequence[Story], outlook: Outlook) -> Worth:
+    """What the sentence on the benefit of greylisting needs, from mails that were deferred."""
+    window = outlook.retry_window
+    old = [story for story in waited if _is_whole(story) and resolved_at(story.first, window) <= outlook.now]
+    over = [story for story in old if story.ending in {Ending.ACCEPTED, Ending.NEVER}]
+    delays = [story.delay for story in over if story.ending is Ending.ACCEPTED]
+    first = first_figures(waited, outlook)
+    return Worth(len(waited), len(over), len(delays), percentile(delays, 50), percentile(delays, 95), first)
+
+
+def _of_worth(worth: Worth, outlook: Outlook) -> Iterable[str]:
     """A sentence on the benefit of greylisting here, as soon as it can be judged.
 
     Only mail of hours whose retry window is over counts; of younger mail only what came back is known.
     """
-    window = outlook.retry_window
-    first = first_figures(waited, outlook)
-    if first is not None:
+    window = _lasting(outlook.retry_window)
+    if worth.first_figures is not None:
+        if 0 < outlook.recorded_since < outlook.since:
+            yield (
+                f"all mail of this time is younger than {window}, so what never comes back is not known yet: "
+                f"give a --since that is longer than {window}"
+            )
+            return
         yield (
             "it is too early to judge whether greylisting is worth it: what never comes back is known after "
-            f"{_lasting(window)}; first figures on {_day(first, outlook)}"
+            f"{window}; first figures on {_day(worth.first_figures, outlook)}"
         )
-        return
-    old = [story for story in waited if _is_whole(story) and resolved_at(story.first, window) <= outlook.now]
-    over = [story for story in old if story.ending in {Ending.ACCEPTED, Ending.NEVER}]
-    if not waited:
-        return
-    if len(over) < _ENOUGH:
+    elif worth.deferred and worth.settled < _ENOUGH:
         yield (
-            f"too few mails were deferred more than {_lasting(window)} ago ({len(over)}) to judge whether "
+            f"too few mails were deferred more than {window} ago ({worth.settled}) to judge whether "
             "greylisting is worth it"
         )
-    else:
-        yield _worth(over)
+    elif worth.deferred:
+        yield _worth(worth)
 
 
-def _worth(over: Sequence[Story]) -> str:
+def _worth(worth: Worth) -> str:
     """The sentence on the benefit, for enough mails that came back or never did."""
-    delays = [story.delay for story in over if story.ending is Ending.ACCEPTED]
-    never, share = len(over) - len(delays), 100 * (len(over) - len(delays)) // len(over)
-    p50, p95 = percentile(delays, 50) or 0, percentile(delays, 95) or 0
-    price = f"wanted mail waited p50 {_lasting(p50)}, p95 {_lasting(p95)}" if delays else "nothing came back"
+    over, back = worth.settled, worth.back
+    never, share = over - back, 100 * (over - back) // over
+    p50, p95 = worth.p50 or 0, worth.p95 or 0
+    price = f"wanted mail waited p50 {_lasting(p50)}, p95 {_lasting(p95)}" if back else "nothing came back"
     if share >= 90:
         return (
-            f"of {len(over)} mails that were deferred, {never} never came back ({share} %): greylisting "
+            f"of {over} mails that were deferred, {never} never came back ({share} %): greylisting "
             f"keeps these out; {price}"
         )
     if share >= 50:
         return (
-            f"of {len(over)} mails that were deferred, {never} never came back ({share} %); {price}: check "
+            f"of {over} mails that were deferred, {never} never came back ({share} %); {price}: check "
             "the domains that waited longest"
         )
     return (
-        f"{len(delays)} of {len(over)} mails that were deferred came back ({100 - share} %), {price}: much "
+        f"{back} of {over} mails that were deferred came back ({100 - share} %), {price}: much "
         "wanted mail is delayed here; add a whitelist entry for the domains that waited longest"
     )
 

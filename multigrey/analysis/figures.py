@@ -26,6 +26,7 @@ __all__ = [
     "Slot",
     "Target",
     "Traffic",
+    "Worth",
     "percentile",
     "resolved_at",
     "slot_length",
@@ -233,6 +234,21 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Worth:
+    """What shows whether greylisting is worth it: mail that was deferred, and what became of it."""
+
+    deferred: int
+    settled: int
+    """Mails of hours whose retry window is over."""
+    back: int
+    """Of these, mails that came back."""
+    p50: int | None
+    p95: int | None
+    first_figures: int | None
+    """See `Report.first_figures`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The whole report."""
 
@@ -240,6 +256,13 @@ class Report:
     since: int
     more: bool
     owner: str
+    counted_since: int | None
+    """The beginning of the first hour whose counts make the figures of `traffic`, `delays`, `origins`,
+    `classes`, `slots`, `histogram` and `top_origins`; None: these are of the decisions that were read."""
+    listed: int
+    """Number of decisions that were read."""
+    listed_since: int | None
+    """Time of the first of them."""
     traffic: Traffic
     delays: Delays
     origins: Sequence[ClassRow]

@@ -8,10 +8,12 @@ not delay mail; they are counted separately.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from heapq import nlargest
+from typing import Any
 
-from multigrey.analysis.advice import AdviceInput, advice_on, first_figures
+from multigrey.analysis.advice import AdviceInput, advice_on, first_figures, worth_of_stories
 from multigrey.analysis.figures import (
     DELAY_BOUNDS,
     ORIGIN_CLASSES,
@@ -32,6 +34,7 @@ from multigrey.analysis.figures import (
     slot_length,
     would_have_waited,
 )
+from multigrey.analysis.hours import Counts, report_of_hours, worth_of_hours
 from multigrey.analysis.outlook import whitelist_command
 from multigrey.analysis.timeline import Ending, Story, stories
 from multigrey.identity.addresses import network_and_wider, widened
@@ -41,8 +44,19 @@ from multigrey.model import HOUR, Action, DecisionEvent, Match, Reason
 __all__ = ["make_report"]
 
 
-def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
-    """The report on these decisions, which are given the oldest first."""
+def make_report(
+    events: Iterable[DecisionEvent],
+    outlook: Outlook,
+    hours: Mapping[int, Counts] | None = None,
+    busiest: Sequence[Mapping[str, Any]] = (),
+    once: Sequence[DecisionEvent] = (),
+) -> Report:
+    """The report on these decisions, which are given the oldest first.
+
+    `hours`: figures of whole hours by their beginnings, if they count more than these decisions; then totals
+    are theirs, and `busiest` are the busiest origins (see `flow.FlowView`).  `once`: decisions from before
+    these on mail that came once and never back.
+    """
     looked_at = [event for event in events if event.time >= outlook.since]
     counted = [event for event in looked_at if not event.verdict.observed]
     told = stories(counted, outlook.now, outlook.retry_window)
@@ -50,31 +64,40 @@ def make_report(events: Iterable[DecisionEvent], outlook: Outlook) -> Report:
     length = slot_length(outlook.now - _begin(looked_at, outlook))
     domains = _domains(told, outlook)
     due = [each for each in outlook.due if outlook.owner in {"", each.owner}]
-    classes = _classes(waited, outlook)
     floods = _floods(looked_at)
-    return Report(
+    contacts = [*(Story([event], Ending.NEVER, event.time) for event in once), *waited]
+    found = Report(
         time=outlook.now,
         since=outlook.since,
         more=outlook.more,
         owner=outlook.owner,
+        counted_since=None,
+        listed=len(looked_at),
+        listed_since=looked_at[0].time if looked_at else None,
         traffic=_traffic(looked_at, told),
         delays=_delays(waited),
         origins=_origin_rows(waited, outlook),
-        classes=classes,
+        classes=_classes(waited, outlook),
         slot=length,
         slots=_slots(told, _begin(looked_at, outlook), outlook, length),
         histogram=_histogram(waited),
         domains=domains[: outlook.most],
         top_origins=_origins(told, outlook),
         lost=_lost(waited, outlook),
-        once=_once(waited, outlook)[: outlook.most],
+        once=_once(contacts, outlook)[: outlook.most],
         floods=floods[: outlook.most],
         let_in=_let_in(looked_at)[: outlook.most],
         first_figures=first_figures(waited, outlook),
         hits=_hits(looked_at, outlook),
         due=due,
-        advice=advice_on(AdviceInput(looked_at, waited, classes, domains, due, floods), outlook),
+        advice=(),
     )
+    worth = worth_of_stories(waited, outlook)
+    if hours:
+        found = replace(found, **report_of_hours(hours, busiest, outlook))
+        worth = worth_of_hours(hours, outlook)
+    told_of = AdviceInput(looked_at, waited, worth, found.classes, domains, due, floods)
+    return replace(found, advice=advice_on(told_of, outlook))
 
 
 def _begin(events: Sequence[DecisionEvent], outlook: Outlook) -> int:

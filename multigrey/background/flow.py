@@ -3,8 +3,9 @@
 A subscriber of the engine counts each decision; every two minutes the counts are added to the store.  The
 slots of an hour are one row of the META table, the busiest origins of an hour another (see `analysis.flow`).
 The figures of the present are read together with those in the store, so nothing is missing from the first
-decision on.  A slot without mail is written as well: a slot that is missing was not counted, because nothing
-ran.  No answer waits for this.  A crash loses what was counted since the last write.
+decision on.  What was written is handed on to `hours`, which keeps it for longer.  A slot without mail is
+written as well: a slot that is missing was not counted, because nothing ran.  No answer waits for this.  A
+crash loses what was counted since the last write.
 
 Where client addresses are hidden, an origin without a name is stored as a token.
 """
@@ -32,6 +33,8 @@ from multigrey.analysis.flow import (
     Span,
     flow_view,
 )
+from multigrey.analysis.hours import add_to, counts_of_slot
+from multigrey.background.hours import Hours
 from multigrey.clock import Clock
 from multigrey.contracts import Store
 from multigrey.errors import CodecError, StoreError
@@ -60,6 +63,8 @@ _ACCEPTED = frozenset({Reason.RETRY, Reason.SAME_MESSAGE, Reason.AUTO_WHITELISTE
 _UNDECIDED = frozenset({Reason.NULL_SENDER, Reason.PROBE})
 """Reasons with which nothing is decided: the same mail is judged at DATA."""
 
+_DELAY_WORDS = (*(f"d{bound}" for bound in BOUNDS), "dmore")
+
 Rows = Sequence[Sequence[Any]]
 Slots = dict[int, list[int]]
 """By the beginning of a slot."""
@@ -78,8 +83,15 @@ class Flow:
         clock: Clock,
         origin_class: Callable[[DecisionEvent], str] = lambda _: "",
         redactor: Callable[[], Redactor | None] = lambda: None,
+        hours: Hours | None = None,
+        target_of: Callable[[str], int | None] = lambda _: None,
     ) -> None:
-        """`origin_class` returns named, unnamed or provider; `redactor` hides origins without a name."""
+        """`origin_class` returns named, unnamed or provider; `redactor` hides origins without a name.
+
+        `hours` gets what is to be kept for longer; `target_of` returns the target of a class in seconds.
+        """
+        self.hours = Hours(store) if hours is None else hours
+        self._target_of = target_of
         self._store = store
         self._clock = clock
         self._origin_class = origin_class
@@ -103,6 +115,7 @@ class Flow:
             if reason in _FIRST_REASONS and verdict.attempts <= 1:
                 counts[_FIRST] += 1
                 origin[1] += 1
+                self._note_hour(event, time, "first")
         elif action is Action.REJECT:
             counts[_REFUSED] += 1
         else:
@@ -122,8 +135,24 @@ class Flow:
         origin[2] += 1
         origin[len(ORIGIN_COUNTS) + bucket] += 1
         first = event.time - age
+        self._note_hour(event, event.time, "returned", _DELAY_WORDS[bucket])
+        self._note_hour(event, first, "back")
+        self.hours.add(event.time, {"all longest": age})
+        target = self._target_of(event.class_) if event.class_ else None
+        if target is not None and age > target:
+            self.hours.add(event.time, {f"class over {event.class_}": 1})
         self._slot(first)[_BACK] += 1
         self._named(first - first % HOUR, event)[3] += 1
+
+    def _note_hour(self, event: DecisionEvent, time: int, *words: str) -> None:
+        """Count a first deferral or a return for its class of origins, and for its class."""
+        kind = self._kinds.get(event.origin)
+        if kind is None:
+            kind = self._origin_class(event)
+        counts = {f"origin {word} {kind}": 1 for word in words}
+        if event.class_:
+            counts |= {f"class {word} {event.class_}": 1 for word in words}
+        self.hours.add(time, counts)
 
     def _slot(self, time: int) -> list[int]:
         begin = time - time % STEP
@@ -167,6 +196,7 @@ class Flow:
         for start in range(0, len(hours), _AT_ONCE):
             await self._add(hours[start : start + _AT_ONCE])
         self._kinds = {}
+        await self.hours.note(self._clock.now())
 
     async def _add(self, hours: Sequence[int]) -> None:
         slots = {begin: row for begin, row in self._slots.items() if begin - begin % HOUR in hours}
@@ -183,6 +213,7 @@ class Flow:
         except StoreError:
             self._give_back(slots, origins)
             raise
+        self.hours.add_slots(slots)
 
     def _give_back(self, slots: Slots, origins: Origins) -> None:
         """Take counts that could not be written to those that were made in the meantime."""
@@ -208,7 +239,15 @@ class Flow:
                     doomed = {kind.key(hour): None for hour, _ in rows if not first <= hour <= last}
                     if doomed:
                         await self._store.apply(tuple(doomed), partial(_forgotten, doomed))
+        await self.hours.tidy(today)
         self._tidied = today
+
+    def pending_hours(self) -> dict[int, dict[str, int]]:
+        """The figures of hours that are not in the store yet."""
+        found = self.hours.pending(self._clock.now())
+        for begin, row in self._slots.items():
+            add_to(found.setdefault(begin - begin % HOUR, {}), counts_of_slot(row))
+        return found
 
     def pending(self) -> tuple[Slots, list[OriginFlow]]:
         """What is not in the store yet."""

@@ -64,7 +64,7 @@ __all__ = ["report", "write_page"]
     type=click.IntRange(1, 300_000),
     default=100_000,
     show_default=True,
-    help="How many decisions to read at most; the latest are taken.",
+    help="How many decisions to read for lists at most; the latest are taken.",
 )
 @common_options
 @click.pass_obj
@@ -94,8 +94,12 @@ def report(
     Of later mail only what came back is known.
 
     A mail is what one sender sends to one recipient, from any client.  The command reads the history of this
-    host only (see [history] in multigrey.toml(5)).  The page of --html is one file that includes its
-    pictures.  It is put in place in one step.  A new file can be read only by you, because it names senders.
+    host only (see [history] in multigrey.toml(5)).  If there are more decisions than it reads (--limit),
+    totals are the figures of whole hours, which are kept for 400 days and do not depend on the history; p50
+    and p95 are then estimated.  Lists are of the decisions that were read.
+
+    The page of --html is one file that includes its pictures.  It is put in place in one step.  A new file
+    can be read only by you, because it names senders.
 
     Exit status: 0 when decisions were found, 1 when none was or the page cannot be written, 2 for a wrong
     command line or configuration, 3 without a daemon or its history, 4 when not allowed.

@@ -67,7 +67,12 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{counted(traffic['refused'], 'mail was', 'mails were')} refused by a rule."
     if traffic["observed"]:
         yield f"{counted(traffic['observed'], 'attempt')} would have been deferred, but only observed."
-    if found["more"]:
+    if found["counted_since"]:
+        yield (
+            f"These are the figures of whole hours since {moment(found['counted_since'])}; lists are of the "
+            f"{counted(found['listed'], 'decision')} since {moment(found['listed_since'])} (--limit)."
+        )
+    elif found["more"]:
         yield f"There are more decisions; only the latest {traffic['decisions']} were read (--limit)."
     elif since and since > found["since"]:
         yield f"The history begins at {moment(since)}."

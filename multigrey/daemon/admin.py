@@ -16,6 +16,7 @@ import trio
 from multigrey.background.alarms import Alarms, untold
 from multigrey.background.flow import Flow
 from multigrey.background.growth import Growth
+from multigrey.background.hours import Hours
 from multigrey.background.loop_lag import LoopLag
 from multigrey.background.state_directory import StateDirectory
 from multigrey.background.supervise import supervise
@@ -88,6 +89,8 @@ class Admin:
             clock,
             lambda event: origin_class_of(engine.setup, event),
             lambda: engine.setup.redactor,
+            Hours(engine.store, lambda: engine.counts),
+            self._target_of,
         )
         self._helm = OverrideControl(core.overrides, self.reload, core.apply)
         followers, rates = Followers(), Rates(clock)
@@ -135,6 +138,10 @@ class Admin:
         for (action, _), number in self._engine.counts.items():
             counts[action] += number
         return counts
+
+    def _target_of(self, name: str) -> int | None:
+        """The target of a class in seconds."""
+        return next((each.target for each in self._core.settings.class_ if each.name == name), None)
 
     async def finish(self) -> None:
         """Write, at the end, what may also be lost."""

@@ -38,6 +38,7 @@ __all__ = [
     "HEALTH_CHECK",
     "HITS",
     "HITS_SINCE",
+    "HOURS",
     "KINDS",
     "NAMES",
     "OPEN_DEFERRALS",
@@ -147,6 +148,25 @@ def _table(most: int, *types: type) -> Coder[Sequence[Sequence[Any]]]:
     return Coder(lambda rows: encode_text(json.dumps([*map(list, rows)], separators=(",", ":"))), decode)
 
 
+def _counts(most: int) -> Coder[Mapping[str, Mapping[str, int]]]:
+    """A JSON object of at most `most` groups, by a decimal number: counts by a name of two or more words."""
+
+    def is_group(group: object) -> bool:
+        return isinstance(group, dict) and all(
+            type(number) is int and " " in name for name, number in group.items()
+        )
+
+    def decode(value: bytes) -> Mapping[str, Mapping[str, int]]:
+        groups = _json(value)
+        if not isinstance(groups, dict) or len(groups) > most:
+            raise CodecError(f"expected up to {most} groups of counts")
+        if not all(name.isascii() and name.isdecimal() and is_group(group) for name, group in groups.items()):
+            raise CodecError("a group is not one of counts by name")
+        return groups
+
+    return Coder(lambda groups: encode_text(json.dumps(groups, separators=(",", ":"))), decode)
+
+
 def _json(value: bytes) -> Any:
     try:
         return json.loads(decode_text(value))
@@ -196,6 +216,10 @@ FLOW_ORIGINS: MetaRows[Sequence[Sequence[Any]]] = MetaRows(
     b"flow-origins", _table(60, str, str, *[int] * (4 + 18)), Scope.LOCAL, may_be_lost=True
 )
 """By hour, eight digits: the figures of its busiest origins."""
+HOURS: MetaRows[Mapping[str, Mapping[str, int]]] = MetaRows(
+    b"hours", _counts(24), Scope.LOCAL, may_be_lost=True
+)
+"""By day, eight digits: the figures of its hours by name (see `background.hours`)."""
 GROWTH = MetaRows(b"growth", _table(24, *[int] * 7), Scope.LOCAL, may_be_lost=True)
 """By day, eight digits: the samples of its hours (see `background.growth`)."""
 OPEN_DEFERRALS = MetaRows(
@@ -207,7 +231,7 @@ HEALTH_CHECK = MetaRows(b"health-check", _number(), Scope.LOCAL, may_be_lost=Tru
 
 KINDS: tuple[MetaRows[Any], ...] = (
     *(SITE_KEY, OVERRIDES, EXPECTATIONS, BLOCKS, NAMES, HITS, HITS_SINCE, GROWTH, OPEN_DEFERRALS),
-    *(HEALTH_CHECK, FLOW, FLOW_ORIGINS),
+    *(HEALTH_CHECK, FLOW, FLOW_ORIGINS, HOURS),
 )
 TABLE_SCOPES: Mapping[Table, Scope | None] = {
     Table.RECORD: Scope.JOINED,

@@ -155,6 +155,15 @@ def test_the_day_of_the_first_figures_is_one_of_local_time():
         assert told.endswith(f"first figures on {day}")
 
 
+def test_a_short_report_of_an_old_history_names_no_day():
+    outlook = Outlook(START + HOUR, START, WINDOW, recorded_since=START - 40 * DAY)
+    (told,) = make_report([event(0, N)], outlook).advice
+    assert told == (
+        "all mail of this time is younger than 2d, so what never comes back is not known yet: give a --since "
+        "that is longer than 2d"
+    )
+
+
 def flood(number, network="94.102.49", every=1):
     return [
         event(

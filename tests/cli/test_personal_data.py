@@ -14,7 +14,7 @@ from multigrey.model import Table
 from multigrey.stores.meta import KINDS
 
 ENVIRON = {"STATE_DIRECTORY": "/var/lib/multigrey", "RUNTIME_DIRECTORY": None}
-IMPERSONAL = {"site-key", "hits-since", "growth", "flow", "metrics-deferrals", "health-check"}
+IMPERSONAL = {"site-key", "hits-since", "growth", "hours", "flow", "metrics-deferrals", "health-check"}
 """Kinds of META rows that hold only numbers and times."""
 
 

@@ -18,6 +18,7 @@ from multigrey.stores.meta import (
     HEALTH_CHECK,
     HITS,
     HITS_SINCE,
+    HOURS,
     KINDS,
     NAMES,
     OPEN_DEFERRALS,
@@ -54,6 +55,7 @@ VALUES = [
     (HEALTH_CHECK, 17),
     (FLOW, [[1] * 27]),
     (FLOW_ORIGINS, [["example.org", "named", *[1] * 22]]),
+    (HOURS, {"3600": {"all first": 2, "class over my codes": 1}}),
 ]
 
 
@@ -85,10 +87,11 @@ def test_the_bytes_of_rows_stay_what_they_are():
     assert [kind.key(b"x" if kind.several else b"")[1] for kind in KINDS] == [
         *(b"site-key", b"override/x", b"expect/x", b"blocked/x", b"names/x"),
         *(b"hits/x", b"hits-since", b"growth/x", b"metrics-deferrals", b"health-check"),
-        *(b"flow/x", b"flow-origins/x"),
+        *(b"flow/x", b"flow-origins/x", b"hours/x"),
     ]
     written = {kind: kind.coder.encode(value) for kind, value in VALUES}
     assert written[GROWTH] == encode_text("[[1,1,1,1,1,1,1]]")
+    assert written[HOURS] == encode_text('{"3600":{"all first":2,"class over my codes":1}}')
     assert written[OVERRIDES] == encode_text('{"word": "off", "since": 1, "until": 2, "by": "root"}')
     assert written[HITS_SINCE] == encode_text("17")
 

@@ -32,4 +32,5 @@ def decision(
     """A decision; `changes` are those of the attempt, `verdict` those of the verdict."""
     action = Action.DEFER if reason in _DEFERRED else Action.PASS
     verdict = replace(Verdict(action, reason), **changes.pop("verdict", {}))
-    return DecisionEvent(time, decision_id, attempt(**changes), verdict, origin)
+    class_ = changes.pop("class_", "")
+    return DecisionEvent(time, decision_id, attempt(**changes), verdict, origin, class_)

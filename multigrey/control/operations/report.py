@@ -17,8 +17,12 @@ from functools import partial
 import trio
 
 from multigrey.analysis.figures import Due, Outlook, Target
+from multigrey.analysis.flow import Span
+from multigrey.analysis.hours import Counts, decisions_in
 from multigrey.analysis.report import make_report
 from multigrey.background.alarms import untold
+from multigrey.background.flow import KEPT, view_of
+from multigrey.background.hours import hours_since
 from multigrey.codec import Hits
 from multigrey.config.settings import Settings
 from multigrey.config.tables.whitelist import WhitelistSettings
@@ -100,7 +104,8 @@ async def _report(parts: OperationContext, one: trio.CapacityLimiter, options: O
             origin_class=partial(origin_class_of, parts.engine.setup),
             untold=untold(settings.listen),
         )
-        found = await in_thread(_made, gathered.events[:limit], outlook)
+        hours, busiest = await _hours(parts, outlook, min(len(gathered.events), limit))
+        found = await in_thread(_made, gathered.events[:limit], outlook, hours, busiest)
     return {**found, "recorded_since": recorded_since or None, "unreadable": unreadable}
 
 
@@ -130,9 +135,31 @@ def _utc_offset(now: int) -> int:
     return 0 if offset is None else round(offset.total_seconds())
 
 
-def _made(events: list[DecisionEvent], outlook: Outlook) -> Mapping[str, object]:
+async def _hours(
+    parts: OperationContext, outlook: Outlook, listed: int
+) -> tuple[Mapping[int, Counts], Sequence[Mapping[str, object]]]:
+    """The figures of whole hours, and the busiest origins; nothing, if so many decisions say more."""
+    flow, store, now = parts.flow, parts.engine.store, outlook.now
+    try:
+        pending = {} if flow is None else flow.pending_hours()
+        hours = await hours_since(store, outlook.since, now, pending)
+        if decisions_in(hours) <= listed:
+            return {}, ()
+        since = max(outlook.since, now - KEPT)
+        view = await view_of(store, flow, Span(now, since, outlook.retry_window, 0, outlook.most))
+    except StoreError as error:
+        raise OperationError(f"the figures of hours cannot be read: {error}") from error
+    return hours, view.origins
+
+
+def _made(
+    events: list[DecisionEvent],
+    outlook: Outlook,
+    hours: Mapping[int, Counts],
+    busiest: Sequence[Mapping[str, object]],
+) -> Mapping[str, object]:
     """Make the report; runs in a thread.  `events`: the latest decision first."""
-    return make_report(reversed(events), outlook).as_mapping()
+    return make_report(reversed(events), outlook, hours, busiest).as_mapping()
 
 
 def _number(options: Options, name: str, usual: int, most: int) -> int:

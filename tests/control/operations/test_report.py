@@ -9,14 +9,16 @@ import pytest
 import trio
 import trio.testing
 
+from multigrey.background.flow import Flow
 from multigrey.background.hits import HitCounter
+from multigrey.background.hours import Hours
 from multigrey.config.tables.history import History as HistorySettings
 from multigrey.control.operations.operation import OperationError
 from multigrey.control.operations.report import operations, origin_class_of
 from multigrey.history.reader import PastHistory
 from multigrey.history.recorder import HistoryRecorder
 from multigrey.identity.redaction import Redactor
-from multigrey.model import Reason
+from multigrey.model import HOUR, Reason
 from multigrey.whitelists.list_source import match_of
 from multigrey.whitelists.toml_file import read_lists
 from tests.support.clocks import START, FakeClock
@@ -98,6 +100,26 @@ async def test_a_report(tmp_path):
         assert group["entries"][0]["place"] == f"{tmp_path}/list.toml:2"
         found = await answer(ops, "report", owner="shop", since=0, limit=2)
         assert (found["traffic"]["decisions"], found["more"], found["due"]) == (2, True, [])
+
+
+async def test_totals_come_from_hours_when_they_know_more(tmp_path):
+    """Never from the last decisions only; the limit bounds nothing but lists."""
+    async with site(tmp_path, CONFIG) as (house, history, ops):
+        flow = Flow(house.store, house.clock, lambda _: "named", hours=Hours(house.store, dict))
+        for number in range(40):
+            event = decision(time=START - 4 * HOUR + number * 60, recipient=f"r{number}@example.net")
+            history(event)
+            flow(event)
+            flow.hours.add(event.time, {"reason count new": 1})
+        await flow.note()
+        everything = await answer(ops, "report")
+        assert (everything["traffic"]["decisions"], everything["counted_since"]) == (40, None)
+        few = await answer(ops, "report", limit=5)
+        assert (few["traffic"]["decisions"], few["delays"]["deferred"], few["listed"]) == (40, 40, 5)
+        assert few["counted_since"] == START - START % HOUR - 4 * HOUR
+        assert [(row["name"], row["attempts"]) for row in few["top_origins"]] == [("example.org", 40)]
+        short = await answer(ops, "report", limit=5, since=START - 60)
+        assert short["counted_since"] is None
 
 
 async def test_hits_come_from_the_open_store(tmp_path):
