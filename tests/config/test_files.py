@@ -10,6 +10,7 @@ from multigrey.config.files import (
     LARGEST,
     UnreadableError,
     code_dangers,
+    directory_dangers,
     list_dangers,
     read_config,
 )
@@ -136,3 +137,25 @@ def test_plugin_directories(tmp_path):
     file.write_text("")
     file.chmod(0o644)
     assert [*code_dangers(file, [ME])] == [f"{file} is not a directory"]
+
+
+def test_on_a_trusted_mount_modes_and_owners_mean_nothing(tmp_path, monkeypatch):
+    mount, elsewhere = tmp_path / "mount", tmp_path / "elsewhere"
+    for directory in (mount, elsewhere):
+        (directory / "whitelists").mkdir(parents=True)
+        for path in (directory / "multigrey.toml", directory / "whitelists/local.toml"):
+            path.write_text("")
+            path.chmod(0o777)
+        (directory / "whitelists").chmod(0o777)
+    (mount / "link.toml").symlink_to(elsewhere / "multigrey.toml")
+
+    def dangers(directory):
+        _, found = read_config(directory / "multigrey.toml", ME + 1)
+        lists = directory / "whitelists"
+        return [*found, *list_dangers(lists / "local.toml"), *directory_dangers(lists, [ME + 1])]
+
+    assert len(dangers(mount)) == len(dangers(elsewhere)) >= 3
+    monkeypatch.setenv("MULTIGREY_TRUST_MODES", f"nowhere::{mount}:/no/such")
+    assert dangers(mount) == []
+    assert len(dangers(elsewhere)) >= 3
+    assert read_config(mount / "link.toml", ME)[1] != [], "where the link leads to counts"
