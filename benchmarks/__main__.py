@@ -26,7 +26,7 @@ from benchmarks.profiling import WORKLOADS, profile
 from benchmarks.report import PARTS, Report, Scale
 from tests.support.debian import DebianError
 
-QUICK = Scale(pairs=2, seconds=1.0, stall_seconds=5.0)
+QUICK = Scale(pairs=2, seconds=1.0, stall_seconds=5.0, week_decisions=500_000)
 MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs", "overlay"}
 
 

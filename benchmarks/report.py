@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.capacity import Capacity, Stall
+from benchmarks.capacity import MEGABYTE, Capacity, Stall
 from benchmarks.generator import Generator, Load, Measured
 from benchmarks.goals import Outcome, at_least, at_most, table
-from benchmarks.machine import BenchmarkError, Server
+from benchmarks.machine import BenchmarkError, Server, pause, rss_anon
 from benchmarks.ours import CHECKOUT, start_echo, start_multigrey, start_watching, write_config
 from benchmarks.pairs import Comparison, Ratio, Side, compare, ratio
 from benchmarks.peers import start_greylistd, start_postgrey
@@ -39,6 +40,7 @@ class Scale:
     large_records: int = 1_000_000
     list_entries: int = 100_000
     stall_seconds: float = 15.0
+    week_decisions: int = 10_000_000
 
 
 @dataclass
@@ -155,6 +157,28 @@ class Report:
         missed = f"a client that is not listed: {figures['missed']:.1f} us"
         self._add(at_most(f"{what}: a listed client is found", 10, "us", figures["found"], missed))
 
+    def week(self) -> None:
+        """`multigrey report` of a week of a busy server, without a daemon."""
+        number = self.scale.week_decisions
+        config = write_config(self.directory / "week", more=["[history]", 'map_size = "8GiB"'])
+        state = self.directory / "week" / "state"
+        command = [sys.executable, "-m", "benchmarks.week", str(state), str(number)]
+        subprocess.run(command, cwd=CHECKOUT, check=True)
+        command = [sys.executable, "-m", "multigrey", "report", "--json", "--config", str(config)]
+        answer, memory = self.directory / "week" / "report.json", [0]
+        begin = time.perf_counter()
+        with answer.open("w") as file, subprocess.Popen(command, cwd=CHECKOUT, stdout=file) as process:
+            while process.poll() is None:
+                with suppress(BenchmarkError, OSError):  # it has ended by now
+                    memory.append(rss_anon(process.pid))
+                pause(0.05)
+        seconds = time.perf_counter() - begin
+        found = json.loads(answer.read_text())
+        what = f"report of a week, {number:,} decisions"
+        counted = f"{found['traffic']['decisions']:,} counted; {len(found['once'])} first contacts listed"
+        self._add(at_most(what, 30, "s", seconds, counted))
+        self._add(at_most(f"RssAnon for that report of {number:,}", 200, "MB", max(memory) / MEGABYTE))
+
     def forgetting(self) -> None:
         """Forgetting a large store."""
         self._stall("forgetting", self._capacity.forgetting_stall(self.scale.large_records))
@@ -216,6 +240,7 @@ PARTS: dict[str, Callable[[Report], None]] = {
     "large": Report.large,
     "reload": Report.reload,
     "lists": Report.lists,
+    "week": Report.week,
     "forgetting": Report.forgetting,
     "loss": Report.loss,
 }

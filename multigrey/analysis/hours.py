@@ -72,7 +72,13 @@ class _Sums(NamedTuple):
         never = max(self.settled["first"] - self.settled["back"], 0)
         waiting = max(first - back - never, 0)
         longest = self.all[_LONGEST] or None
-        return Delays(first, back, waiting, never, quantile(counted, 50), quantile(counted, 95), longest)
+        p50, p95 = (_at_most(quantile(counted, percent), longest) for percent in (50, 95))
+        return Delays(first, back, waiting, never, p50, p95, longest)
+
+
+def _at_most(seconds: int | None, longest: int | None) -> int | None:
+    """An estimate that does not exceed what was seen."""
+    return seconds if seconds is None or longest is None else min(seconds, longest)
 
 
 def report_of_hours(
@@ -86,6 +92,7 @@ def report_of_hours(
     everything = sums["all", ""]
     delays, begin = everything.delays(), min(hours)
     length = slot_length(outlook.now - begin)
+    top = [_origin(row) for row in origins][: outlook.most]
     return {
         "counted_since": begin,
         "traffic": _traffic(sums, everything, begin),
@@ -99,7 +106,7 @@ def report_of_hours(
         "slot": length,
         "slots": _slots(hours, begin, length, outlook),
         "histogram": _histogram(everything),
-        "top_origins": [_origin(row) for row in origins][: outlook.most],
+        **({"top_origins": top} if top else {}),
         "first_figures": _first_figures(begin, delays, outlook),
     }
 

@@ -15,7 +15,7 @@ from multigrey.identity.envelope import address_text, sender_key_text
 from multigrey.identity.redaction import HIDDEN_CLIENT
 from multigrey.model import Action, Attempt, DecisionEvent, Reason
 
-__all__ = ["Ending", "Story", "stories"]
+__all__ = ["Ending", "Story", "mail_of", "stories"]
 
 
 class Ending(Enum):
@@ -78,7 +78,7 @@ def stories(events: Iterable[DecisionEvent], now: int, retry_window: int) -> Seq
     for event in events:
         if event.verdict.reason in _UNDECIDED:
             continue  # not a decision: the same mail is judged at DATA
-        who = _who(event)
+        who = mail_of(event)
         old = waiting.get(who)
         if old is not None and _begins_anew(old, event, retry_window):
             old.ending = Ending.NEVER
@@ -125,7 +125,8 @@ def _client(attempt: Attempt) -> str:
     return attempt.attributes.get(HIDDEN_CLIENT, "") if address is None else str(address)
 
 
-def _who(event: DecisionEvent) -> tuple[str, str]:
+def mail_of(event: DecisionEvent) -> tuple[str, str]:
+    """The sender and recipient by which decisions belong to the same mail, whatever their client."""
     attempt = event.attempt
     return ("", attempt.raw) if attempt.raw else (sender_key_text(attempt), address_text(attempt.recipient))
 

@@ -53,11 +53,10 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
         f"{counted(delays['returned'], 'came back and was', 'came back and were')} let in, "
         f"{counted(delays['waiting'], 'still waits', 'still wait')}{never}."
     )
-    if delays["returned"]:
-        yield (
-            f"Delay of those that came back: p50 {lasting(delays['p50'])}, p95 {lasting(delays['p95'])}, "
-            f"longest {lasting(delays['longest'])}."
-        )
+    if delays["p50"] is not None:
+        longest = "" if delays["longest"] is None else f", longest {lasting(delays['longest'])}"
+        p50, p95 = lasting(delays["p50"]), lasting(delays["p95"])
+        yield f"Delay of those that came back: p50 {p50}, p95 {p95}{longest}."
     if traffic["over_limit"]:
         yield (
             f"{counted(traffic['over_limit'], 'attempt was', 'attempts were')} over the limit of new "

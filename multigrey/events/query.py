@@ -121,6 +121,8 @@ class Query:
     marks: tuple[frozenset[int], ...]
     tests: tuple[Test, ...]
     since: int = 0
+    until: int = 0
+    """Later decisions do not match; 0: all of them may."""
 
     @classmethod
     def of(
@@ -145,9 +147,13 @@ class Query:
             tests.append(_any([test for _, test in found]))
         return cls(tuple(groups), tuple(tests), since)
 
+    def may_have(self, oldest: int, latest: int) -> bool:
+        """Whether decisions between these times may match."""
+        return latest >= self.since and (not self.until or oldest <= self.until)
+
     def fits(self, event: DecisionEvent) -> bool:
         """Whether this decision is a match."""
-        return event.time >= self.since and all(test(event) for test in self.tests)
+        return self.may_have(event.time, event.time) and all(test(event) for test in self.tests)
 
 
 _Kind = tuple[list[int], Test]

@@ -83,7 +83,7 @@ class HistoryReader(ABC):
         while True:
             summaries, before = await self._do(partial(_walk, wanted=wanted, before=before))
             for summary in summaries:
-                if summary.latest >= wanted.since:
+                if wanted.may_have(summary.oldest, summary.latest):
                     found += await self._do(partial(_fitting, number=summary.number, wanted=wanted))
                     if len(found) > limit:
                         return found[:limit], True

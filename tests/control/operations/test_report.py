@@ -122,6 +122,15 @@ async def test_totals_come_from_hours_when_they_know_more(tmp_path):
         assert short["counted_since"] is None
 
 
+async def test_what_never_came_back_is_listed_although_only_the_latest_are_read(tmp_path):
+    async with site(tmp_path, CONFIG) as (_, history, ops):
+        history(decision(time=START - 3 * 86_400, decision_id="first", recipient="once@example.net"))
+        for number in range(10):
+            history(decision(time=START - 100 + number, recipient=f"r{number}@example.net"))
+        found = await answer(ops, "report", limit=5)
+        assert [(row["id"], row["recipient"]) for row in found["once"]] == [("first", "once@example.net")]
+
+
 async def test_hits_come_from_the_open_store(tmp_path):
     (tmp_path / "list.toml").write_text(LIST)
     (tmp_path / "list.toml").chmod(0o644)
