@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["BenchmarkError", "Cores", "Server", "connect", "pause", "rss_anon", "spawn"]
+__all__ = ["BenchmarkError", "Cores", "Server", "connect", "pause", "rss_anon", "spawn", "with_children"]
 
 _STOP_WITHIN = 20.0
 _POLL = 0.002
@@ -120,6 +120,15 @@ def connect(address: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def with_children(pid: int) -> Iterator[int]:
+    """A process and those that it has started, as far as they are still there."""
+    yield pid
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from with_children(int(child))
 
 
 def rss_anon(pid: int) -> int:

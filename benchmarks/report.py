@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.capacity import MEGABYTE, Capacity, Stall
 from benchmarks.generator import Generator, Load, Measured
 from benchmarks.goals import Outcome, at_least, at_most, table
-from benchmarks.machine import BenchmarkError, Server, pause, rss_anon
+from benchmarks.machine import BenchmarkError, Server, pause, rss_anon, with_children
 from benchmarks.ours import CHECKOUT, start_echo, start_multigrey, start_watching, write_config
 from benchmarks.pairs import Comparison, Ratio, Side, compare, ratio
 from benchmarks.peers import start_greylistd, start_postgrey
@@ -170,7 +170,7 @@ class Report:
         with answer.open("w") as file, subprocess.Popen(command, cwd=CHECKOUT, stdout=file) as process:
             while process.poll() is None:
                 with suppress(BenchmarkError, OSError):  # it has ended by now
-                    memory.append(rss_anon(process.pid))
+                    memory.append(sum(map(rss_anon, with_children(process.pid))))
                 pause(0.05)
         seconds = time.perf_counter() - begin
         found = json.loads(answer.read_text())

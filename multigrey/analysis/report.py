@@ -268,6 +268,8 @@ def _once(waited: Sequence[Story], outlook: Outlook) -> list[Once]:
     groups = _grouped(filter(_is_once, waited), lambda story: story.events[-1].origin)
     rows = []
     for origin, theirs in groups.items():
+        if not origin:
+            continue  # the mail server did not know the client
         latest = theirs[-1].events[-1]
         attempt = latest.attempt
         kind = outlook.origin_class(latest)

@@ -42,7 +42,7 @@ __all__ = ["report_page"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _WORDS = frozenset({"origins", "origin", "source", "why", "from", "to", "delay", "network"})
 """Columns with one or two words, which are not wrapped."""
-_TEXTS = frozenset({"class", "owner", "name", "entry", "where", "what", "sender", "recipient", "whitelist"})
+_TEXTS = frozenset({"class", "owner", "name", "entry", "where", "what", "sender", "recipient"})
 """Columns with longer texts, which may be wrapped anywhere; all other columns hold numbers."""
 
 _STYLE = """
@@ -55,8 +55,8 @@ body { margin: 0 auto; padding: 1.5rem; max-width: 75rem; background: var(--back
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
 .soft, caption, footer { color: var(--soft); }
-.figures { display: flex; flex-wrap: wrap; gap: .75rem; padding: 0; margin: 1.5rem 0; }
-.figures div { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem 1rem; min-width: 7rem; }
+.figures { display: grid; grid-template-columns: repeat(6, 1fr); gap: .75rem; padding: 0; margin: 1.5rem 0; }
+.figures div { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem 1rem; }
 .figures dt { color: var(--soft); font-size: .9rem; }
 .figures dd { margin: 0; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
@@ -71,7 +71,12 @@ thead th { color: var(--soft); white-space: nowrap; }
 .word { white-space: nowrap; } .text { min-width: 8rem; overflow-wrap: anywhere; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .over { color: var(--bad); font-weight: bold; }
-svg { width: 100%; min-width: 40rem; height: auto; display: block; }
+svg { width: 100%; height: auto; display: block; }
+.narrow { display: none; }
+@media (max-width: 60rem) { .figures { grid-template-columns: repeat(3, 1fr); } }
+@media screen and (max-width: 40rem) {
+  .wide { display: none; } .narrow { display: block; }
+  body { padding: 1rem; } .figures { grid-template-columns: repeat(2, 1fr); } }
 svg text { fill: var(--soft); font-size: 12px; }
 svg line { stroke: var(--line); }
 .first { fill: var(--first); background: var(--first); }
@@ -82,7 +87,7 @@ summary { cursor: pointer; color: var(--soft); } footer { margin-top: 3rem; font
   :root { font-size: 75%; color-scheme: light; --back: #fff; --text: #000; --soft: #444; --line: #bbb;
     --first: #1f6feb; --second: #1a7f37; --bad: #b42318; }
   body { max-width: none; padding: 0; } details { display: none; }
-  .scroll { overflow: visible; } .text { min-width: 7rem; } svg { min-width: 0; }
+  .scroll { overflow: visible; } .text { min-width: 7rem; }
   table { font-size: .85rem; } th, td { padding: .2rem .35rem; }
   h2, caption, .legend { break-after: avoid; } tr, svg, li, .figures { break-inside: avoid; }
   .legend span { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
@@ -90,7 +95,10 @@ summary { cursor: pointer; color: var(--soft); } footer { margin-top: 3rem; font
 
 _PIECE = 100
 """Characters of a text on one line of the source; each may become six octets escaped, or four in UTF-8."""
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 960, 240, 56, 28, 12
+_HEIGHT, _LEFT, _BOTTOM, _TOP = 240, 56, 28, 12
+_SIZES = (("wide", 960, 10), ("narrow", 340, 3))
+"""Each picture is there for wide and for narrow screens: its class, its width, and about how many names."""
+_WIDEST_BAR = 60
 
 
 def report_page(found: Mapping[str, Any]) -> str:
@@ -149,9 +157,12 @@ def _body(title: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield _section(
         "First contacts that never came back",
         "Most is unwanted mail; a whitelist entry lets through at once what is wanted.",
-        (*ONCE_HEADS, "whitelist"),
-        [[*once_cells(row), row["command"]] for row in found["once"]],
+        ONCE_HEADS,
+        map(once_cells, found["once"]),
     )
+    if commands := [_long_text(row["command"]) for row in found["once"] if row["command"]]:
+        lines = "\n".join(commands)
+        yield f'<pre class="scroll" tabindex="0" aria-label="Commands for wanted mail">{lines}</pre>'
     yield _section("Whitelist entries that let mail pass", "", HIT_HEADS, map(hit_cells, found["hits"]))
     yield from _due(found)
     yield f"</main>\n<footer>multigrey {_text(__version__)}</footer>"
@@ -276,36 +287,57 @@ def _delays(found: Mapping[str, Any]) -> str:
 
 
 def _bars(what: str, groups: Sequence[tuple[str, Sequence[int]]], styles: Sequence[str]) -> str:
-    """A bar chart: the bars of a group side by side, a scale at the left, and about ten names below."""
+    """A bar chart: the bars of a group side by side, a scale at the left, and some names below."""
+    return "\n".join(_drawn(what, groups, styles, *size) for size in _SIZES)
+
+
+def _drawn(
+    what: str,
+    groups: Sequence[tuple[str, Sequence[int]]],
+    styles: Sequence[str],
+    shown: str,
+    width: int,
+    names: int,
+) -> str:
     most = _round_up(max((value for _, values in groups for value in values), default=0))
-    height, step = _HEIGHT - _BOTTOM - _TOP, (_WIDTH - _LEFT) / max(len(groups), 1)
-    wide = step * 0.8 / len(styles)
+    height, step = _HEIGHT - _BOTTOM - _TOP, (width - _LEFT) / max(len(groups), 1)
+    wide = min(step * 0.8 / len(styles), _WIDEST_BAR)
     parts = []
     for mark in range(5):
         y = _TOP + height * (4 - mark) / 4
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y:g}" y2="{y:g}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:g}" text-anchor="end">{most * mark / 4:g}</text>')
-    every = -(-len(groups) // 10)
+        parts.append(f'<line x1="{_LEFT}" x2="{width}" y1="{y:g}" y2="{y:g}"/>')
+        number = _short(most * mark // 4)
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:g}" text-anchor="end">{number}</text>')
+    every = -(-len(groups) // names)
     for index, (name, values) in enumerate(groups):
-        left = _LEFT + step * index
+        middle = _LEFT + step * (index + 0.5)
+        left = middle - wide * len(styles) / 2
         for place, (value, style) in enumerate(zip(values, styles, strict=True)):
             if value:
                 tall = max(height * value / most, 1)
                 parts.append(
-                    f'<rect class="{style}" x="{left + step * 0.1 + wide * place:.1f}" '
+                    f'<rect class="{style}" x="{left + wide * place:.1f}" '
                     f'y="{_TOP + height - tall:.1f}" width="{wide:.1f}" height="{tall:.1f}">'
                     f"<title>{_text(name)}: {value}</title></rect>"
                 )
         if index % every == 0:
-            middle = left + step / 2
+            middle = min(middle, width - 34)  # the whole name has to be on the picture
             parts.append(
                 f'<text x="{middle:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{_text(name)}</text>'
             )
     drawn = "\n".join(parts)
     return (
-        f'<div class="scroll" tabindex="0"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{_text(what)}; the numbers are in the table below">{drawn}</svg></div>'
+        f'<svg class="{shown}" viewBox="0 0 {width} {_HEIGHT}" role="img" '
+        f'aria-label="{_text(what)}; the numbers are in the table below">{drawn}</svg>'
     )
+
+
+def _short(number: int) -> str:
+    """A number of a scale, short enough for the room at its left."""
+    for size, letter in ((1_000_000_000, "G"), (1_000_000, "M")):
+        if number >= size:
+            return f"{number / size:g}{letter}"
+    return str(number)
 
 
 def _round_up(number: int) -> int:

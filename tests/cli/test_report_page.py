@@ -136,15 +136,28 @@ def test_a_caption_that_only_repeats_the_heading_is_read_aloud_but_not_shown():
 def test_pictures():
     pictures = re.findall(r"<svg.*?</svg>", report_page(told(40)), re.DOTALL)
     trees = [ET.fromstring(picture) for picture in pictures]
-    assert len(trees) == 2
+    assert [tree.get("class") for tree in trees] == ["wide", "narrow"] * 2
     for tree in trees:
+        width = float(tree.get("viewBox").split()[2])
         assert tree.findall("rect")
         for bar in tree.findall("rect"):
-            assert 0 <= float(bar.get("x")) <= 960 - float(bar.get("width"))
+            assert 0 <= float(bar.get("x")) <= width - float(bar.get("width"))
             assert float(bar.get("height")) > 0
             assert float(bar.get("y")) + float(bar.get("height")) <= 240
-    assert [bar.findtext("title") for bar in trees[1].findall("rect")] == ["≤ 10m: 40"]
+    assert [bar.findtext("title") for bar in trees[2].findall("rect")] == ["≤ 10m: 40"]
     assert "<svg" not in report_page(told(0))
+
+
+def test_a_picture_fits_a_telephone():
+    """Every name is within the picture, and names do not touch: 12 px letters are up to 8 px wide."""
+    (picture,) = re.findall(r'<svg class="narrow".*?</svg>', report_page(told(40)), re.DOTALL)[:1]
+    tree = ET.fromstring(picture)
+    ends = [
+        (float(text.get("x")), 4 * len(text.text)) for text in tree.findall("text") if text.get("y") == "232"
+    ]
+    assert 1 <= len(ends) <= 4
+    assert all(middle + half <= 340 + 16 for middle, half in ends)
+    assert "min-width: 40rem" not in report_page(told(3))
 
 
 def test_floods_have_a_table_and_what_is_not_known_yet_is_no_nought():
