@@ -195,9 +195,11 @@ def _checked(
     """The state, the text, and the figures with and without limits.  Raises AskError."""
     from multigrey.cli.probe import NotAllowedError, NotAnsweredError, probe
 
-    wanted = [each for each in _listens(config, timeout) if listener in (None, each.name)]
+    listens = _listens(config, timeout)
+    wanted = [each for each in listens if listener in (None, each.name)]
     if not wanted:
-        return UNKNOWN, f"unknown listener {listener}", [], {}
+        there = ", ".join(each.name for each in listens)
+        return UNKNOWN, f"unknown listener {listener} (there are: {there})", [], {}
     try:
         answer = probe(wanted, timeout)
     except NotAnsweredError as error:

@@ -219,7 +219,8 @@ def _table(out: Console, title: str, columns: tuple[str, ...], rows: Iterator[tu
 def _listeners(told: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     for row in told["listeners"]:
         peers = ", ".join(map(_peer, row["peers"]))
-        name = "" if row["name"] == f"{row['protocol']}@{row['address']}" else row["name"]
+        says_nothing = row["name"] in {row["protocol"], f"{row['protocol']}@{row['address']}"}
+        name = "" if says_nothing else row["name"]
         yield name, row["protocol"], row["address"], row["on_error"], row["connections"], peers
 
 

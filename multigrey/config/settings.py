@@ -17,7 +17,7 @@ from multigrey.config.tables.control import Control
 from multigrey.config.tables.greylist import Greylist
 from multigrey.config.tables.history import History
 from multigrey.config.tables.limits import Limits
-from multigrey.config.tables.listen import Listen
+from multigrey.config.tables.listen import Listen, named_by_protocol
 from multigrey.config.tables.log import Log
 from multigrey.config.tables.metrics import Metrics
 from multigrey.config.tables.origin import OriginSettings
@@ -76,7 +76,7 @@ class Settings(ConfigTable):
                 "defaults"
             )
         conflicts(repeated(listen, "address"))
-        conflicts(repeated(listen, "name"))
+        conflicts(repeated(listen := named_by_protocol(listen), "name"))
         return listen
 
     @field_validator("rule", "class_")

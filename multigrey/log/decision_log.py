@@ -156,7 +156,9 @@ class DecisionLog:
         """What turns a time and a text into the bytes of a line."""
         if self._to == "syslog":
             return self._for_syslog
-        if form == "postgrey" and not bare:
+        if bare:
+            return lambda second, text: _without_time(second, text).encode()
+        if form == "postgrey":
             return self._for_file
         return lambda _, text: text.encode()
 
@@ -165,7 +167,7 @@ class DecisionLog:
             stamp=_local_time(second),
             ident=self._ident,
             pid=self._pid,
-            text=text,
+            text=_without_time(second, text),
             facility=self._facility,
             severity=INFO,
         )
@@ -196,6 +198,14 @@ def _sink(to: str, syslog_path: str) -> Sink:
     if to == "syslog":
         return DatagramSink(syslog_path)
     return FileSink(Path(to))
+
+
+def _without_time(second: int, text: str) -> str:
+    """A line for syslog or the journal, which put the time in front: it need not be there twice.
+
+    In JSON it stays, because programs take the object without what is in front.
+    """
+    return text.removeprefix(f"time={utc_time(second)} ")
 
 
 def _set_from_thread(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:

@@ -81,7 +81,7 @@ def test_of_a_daemon_that_runs(stopped):
         assert word in row
     assert told["listeners"] == [
         {
-            "name": f"postfix@unix:{daemon.directory}/p.sock",
+            "name": "postfix",
             "protocol": "postfix",
             "address": f"unix:{daemon.directory}/p.sock",
             "on_error": "pass",

@@ -38,7 +38,7 @@ def test_the_defaults_the_manual_promises():
     assert (settings.whitelist, settings.rule) == ((), ())
     assert settings.log == Log(format="multigrey", to="stderr", ident="multigrey", facility="mail")
     [listen] = settings.listen
-    assert (listen.name, listen.mode, listen.on_error) == ("exim@tcp:127.0.0.1:1", 0o660, "pass")
+    assert (listen.name, listen.mode, listen.on_error) == ("exim", 0o660, "pass")
     assert (listen.owner, listen.group, listen.allow_from) == (None, None, ())
 
 
@@ -73,6 +73,31 @@ def test_settings_do_not_change():
 )
 def test_what_belongs_to_which_endpoint(listen, wrong):
     assert _wrong(Listen, {"protocol": "postfix", **listen}) == {*wrong}
+
+
+@pytest.mark.parametrize(
+    ("listen", "names"),
+    [
+        ((("postfix", ""), ("exim", "")), ["postfix", "exim"]),
+        (
+            (("postfix", ""), ("postfix", ""), ("exim", "")),
+            ["postfix@tcp:[::1]:1", "postfix@tcp:[::1]:2", "exim"],
+        ),
+        ((("postfix", "mx2"), ("postfix", "")), ["mx2", "postfix"]),
+        ((("postfix", "exim"), ("exim", "")), ["exim", "exim@tcp:[::1]:2"]),
+        ((("exim", ""), ("postfix", "exim")), ["exim@tcp:[::1]:1", "exim"]),
+        ((("postfix", "postfix"), ("postfix", "")), ["postfix", "postfix@tcp:[::1]:2"]),
+    ],
+)
+def test_a_listener_is_called_as_its_protocol_unless_that_is_not_enough(listen, names):
+    tables = [
+        {"protocol": protocol, "address": f"tcp:[::1]:{port}"} | ({"name": name} if name else {})
+        for port, (protocol, name) in enumerate(listen, 1)
+    ]
+    settings = Settings.model_validate({**MINIMAL, "listen": tables})
+    assert [each.name for each in settings.listen] == names
+    used = [{"name": name, "when": {"listener": name}, "action": "pass"} for name in names]
+    assert len(Settings.model_validate({**MINIMAL, "listen": tables, "rule": used}).rule) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -300,8 +300,10 @@ def test_our_own_lines_come_back_whole(sender, helo, recipient, name):
     told = {"listener": "mx", "client_address": "192.0.2.10", "recipient": recipient, "stage": "data"}
     told |= {"sender": "" if sender == "<>" else sender, "message": "m1", "authenticated": "joe"}
     told |= {key: text for key, text in {"helo": helo, "client_name": name}.items() if text}
-    for form in (format_event, format_json):
-        found = find_attempt(f"Nov 22 mx multigrey[1]: {form(event)}")
+    line = format_event(event)
+    _, _, without_time = line.partition(" ")  # as syslog and the journal get it
+    for text in (line, without_time, format_json(event)):
+        found = find_attempt(f"Nov 22 mx multigrey[1]: {text}")
         assert found is not None
         assert (found.id, dict(found.fields)) == ("7f3k2q", told)
     found = find_attempt(f"Nov 22 mx multigrey[1]: {format_postgrey(event)}")

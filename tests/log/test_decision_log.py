@@ -22,7 +22,7 @@ import trio.lowlevel
 
 from multigrey.engine.ids import ID_ALPHABET, make_ids
 from multigrey.errors import MultigreyError
-from multigrey.events.line import format_event, format_postgrey, parse_line
+from multigrey.events.line import Hide, format_event, format_json, format_postgrey, parse_line
 from multigrey.identity.redaction import Redactor
 from multigrey.log import decision_log, writer
 from multigrey.log.decision_log import DecisionLog
@@ -326,14 +326,21 @@ async def test_postgrey_lines_on_stderr_look_like_a_log_file():
         assert os.read(stderr, 65536).decode() == expected
 
 
-async def test_for_the_journal_postgrey_lines_are_bare():
+def without_time(event: DecisionEvent, hide: Hide | None = None) -> str:
+    return re.sub(r"\Atime=\S+ (?=action=)", "", format_event(event, hide))
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [("postgrey", format_postgrey), ("multigrey", without_time), ("json", format_json)]
+)
+async def test_for_the_journal_lines_have_no_second_time(form, text):
     with stderr_pipe() as stderr:
         status = os.fstat(2)
         environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-        log = make("stderr", form="postgrey", environ=environ)
+        log = make("stderr", form=form, environ=environ)
         async with running(log):
             log.write(EVENT)
-        assert os.read(stderr, 65536).decode() == format_postgrey(EVENT) + "\n"
+        assert os.read(stderr, 65536).decode() == text(EVENT) + "\n"
 
 
 # --- postgrey's form, syslog ---
@@ -367,7 +374,7 @@ async def test_syslog_gets_a_datagram_for_each_decision(tmp_path, form, facility
         async with running(log):
             log.write(numbered(1))
             log.write(numbered(2))
-        text = format_postgrey if form == "postgrey" else format_event
+        text = format_postgrey if form == "postgrey" else without_time
         begin = f"<{priority}>{UTC_TIME} {form}[{os.getpid()}]: "
         for number in (1, 2):
             assert receiver.recv(4096).decode() == begin + text(numbered(number))

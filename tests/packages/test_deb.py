@@ -217,6 +217,20 @@ def test_logcheck_is_told_every_reason_but_trouble() -> None:
     assert named.split("|") == [reason.value for reason in Reason if reason is not Reason.ERROR]
 
 
+@pytest.mark.parametrize("stamp", ["Nov 22 18:18:15", "2026-11-22T18:18:15.123456+00:00"])
+@pytest.mark.parametrize("time", ["", "time=2026-11-22T18:18:15Z "])
+def test_logcheck_leaves_out_decisions_with_and_without_a_time_of_their_own(stamp: str, time: str) -> None:
+    line = f"{stamp} mx1 multigrey[7]: {time}action=defer reason=new id=7f3k2q listener=postfix\n"
+    left = subprocess.run(
+        ["grep", "-E", "-v", "-f", FILES / "logcheck"],
+        input=line,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (left.stdout, left.stderr) == ("", "")
+
+
 def test_debian_13(wheels: Path) -> None:
     with machine_or_skip("trixie") as machine:
         mail.add_addresses(machine)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,11 +18,11 @@ from multigrey.config.values.types import (
     Word,
 )
 
-__all__ = ["Listen"]
+__all__ = ["Listen", "named_by_protocol"]
 
 
 def _listener_name(values: Mapping[str, Any]) -> str:
-    """The default name of a listener; `values` holds only those keys that are valid."""
+    """The name of a listener whose protocol is not enough; `values` holds only those keys that are valid."""
     return f"{values.get('protocol')}@{values.get('address')}".replace(" ", "_")
 
 
@@ -46,8 +47,9 @@ class Listen(ConfigTable):
     )
     name: Label = Field(
         default_factory=_listener_name,
-        description="The name of this listener in logs and rules.  The default is its protocol and address, "
-        "as in postfix@tcp:127.0.0.1:10023.",
+        description="The name of this listener in logs, rules and metrics.  The default is its protocol; "
+        "where several listeners without a name have the same one, protocol and address, as in "
+        "postfix@tcp:127.0.0.1:10023.",
     )
     mode: Mode = Field(
         default=0o660,
@@ -97,3 +99,15 @@ class Listen(ConfigTable):
                 'client name: add allow_from with the mail servers, as in ["192.0.2.0/28"]'
             )
             yield ("address",), message
+
+
+def named_by_protocol(listen: Sequence[Listen]) -> tuple[Listen, ...]:
+    """The same listeners; one without a name gets that of its protocol if no other has or wants it."""
+    given = {each.name for each in listen if "name" in each.model_fields_set}
+    often = Counter(each.protocol for each in listen if "name" not in each.model_fields_set)
+    return tuple(
+        each
+        if "name" in each.model_fields_set or each.protocol in given or often[each.protocol] > 1
+        else each.model_copy(update={"name": each.protocol})
+        for each in listen
+    )
