@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="multigrey-web: %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
         page = page_of(options.config)
-    except ConfigError as error:
+    except (ConfigError, ValueError) as error:
         sys.stderr.write(f"multigrey-web: {error}\n")
         return _EXIT_CONFIG
     trio.run(_serve, page)

@@ -18,16 +18,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from multigrey_web import pages
-from multigrey_web.answers import Answer, Answers
-from multigrey_web.exports import EXPORTS, FORMS, exported
+from multigrey.control.client import ControlError
+from multigrey_web import exports, pages
+from multigrey_web.acting import MODES, SPANS, deed_of
+from multigrey_web.answers import Answer, Answers, Ask
+from multigrey_web.exports import EXPORTS, exported
+from multigrey_web.logins import Logins
 from multigrey_web.search import search_of
 from multigrey_web.settings import WebSettings
 from multigrey_web.words import FILTERS, cut
 
-__all__ = ["Site", "make_app", "static_files"]
+__all__ = ["FORMS", "Site", "make_app", "static_files"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("multigrey.web")  # the daemon logs notes of its own loggers only
 
 DAY = 86_400
 _HOUR = 3600
@@ -49,6 +52,10 @@ _NOW = 2.0
 _DECISIONS = 200
 """Most decisions that a search shows."""
 _KEY, _KEY_LENGTH = frozenset("0123456789abcdef"), 32
+
+FORMS = frozenset({"/act"})
+"""The paths to which forms are sent."""
+_MOST_FIELDS = 12
 
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
@@ -76,16 +83,28 @@ def static_files() -> dict[str, tuple[bytes, str]]:
 class Site:
     """Renders pages from the daemon's answers."""
 
-    def __init__(self, answers: Answers, settings: WebSettings, *, host: str, redact: bool = False) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        settings: WebSettings,
+        *,
+        host: str,
+        redact: bool = False,
+        logins: Logins | None = None,
+        act: Ask | None = None,
+    ) -> None:
         """`host`: the name of this host, on every page: pages of several mail servers look alike.
 
-        `redact`: whether logs must not hold addresses.  Compiles every template, which takes a tenth of a
+        `redact`: whether logs must not hold addresses.  `act` carries out what users do, as far as `logins`
+        allow it.  Compiles every template, which takes a tenth of a
         second: do not call it in the event loop.
         """
         self._answers = answers
         self._settings = settings
         self._host = host
         self._redact = redact
+        self._logins = Logins() if logins is None else logins
+        self._act = act
         self.static = static_files()
         self._versions = {name: sha256(data).hexdigest()[:12] for name, (data, _) in self.static.items()}
         self._templates = jinja2.Environment(
@@ -117,6 +136,7 @@ class Site:
             here=_here(request.url.path, query),
             searched=query.get("q", ""),
             host=self._host,
+            **self._of_user(request),
             static=self._static_link,
         )
         body = text.encode("utf-8", "backslashreplace")
@@ -124,7 +144,7 @@ class Site:
 
     async def export(self, wants: Wants, fill: Fill, request: Request) -> Response:
         """Return one table for a program."""
-        name, form = request.path_params["name"], FORMS.get(request.path_params["form"])
+        name, form = request.path_params["name"], exports.FORMS.get(request.path_params["form"])
         if form is None:
             raise HTTPException(404)
         query = _query(request)
@@ -141,11 +161,52 @@ class Site:
 
     def _note(self, request: Request, what: str, about: str) -> None:
         """Log who looked for whom."""
-        header = self._settings.user_header
-        user = request.headers.get(header, "") if header else ""
-        who = cut(user) or (request.client.host if request.client else "") or "a user of the proxy"
+        user = self._logins.user(request.headers).name
+        who = user or (request.client.host if request.client else "") or "a user of the proxy"
         shown = f": {cut(about)}" if about and not self._redact else ""
         logger.info("[plugins.web]: %s: %s%s", who, what, shown)
+
+    def _of_user(self, request: Request) -> dict[str, Any]:
+        """What a page shows to its user."""
+        user = self._logins.user(request.headers)
+        token = self._logins.token(user, request.headers.get("host", "")) if user.may else ""
+        return {"user": user, "token": token, "spans": SPANS, "modes": MODES}
+
+    async def act(self, request: Request) -> Response:
+        """Carry out what a form asks for, if its user may do that and a page of ours has sent it."""
+        user = self._logins.user(request.headers)
+        body = (await request.body()).decode("utf-8", "replace")
+        try:
+            fields = dict(parse_qsl(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        except ValueError:
+            return self._done(400, "The form has too many fields.")
+        act = fields.get("act", "")
+        if not self._logins.is_own(request.headers, fields.get("token", ""), user):
+            return self._done(403, "This form is old, or not from these pages: load the page again.")
+        if act not in user.may or self._act is None:
+            self._note(request, "refused, not allowed", act)
+            return self._done(403, "You may not do this.")
+        try:
+            deed = deed_of(act, fields, user.name)
+        except ValueError as error:
+            return self._done(400, str(error), fields)
+        self._note(request, f"does {act}", deed.text)
+        try:
+            found = await self._act(deed.operation, deed.options)
+        except ControlError as error:
+            self._note(request, f"{act} was not done", str(error))
+            return self._done(502, str(error), fields)
+        if found.get("records") == 0:
+            return self._done(404, "No waiting record matches: it may have passed already.", fields)
+        return self._done(200, f"Done: {deed.text}.", fields)
+
+    def _done(self, status: int, text: str, fields: Mapping[str, str] | None = None) -> Response:
+        """Say what became of an act."""
+        about = (fields or {}).get("recipient", "")
+        html = self._templates.get_template("done.html").render(
+            static=self._static_link, text=text, about=about, is_done=status == 200
+        )
+        return Response(html.encode("utf-8", "backslashreplace"), status, media_type="text/html")
 
     async def file(self, request: Request) -> Response:
         """Return a static file.  With its current version in the link it may be cached for a year."""
@@ -255,6 +316,12 @@ class Site:
         del request
         return {"history": ("history", {"latest": True, "limit": _ROWS})}
 
+    async def nothing(self, request: Request) -> Wanted:
+        """Nothing but the state that every page has; only for users who may change it."""
+        if "mode" not in self._logins.user(request.headers).may:
+            raise HTTPException(404)
+        return {}
+
     async def growth(self, request: Request) -> Wanted:
         """The samples of the store."""
         del request
@@ -334,6 +401,7 @@ def make_app(site: Site) -> Starlette:
         ("/origin", page("origin", site.origin, pages.origin)),
         ("/search", page("search", site.search, pages.search)),
         ("/live", page("live", site.live, pages.live)),
+        ("/steer", page("steer", site.nothing, pages.steer)),
         ("/decision", page("decision", site.decision, pages.decision)),
         ("/static/{name}", partial(site.file)),
     )
@@ -357,4 +425,5 @@ def make_app(site: Site) -> Starlette:
 
     every = (*shown, ("/{name}.{form}", export))
     routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in every]
+    routes += [Route(path, partial(site.act), methods=["POST"]) for path in FORMS]
     return Starlette(routes=routes, exception_handlers={404: site.missing, 405: site.missing})

@@ -1,13 +1,14 @@
 """Guards the pages: refuses unwanted requests, and adds security headers to every answer.
 
-It allows only GET and HEAD, no request body, only the configured host names (against DNS rebinding), and
-a few requests at a time.  An error in a page becomes an error answer; the server continues.
+It allows only GET and HEAD without a body, short forms where users may act, only the configured host names
+(against DNS rebinding), only the proxy if that has a secret, and a few requests at a time.  An error in a
+page becomes an error answer; the server continues.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import trio
@@ -33,6 +34,8 @@ HEADERS = (
 )
 _LARGEST = 8 * 1024
 """Most octets of a request's address and headers."""
+_LARGEST_FORM = 4 * 1024
+_FORM = b"application/x-www-form-urlencoded"
 _AT_A_TIME = 4
 _WAITING = 16
 _PATIENCE = 20.0
@@ -46,12 +49,23 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-def refusal(scope: Scope, hosts: Collection[str] | None) -> tuple[int, str] | None:
-    """Return the status and text of a refusal, or None; `hosts`: the allowed host names (None: all)."""
-    if scope["method"] not in {"GET", "HEAD"}:
-        return 405, "Only GET and HEAD are allowed."
+def refusal(
+    scope: Scope, hosts: Collection[str] | None, forms: Collection[str] = ()
+) -> tuple[int, str] | None:
+    """Return the status and text of a refusal, or None; `hosts`: the allowed host names (None: all).
+
+    `forms`: the paths to which a form may be sent.
+    """
     headers = dict(scope["headers"])
-    if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+    length = headers.get(b"content-length", b"0")
+    if scope["method"] == "POST" and scope["path"] in forms:
+        if not length.isdigit() or int(length) > _LARGEST_FORM or b"transfer-encoding" in headers:
+            return 413, "The form is too long."
+        if headers.get(b"content-type", b"").partition(b";")[0].strip() != _FORM:
+            return 415, "A form is expected."
+    elif scope["method"] not in {"GET", "HEAD"}:
+        return 405, "Only GET and HEAD are allowed."
+    elif length != b"0" or b"transfer-encoding" in headers:
         return 413, "A request body is not allowed."
     if len(scope["path"]) + len(scope.get("query_string", b"")) + _size(scope["headers"]) > _LARGEST:
         return 431, "The request is too long."
@@ -65,12 +79,28 @@ def _size(headers: Headers) -> int:
     return sum(len(name) + len(value) for name, value in headers)
 
 
+def _texts(headers: Headers) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+
+
 class Guard:
     """ASGI middleware before `app`."""
 
-    def __init__(self, app: App, hosts: Collection[str] | None) -> None:
-        """`hosts`: the allowed host names; None: every name."""
+    def __init__(
+        self,
+        app: App,
+        hosts: Collection[str] | None,
+        *,
+        forms: Collection[str] = (),
+        is_from_proxy: Callable[[Mapping[str, str]], bool] = lambda _: True,
+    ) -> None:
+        """`hosts`: the allowed host names; None: every name.  `forms`: paths to which forms may be sent.
+
+        `is_from_proxy`: whether the headers (lower case) are those of a request that may be answered.
+        """
         self._app = app
+        self._forms = forms
+        self._is_from_proxy = is_from_proxy
         self._hosts = hosts
         self._limiter = trio.CapacityLimiter(_AT_A_TIME)
 
@@ -80,7 +110,9 @@ class Guard:
             await _turn_away(scope, send)
             return
         sender = _Sender(send)
-        found = refusal(scope, self._hosts)
+        found = refusal(scope, self._hosts, self._forms)
+        if found is None and not self._is_from_proxy(_texts(scope["headers"])):
+            found = 403, "Only the proxy may ask: see proxy_secret in multigrey-web(7)."
         if found is None and self._limiter.statistics().tasks_waiting >= _WAITING:
             found = 503, "Too many requests at a time."
         if found is not None:

@@ -23,6 +23,7 @@ __all__ = [
     "record",
     "review",
     "search",
+    "steer",
     "values",
     "waiting",
 ]
@@ -242,6 +243,12 @@ def live(answers: Answered, query: Query) -> Context:
         decisions = [each for each in decisions if each["action"] == only]
     known = answers["history"].value is not None
     return {**_common(answers), "decisions": decisions, "only": only, "actions": ACTIONS, "is_known": known}
+
+
+def steer(answers: Answered, query: Query) -> Context:
+    """The mode, and the form that changes it."""
+    del query
+    return _common(answers)
 
 
 def values(answers: Answered, query: Query) -> Context:

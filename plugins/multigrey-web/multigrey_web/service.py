@@ -11,15 +11,16 @@ import trio
 
 from multigrey.api import LOOPBACK, TcpEndpoint, UnixEndpoint
 from multigrey_web.answers import Answers
-from multigrey_web.app import Site, make_app
+from multigrey_web.app import FORMS, Site, make_app
 from multigrey_web.guard import Guard
+from multigrey_web.logins import Logins, read_secret
 from multigrey_web.serving import Server, config_of, open_socket
 from multigrey_web.settings import WebSettings
-from multigrey_web.source import asking
+from multigrey_web.source import acting, asking
 
-__all__ = ["Page", "hosts_of"]
+__all__ = ["Page", "hosts_of", "logins_of"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("multigrey.web")  # the daemon logs notes of its own loggers only
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 """Seconds between two tries to open the address."""
@@ -35,6 +36,21 @@ def hosts_of(settings: WebSettings) -> frozenset[str] | None:
     return LOOPBACK | {own, *settings.hosts}
 
 
+def logins_of(settings: WebSettings) -> Logins:
+    """Who is believed to be whom.  Raises ValueError if the secret cannot be read."""
+    try:
+        secret = b"" if settings.proxy_secret is None else read_secret(settings.proxy_secret)
+    except ValueError as error:
+        raise ValueError(f"[plugins.web] proxy_secret: {error}") from None
+    return Logins(
+        user_header=settings.user_header or "",
+        role_header=settings.role_header or "",
+        may=settings.may,
+        roles=settings.roles,
+        secret=secret,
+    )
+
+
 class Page:
     """The service `web`."""
 
@@ -43,6 +59,7 @@ class Page:
 
         `redact`: whether logs must not hold addresses.
         """
+        self._logins = logins_of(settings)
         self._redact = redact
         self._settings = settings
         self._control = control
@@ -52,9 +69,15 @@ class Page:
         settings = self._settings
         answers = Answers(asking(self._control), settings.refresh)
         host = socket.gethostname()
-        make = partial(Site, answers, settings, host=host, redact=self._redact)
+        act = acting(self._control)
+        make = partial(Site, answers, settings, host=host, redact=self._redact, logins=self._logins, act=act)
         site = await trio.to_thread.run_sync(make)
-        guard = Guard(make_app(site), hosts_of(settings))
+        guard = Guard(
+            make_app(site),
+            hosts_of(settings),
+            forms=FORMS if self._logins.can_act else (),
+            is_from_proxy=self._logins.is_from_proxy,
+        )
         sock = await self._opened()
         async with trio.open_nursery() as nursery:
             await nursery.start(answers.run)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,11 +34,12 @@ BAD_PORTS = frozenset(
 """Ports that browsers refuse, because other protocols use them (Fetch standard, "port blocking")."""
 
 
+Act = Literal["expect", "pass", "mode"]
 HeaderName = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 
 
 class WebSettings(BaseModel):
-    """`[plugins.web]`: web pages that show what the daemon does, and cannot change anything.
+    """`[plugins.web]`: web pages that show what the daemon does, and change nothing unless `may` says so.
 
     Every user who reaches the pages sees the mail addresses of waiting mail, without a password: beyond
     loopback, put them behind a proxy that asks for one.
@@ -87,8 +88,29 @@ class WebSettings(BaseModel):
     user_header: HeaderName | None = Field(
         default=None,
         description="The header in which a proxy that asks for a password names the user, as in "
-        '"X-Remote-User", so that searches and exports are logged with it.  It is believed only at a unix '
-        "socket, which only the proxy can reach; the proxy has to replace what a browser sends.",
+        '"X-Remote-User"; searches, exports and acts are logged with it.  It is believed only at a unix '
+        "socket that others cannot open (mode), or with proxy_secret; the proxy has to replace what a "
+        "browser sends.",
+    )
+    proxy_secret: FilePath | None = Field(
+        default=None,
+        description="A file with one line that the proxy sends in the header X-Multigrey-Proxy; every "
+        "request without it is refused.  Other users must not be able to read the file.",
+    )
+    may: tuple[Act, ...] = Field(
+        default=(),
+        description='What users may do from the pages: "expect" (let mail pass that a person waits for), '
+        '"pass" (let in mail that waits), "mode" (observe, switch off or enforce for a while).  It needs '
+        "user_header, and a control socket that allows it.  Every act is logged with the user.",
+    )
+    role_header: HeaderName | None = Field(
+        default=None,
+        description="The header in which the proxy names the roles or groups of the user, separated by "
+        "commas; then only users with a role of the table roles may do something.",
+    )
+    roles: dict[str, tuple[Act, ...]] = Field(
+        default_factory=dict,
+        description='What each role may do, within may, as in {helpdesk = ["expect"]}.',
     )
     control: FilePath | None = Field(
         default=None,
@@ -108,12 +130,29 @@ class WebSettings(BaseModel):
                 "password: use a loopback address behind a proxy that asks for a password, or set hosts to "
                 "the names that browsers may use"
             )
-        if self.user_header is not None and not isinstance(self.address, UnixEndpoint):
-            raise ValueError(
-                f"user_header: every program on this host can reach {self.address} and claim to be any user: "
-                'use address = "unix:PATH"'
-            )
+        self._check_users()
         return self
+
+    def _check_users(self) -> None:
+        """Refuse to believe what others than the proxy could claim."""
+        if self.may and self.user_header is None:
+            raise ValueError(
+                "may: every program that reaches the pages could act: let a proxy ask for a password, and name "
+                "the header in which it sends the user (user_header)"
+            )
+        if self.user_header is not None and self.proxy_secret is None:
+            if not isinstance(self.address, UnixEndpoint):
+                raise ValueError(
+                    f"user_header: every program on this host can reach {self.address} and claim to be any "
+                    'user: use address = "unix:PATH", or proxy_secret'
+                )
+            if self.mode & 0o007:
+                raise ValueError(
+                    f"user_header: mode {self.mode:04o} lets every user of this host open the socket, and "
+                    'claim to be any user: use mode = "0660", or proxy_secret'
+                )
+        if bool(self.roles) != (self.role_header is not None):
+            raise ValueError("roles and role_header: one needs the other")
 
     @classmethod
     def usual(cls) -> WebSettings:

@@ -1,4 +1,4 @@
-"""Requests to the daemon's control socket, limited to operations that change nothing."""
+"""Requests to the daemon's control socket: those that change nothing, and, apart from them, acts of users."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 from multigrey.control.client import ControlError, ask, items
 from multigrey_web.answers import Ask
 
-__all__ = ["OPERATIONS", "asking"]
+__all__ = ["ACTING", "OPERATIONS", "acting", "asking"]
 
 OPERATIONS = frozenset(
     {"status", "growth", "report", "waiting", "records.show", "history", "explain", "flow"}
 )
+ACTING = frozenset({"expect", "records.pass", "override"})
 _STREAMING = frozenset({"history"})
 _MOST_ITEMS = 100
 _PATIENCE = 60.0
@@ -25,6 +26,19 @@ _PATIENCE = 60.0
 def asking(path: Path | None) -> Ask:
     """Return the function that sends requests to this control socket; None: the daemon has none."""
     return partial(_asked, path)
+
+
+def acting(path: Path | None) -> Ask:
+    """Return the function that carries out acts of users, who have been allowed to."""
+    return partial(_acted, path)
+
+
+async def _acted(path: Path | None, name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if path is None:
+        raise ControlError('the daemon has no control socket: [control] address is "off"')
+    if name not in ACTING:
+        raise ControlError(f"{name}: this operation is not allowed for web pages")
+    return await ask(path, name, options, patience=_PATIENCE)
 
 
 async def _asked(path: Path | None, name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:

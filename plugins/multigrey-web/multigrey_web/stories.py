@@ -11,7 +11,7 @@ from typing import Any
 from multigrey.api import Reason
 from multigrey_web.words import duration, number, visible
 
-__all__ = ["Command", "Story", "commands_of_record", "meaning_of", "stories_of"]
+__all__ = ["Command", "Form", "Story", "commands_of_record", "meaning_of", "stories_of"]
 
 _TOKEN = re.compile(r"h:[a-z2-7]{16}")
 _MEANINGS = {reason.value: reason.meaning for reason in Reason}
@@ -37,6 +37,15 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """Something to do about a mail: a button, and what it sends."""
+
+    act: str
+    label: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """A story as a page shows it."""
 
@@ -54,6 +63,8 @@ class Story:
     hidden: int
     """Decisions between the first and the latest ones that are not shown."""
     commands: Sequence[Command]
+    acts: Sequence[Form]
+    """What users may be allowed to do about it."""
     last: int
 
 
@@ -88,6 +99,7 @@ def _story(story: Mapping[str, Any], now: int, window: int) -> Story:
         decisions=shown,
         hidden=hidden,
         commands=list(_commands(story)),
+        acts=list(_acts(story)),
         last=story["last"],
     )
 
@@ -158,6 +170,23 @@ def _commands(story: Mapping[str, Any]) -> Iterator[Command]:
         yield from _whitelisted(last["origin"], last["client_address"] or "")
     if _is_plain(last["id"]):
         yield Command(shlex.join(["multigrey", "explain", last["id"]]), "see every step of the decision")
+
+
+def _acts(story: Mapping[str, Any]) -> Iterator[Form]:
+    texts = (story["sender"], story["recipient"])
+    if (
+        story["raw"]
+        or not all(map(_is_plain, texts))
+        or story["ending"] not in {"waiting", "never came back"}
+    ):
+        return
+    sender, recipient = texts
+    if story["ending"] == "waiting":
+        yield Form("pass", "Let its next retry pass", {"sender": sender or "<>", "recipient": recipient})
+    fields = {"recipient": recipient, "seconds": "3600"}
+    if "@" in sender:
+        fields["from"] = sender.rpartition("@")[2]
+    yield Form("expect", "Let mail from there pass for an hour", fields)
 
 
 def _pass(sender: str, recipient: str) -> Command:

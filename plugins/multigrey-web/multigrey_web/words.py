@@ -29,8 +29,8 @@ __all__ = [
 _LONGEST = 80
 _LONGEST_TITLE = 400
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories of characters that are invisible, or change the direction of the text around them."""
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+"""Categories of characters that are invisible, look like a space, or change the direction of the text."""
 _LATEST = 253_402_300_799 - 86_400
 """Of the year 9999, in any time zone."""
 
@@ -113,7 +113,7 @@ def visible(text: object) -> str:
 
 
 def _seen(character: str) -> str:
-    if unicodedata.category(character) not in _HIDDEN:
+    if character == " " or unicodedata.category(character) not in _HIDDEN:
         return character
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # an octet that was not UTF-8

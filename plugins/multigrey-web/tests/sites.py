@@ -217,7 +217,8 @@ def serving(directory, *, config="", address=None):
     text = CONFIG.replace("ADDRESS", address) + config
     with Daemon(directory, text, now=NOW, env=installed(directory), user=_USER) as daemon:
         url = f"http://{address.removeprefix('tcp:')}"
-        until(lambda: fetched(f"{url}/static/page.css"), "the page is there")
+        path = Path(address.removeprefix("unix:"))
+        until(lambda: path.is_socket() or fetched(f"{url}/static/page.css"), "the page is there")
         yield url, daemon
 
 

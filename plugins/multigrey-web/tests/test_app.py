@@ -10,15 +10,16 @@ from contextlib import asynccontextmanager
 from copy import copy
 from functools import cache
 from html.parser import HTMLParser
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 import trio
 from canned import ANSWERS, KEY, NOW, Asked, delays, flows, lost, origin, waits
 from multigrey_web.answers import Answers
-from multigrey_web.app import Site, make_app
+from multigrey_web.app import FORMS, Site, make_app
 from multigrey_web.exports import EXPORTS
 from multigrey_web.guard import Guard
+from multigrey_web.logins import ACTS, Logins
 from multigrey_web.settings import WebSettings
 from multigrey_web.source import OPERATIONS
 from sites import HOSTILE
@@ -88,13 +89,16 @@ def site(answers):
 
 
 @asynccontextmanager
-async def browsing(daemon=None):
+async def browsing(daemon=None, logins=None):
     """Gives a function that fetches a page."""
     daemon = Asked() if daemon is None else daemon
     answers = Answers(daemon, 30.0)
-    guard = Guard(make_app(site(answers)), LOOPBACK)
+    found = site(answers)
+    if logins is not None:
+        found._logins, found._act = logins, daemon
+    guard = Guard(make_app(found), LOOPBACK, forms=FORMS if logins else ())
 
-    async def fetch(address, method="GET", **headers):
+    async def fetch(address, method="GET", body=b"", **headers):
         path, _, query = address.partition("?")
         sent = []
 
@@ -108,7 +112,12 @@ async def browsing(daemon=None):
             "client": None,
             "headers": [(name.encode(), value.encode()) for name, value in pairs.items()],
         }  # fmt: skip
-        await guard(scope, trio.sleep_forever, send)
+        bodies = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive():
+            return bodies.pop() if bodies else await trio.sleep_forever()
+
+        await guard(scope, receive, send)
         return Reply(sent)
 
     async with trio.open_nursery() as nursery:
@@ -610,10 +619,113 @@ async def test_there_is_no_such_export(address):
 )
 async def test_who_searches_is_logged(caplog, monkeypatch, settings, redact, said):
     caplog.set_level("INFO")
-    values = {"address": "unix:/run/w.sock", **settings}
-    monkeypatch.setattr(compiled(), "_settings", WebSettings.model_validate(values))
+    monkeypatch.setattr(compiled(), "_logins", Logins(**settings))
     monkeypatch.setattr(compiled(), "_redact", redact)
     async with browsing() as fetch:
         await fetch("/search?q=a%40x.example", x_remote_user="anna")
         await fetch("/search?q=a%40x.example", hx_request="true", x_remote_user="anna")
     assert caplog.messages == [f"[plugins.web]: {said}"]
+
+
+BROWSER = {
+    "sec_fetch_site": "same-origin",
+    "x_user": "anna",
+    "content_type": "application/x-www-form-urlencoded",
+}
+
+
+def logins(*may):
+    return Logins(user_header="X-User", may=may)
+
+
+def sent(logins, **fields):
+    user = logins.user({"x-user": "anna"})
+    return urlencode({"token": logins.token(user, "localhost"), **fields}).encode()
+
+
+def with_deeds(**answers):
+    daemon = Asked()
+    done = {"expect": {"expected": {}}, "records.pass": {"records": 1}, "override": {"override": {}}}
+    daemon.answers |= {**done, **answers}
+    return daemon
+
+
+async def post(fetch, body, **headers):
+    return await fetch("/act", "POST", body, **{"content_length": str(len(body)), **BROWSER, **headers})
+
+
+DEEDS = [
+    ("expect", {"recipient": "r@example.net", "seconds": "900"}, "expect mail to r@example.net for 15m"),
+    ("pass", {"sender": "s@example.org", "recipient": "r@example.net"}, "let s@example.org to r@example.net"),
+    ("mode", {"word": "observe", "seconds": "900"}, "mode observe for 15m"),
+]
+
+
+@pytest.mark.parametrize(("act", "fields", "text"), DEEDS)
+async def test_who_may_acts_and_it_is_logged(caplog, act, fields, text):
+    caplog.set_level("INFO")
+    daemon, who = with_deeds(), logins(*ACTS)
+    async with browsing(daemon, who) as fetch:
+        found = await post(fetch, sent(who, act=act, **fields))
+    assert found.status == 200
+    assert f"Done: {text}" in found.tree.words
+    assert [name for name, _ in daemon.questions if name in daemon.answers][-1] in {*with_deeds().answers}
+    assert any(message.startswith(f"[plugins.web]: anna: does {act}: {text}") for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("may", "headers", "changes", "status"),
+    [
+        ((), {}, {}, 403),
+        (("mode",), {}, {}, 403),
+        (ACTS, {"x_user": ""}, {}, 403),
+        (ACTS, {"x_user": "bob"}, {}, 403),
+        (ACTS, {"sec_fetch_site": "cross-site"}, {}, 403),
+        (ACTS, {"sec_fetch_site": ""}, {}, 403),
+        (ACTS, {}, {"token": "x"}, 403),
+        (ACTS, {}, {"recipient": ""}, 400),
+        (ACTS, {}, {"seconds": "1"}, 400),
+        (ACTS, {}, {"act": "forget"}, 403),
+        (ACTS, {"content_type": "text/plain"}, {}, 415),
+        (ACTS, {"content_length": "5000"}, {}, 413),
+        (ACTS, {"content_length": "x"}, {}, 413),
+    ],
+)
+async def test_nobody_else_acts(may, headers, changes, status):
+    daemon, who = with_deeds(), logins(*may)
+    fields = {"act": "expect", "recipient": "r@example.net", "seconds": "900", **changes}
+    async with browsing(daemon, who) as fetch:
+        assert (await post(fetch, sent(who, **fields), **headers)).status == status
+        assert (await fetch("/act")).status == 405
+    assert not [name for name, _ in daemon.questions if name == "expect"]
+
+
+async def test_without_acts_forms_are_refused():
+    async with browsing() as fetch:
+        assert (await post(fetch, b"act=expect")).status == 405
+
+
+async def test_what_the_daemon_refuses_is_told():
+    who = logins(*ACTS)
+    body = sent(who, act="pass", sender="s@example.org", recipient="r@example.net")
+    async with browsing(with_deeds(**{"records.pass": ControlError("uid 7 may read")}), who) as fetch:
+        found = await post(fetch, body)
+    assert (found.status, "uid 7 may read" in found.tree.words) == (502, True)
+    async with browsing(with_deeds(**{"records.pass": {"records": 0}}), who) as fetch:
+        found = await post(fetch, body)
+    assert (found.status, "No waiting record matches" in found.tree.words) == (404, True)
+
+
+async def test_forms_are_shown_to_those_who_may():
+    async with browsing(None, logins("expect", "pass")) as fetch:
+        anna = (await fetch("/search?q=s%40example.org", x_user="anna")).tree
+        nobody = (await fetch("/search?q=s%40example.org")).tree
+        assert (await fetch("/steer", x_user="anna")).status == 404
+    assert [form["action"] for form in anna.all("form")] == ["/search", "/act", "/act"]
+    assert "You are anna." in anna.words
+    assert [form["action"] for form in nobody.all("form")] == ["/search"]
+    assert "This page changes nothing." in nobody.words
+    async with browsing(None, logins("mode")) as fetch:
+        found = await fetch("/steer", x_user="anna")
+        assert (found.status, len(found.tree.all("form"))) == (200, 3)
+        assert (await fetch("/steer")).status == 404

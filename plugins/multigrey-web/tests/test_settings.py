@@ -38,6 +38,16 @@ def test_what_holds_when_only_an_address_is_given():
         ({"connections": 0}, "connections"),
         ({"control": "control.sock"}, "control"),
         ({"user_header": "X-Remote-User"}, "claim to be any user"),
+        ({"address": "unix:/run/page.sock", "user_header": "X-U", "mode": "0666"}, "claim to be any user"),
+        ({"may": ["expect"]}, "every program that reaches the pages could act"),
+        (
+            {"address": "unix:/run/page.sock", "may": ["expect"]},
+            "every program that reaches the pages could act",
+        ),
+        ({"may": ["forget"]}, "may"),
+        ({"roles": {"desk": ["expect"]}}, "one needs the other"),
+        ({"role_header": "X-Groups"}, "one needs the other"),
+        ({"proxy_secret": "secret"}, "proxy_secret"),
         ({"address": "unix:/run/page.sock", "user_header": "X User"}, "user_header"),
         ({"colour": "red"}, "colour"),
     ],
@@ -45,6 +55,24 @@ def test_what_holds_when_only_an_address_is_given():
 def test_what_is_refused(table, words):
     with pytest.raises(ValidationError, match=words):
         settings(**table)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"user_header": "X-U", "proxy_secret": "/etc/secret", "may": ["expect", "pass", "mode"]},
+        {"address": "unix:/run/page.sock", "user_header": "X-U", "may": ["expect"]},
+        {
+            "address": "unix:/run/page.sock",
+            "user_header": "X-U",
+            "may": ["expect"],
+            "role_header": "X-Groups",
+            "roles": {"desk": ["expect"]},
+        },
+    ],
+)
+def test_users_whom_only_the_proxy_can_name_may_act(table):
+    assert settings(**table).may
 
 
 def test_an_address_is_needed():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from multigrey_web.source import OPERATIONS, asking
+from multigrey_web.source import OPERATIONS, acting, asking
 
 from multigrey.control.client import ControlError
 from multigrey.control.operations.all import all_operations
@@ -25,6 +25,14 @@ async def test_everything_it_asks_only_reads():
 async def test_nothing_else_is_asked(name):
     with pytest.raises(ControlError, match="operation is not allowed"):
         await asking(Path("/nowhere"))(name, {})
+
+
+@pytest.mark.parametrize("name", ["records.forget", "person.forget", "reload", "compact", "status"])
+async def test_nothing_else_is_done(name):
+    with pytest.raises(ControlError, match="operation is not allowed"):
+        await acting(Path("/nowhere"))(name, {})
+    with pytest.raises(ControlError, match="no control socket"):
+        await acting(None)("expect", {})
 
 
 async def test_without_a_socket_it_says_why():

@@ -103,6 +103,7 @@ def test_times_never_fail(zone_of, name):
         ("grün@例え.jp", "grün@例え.jp"),
         ("a\u202eb", "a\\u202eb"),
         ("a\u200bb", "a\\u200bb"),
+        ("a\u00a0b c", "a\\u00a0b c"),
         ("a\nb\x7f", "a\\u000ab\\u007f"),
         ("\udce9", "\\xe9"),
         ("\ud800", "\\ud800"),
