@@ -137,8 +137,8 @@ class WebSettings(BaseModel):
         """Refuse to believe what others than the proxy could claim."""
         if self.may and self.user_header is None:
             raise ValueError(
-                "may: every program that reaches the pages could act: let a proxy ask for a password, and name "
-                "the header in which it sends the user (user_header)"
+                "may: every program that reaches the pages could act: let a proxy ask for a password, and "
+                "name the header in which it sends the user (user_header)"
             )
         if self.user_header is not None and self.proxy_secret is None:
             if not isinstance(self.address, UnixEndpoint):
