@@ -30,6 +30,7 @@ from multigrey.cli.report_tables import (
     LET_IN_HEADS,
     ONCE_HEADS,
     SENDER_HEADS,
+    as_known,
     class_cells,
     delay_cells,
     due_cells,
@@ -163,6 +164,7 @@ def write_page(path: Path, text: str) -> None:
 
 def render(where: Console, found: Mapping[str, Any]) -> None:
     """Write a report as tables."""
+    found = as_known(found)
     for line in _head(found):
         where.print(printable(line), soft_wrap=True)
 

@@ -23,6 +23,7 @@ from multigrey.cli.report_tables import (
     LET_IN_HEADS,
     ONCE_HEADS,
     SENDER_HEADS,
+    as_known,
     class_cells,
     delay_cells,
     due_cells,
@@ -104,7 +105,7 @@ _WIDEST_BAR = 60
 def report_page(found: Mapping[str, Any]) -> str:
     """The page for an answer of the operation `report`."""
     title = f"Greylisting, {_day(found['since'])} to {_day(found['time'])}"
-    body = "\n".join(_body(title, found))
+    body = "\n".join(_body(title, as_known(found)))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">\n'

@@ -16,6 +16,7 @@ __all__ = [
     "LET_IN_HEADS",
     "ONCE_HEADS",
     "SENDER_HEADS",
+    "as_known",
     "class_cells",
     "delay_cells",
     "due_cells",
@@ -82,6 +83,18 @@ def never_unknown(found: Mapping[str, Any]) -> bool:
     return bool(found["first_figures"]) and not found["delays"]["never"]
 
 
+def as_known(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A report in which rows leave open what never came back while it is too early to know that."""
+    if not never_unknown(found):
+        return found
+    tables = ("origins", "classes", "domains", "top_origins")
+    return {**found, **{name: [_left_open(row) for row in found[name]] for name in tables}}
+
+
+def _left_open(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**row, "delays": {**row["delays"], "never": None}}
+
+
 def delay_cells(row: Mapping[str, Any]) -> list[str]:
     """A row about a class of origins, as `DELAY_HEADS`."""
     return [row["name"], *_figures(row["delays"])]
@@ -138,6 +151,6 @@ def due_cells(owner: str, row: Mapping[str, Any]) -> list[str]:
 
 
 def _figures(delays: Mapping[str, Any]) -> list[str]:
-    counts = [str(delays[name]) for name in ("deferred", "returned", "waiting", "never")]
+    counts = [delays[name] for name in ("deferred", "returned", "waiting", "never")]
     times = ["" if delays[name] is None else lasting(delays[name]) for name in ("p50", "p95", "longest")]
-    return counts + times
+    return ["" if number is None else str(number) for number in counts] + times

@@ -286,3 +286,22 @@ def test_that_the_history_goes_too_is_said_before(daemon):
     for options, said in ((["--dry-run"], ""), ([], "their decisions in the history are forgotten, too\n")):
         done = run(daemon, "records", "forget", "--recipient", "b@example.net", *options)
         assert (done.exit_code, done.stderr) == (0, said)
+
+
+@pytest.mark.parametrize(("state", "left"), [("known", False), ("waiting", True)])
+def test_a_list_at_80_columns_shows_times_and_no_empty_column(monkeypatch, state, left):
+    row = {
+        "state": state, "first_seen": START, "last_seen": START + 86_400, "attempts": 3,
+        "client": "203.0.113.209", "sender": "newsletter-bounces@mail.example.org",
+        "recipient": "somebody.with.a.long.name@example.net", "origin": "example.org",
+        "ready": START + 86_500 if left else None,
+    }  # fmt: skip
+    items = [{"records": [row]}, {"found": 1, "more": False, "time": START + 86_410}]
+    monkeypatch.setattr("multigrey.cli.records.stream", lambda *_: iter(items))
+    result = CliRunner(env={"COLUMNS": "80", "TZ": "UTC"}).invoke(main, ["records", "list"])
+    assert result.exit_code == 0
+    head, *lines = result.stdout.splitlines()
+    assert ("LEFT" in head) is left
+    assert "LAST SEEN" in head
+    assert "09-10 01:46" in lines[0]
+    assert all(len(line.rstrip()) <= 80 for line in lines)

@@ -82,10 +82,11 @@ def test_report(daemon, tmp_path):
     assert "- it is too early to judge whether greylisting is worth it" in result.stdout
     assert "Delay of those that came back: p50 5m, p95 5m, longest 5m." in result.stdout
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["codes", "shop", "2m", "1", "1", "1", "0", "0", "5m", "5m", "5m"] in lines
-    assert ["named", "1", "1", "0", "0", "5m", "5m", "5m"] in lines
-    assert ["unnamed", "1", "0", "1", "0"] in lines
-    assert ["example.org", "named", "2", "5m", "1", "1", "0", "0", "5m", "5m", "5m"] in lines
+    # what never came back is not known yet: that is no 0
+    assert ["codes", "shop", "2m", "1", "1", "1", "0", "5m", "5m", "5m"] in lines
+    assert ["named", "1", "1", "0", "5m", "5m", "5m"] in lines
+    assert ["unnamed", "1", "0", "1"] in lines
+    assert ["example.org", "named", "2", "5m", "1", "1", "0", "5m", "5m", "5m"] in lines
     assert "- class codes: 1 mail took longer than its target of 2m" in result.stdout
     assert "codes" not in run(daemon, "--owner", "nobody").stdout
 
@@ -154,7 +155,7 @@ def test_tables_keep_what_they_are_sorted_by(width):
         passed = decision(Reason.RETRY, START + 90_000 + index, **who)
         events += [replace(passed, class_="codes", verdict=replace(passed.verdict, age=90_000))]
     events.sort(key=lambda event: event.time)
-    outlook = Outlook(START + 90_100, START, 172_800, {"codes": Target(60)})
+    outlook = Outlook(START + 4 * 86_400, START, 172_800, {"codes": Target(60)})
     found = {**make_report(events, outlook).as_mapping(), "recorded_since": START, "unreadable": []}
     for row in (*found["domains"], *found["top_origins"]):
         row["attempts"] = row["delays"]["deferred"] = row["delays"]["never"] = 12_345_678

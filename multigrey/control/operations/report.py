@@ -2,6 +2,9 @@
 
 report   {"since": SECOND, "owner": NAME, "limit": N, "rows": N}; all may be left out
 
+`limit` bounds the decisions that are read.  If there are more, totals are those of whole hours (see
+`analysis.hours`), and only lists are of these decisions.
+
 The history reads decisions piece by piece in its own thread, and another thread counts them, so no answer
 to a mail server waits for a report.  Only one report is made at a time.
 """
