@@ -68,10 +68,10 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
     if traffic["observed"]:
         yield f"{counted(traffic['observed'], 'attempt')} would have been deferred, but only observed."
     if found["counted_since"]:
-        yield (
-            f"These are the figures of whole hours since {moment(found['counted_since'])}; lists are of the "
-            f"{counted(found['listed'], 'decision')} since {moment(found['listed_since'])} (--limit)."
-        )
+        read = f"{counted(found['listed'], 'decision')} since {moment(found['listed_since'])} (--limit)"
+        lists = read if found["listed"] else "no decisions, because the history has none of this time"
+        begin = moment(found["counted_since"])
+        yield f"These are the figures of whole hours since {begin}; lists are of {lists}."
     elif found["more"]:
         yield f"There are more decisions; only the latest {traffic['decisions']} were read (--limit)."
     elif since and since > found["since"]:

@@ -95,7 +95,7 @@ def test_report(daemon, tmp_path):
     assert json.loads(run(daemon, "--json", "--since", "1m").stdout)["traffic"]["decisions"] == 1
     few = run(daemon, "--limit", "1").stdout
     assert "3 decisions; 0 attempts passed at once.\n2 mails were deferred: 1 came back" in few
-    assert "lists are of the 1 decision since" in few
+    assert "lists are of 1 decision since" in few
 
     page = tmp_path / "report.html"
     result = run(daemon, "--html", str(page))

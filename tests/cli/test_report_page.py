@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from multigrey.analysis.figures import Due, Outlook, Target
 from multigrey.analysis.report import make_report
+from multigrey.cli.common import moment
 from multigrey.cli.report_page import _round_up, report_page
 from multigrey.model import Match, Reason
 from tests.support.clocks import START
@@ -168,3 +169,9 @@ def test_floods_have_a_table_and_what_is_not_known_yet_is_no_nought():
     assert "<dt>never came back</dt><dd>not known yet</dd>" in page
     assert "Over the limit" not in report_page(told())
     assert "<dt>never came back</dt><dd>0</dd>" in report_page(told())
+
+
+def test_figures_of_hours_say_what_lists_are_of():
+    found = {**told(3), "counted_since": START}
+    assert f"whole hours since {moment(START)}; lists are of 12 decisions since" in report_page(found)
+    assert "lists are of no decisions, because" in report_page({**found, "listed": 0, "listed_since": None})
