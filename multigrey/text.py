@@ -1,11 +1,16 @@
-"""Escapes text so that it is safe to show, and suggests the known word that is nearest to a wrong one."""
+"""Text for people: escaped so that it is safe to show, numbers with their nouns, the nearest known word."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["did_you_mean", "escaped", "printable"]
+__all__ = ["counted", "did_you_mean", "escaped", "printable"]
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """`1 attempt`, `12,345 attempts`; `nouns`: the plural, by default with an s."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def printable(text: str) -> str:

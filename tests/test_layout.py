@@ -50,10 +50,10 @@ ROWS: dict[str, Row] = {
     "protocols": Row(1, ("identity",)),
     "matching": Row(1, ("identity", "text")),
     "events": Row(1, ("identity", "text")),
-    "analysis": Row(1, ("identity",)),
+    "analysis": Row(1, ("identity", "text")),
     # 2 edges: files, configuration, stores
     "threads": Row(2),
-    "stores": Row(2, ("codec", "identity", "threads")),
+    "stores": Row(2, ("codec", "identity", "text", "threads")),
     "config": Row(2, ("identity", "matching", "protocols", "codec", "text")),
     "whitelists": Row(2, ("identity", "matching", "config", "codec", "text")),
     # 3 engine: what a decision needs around it

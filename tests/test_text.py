@@ -1,10 +1,10 @@
-"""Text that is safe to show, and the nearest known word."""
+"""Text that is safe to show, numbers with their nouns, and the nearest known word."""
 
 from __future__ import annotations
 
 import pytest
 
-from multigrey.text import did_you_mean, escaped, printable
+from multigrey.text import counted, did_you_mean, escaped, printable
 
 
 def test_printable_leaves_no_line_end():
@@ -15,6 +15,19 @@ def test_escaped_hides_what_is_special():
     assert escaped("a,b", ",") == "a\\x2cb"
     assert escaped("a,b", "") == "a,b"
     assert escaped("\udcff\U0001f600\U000e0001", "") == "\\xff\U0001f600\\U000e0001"
+
+
+@pytest.mark.parametrize(
+    ("number", "nouns", "said"),
+    [
+        (0, ("attempt",), "0 attempts"),
+        (1, ("attempt",), "1 attempt"),
+        (12345, ("entry", "entries"), "12,345 entries"),
+        (1, ("mail was", "mails were"), "1 mail was"),
+    ],
+)
+def test_numbers_have_their_nouns(number, nouns, said):
+    assert counted(number, *nouns) == said
 
 
 @pytest.mark.parametrize(

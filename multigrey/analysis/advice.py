@@ -24,6 +24,7 @@ from multigrey.analysis.timeline import Ending, Story
 from multigrey.identity.addresses import network_and_wider, widened
 from multigrey.identity.sender import sender_domain
 from multigrey.model import DAY, HOUR, DecisionEvent, Reason
+from multigrey.text import counted
 
 __all__ = ["AdviceInput", "advice_on", "first_figures", "worth_of_stories"]
 
@@ -80,9 +81,10 @@ def _of_input(events: Sequence[DecisionEvent], outlook: Outlook) -> Iterable[str
 
 def _of_floods(floods: Sequence[FloodRow], outlook: Outlook) -> Iterable[str]:
     for row in floods[:_MOST_OF_A_KIND]:
+        attempts = counted(row.attempts, "attempt")
         yield (
             f"{row.network} was over the limit of new records from {_moment(row.first, outlook)} to "
-            f"{_moment(row.last, outlook)}: {row.attempts:,} attempts, up to {row.most:,} in an hour; only "
+            f"{_moment(row.last, outlook)}: {attempts}, up to {row.most:,} in an hour; only "
             "their own retries pass, so no action is needed; if no wanted mail comes from there, a [[rule]] "
             "that rejects it, or a firewall, saves this host the work"
         )
@@ -93,12 +95,12 @@ def _of_observed(events: Sequence[DecisionEvent]) -> Iterable[str]:
     rules = Counter(event.verdict.rule for event in events if would_have_waited(event))
     if everything := rules.pop("", 0):
         yield (
-            f"greylisting was only observed for {_count(everything, 'attempt')} that would have been "
+            f"greylisting was only observed for {counted(everything, 'attempt')} that would have been "
             "deferred: to defer such attempts, use multigrey mode enforce, and set [greylist] mode"
         )
     for name, number in rules.most_common(_MOST_OF_A_KIND):
         yield (
-            f"the rule {name} only observed {_count(number, 'attempt')} that would have been deferred: to "
+            f"the rule {name} only observed {counted(number, 'attempt')} that would have been deferred: to "
             'defer such attempts, set its action to "greylist" (and the mode to enforce)'
         )
 
@@ -161,19 +163,17 @@ def _worth(worth: Worth) -> str:
     over, back = worth.settled, worth.back
     never, share = over - back, 100 * (over - back) // over
     p50, p95 = worth.p50 or 0, worth.p95 or 0
+    deferred = counted(over, "mail that was deferred", "mails that were deferred")
     price = f"wanted mail waited p50 {_lasting(p50)}, p95 {_lasting(p95)}" if back else "nothing came back"
     if share >= 90:
-        return (
-            f"of {over} mails that were deferred, {never} never came back ({share} %): greylisting "
-            f"keeps these out; {price}"
-        )
+        return f"of {deferred}, {never:,} never came back ({share} %): greylisting keeps these out; {price}"
     if share >= 50:
         return (
-            f"of {over} mails that were deferred, {never} never came back ({share} %); {price}: check "
+            f"of {deferred}, {never:,} never came back ({share} %); {price}: check "
             "the domains that waited longest"
         )
     return (
-        f"{back} of {over} mails that were deferred came back ({100 - share} %), {price}: much "
+        f"{back:,} of {deferred} came back ({100 - share} %), {price}: much "
         "wanted mail is delayed here; add a whitelist entry for the domains that waited longest"
     )
 
@@ -188,7 +188,7 @@ def _of_classes(classes: Sequence[ClassRow]) -> Iterable[str]:
     for row in classes:
         if row.over_target:
             yield (
-                f"class {row.name}: {_count(row.over_target, 'mail')} took longer than its target of "
+                f"class {row.name}: {counted(row.over_target, 'mail')} took longer than its target of "
                 f"{_lasting(row.target or 0)}: to avoid that, add a [[rule]] with a shorter delay, or one "
                 "that lets such mail pass"
             )
@@ -206,17 +206,17 @@ def _of_mail(waited: Sequence[Story], domains: Sequence[SenderFigures]) -> Itera
         came = f"got in after {_lasting(story.delay)}" if story.ending is Ending.ACCEPTED else "is not in yet"
         if story.ending is Ending.NEVER:
             came = "never got in"
+        places = f"{counted(story.clients, 'address', 'addresses')} of {counted(story.origins, 'origin')}"
         yield (
-            f"sender {story.events[0].attempt.sender} retried from {story.clients} addresses of "
-            f"{story.origins} origins and {came}: it sends from a pool of servers that is not known; "
-            f"{_pool(story, domain)}"
+            f"sender {story.events[0].attempt.sender} retried from {places} and {came}: it sends from a pool "
+            f"of servers that is not known; {_pool(story, domain)}"
         )
     origins = {sender_domain(story.events[0].attempt.sender): story.events[-1] for story in waited}
     slow = [each for each in domains if each.name not in scattered and each.delays.returned >= _OFTEN]
     for each in [each for each in slow if (each.delays.p50 or 0) > _LATE][:_MOST_OF_A_KIND]:
         yield (
-            f"mail from {each.name} came back late ({each.delays.returned} times, half of it after "
-            f"{_lasting(each.delays.p50 or 0)} or more): its servers retry slowly; to avoid the delay: "
+            f"mail from {each.name} came back late ({counted(each.delays.returned, 'time')}, half of it "
+            f"after {_lasting(each.delays.p50 or 0)} or more): its servers retry slowly; to avoid the delay: "
             f"{whitelist_command(origins[each.name]) or 'add a whitelist entry'}"
         )
 
@@ -243,7 +243,7 @@ def _pool(story: Story, domain: str) -> str:
 def _of_due(due: Sequence[Due]) -> Iterable[str]:
     owners = Counter(each.owner for each in due)
     for owner in sorted(owners, key=lambda owner: (not owner, owner)):
-        many = _count(owners[owner], "finding")
+        many = counted(owners[owner], "finding")
         if owner:
             yield f'{many} about whitelist entries of {owner}: multigrey whitelist lint --owner "{owner}"'
         else:
@@ -251,10 +251,6 @@ def _of_due(due: Sequence[Due]) -> Iterable[str]:
                 f"{many} about whitelist entries without an owner: see multigrey whitelist lint, and give "
                 "them an owner"
             )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _local(second: int, outlook: Outlook) -> datetime:

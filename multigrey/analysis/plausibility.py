@@ -21,6 +21,7 @@ from typing import NamedTuple, Self
 from multigrey.identity.redaction import HIDDEN_CLIENT
 from multigrey.identity.sender import sender_domain
 from multigrey.model import HOUR, Address, DecisionEvent, Reason, value
+from multigrey.text import counted
 
 __all__ = ["ENOUGH", "Implausibility", "Implausible", "Plausibility"]
 
@@ -197,11 +198,13 @@ class _Listener:
             return
         if own > _OWN * looked and len({kind[1:3] for kind in self._latest_own()}) >= _SEVERAL:
             yield self._problem(
-                Implausibility.OWN_CLIENTS, f"{own} of the last {looked} attempts come from own clients"
+                Implausibility.OWN_CLIENTS,
+                f"{own:,} of the last {counted(looked, 'attempt')} come from own clients",
             )
         address = self._one_address()
         if address:
-            what = f"the last {len(self._seen)} attempts come from one address that is not public, {address}"
+            last = f"the last {counted(len(self._seen), 'attempt')}"
+            what = f"{last} come from one address that is not public, {address}"
             yield self._problem(Implausibility.ONE_ADDRESS, what)
         if not has_names:
             return

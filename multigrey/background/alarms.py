@@ -24,6 +24,7 @@ from multigrey.greylist.flood import Floods
 from multigrey.identity.addresses import network_and_wider
 from multigrey.identity.redaction import Redactor
 from multigrey.model import DAY, DecisionEvent, Reason
+from multigrey.text import counted
 from multigrey.throttle import Throttle
 
 __all__ = ["AT_ONCE", "A_SECOND", "Alarms", "Over", "untold"]
@@ -136,8 +137,8 @@ class Alarms:
         problems = {f"listener {each.listener}: {each.problem.value}": each.text for each in self.problems()}
         floods = {
             f"flood from {flood.network}": (
-                f"{flood.network} is over the limit of new records: {flood.attempts} attempts in the last "
-                "hour; its new attempts are remembered by a mark only, their retries still pass"
+                f"{flood.network} is over the limit of new records: {counted(flood.attempts, 'attempt')} in "
+                "the last hour; its new attempts are remembered by a mark only, their retries still pass"
             )
             for flood in self.floods()
         }

@@ -43,6 +43,7 @@ from multigrey.errors import AddressError, CodecError, StoreError
 from multigrey.greylist.quota import networks_of
 from multigrey.identity.addresses import parse_client_address
 from multigrey.model import Change, Key, Record, Table
+from multigrey.text import counted
 from multigrey.threads import in_thread
 
 __all__ = ["Candidate", "Eviction", "Plan", "make_plan", "pending_of"]
@@ -247,8 +248,8 @@ class Eviction:
         plan = await in_thread(partial(make_plan, sample, remove, resolved=1 if complete else _RESOLVED))
         gone = await self._forget(plan, goal, now)
         logger.warning(
-            "%d records are more than %s: forgot %d that had never passed, most from %s",
-            *(records, self._told(most), gone, _heaviest(sample, plan)),
+            "%s: more than %s: forgot %d that had never passed, most from %s",
+            *(counted(records, "record"), self._told(most), gone, _heaviest(sample, plan)),
         )
         return gone
 

@@ -16,7 +16,7 @@ from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, common_options, 
 from multigrey.cli.common import Duration
 from multigrey.cli.daemon_place import named_control
 from multigrey.cli.status import limit_key
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 if TYPE_CHECKING:
     from multigrey.config.tables.listen import Listen
@@ -314,7 +314,7 @@ def _of_traffic(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"{row['what']} (usually {row['cause']})"
     floods = told.get("floods", ())
     for row in floods[:_MOST_FLOODS]:
-        number = f"{row['attempts']:,} attempts in the last hour"
+        number = f"{counted(row['attempts'], 'attempt')} in the last hour"
         yield f"{row['network']} is over the limit of new records: {number}"
     if (more := len(floods) - _MOST_FLOODS) > 0:
         yield f"{more} more over the limit"

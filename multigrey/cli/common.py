@@ -17,11 +17,11 @@ from multigrey.errors import AddressError, CommandError
 from multigrey.events.query import Query
 from multigrey.events.typed_address import read_address, read_address_or_domain
 from multigrey.model import DAY
+from multigrey.text import counted
 
 __all__ = [
     "AddressType",
     "Duration",
-    "counted",
     "given",
     "lasting",
     "moment",
@@ -93,11 +93,6 @@ def lasting(seconds: int) -> str:
     return format_duration(max(seconds, 0) // unit * unit)
 
 
-def counted(number: int, word: str, words: str = "") -> str:
-    """A number with its noun; `words`: the plural, by default with an s."""
-    return f"{number} {word}" if number == 1 else f"{number} {words or word + 's'}"
-
-
 def override_words(override: Mapping[str, Any]) -> str:
     """What an override does, as the command that sets it says: `mode: observe`, or `tighten`."""
     return f"mode: {override['word']}" if override["slot"] == "mode" else str(override["word"])
@@ -132,8 +127,9 @@ def _standing_line(standing: Mapping[str, Any]) -> str:
         return "as a whole: origins need not prove themselves ([greylist] prove_origins)"
     share = 100 * standing["returned"] // standing["resolved"] if standing["resolved"] else 0
     figures = (
-        f"{standing['resolved']} of {needed['resolved']} deferrals resolved, {share} of {needed['percent']} "
-        f"per cent came back, from {standing['domains']} of {needed['domains']} sender domains"
+        f"{standing['resolved']} of {counted(needed['resolved'], 'deferral')} resolved, {share} of "
+        f"{needed['percent']} per cent came back, from "
+        f"{standing['domains']} of {counted(needed['domains'], 'sender domain')}"
     )
     if standing["proven"]:
         since = standing["proven_at"]
@@ -145,7 +141,9 @@ def _standing_line(standing: Mapping[str, Any]) -> str:
 
 def _domain_line(row: Mapping[str, Any]) -> str:
     needed = row["needed"]
-    passes = f"{row['passes']} of {needed} counted passes" if needed else f"{row['passes']} counted passes"
+    passes = counted(needed or row["passes"], "counted pass", "counted passes")
+    if needed:
+        passes = f"{row['passes']} of {passes}"
     keys = "under several keys" if row["several_keys"] else "under one key only (two are needed)"
     state = "trusted" if row["trusted"] else "not trusted" if needed else "trust is switched off"
     seen = moment(row["last_seen"])

@@ -17,6 +17,7 @@ from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
 from multigrey.config.show import as_json, as_toml
 from multigrey.errors import ConfigError, Problem
+from multigrey.text import counted
 
 if TYPE_CHECKING:
     from multigrey.daemon.preflight import Diagnosis, Preflight
@@ -117,10 +118,10 @@ def _superfluous(config: Path | None) -> list[str]:
         f"{each.by.path}:{each.by.line} ({each.by.text}): remove one of them"
         for each in covered(entries)
     ]
-    more = [
-        f"{len(found) - _MOST} more whitelist entries are covered by others: see multigrey whitelist lint"
-    ]
-    return found[:_MOST] + (more if len(found) > _MOST else [])
+    if len(found) <= _MOST:
+        return found
+    more = counted(len(found) - _MOST, "more whitelist entry", "more whitelist entries")
+    return [*found[:_MOST], f"others cover {more}: see multigrey whitelist lint"]
 
 
 @click.command()

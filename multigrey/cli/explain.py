@@ -12,11 +12,10 @@ import click
 
 from multigrey.cli.attempt_options import attempt_in, attempt_options
 from multigrey.cli.client import ask, common_options, show
-from multigrey.cli.common import counted
 from multigrey.config.values.units import format_duration
 from multigrey.errors import AddressError
 from multigrey.events.typed_address import read_addresses
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,6 +19,7 @@ import click
 from multigrey.cli.client import EXIT_NO, common_options, refuse, stream
 from multigrey.cli.common import Duration
 from multigrey.config.values.units import format_duration
+from multigrey.text import counted
 
 __all__ = ["FORMS", "Exported", "export", "written"]
 
@@ -96,10 +97,8 @@ def _asked(config: Path | None, since: int, most: int) -> Exported:
     for item in stream(config, "export", {"since": since, "max": most}):
         if "addresses" not in item:
             if item["hidden"]:
-                click.echo(
-                    f"multigrey: {item['hidden']} retries are left out: their client addresses are redacted",
-                    err=True,
-                )
+                hidden = counted(item["hidden"], "retry is", "retries are")
+                click.echo(f"multigrey: {hidden} left out: the client address is redacted", err=True)
             return Exported(rows, item["time"], since, item["more"])
         rows += [(str(ip_address(address)), first, last) for address, first, last in item["addresses"]]
     return refuse("the daemon ended its answer too early: see its log")
@@ -113,7 +112,7 @@ def written(form: str, found: Exported) -> str:
 def _heading(form: str, found: Exported) -> Iterator[str]:
     if form == "nft":
         yield "#!/usr/sbin/nft -f"
-    yield f"# {len(found.rows)} clients that came back after multigrey deferred them: {form}"
+    yield f"# {counted(len(found.rows), 'client')} that came back after multigrey deferred them: {form}"
     yield f"# written {_moment(found.time)}, seen within {format_duration(found.since)} before"
     if found.more:
         yield f"# {found.more} more were left out (--max)"

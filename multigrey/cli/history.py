@@ -14,14 +14,13 @@ from multigrey.cli.client import EXIT_NO, common_options, show_item, stream
 from multigrey.cli.common import (
     AddressType,
     Duration,
-    counted,
     lasting,
     moment,
     say_what_is_hidden,
     shown_address,
 )
 from multigrey.clock import Clock, SystemClock
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,7 +116,7 @@ def _end(head: Mapping[str, Any]) -> None:
         )
         click.echo(f"no decision found; {known}", err=True)
     elif head["more"]:
-        read = "1 decision was" if head["decisions"] == 1 else f"{head['decisions']} decisions were"
+        read = counted(head["decisions"], "decision was", "decisions were")
         click.echo(f"only the latest {read} read; see --limit", err=True)
 
 
@@ -146,8 +145,12 @@ def story_lines(story: Mapping[str, Any], now: int, *, most: int = 0, is_cut: bo
 
 def _outcome(story: Mapping[str, Any], now: int, at_least: str) -> str:
     tries = f"{at_least}{counted(len(story['decisions']), 'attempt')}"
-    places = f" from {story['clients']} client addresses" if story["clients"] > 1 else ""
-    places += f" ({story['origins']} origins)" if story["origins"] > 1 else ""
+    places = (
+        f" from {counted(story['clients'], 'client address', 'client addresses')}"
+        if story["clients"] > 1
+        else ""
+    )
+    places += f" ({counted(story['origins'], 'origin')})" if story["origins"] > 1 else ""
     ending = story["ending"]
     if ending == "accepted":
         return f"accepted after {lasting(story['delay'])}: {tries}{places}"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO, EXIT_NO_DAEMON, AskError, ask, common_options, show
-from multigrey.cli.common import Duration, counted, override_words
+from multigrey.cli.common import Duration, override_words
+from multigrey.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

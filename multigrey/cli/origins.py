@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO, ask, common_options, console, show, show_item, stream
-from multigrey.cli.common import counted, given, trust_lines
+from multigrey.cli.common import given, trust_lines
 from multigrey.cli.tables import table
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

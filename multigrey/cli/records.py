@@ -13,7 +13,6 @@ from multigrey.cli.client import EXIT_NO, ask, common_options, console, show, sh
 from multigrey.cli.common import (
     AddressType,
     Duration,
-    counted,
     given,
     lasting,
     moment,
@@ -23,7 +22,7 @@ from multigrey.cli.common import (
 )
 from multigrey.cli.explain import past_text
 from multigrey.cli.tables import table
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -29,6 +29,7 @@ from multigrey.clock import SystemClock
 from multigrey.config.load import Loaded
 from multigrey.config.values.units import format_duration
 from multigrey.errors import ConfigError, PluginError, StoreError
+from multigrey.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -325,6 +326,5 @@ def _print(console: Console, result: Mapping[str, Any]) -> None:
     console.print(table(heads, rows, console.width, texts=texts, spare=spare))
     wrong = [row for row in result["steps"] if not row["as_expected"]]
     expected = sum(bool(row["expect"]) for row in result["steps"])
-    console.print(
-        f"{len(result['steps'])} steps, {expected} with an expectation, {len(wrong)} not as expected"
-    )
+    steps = counted(len(result["steps"]), "step")
+    console.print(f"{steps}, {expected} with an expectation, {len(wrong)} not as expected")

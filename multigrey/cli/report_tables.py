@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from multigrey.cli.common import counted, lasting, moment, shown_address
+from multigrey.cli.common import lasting, moment, shown_address
+from multigrey.text import counted
 
 __all__ = [
     "CLASS_HEADS",
@@ -48,7 +49,7 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
         return
     at_once = counted(traffic["passed_at_once"], "attempt")
     yield f"{counted(traffic['decisions'], 'decision')}; {at_once} passed at once."
-    never = "" if never_unknown(found) else f", {delays['never']} never came back"
+    never = "" if never_unknown(found) else f", {delays['never']:,} never came back"
     yield (
         f"{counted(delays['deferred'], 'mail was', 'mails were')} deferred: "
         f"{counted(delays['returned'], 'came back and was', 'came back and were')} let in, "

@@ -36,7 +36,7 @@ from multigrey.control.endpoint import system_state_dir
 from multigrey.daemon.privileges import Identity, become, import_before_dropping_root
 from multigrey.errors import MultigreyError
 from multigrey.stores.lmdb.state_files import sync_directory
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -331,4 +331,4 @@ def _show(out: Console, told: Mapping[str, Any]) -> None:
 
 
 def _show_end(out: Console, result: Mapping[str, Any]) -> None:
-    out.print(f"restored {len(result['restored'])} files: start the daemon")
+    out.print(f"restored {counted(len(result['restored']), 'file')}: start the daemon")

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO_DAEMON, ask, common_options, show
-from multigrey.cli.common import counted, override_words
+from multigrey.cli.common import override_words
 from multigrey.cli.store import octets
 from multigrey.model import DAY
+from multigrey.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,8 +105,8 @@ def _loads(told: Mapping[str, Any]) -> str:
     decided = sum(told["decisions"].values())
     deferred = sum(n for name, n in told["decisions"].items() if name.startswith("defer"))
     return (
-        f"{counted(decided, 'decision')}, {deferred} of them deferred; "
-        f"{open_['open']} of {open_['most']} connections; "
+        f"{counted(decided, 'decision')}, {deferred:,} of them deferred; "
+        f"{open_['open']} of {counted(open_['most'], 'connection')}; "
         f"event loop {lag['latest'] * 1000:.0f} ms late "
         f"(at most {lag['worst'] * 1000:.0f} ms in the last minute)"
     )
@@ -124,8 +125,8 @@ def _attention(told: Mapping[str, Any]) -> Iterator[str]:
             yield f"whitelist {row['path']} is empty"
     yield from _attention_to_store(told)
     for plugin in told["plugins"]:
-        if plugin["failures"]:
-            yield f"plugin {plugin['name']} failed {plugin['failures']} times and was ignored: see the log"
+        if failures := plugin["failures"]:
+            yield f"plugin {plugin['name']} failed {counted(failures, 'time')} and was ignored: see the log"
     if told["running"]:
         yield from _attention_to_daemon(told)
 
@@ -139,7 +140,7 @@ def _attention_to_store(told: Mapping[str, Any]) -> Iterator[str]:
     if store.get("damaged"):
         yield f"store: {store['damaged']}"
     if failures := store.get("commit_failures"):
-        yield f"store: {failures} commits failed: see the log"
+        yield f"store: {counted(failures, 'commit')} failed: see the log"
     if store.get("used", 0) > _NEARLY_FULL * store.get("map_size", float("inf")):
         yield "the store is nearly full: raise [store] map_size"
 
@@ -151,7 +152,8 @@ def _attention_to_limits(limits: Mapping[str, Any]) -> Iterator[str]:
     elif limits["full"]:
         yield f"the store has no room for new records, and new senders get only a mark: raise {key}"
     elif limits["forgotten"]:
-        yield f"{limits['forgotten']} waiting records were evicted early: raise {key}"
+        gone = counted(limits["forgotten"], "waiting record was", "waiting records were")
+        yield f"{gone} evicted early: raise {key}"
 
 
 def limit_key(limits: Mapping[str, Any]) -> str:
@@ -172,13 +174,13 @@ def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
     if told["history"] and told["history"]["trouble"]:
         yield f"decisions are made, but not recorded in the history: {told['history']['trouble']}"
     if told["internal_errors"]:
-        yield f"{told['internal_errors']} connections ended by a bug: see the log"
+        yield f"{counted(told['internal_errors'], 'connection')} ended by a bug: see the log"
     if told.get("log_trouble"):
         yield told["log_trouble"]
     if told.get("reload_refused"):
         yield f"the latest reload was refused, and the old configuration stays: {_first_line(told)}"
     if told["log_lines_lost"]:
-        yield f"{told['log_lines_lost']} decision lines could not be written to the log"
+        yield f"{counted(told['log_lines_lost'], 'decision line')} could not be written to the log"
     for name in told["needs_restart"]:
         yield f"{name} has changed in the configuration: restart the daemon to apply it"
     yield from told["warnings"]
@@ -196,7 +198,7 @@ def _attention_to_traffic(told: Mapping[str, Any]) -> Iterator[str]:
     for row in told["floods"][:_MOST_FLOODS]:
         yield (
             f"{row['network']} is over the limit of new records since {_clock(row['since'], told['now'])}: "
-            f"{row['attempts']:,} attempts in the last hour; its retries still pass"
+            f"{counted(row['attempts'], 'attempt')} in the last hour; its retries still pass"
         )
     if (more := len(told["floods"]) - _MOST_FLOODS) > 0:
         yield f"{more} more {'is' if more == 1 else 'are'} over the limit of new records"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO, ask, common_options, show, stream
+from multigrey.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,7 +64,7 @@ def verify(config: Path | None, json_: bool) -> None:
 def _show_progress(progress: Mapping[str, int]) -> None:
     if sys.stderr.isatty():
         share = 100 * progress["rows"] // max(progress["of"], 1)
-        click.echo(f"\r{progress['rows']} rows, {share} %", nl=False, err=True)
+        click.echo(f"\r{counted(progress['rows'], 'row')}, {share} %", nl=False, err=True)
 
 
 def _show_verify(out: Console, result: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import click
 from multigrey.cli.client import common_options, console, json_text, show, stream
 from multigrey.cli.tables import table
 from multigrey.config.values.units import format_duration
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -107,10 +107,11 @@ def picture(found: Mapping[str, Any], room: int, span: int = 60, by: str = "atte
     from rich.text import Text
 
     at = datetime.fromtimestamp(found["time"]).astimezone()
-    title = f"{at:%H:%M:%S}  {found['number']} origins in the last {format_duration(found['spans'][-1])}"
-    counted = found["time"] - found["since"]
-    if 0 <= counted < found["spans"][-1]:
-        title += f", counted for {format_duration(counted)}"
+    origins = counted(found["number"], "origin")
+    title = f"{at:%H:%M:%S}  {origins} in the last {format_duration(found['spans'][-1])}"
+    running = found["time"] - found["since"]
+    if 0 <= running < found["spans"][-1]:
+        title += f", counted for {format_duration(running)}"
     heads = {each: [f"{word} {format_duration(each)}" for word in _HEADS.values()] for each in found["spans"]}
     others = sorted({*found["spans"]} - {span}, key=lambda each: each == found["spans"][-1])
     rows = [

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import common_options, show_item, stream
-from multigrey.cli.common import counted
 from multigrey.config.values.units import format_duration
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

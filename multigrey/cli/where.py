@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from multigrey.cli.client import EXIT_NO, ask, common_options, own_command, show
-from multigrey.cli.common import AddressType, Duration, counted, lasting, moment
+from multigrey.cli.common import AddressType, Duration, lasting, moment
 from multigrey.cli.history import story_lines
 from multigrey.clock import Clock, SystemClock
 from multigrey.errors import AddressError
 from multigrey.events.typed_address import read_addresses
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

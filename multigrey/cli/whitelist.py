@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from multigrey.cli.client import json_text
-from multigrey.cli.common import Duration, counted
+from multigrey.cli.common import Duration
 from multigrey.cli.whitelist_add import add
 from multigrey.cli.whitelist_edit import remove, review
 from multigrey.cli.whitelist_show import list_command, test_command
@@ -22,7 +22,7 @@ from multigrey.config.load import Loaded, load
 from multigrey.config.settings import Settings
 from multigrey.contracts import SourceOptions
 from multigrey.errors import ConfigError, Problem, StoreError
-from multigrey.text import printable
+from multigrey.text import counted, printable
 from multigrey.whitelists.checks.lint import Finding, HitRecords, LintedList, LintOutlook, lint
 from multigrey.whitelists.list_source import SOURCE
 
@@ -246,7 +246,7 @@ def _as_text(
     since = "not known" if outlook.hits is None else f"counted since {_moment(outlook.hits.since)}"
     yield f"hits: {since}{f': {unknown}' if unknown else ''}"
     warnings = sum(finding.severity == "warning" for finding in findings)
-    yield f"{warnings} warnings, {len(findings) - warnings} notes"
+    yield f"{counted(warnings, 'warning')}, {counted(len(findings) - warnings, 'note')}"
 
 
 def _place(finding: Finding) -> str:

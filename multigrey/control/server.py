@@ -195,10 +195,10 @@ class ControlServer:
             return f"{peer} may not use the control socket; allowed are {allowed}", Code.NOT_ALLOWED
         levels = list(self._open.values())
         if len(levels) >= self.limits.connections:
-            return f"{len(levels)} connections are open: too many", Code.BUSY
+            return f"too many connections are open: {len(levels)}", Code.BUSY
         others = len(levels) - levels.count(Level.ADMIN)
         if level is not Level.ADMIN and others >= self.limits.readers:
-            return f"{others} connections that may not do everything are open: too many", Code.BUSY
+            return f"too many connections that may not do everything are open: {others}", Code.BUSY
         return None
 
 

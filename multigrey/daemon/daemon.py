@@ -291,7 +291,7 @@ class Daemon:
                 await self._stopping.wait()
                 self._served()
                 self._notifier.stopping()
-                logger.info("stopping: %d connections open", self.server.connections)
+                logger.info("stopping; open connections: %d", self.server.connections)
                 accepting.cancel()
                 await self.server.drain(self._loaded.settings.limits.drain)
                 nursery.cancel_scope.cancel()
@@ -389,7 +389,7 @@ class Daemon:
         for warning in (*self._loaded.warnings, *self.core.assembly.warnings):
             logger.warning("%s", warning)
         for name, count in self.core.assembly.summary.items():
-            logger.info("whitelist %s: %d entries", name, count)
+            logger.info("whitelist %s; entries: %d", name, count)
         endpoints = ", ".join(f"{e.listen.protocol} on {e.listen.address}" for e in self._endpoints)
         logger.info("multigrey %s %s: %s", __version__, what, endpoints)
 

@@ -21,7 +21,6 @@ from multigrey.engine.explain_memory import (
     limit_step,
     memory_steps,
     origin_step,
-    plural,
     stored_view,
 )
 from multigrey.engine.progress import Progress, record_keys
@@ -34,6 +33,7 @@ from multigrey.matching.facts import forwarded_note
 from multigrey.matching.near_misses import near_attempts
 from multigrey.model import Action, Attempt, Findings, Origin, Reason, Verdict
 from multigrey.rules.rules import Outcome
+from multigrey.text import counted
 
 __all__ = ["TELLERS", "Explanation", "explain", "whitelist_step"]
 
@@ -219,7 +219,7 @@ def whitelist_step(setup: Setup, attempt: Attempt) -> Step:
     near = _near_misses(setup, attempt)
     for index, row in enumerate(details):
         row["near"] = [{"entry": entry, "why": why} for entry, why in near.get(index, ())]
-    outcome = f"no entry of {plural(len(details), 'source')} matches"
+    outcome = f"no entry of {counted(len(details), 'source')} matches"
     notes = [f"{entry}: {why}" for found in near.values() for entry, why in found][:1]
     text = "; ".join(filter(None, (outcome, *notes, forwarded_note(attempt))))
     return Step("whitelists", text, tuple(details))

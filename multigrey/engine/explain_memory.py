@@ -30,6 +30,7 @@ from multigrey.greylist.reputation import (
 from multigrey.greylist.stored_decision import StoredDecision
 from multigrey.identity.envelope import sender_key_domain, sender_key_text
 from multigrey.model import Action, Attempt, Key, Origin, OriginRecord, Reason, Record, Reputation, Verdict
+from multigrey.text import counted
 
 __all__ = [
     "Advice",
@@ -42,7 +43,6 @@ __all__ = [
     "name_row",
     "name_text",
     "origin_step",
-    "plural",
     "stored_view",
 ]
 
@@ -125,11 +125,6 @@ def stored_view(question: StoredDecision, values: Sequence[bytes | None]) -> Sto
     return StoredView(question, records, found, others, origin_record, standing, tuple(unreadable))
 
 
-def plural(number: int, noun: str) -> str:
-    """`1 source`, `2 sources`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 # --- steps -----------------------------------------------------------------------------------------
 
 
@@ -176,9 +171,9 @@ def name_row(judged: Judged) -> dict[str, Any]:
 def name_text(row: Mapping[str, Any]) -> str:
     """A row of `name_row` as a sentence."""
     told = (
-        f"of {plural(row['clients'], 'client')} named {row['pattern'] or 'in other ways'} {row['foreign']} "
-        f"announced names in {plural(row['foreign_domains'], 'other domain')}, and {row['returned']} of "
-        f"{plural(row['resolved'], 'resolved deferral')} came back"
+        f"of {counted(row['clients'], 'client')} named {row['pattern'] or 'in other ways'} {row['foreign']} "
+        f"announced names in {counted(row['foreign_domains'], 'other domain')}, and {row['returned']} of "
+        f"{counted(row['resolved'], 'resolved deferral')} came back"
     )
     if row["in_doubt_since"] is None:
         return told
@@ -213,14 +208,14 @@ def _records(progress: Progress, looked: StoredView) -> Step:
     if looked.unreadable:
         outcome = f"stored bytes cannot be read: {looked.unreadable[0]}"
     elif speaking is None:
-        outcome = f"nothing is known under {plural(len(rows), 'key')}"
+        outcome = f"nothing is known under {counted(len(rows), 'key')}"
     elif speaking.passed_at:
         idle = now - speaking.last_seen > policy.max_age
         outcome = "has passed, but too long ago" if idle else "has passed before"
     elif now - speaking.first_seen > policy.retry_window:
         outcome = "was deferred, and the retry came too late"
     else:
-        outcome = f"was deferred {plural(speaking.attempts, 'time')} in {now - speaking.first_seen} s"
+        outcome = f"was deferred {counted(speaking.attempts, 'time')} in {now - speaking.first_seen} s"
     return Step("records", outcome, tuple(rows))
 
 
@@ -339,8 +334,9 @@ def _proof(question: StoredDecision, proof: Proof, standing: Reputation) -> Step
     }
     if origin.named:
         numbers = (
-            f"{found.resolved} of {proof.resolved} deferrals resolved, "
-            f"{percent} % of {proof.percent} % returned, {found.domains} of {proof.domains} sender domains"
+            f"{found.resolved} of {counted(proof.resolved, 'deferral')} resolved, "
+            f"{percent} % of {proof.percent} % returned, {found.domains} of "
+            f"{counted(proof.domains, 'sender domain')}"
         )
     else:
         numbers = f"mail of {found.domains} of {FORWARDED_DOMAINS} sender domains came back from this address"
@@ -357,7 +353,7 @@ def limit_step(new_records: NewRecordQuota, progress: Progress, *, over: bool, f
     limit = limits.named if origin.named else limits.unnamed
     count = new_records.count(origin, address, progress.now)
     row = {"origin": origin.text, "new_records": count, "limit": limit or None, "over": over, "full": full}
-    outcome = f"{plural(count, 'new record')} in the last hour" + (
+    outcome = f"{counted(count, 'new record')} in the last hour" + (
         f" of {limit}" if limit else ", without limit"
     )
     if over:
@@ -435,4 +431,4 @@ def _waiting(progress: Progress, verdict: Verdict, looked: StoredView) -> Iterat
     if looked.question.origin_key is not None and needed:
         missing = max(needed - (found.passes if found else 0), 0)
         if missing:
-            yield Advice(f"{plural(missing, 'more message')} deferred and returned, for this sender domain")
+            yield Advice(f"{counted(missing, 'more message')} deferred and returned, for this sender domain")

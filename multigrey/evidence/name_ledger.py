@@ -52,6 +52,7 @@ from multigrey.identity.host_names.name_evidence import (
 from multigrey.identity.origin import Origins
 from multigrey.model import DAY, Address, Attempt, Change, Entry, Key
 from multigrey.stores.meta import NAMES
+from multigrey.text import counted
 
 __all__ = ["FLUSH_EVERY", "KEPT", "MOST_DOMAINS", "Judged", "NameLedger", "names_key"]
 
@@ -297,7 +298,7 @@ class NameLedger:
         except StoreError as error:
             logger.warning("evidence about host names: cannot be read: %s", error)
         if unreadable:
-            logger.warning("evidence about host names: %d rows cannot be read", unreadable)
+            logger.warning("evidence about host names: %s cannot be read", counted(unreadable, "row"))
         self._forget(now)
 
     async def flush(self, store: Store) -> None:

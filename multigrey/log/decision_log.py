@@ -37,6 +37,7 @@ from multigrey.events.line import (
 from multigrey.log.diagnostics import STDERR, is_journal
 from multigrey.log.writer import DatagramSink, FileSink, LineWriter, Sink, StreamSink
 from multigrey.model import DecisionEvent
+from multigrey.text import counted
 from multigrey.threads import in_thread
 from multigrey.throttle import Throttle
 
@@ -180,7 +181,7 @@ class DecisionLog:
     def _lost_line(self, count: int) -> bytes:
         now = self._clock.now()
         if self._name == "postgrey":
-            return self._frame(now, f"{count} lines lost: they could not be written in time")
+            return self._frame(now, f"{counted(count, 'line')} lost: they could not be written in time")
         fields = {"time": utc_time(now), "lost": str(count)}
         if self._name == "json":
             return self._frame(now, format_json_fields(fields))

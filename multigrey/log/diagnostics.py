@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from multigrey.events.line import LONGEST, utc_time
 from multigrey.log.writer import LineWriter, StreamSink
-from multigrey.text import printable
+from multigrey.text import counted, printable
 
 __all__ = ["DiagnosticsHandler", "diagnostics", "is_journal"]
 
@@ -98,7 +98,7 @@ class DiagnosticsHandler(logging.Handler):
 
     def _lost_line(self, count: int) -> bytes:
         begin = f"<{_severity(logging.WARNING)}>" if self._journal else "warning "
-        return f"{begin}{count} lines lost: standard error was not read in time".encode()
+        return f"{begin}{counted(count, 'line')} lost: standard error was not read in time".encode()
 
 
 def _severity(level: int) -> int:

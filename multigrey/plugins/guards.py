@@ -24,6 +24,7 @@ from multigrey.clock import Clock
 from multigrey.contracts import KeyComponent, SlowSource, Trait, WhitelistSource
 from multigrey.model import Attempt, Findings, Match, Origin
 from multigrey.plugins.isolation import IsolatedTask
+from multigrey.text import counted
 from multigrey.throttle import Throttle
 
 __all__ = [
@@ -123,7 +124,7 @@ class GuardCounters:
         self._failures[plugin.name] = self._failures.get(plugin.name, 0) + 1
         if self._seldom.due(plugin.name, self._clock.monotonic()):
             before = self._seldom.held_back(plugin.name)
-            more = f" (and {before} failures before this one)" if before else ""
+            more = f" (and {counted(before, 'failure')} before this one)" if before else ""
             what = error if isinstance(error, str) else describe(error)
             _log.error("%s failed and was ignored: %s %s: %s%s", plugin, kind, name, what, more)
 

@@ -10,6 +10,7 @@ import trio
 from multigrey.model import Attempt, Findings
 from multigrey.plugins.guards import GuardCounters, GuardedSlowSource, PluginKind
 from multigrey.plugins.isolation import IsolatedTask
+from multigrey.text import counted
 
 __all__ = ["HANGING", "ask_all"]
 
@@ -81,7 +82,7 @@ async def ask_all(
     answers: dict[GuardedSlowSource, Findings] = {}
     for source in sources:
         if _hangs(source):
-            reason = f"not called: {len(source.cancelled)} calls were cancelled and have not ended"
+            reason = f"not called: {counted(len(source.cancelled), 'cancelled call')} still running"
             counters.failed(PluginKind.SLOW_SOURCE, source.name, reason)
         else:
             counters.called(PluginKind.SLOW_SOURCE, source.name)

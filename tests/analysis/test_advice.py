@@ -98,7 +98,7 @@ KEPT_OUT = "greylisting keeps these out"
         (
             mails(101, 1798),
             WINDOW + LATE,
-            f"of 1899 mails that were deferred, 1798 never came back (94 %): {KEPT_OUT}; {PRICE}",
+            f"of 1,899 mails that were deferred, 1,798 never came back (94 %): {KEPT_OUT}; {PRICE}",
         ),
         # mail of the last two days does not count, however much of it came back
         (

@@ -395,7 +395,7 @@ async def test_it_runs_until_cancelled_and_store_trouble_is_waited_out(
     forgot = "forgot 25 that had never passed, most from 192.0.0.0/16"
     assert [entry.getMessage() for entry in caplog.records] == [
         "cannot keep the store within its limits: no space left",
-        f"120 records are more than max_records (100): {forgot}",
+        f"120 records: more than max_records (100): {forgot}",
     ]
 
 

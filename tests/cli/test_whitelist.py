@@ -99,7 +99,7 @@ def test_findings_are_grouped_by_owner(site):
     ]
     mine = run(site, "--owner", "ops").stdout
     assert mine.startswith("ops\n")
-    assert mine.endswith("\n1 warnings, 0 notes\n")
+    assert mine.endswith("\n1 warning, 0 notes\n")
     assert run(site, "--owner", "nobody").exit_code == 0
 
 
@@ -236,7 +236,7 @@ async def test_unused_entries(site):
     assert unused.endswith("clients:1: client=.partner.com: has never matched in 400 days of counting")
     assert "hits: counted since 2026-05-11 12:00Z\n" in result.stdout
     told = [line for line in run(site, "--unused", "99d").stdout.splitlines() if "a.toml:1:" in line]
-    assert told[0].endswith("client=mx.partner.se: last matched 100 days ago (1 times in all)")
+    assert told[0].endswith("client=mx.partner.se: last matched 100 days ago (1 time in all)")
     assert json.loads(run(site, "--json").stdout)["hits"] == {"since": NOW - 400 * DAY, "unknown": None}
 
 

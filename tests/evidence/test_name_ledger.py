@@ -285,7 +285,7 @@ async def test_what_cannot_be_read_is_left_alone(origins, caplog):
         assert names.domains() == ["isp.example"]
         assert len(await everything(store, Table.META)) == 4
     assert [record.getMessage() for record in caplog.records] == [
-        "evidence about host names: 1 rows cannot be read"
+        "evidence about host names: 1 row cannot be read"
     ]
 
 

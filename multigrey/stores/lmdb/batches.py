@@ -9,6 +9,7 @@ import trio
 
 from multigrey.errors import StoreError
 from multigrey.model import Entry, Key
+from multigrey.text import counted
 
 __all__ = ["Batch", "Failures", "Puts", "attempt"]
 
@@ -108,5 +109,5 @@ class Failures:
     def over(self) -> None:
         """Take note of a success."""
         if self._in_a_row:
-            logger.warning("%s, after %d failures", self._recovered, self._in_a_row)
+            logger.warning("%s, after %s", self._recovered, counted(self._in_a_row, "failure"))
         self._in_a_row, self._pause, self.last = 0, 0.0, None

@@ -28,6 +28,7 @@ from zlib import crc32
 from multigrey.errors import StoreError
 from multigrey.model import Entry, Key, Table
 from multigrey.stores.lmdb.batches import Puts
+from multigrey.text import counted
 
 __all__ = ["HEAD_SIZE", "VERSION", "Head", "frame", "frames", "pack", "read_head"]
 
@@ -116,8 +117,8 @@ def frames(path: Path, data: bytes, head: Head) -> Iterator[tuple[int, Puts]]:
                 return
             begin, found = following
             logger.warning(
-                "%s: damaged at offset %d: %d batches are lost; those from offset %d on are used",
-                *(path, offset, found[0] - expected, begin),
+                "%s: damaged at offset %d: %s lost; those from offset %d on are used",
+                *(path, offset, counted(found[0] - expected, "batch is", "batches are"), begin),
             )
             offset = begin
         number, puts, size = found

@@ -103,7 +103,7 @@ class LmdbStore:
         if found.puts:
             self._checkpoints.collect(found.puts)
             self._checkpoints.probe()
-            logger.info("%s: %d entries were read from the journal", self._files.data, len(found.puts))
+            logger.info("%s; entries read from the journal: %d", self._files.data, len(found.puts))
         clean = False
         try:
             async with trio.open_nursery() as nursery:

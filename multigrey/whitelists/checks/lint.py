@@ -19,6 +19,7 @@ from multigrey.codec import Hits
 from multigrey.errors import Problem
 from multigrey.matching.matchers import Network
 from multigrey.model import DAY
+from multigrey.text import counted
 from multigrey.whitelists.checks.coverage import covered
 from multigrey.whitelists.checks.regexes import loose_ends
 from multigrey.whitelists.entry import NEVER, Condition, ListedEntry, day_begin
@@ -188,17 +189,12 @@ def _of_list(each: LintedList, outlook: LintOutlook) -> Iterator[Finding]:
         yield Finding("no-owner", each.path, None, "", "", message)
     newest = each.newest
     if newest is not None and outlook.now - day_begin(newest) > 365 * DAY:
-        age = days((outlook.now - day_begin(newest)) // DAY)
+        age = counted((outlook.now - day_begin(newest)) // DAY, "day")
         yield Finding(
             "old-list", each.path, None, each.owner, "", f"its newest entry was added {age} ago ({newest})"
         )
     for entry in each.entries:
         yield from _of_entry(entry, each, outlook)
-
-
-def days(number: int) -> str:
-    """A number of days as text: "1 day" or "5 days"."""
-    return "1 day" if number == 1 else f"{number} days"
 
 
 # --- single entries --------------------------------------------------------------------------------
@@ -209,7 +205,7 @@ def _of_entry(entry: ListedEntry, each: LintedList, outlook: LintOutlook) -> Ite
         yield _finding("disabled", entry, "is switched off")
     elif outlook.now >= entry.until:
         ago = (outlook.now - entry.until) // DAY
-        when = f"{days(ago)} ago" if ago else "within the last day"
+        when = f"{counted(ago, 'day')} ago" if ago else "within the last day"
         yield _finding(
             "expired", entry, f"expired {when} ({entry.expires}) and matches nothing: remove or renew it"
         )
@@ -234,7 +230,7 @@ def _dates(entry: ListedEntry, outlook: LintOutlook) -> Iterator[Finding]:
     if review is not None:
         left = day_begin(review) + DAY - now
         if left <= 0:
-            late = days(-left // DAY + 1)
+            late = counted(-left // DAY + 1, "day")
             yield _finding("stale", entry, f"was to be reviewed by {review}, {late} ago")
         elif left <= outlook.within:
             yield _finding("review-soon", entry, f"is to be reviewed by {review}, {_ahead(left)}")
@@ -250,7 +246,7 @@ def _dates(entry: ListedEntry, outlook: LintOutlook) -> Iterator[Finding]:
 
 
 def _ahead(seconds: int) -> str:
-    return f"in {days(seconds // DAY)}" if seconds >= DAY else "within a day"
+    return f"in {counted(seconds // DAY, 'day')}" if seconds >= DAY else "within a day"
 
 
 def _owner_and_reason(entry: ListedEntry) -> Iterator[Finding]:
@@ -271,10 +267,12 @@ def _unused(entry: ListedEntry, source: str, outlook: LintOutlook) -> Iterator[F
     if silent <= outlook.unused:
         return
     if tally is None:
-        yield _finding("unused", entry, f"has never matched in {days(silent // DAY)} of counting")
+        yield _finding("unused", entry, f"has never matched in {counted(silent // DAY, 'day')} of counting")
     else:
         yield _finding(
-            "unused", entry, f"last matched {days(silent // DAY)} ago ({tally.number} times in all)"
+            "unused",
+            entry,
+            f"last matched {counted(silent // DAY, 'day')} ago ({counted(tally.number, 'time')} in all)",
         )
 
 

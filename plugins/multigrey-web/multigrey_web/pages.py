@@ -9,7 +9,7 @@ from multigrey_web.answers import Answer
 from multigrey_web.charts import by_day, delays, growth, traffic, trend
 from multigrey_web.stories import commands_of_record, meaning_of, stories_of
 from multigrey_web.tables import Column, sorted_table
-from multigrey_web.words import moment, number
+from multigrey_web.words import counted, moment, number
 
 __all__ = [
     "DAYS",
@@ -125,7 +125,7 @@ def _notices(status: Mapping[str, Any]) -> list[str]:
     found += _of_traffic(status)
     failures = sum(plugin["failures"] for plugin in status["plugins"])
     if failures:
-        found.append(f"Plugins failed {failures} times: multigrey status names them.")
+        found.append(f"Plugins failed {counted(failures, 'time')}: multigrey status names them.")
     return found
 
 
@@ -138,7 +138,7 @@ def _of_traffic(status: Mapping[str, Any]) -> Iterator[str]:
     for row in floods[:_MOST_FLOODS]:
         yield (
             f"{row['network']} is over the limit of new records since {moment(row['since'])}: "
-            f"{number(row['attempts'])} attempts in the last hour; their retries still pass."
+            f"{counted(row['attempts'], 'attempt')} in the last hour; their retries still pass."
         )
     if (more := len(floods) - _MOST_FLOODS) > 0:
         yield f"{number(more)} more are over the limit of new records: multigrey status names them."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multigrey.api import Reason
-from multigrey_web.words import duration, number, visible
+from multigrey_web.words import counted, duration, visible
 
 __all__ = ["Command", "Form", "Story", "commands_of_record", "meaning_of", "stories_of"]
 
@@ -106,11 +106,11 @@ def _story(story: Mapping[str, Any], now: int, window: int) -> Story:
 
 def _outcome(story: Mapping[str, Any], now: int) -> str:
     count = len(story["decisions"])
-    tries = f"{number(count)} attempts" if count > 1 else "1 attempt"
+    tries = counted(count, "attempt")
     if story["clients"] > 1:
-        tries += f" from {number(story['clients'])} client addresses"
+        tries += f" from {counted(story['clients'], 'client address', 'client addresses')}"
     if story["origins"] > 1:
-        tries += f" of {number(story['origins'])} origins"
+        tries += f" of {counted(story['origins'], 'origin')}"
     ending = story["ending"]
     if ending == "accepted":
         return f"Accepted after {duration(story['delay'])}: {tries}"

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 __all__ = [
     "FILTERS",
+    "counted",
     "cut",
     "day",
     "duration",
@@ -38,6 +39,11 @@ _LATEST = 253_402_300_799 - 86_400
 def number(value: float | None) -> str:
     """`1,234,567`; a dash for None."""
     return "–" if value is None else f"{value:,}"  # noqa: RUF001  (a dash, as typed for "none")
+
+
+def counted(value: int, noun: str, nouns: str = "") -> str:
+    """`1 attempt`, `1,234 attempts`; `nouns`: the plural, by default with an s."""
+    return f"{number(value)} {noun if value == 1 else nouns or noun + 's'}"
 
 
 def duration(seconds: int | None) -> str:
@@ -133,6 +139,7 @@ def in_link(text: object) -> str:
 
 
 FILTERS: Final = {
+    "counted": counted,
     "cut": cut,
     "day": day,
     "duration": duration,

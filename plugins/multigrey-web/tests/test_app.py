@@ -173,7 +173,7 @@ async def test_a_page_is_sound(address):
                 "2026-09-21",
             ],
         ),
-        ("/waiting", ["1 still have to wait; 0 more", "1m – record s0@example.org"]),
+        ("/waiting", ["1 still has to wait; 0 more", "1m – record s0@example.org"]),
         ("/origins", ["example.org named 9 5 3 1 2m 30s 15m"]),
         ("/lost", ["l@example.org r@example.net 192.0.2.0/24 2"]),
         ("/review", ["no owner stale client=x /etc/list:2 look"]),

@@ -153,7 +153,7 @@ async def test_damage_is_told_at_the_start(store, tmp_path, caplog):
     path.write_bytes(data)
     async with running(LmdbStore(options(copy))) as other:
         assert len(await everything(other)) == 2
-    assert f"{path}: damaged at offset {HEAD_SIZE}: 1 batches are lost" in caplog.text
+    assert f"{path}: damaged at offset {HEAD_SIZE}: 1 batch is lost" in caplog.text
 
 
 async def test_a_journal_of_a_later_version(store, tmp_path):

@@ -84,7 +84,7 @@ def test_damage_in_the_middle_is_told_and_what_follows_counts(caplog):
         data = bytearray(whole)
         data[place] ^= 0x20
         assert read(bytes(data)) == [*numbered(BATCHES)[:1], *numbered(BATCHES)[2:]]
-        assert f"{PATH}: damaged at offset {begin}: 1 batches are lost" in caplog.text
+        assert f"{PATH}: damaged at offset {begin}: 1 batch is lost" in caplog.text
         assert f"those from offset {end} on are used" in caplog.text
 
 

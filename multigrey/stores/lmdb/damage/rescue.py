@@ -21,6 +21,7 @@ from multigrey.stores.lmdb.state_files import (
     sync_directory,
     trouble,
 )
+from multigrey.text import counted
 
 __all__ = ["keep_damaged", "rescue", "walk"]
 
@@ -52,7 +53,7 @@ def walk(path: Path, why: str, tell: Tell = lambda _seconds, _what: None) -> str
     except StoreError as error:
         logger.error("%s: it is used as it is", error)  # noqa: TRY400  (the disk's fault: no traceback)
         return ""
-    logger.info("%s: %d rows can be read (%.1f s)", path, found["rows"], perf_counter() - began)
+    logger.info("%s: %s can be read (%.1f s)", path, counted(found["rows"], "row"), perf_counter() - began)
     return ""
 
 
