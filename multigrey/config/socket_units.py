@@ -50,14 +50,26 @@ def enabled_names(
 
     A unit with a ConditionPathExists= that is not fulfilled makes no socket.
     """
+    directories = [*directories]
     folders = [directory / folder for directory in directories for folder in _WANTED]
     links = {path.name: path for folder in folders for path in folder.glob("*.socket")}
     found = []
     for name in sorted(links):
-        options = list(unit_options(links[name]))
-        if all(exists(value) for key, value in options if key == "ConditionPathExists"):
-            found += [value for key, value in options if key == "FileDescriptorName"]
+        drop_ins = {path.name: path for each in directories for path in each.glob(f"{name}.d/*.conf")}
+        files = [links[name], *(drop_ins[each] for each in sorted(drop_ins))]
+        options = [option for file in files for option in unit_options(file)]
+        if all(map(exists, _values(options, "ConditionPathExists"))):
+            found += _values(options, "FileDescriptorName")[-1:]
     return found
+
+
+def _values(options: Iterable[tuple[str, str]], wanted: str) -> list[str]:
+    """The values of one option; an empty one forgets those before it."""
+    values: list[str] = []
+    for key, value in options:
+        if key == wanted:
+            values = [*values, value] if value else []
+    return values
 
 
 def unit_options(path: Path) -> Iterator[tuple[str, str]]:

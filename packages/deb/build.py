@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from tests.support.locks import LOCKS, ROOT, graph, pins, read
 
@@ -29,7 +30,7 @@ MAINTAINER = "multigrey <postmaster@localhost>"
 PLUGINS = ("multigrey-dns", "multigrey-geoip", "multigrey-spf", "multigrey-web")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 """What Debian 12, Ubuntu 22.04 and everything later can run."""
-_NOT_SHIPPED = ("RECORD", "REQUESTED", "INSTALLER", "direct_url.json")
+_NOT_SHIPPED = frozenset({"RECORD", "REQUESTED", "INSTALLER", "direct_url.json"})
 """Notes of pip about an installation that dpkg keeps instead."""
 _PROGRAM = """\
 #!/{home}/bin/python3 -I
@@ -74,14 +75,14 @@ def main() -> None:
 
 def _build(work: Path, python: str, version: str, output: Path) -> None:
     architecture = _run("dpkg", "--print-architecture")
-    wheels = _Wheels(output, work, python)
     shared, own = _divide()
+    wheels = _Wheels(output, work, python, shared.union(*own.values()))
     daemon = _daemon(work, python, architecture)
-    wheels.install(daemon, "multigrey", shared)
+    wheels.take(daemon, ["multigrey", *shared])
     _furnish(daemon, python)
     plugins = [_plugin(work, name, version, architecture, own[name]) for name in PLUGINS]
     for package in plugins:
-        wheels.install(package, package.name, own[package.name])
+        wheels.take(package, [package.name, *own[package.name]])
         if package.name == "multigrey-web":
             _furnish_web(package)
     for package in (daemon, *plugins):
@@ -116,55 +117,51 @@ def _requirements(path: Path) -> list[str]:
 
 
 class _Wheels:
-    """Puts wheels into trees: ours, and those that the lock names."""
+    """Every distribution that a package may hold, installed into one directory and taken from there."""
 
-    def __init__(self, ours: Path, work: Path, python: str) -> None:
-        self._ours = ours
+    def __init__(self, ours: Path, work: Path, python: str, others: Iterable[str]) -> None:
+        """`ours`: where the wheels of this checkout are; `others`: distributions of the lock."""
         self._work = work
-        self._python = python
+        self._place = f"{HOME}/lib/python{python}/site-packages"
+        self._all = work / "site-packages"
         machine = os.uname().machine
-        self._for = ["--python-version", python, "--implementation", "cp"]
-        self._for += [word for each in _PLATFORMS for word in ("--platform", f"{each}_{machine}")]
-
-    def install(self, package: Package, distribution: str, others: Iterable[str]) -> None:
-        """Install one of our distributions and what it needs into the tree of a package."""
-        target = package.tree / HOME / f"lib/python{self._python}/site-packages"
-        wheel = next(self._ours.glob(f"{distribution.replace('-', '_')}-*.whl"))
+        self._target = ["--target", str(self._all), "--no-compile", "--implementation", "cp"]
+        self._target += ["--python-version", python, "--only-binary", ":all:"]
+        self._target += [word for each in _PLATFORMS for word in ("--platform", f"{each}_{machine}")]
         lines = re.findall(r"(?m)^[a-z0-9-]+==(?:.*\\\n)*.*\n", (LOCKS / "test.txt").read_text())
-        wanted = [line for line in lines if line.partition("==")[0] in {*others}]
-        requirements = self._work / f"{package.name}.txt"
-        requirements.write_text("".join(pin for pin in wanted if not pin.startswith("pyspf==")))
-        self._pip("install", "--require-hashes", "--only-binary", ":all:", "-r", requirements, target=target)
-        local = [wheel, *(self._pyspf(pin) for pin in wanted if pin.startswith("pyspf=="))]
-        self._pip("install", "--no-index", "--only-binary", ":all:", *local, target=target)
-        for note in (path for name in _NOT_SHIPPED for path in target.glob(f"*.dist-info/{name}")):
-            note.unlink()
-        shutil.rmtree(target / "bin", ignore_errors=True)
-        if (target / "share").is_dir():
-            (package.tree / "usr").mkdir(exist_ok=True)
-            (target / "share").rename(package.tree / "usr/share")
+        pins = {name: line for line in lines if (name := line.partition("==")[0]) in {*others}}
+        source = pins.pop("pyspf")  # is only given away as a source
+        words = ("--no-build-isolation", "--use-pep517", "--no-binary", "pyspf", "-w", str(work / "wheels"))
+        self._pip("wheel", "--require-hashes", "-r", self._written("source", source), *words)
+        locked = self._written("locked", "".join(pins.values()))
+        self._pip("install", "--require-hashes", "-r", locked, *self._target)
+        made = [*(work / "wheels").glob("*.whl"), *ours.glob("multigrey*.whl")]
+        self._pip("install", "--no-index", *map(str, made), *self._target)
+        folders = self._all.glob("*.dist-info")
+        self._notes = {canonicalize_name(path.name.partition("-")[0]): path for path in folders}
 
-    def _pyspf(self, pin: str) -> Path:
-        """The wheel of pyspf, which is only given away as a source."""
-        requirements, made = self._work / "pyspf.txt", self._work / "wheels"
-        requirements.write_text(pin)
-        words = ("--no-build-isolation", "--use-pep517", "--require-hashes", "--no-binary", "pyspf")
-        self._pip("wheel", *words, "-r", requirements, "-w", made)
-        return next(made.glob("pyspf-*.whl"))
+    def take(self, package: Package, distributions: Iterable[str]) -> None:
+        """Move the files of distributions into the tree of a package."""
+        for name in distributions:
+            for line in (self._notes[name] / "RECORD").read_text().splitlines():
+                file = Path(line.rpartition(",")[0].rpartition(",")[0].strip('"'))
+                source, target = self._all / file, package.tree / self._place / file
+                if file.parts[:3] == ("..", "..", "share"):
+                    source, target = (
+                        top.joinpath(*file.parts[2:]) for top in (self._all, package.tree / "usr")
+                    )
+                elif file.name in _NOT_SHIPPED or file.parts[0] == "..":
+                    continue  # programs are made here
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.rename(target)
 
-    def _pip(self, command: str, *words: str | Path, target: Path | None = None) -> None:
-        where = [] if target is None else [*self._for, "--target", target, "--no-compile", "--upgrade"]
-        _run(
-            sys.executable,
-            "-m",
-            "pip",
-            "-qq",
-            "--disable-pip-version-check",
-            command,
-            "--no-deps",
-            *words,
-            *where,
-        )
+    def _written(self, name: str, text: str) -> str:
+        path = self._work / f"{name}.txt"
+        path.write_text(text)
+        return str(path)
+
+    def _pip(self, command: str, *words: str) -> None:
+        _run(sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", command, "--no-deps", *words)
 
 
 # The packages

@@ -45,3 +45,12 @@ def test_links_to_units_that_are_gone_or_were_required_before(tmp_path: Path):
     enable(tmp_path, "exim", "")
     (tmp_path / "multigrey-exim.socket").unlink()
     assert enabled_names([tmp_path]) == ["postfix"]
+
+
+def test_what_an_administrator_changes_about_a_unit_counts(tmp_path: Path):
+    enable(tmp_path, "exim", "[Unit]\nConditionPathExists=/etc/exim4\n[Socket]\nFileDescriptorName=exim\n")
+    drop_in = tmp_path / "multigrey-exim.socket.d/local.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Unit]\nConditionPathExists=\nConditionPathExists=/etc/exim\n")
+    assert enabled_names([tmp_path], {"/etc/exim"}.__contains__) == ["exim"]
+    assert enabled_names([tmp_path], {"/etc/exim4"}.__contains__) == []

@@ -124,3 +124,18 @@ def test_the_service_has_little_it_does_not_need(systemd_analyze, tmp_path: Path
     wider = tmp_path / "wider.service"
     wider.write_text(path.read_text().replace("\nPrivateMounts=yes\n", "\n"))
     assert exposure(systemd_analyze, wider) > 1.2, "the figure would tell"
+
+
+def test_the_selinux_module_can_be_compiled(tmp_path: Path) -> None:
+    root = unpack_or_skip("selinux", "checkpolicy", "semodule-utils")
+    environment = {"PATH": f"{root}/usr/bin", "LD_LIBRARY_PATH": library_path(root)}
+    for words in (
+        ["checkmodule", "-M", "-m", "-o", "multigrey.mod", str(INTEGRATIONS / "selinux/multigrey.te")],
+        ["semodule_package", "-o", "multigrey.pp", "-m", "multigrey.mod"],
+    ):
+        words[0] = f"{root}/usr/bin/{words[0]}"
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "multigrey.pp").stat().st_size > 500

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from multigrey.model import Reason
+from tests.mta.harness import until
 from tests.packages import mail
 from tests.support.daemon import ROOT
 from tests.support.machine import RELEASES, Machine, machine_or_skip
@@ -100,7 +101,7 @@ def test_with_postfix_from_installation_to_purge(
     assert failed(machine) == ""
     assert [each["address"] for each in mail.status(machine)["listeners"]] == ["systemd:postfix"]
     assert machine.run("man", "-w", "multigrey", check=False).returncode in {0, 127}
-    assert machine.run("multigrey", "check-config").stdout == "/etc/multigrey/multigrey.toml: ok\n"
+    assert "multigrey.toml: ok" in machine.run("multigrey", "check-config").stdout
 
     # the two lines that the installation names, pasted
     lines = re.findall(r"(smtpd_\w+_restrictions): +(check_policy_service .+)", said)
@@ -180,18 +181,18 @@ def the_plugins_work(machine: Machine, packages: dict[str, Path]) -> None:
         file.write('\n[plugins.web]\naddress = "tcp:127.0.0.1:8080"\n')
     machine.run("systemctl", "restart", SERVICE)
     fetch = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/').read().decode())"
-    assert "multigrey" in machine.run("python3", "-c", fetch).stdout
+    until(lambda: "multigrey" in machine.run("python3", "-c", fetch, check=False).stdout, "the page is there")
     machine.run("systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/multigrey-web.service")
     machine.run("getent", "group", "multigrey-read")
 
 
 def what_is_offered_is_right(machine: Machine, shipped: str) -> None:
     """Each line of the configuration that is commented out holds, and not only the shipped ones."""
-    offered = machine.files / "root/offered.toml"
+    offered = machine.files / "etc/multigrey/offered.toml"
     offered.write_text(re.sub(r"(?m)^#(?=\S)", "", shipped))
     offered.chmod(0o644)
-    assert machine.run("multigrey", "check-config", "-c", "/root/offered.toml").stdout.endswith(": ok\n")
-    shown = json.loads(machine.run("multigrey", "show-config", "--json", "-c", "/root/offered.toml").stdout)
+    assert ": ok" in machine.run("multigrey", "check-config", "-c", "/etc/multigrey/offered.toml").stdout
+    shown = json.loads(machine.run("multigrey", "show-config", "--json", "-c", "/etc/multigrey/offered.toml").stdout)
     assert shown["settings"]["greylist"]["mode"] == "observe"
     assert shown["settings"]["history"]["max_age"] == "7d"
     assert len(shown["settings"]["whitelist"]) == 1
@@ -238,8 +239,9 @@ def test_debian_13(wheels: Path) -> None:
         machine.install(put(machine, build(wheels, RELEASES["trixie"])["multigrey"]))
         assert active(machine) == ["active", "active", "inactive"]
         (machine.files / "etc/multigrey/multigrey.toml").write_text(mail.QUICK)
-        mail.paste(machine, "postfix")
         machine.run("systemctl", "reload", SERVICE)
+        done = machine.run("multigrey", "setup", "postfix").stdout
+        assert done.splitlines()[0].startswith("write /etc/postfix/main.cf"), "the package has done the rest"
         mail.is_greylisted(machine)
 
 
