@@ -191,8 +191,9 @@ def what_is_offered_is_right(machine: Machine, shipped: str) -> None:
     offered = machine.files / "etc/multigrey/offered.toml"
     offered.write_text(re.sub(r"(?m)^#(?=\S)", "", shipped))
     offered.chmod(0o644)
-    assert ": ok" in machine.run("multigrey", "check-config", "-c", "/etc/multigrey/offered.toml").stdout
-    shown = json.loads(machine.run("multigrey", "show-config", "--json", "-c", "/etc/multigrey/offered.toml").stdout)
+    config = ("-c", "/etc/multigrey/offered.toml")
+    assert ": ok" in machine.run("multigrey", "check-config", *config).stdout
+    shown = json.loads(machine.run("multigrey", "show-config", "--json", *config).stdout)
     assert shown["settings"]["greylist"]["mode"] == "observe"
     assert shown["settings"]["history"]["max_age"] == "7d"
     assert len(shown["settings"]["whitelist"]) == 1
