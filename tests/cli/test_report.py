@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -214,3 +215,33 @@ def test_the_manuals_commands_for_the_telephone(daemon, tmp_path):
     assert b"waiting for" in done.stdout
     assert b"expected: bob@example.net from example.org until" in done.stdout
     assert ask(daemon, recipient="bob@example.net") == "action=DUNNO"
+
+
+def test_the_commands_of_a_report_can_be_copied(tmp_path):
+    """Each is accepted as it stands, and makes an entry."""
+    window = 2 * 86_400
+    pool = [
+        decision(
+            time=START + number, client=f"45.1.{number}.9", origin=f"45.1.{number}.0/24", sender="a@p.test"
+        )
+        for number in range(6)
+    ]
+    slow = [
+        decision(Reason.RETRY, START + number, recipient=f"r{number}@example.net", verdict={"age": 9_000})
+        for number in range(3)
+    ]
+    once = [decision(time=START + 10, recipient="once@example.net", origin="shop.test", sender="o@shop.test")]
+    found = make_report([*pool, *slow, *once], Outlook(START + 2 * window, START, window))
+    commands = [row.command for row in found.once]
+    for text in found.advice:
+        commands += re.findall(r"multigrey whitelist add [^;]*?--reason=\.\.\.", text)
+    assert len(commands) == 3
+    config = tmp_path / "multigrey.toml"
+    config.write_text(f'state_dir = "{tmp_path}/state"\n')
+    for command in commands:
+        words = [*shlex.split(command)[1:], "--no-reload", "--config", str(config)]
+        result = CliRunner(env={"RUNTIME_DIRECTORY": None}).invoke(main, words)
+        assert (result.exit_code, result.stderr.count("wrong")) == (0, 0), command
+    written = (tmp_path / "whitelists" / "local.toml").read_text()
+    assert written.count("[[entry]]") == 3
+    assert 'client = "45.1.0.0/16"\nsender_domain = "p.test"' in written
