@@ -99,6 +99,9 @@ def report(
     totals are the figures of whole hours, which are kept for 400 days and do not depend on the history; p50
     and p95 are then estimated.  Lists are of the decisions that were read.
 
+    In tables, att stands for attempts, defer for mails that were deferred, back for those that came back,
+    wait for those that still may, never for those that never did, and max for the longest delay.
+
     The page of --html is one file that includes its pictures.  It is put in place in one step.  A new file
     can be read only by you, because it names senders.
 
