@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, common_options, load_for_asking
+from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, common_options, json_text, load_for_asking
 from multigrey.cli.common import Duration
 from multigrey.cli.daemon_place import named_control
 from multigrey.cli.status import limit_key
@@ -175,7 +174,7 @@ def check(
     if json_:
         figures = {each.name: each.value for each in measures}
         click.echo(
-            json.dumps({"state": WORDS[state], "text": text, "figures": {**figures, **extra}}, indent=2)
+            json_text({"state": WORDS[state], "text": text, "figures": {**figures, **extra}}, indent=2)
         )
     else:
         performance = [each.performance for each in measures]

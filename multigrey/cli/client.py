@@ -370,7 +370,7 @@ def _unicode(value: Any) -> Any:
         return {_unicode(key): _unicode(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [*map(_unicode, value)]
-    if isinstance(value, str) and any("\udc80" <= sign <= "\udcff" for sign in value):
+    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
         return escaped(value, "\\")
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from multigrey.cli.client import json_text
 from multigrey.clock import Clock, SystemClock
 from multigrey.config.load import Loaded, load
-from multigrey.config.show import as_json, as_toml
+from multigrey.config.show import as_plain, as_toml
 from multigrey.errors import ConfigError, Problem
 from multigrey.text import counted
 
@@ -136,7 +136,7 @@ def show_config(config: Path | None, *, json_: bool) -> None:
     """
     loaded = load_or_refuse(config)
     if json_:
-        click.echo(as_json(loaded))
+        click.echo(json_text(as_plain(loaded), indent=2))
         return
     click.echo(f"# multigrey's configuration in effect; file: {loaded.path or 'none, built-in defaults'}\n")
     click.echo(as_toml(loaded), nl=False)
@@ -165,4 +165,4 @@ def _say_as_json(found: Diagnosis, user: str) -> None:
         "as": user,
         "complete": found.complete,
     }
-    click.echo(json.dumps(told, indent=2))
+    click.echo(json_text(told, indent=2))

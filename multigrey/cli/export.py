@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 import click
 
-from multigrey.cli.client import EXIT_NO, common_options, refuse, stream
+from multigrey.cli.client import EXIT_NO, common_options, json_text, refuse, stream
 from multigrey.cli.common import Duration
 from multigrey.config.values.units import format_duration
 from multigrey.text import counted
@@ -168,7 +167,7 @@ def _as_json(found: Exported) -> str:
             for address, first, last in found.rows
         ],
     }
-    return f"{json.dumps(told, indent=2)}\n"
+    return f"{json_text(told, indent=2)}\n"
 
 
 def _replace(path: Path, text: str) -> None:

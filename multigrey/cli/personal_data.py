@@ -5,7 +5,6 @@ The section PERSONAL DATA of multigrey(8) is the same text for the built-in defa
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import click
 
 from multigrey.background.flow import KEPT as FLOW_KEPT
+from multigrey.cli.client import json_text
 from multigrey.cli.config import config_option, load_or_refuse
 from multigrey.config.settings import Settings
 from multigrey.config.tables.control import NoEndpoint
@@ -221,7 +221,7 @@ def personal_data(config: Path | None, *, json_: bool) -> None:
     """
     settings = load_or_refuse(config).settings
     if json_:
-        click.echo(json.dumps([asdict(one) for one in statements(settings)], indent=2))
+        click.echo(json_text([asdict(one) for one in statements(settings)], indent=2))
         return
     for line in as_text(settings):
         click.echo(line)

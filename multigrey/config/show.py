@@ -21,7 +21,7 @@ from multigrey.config.settings import Listen, Settings
 from multigrey.config.values.kind import Kind
 from multigrey.config.values.types import UnixEndpoint
 
-__all__ = ["Option", "as_json", "as_toml", "options", "tables"]
+__all__ = ["Option", "as_plain", "as_toml", "options", "tables"]
 
 _PLAIN_KINDS = {bool: "true or false", int: "number", float: "number", str: "text"}
 _UNIX_ONLY = frozenset({"mode", "owner", "group"})
@@ -177,8 +177,8 @@ def _key(key: str) -> str:
     return key if key_text((key,)) == key else _raw(key)
 
 
-def as_json(loaded: Loaded) -> str:
-    """The effective configuration as JSON: `path`, `settings` (texts as in TOML) and `origins`."""
+def as_plain(loaded: Loaded) -> dict[str, Any]:
+    """The effective configuration, ready for JSON: `path`, `settings` (texts as in TOML) and `origins`."""
     origins: dict[str, str] = {}
     settings: dict[str, Any] = _object(loaded, (), loaded.settings, origins)
     for attribute, field in Settings.model_fields.items():
@@ -189,7 +189,8 @@ def as_json(loaded: Loaded) -> str:
             settings[name] = [_object(loaded, (name, i), table, origins) for i, table in enumerate(value)]
     settings["plugins"].update(loaded.settings.plugins.tables)
     path = None if loaded.path is None else str(loaded.path)
-    return json.dumps({"path": path, "settings": settings, "origins": origins}, indent=2, default=str)
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return {"path": path, "settings": plain, "origins": origins}
 
 
 def _object(loaded: Loaded, path: KeyPath, table: BaseModel, origins: dict[str, str]) -> dict[str, Any]:

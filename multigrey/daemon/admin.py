@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +22,7 @@ from multigrey.background.supervise import supervise
 from multigrey.clock import Since
 from multigrey.config.load import Loaded
 from multigrey.config.settings import Settings
-from multigrey.config.show import as_json
+from multigrey.config.show import as_plain
 from multigrey.config.tables.control import Control
 from multigrey.control.feed import Followers, Rates
 from multigrey.control.operations.all import all_operations
@@ -206,7 +205,7 @@ class Admin:
 
 
 def _values(loaded: Loaded) -> Mapping[str, Any]:
-    values: Mapping[str, Any] = json.loads(as_json(loaded))["settings"]
+    values: Mapping[str, Any] = as_plain(loaded)["settings"]
     return values
 
 

@@ -27,8 +27,9 @@ __all__ = ["OpenSocket", "open_endpoint"]
 _BACKLOG = 1024
 _PROBE_SECONDS = 1.0
 _WELL_KNOWN = {
-    10023: "postgrey listens there by default; to run beside it, give [[listen]] another port "
-    '(address = "tcp:127.0.0.1:10025") or a unix socket, and point one MTA at a time to it',
+    10023: "postgrey listens there by default; to run beside it, take another port "
+    '([[listen]] address = "tcp:127.0.0.1:10025", or serve --listen postfix=tcp:127.0.0.1:10025) or a unix '
+    "socket, and point one MTA at a time to it",
     2501: "sqlgrey listens there by default",
     1337: "bley listens there by default",
 }

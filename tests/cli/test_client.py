@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from multigrey.cli import client
+from multigrey.cli import client, main
 from multigrey.cli.client import AskError, ask, show, show_item, stream
 from multigrey.events.line import format_json_fields
 from tests.support.daemon import ROOT, Daemon
@@ -323,6 +324,25 @@ def test_json_is_unicode_and_says_what_the_log_says():
     written = format_json_fields({"sender": "j\udcf6rg"})
     assert json.loads(written) == json.loads(client.json_text({"sender": "j\udcf6rg"}))
     assert client.json_text({"a": "😀"}) == json.dumps({"a": "😀"})
+    assert json.loads(client.json_text(["\ud800"]).encode()) == ["\\ud800"]
+
+
+def test_commands_show_json_by_one_function():
+    stored_or_sent = {"backup.py": 1, "host_setup.py": 2, "client.py": 3}
+    """Times that json.dumps stands in a file for anything but standard output; two are `json_text` itself."""
+    found = {
+        path.name: path.read_text().count("json.dumps(") for path in Path(client.__file__).parent.glob("*.py")
+    }
+    assert {name: times for name, times in found.items() if times} == stored_or_sent
+
+
+@pytest.mark.parametrize("command", ["check-config", "show-config", "personal-data", "check"])
+def test_a_path_that_is_not_utf_8_is_shown_as_valid_json(command, tmp_path):
+    file = tmp_path / "j\udcf6rg" / "multigrey.toml"
+    file.parent.mkdir()
+    file.write_text(f'state_dir = "{tmp_path}/state"\n')
+    done = CliRunner().invoke(main, [command, "--config", str(file), "--json"])
+    assert json.loads(done.stdout.encode())
 
 
 def test_json_or_words(capsys):

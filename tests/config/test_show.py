@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 
 import pytest
 
 from multigrey.config.load import load
-from multigrey.config.show import as_json, as_toml
+from multigrey.config.show import as_plain, as_toml
 
 SYSTEMD = {"STATE_DIRECTORY": "/var/lib/multigrey"}
 
@@ -135,7 +134,7 @@ def test_json(tmp_path):
     path.write_text(RICH)
     path.chmod(0o644)
     loaded = load(path, SYSTEMD)
-    document = json.loads(as_json(loaded))
+    document = as_plain(loaded)
     assert document["path"] == str(path)
     settings = document["settings"]
     assert settings["greylist"]["delay"] == "1m30s"
@@ -145,7 +144,7 @@ def test_json(tmp_path):
     assert settings["plugins"]["geoip"]["nested"]["a"] == [1, 2.5, {"b": "c"}]
     assert document["origins"]["greylist.delay"] == f"{path}:6"
     assert document["origins"]["listen[2].on_error"] == "default"
-    assert json.loads(as_json(load(None, SYSTEMD)))["path"] is None
+    assert as_plain(load(None, SYSTEMD))["path"] is None
 
     del settings["plugins"]["geoip"]["when"], tomllib.loads(as_toml(loaded))["plugins"]["geoip"]["when"]
     written = tomllib.loads(as_toml(loaded))
