@@ -42,16 +42,20 @@ serve: $(VENV)/installed
 	echo "make serve: the daemon never serves as root; it becomes $(SERVE_AS) (make serve SERVE_AS=NAME for another user)" >&2; \
 	ask "$$state"; exec $(BIN)/multigrey serve --state-dir "$$state" --user $(SERVE_AS) $(LISTEN)
 
-test: $(VENV)/tools
-	$(BIN)/python -m pytest tests plugins
-
 # Two processes, because a machine has at least two processors and each test has a directory of its own.
-fast-test: $(VENV)/tools
-	@for part in 1/2 2/2; do \
-	  $(BIN)/python -m pytest -q tests plugins -m "not mta and not crash and not slow" --part $$part & \
-	  pids="$$pids $$!"; \
+define PYTEST
+	@claims=$$(mktemp -d); \
+	for process in 1 2; do \
+	  $(BIN)/python -m pytest -q --claims "$$claims" $(1) & pids="$$pids $$!"; \
 	done; \
-	for pid in $$pids; do wait $$pid || failed=1; done; test -z "$$failed"
+	for pid in $$pids; do wait $$pid || failed=1; done; rm -r "$$claims"; test -z "$$failed"
+endef
+
+test: $(VENV)/tools
+	$(call PYTEST,tests plugins)
+
+fast-test: $(VENV)/tools
+	$(call PYTEST,tests plugins -m "not mta and not crash and not slow")
 
 # Every seed and full figure: an hour on two processors.
 test-all: lint cover test

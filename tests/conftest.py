@@ -51,23 +51,48 @@ SLOW = frozenset(
 _SLOW_FOLDERS = ("tests/faults/", "tests/packages/")
 
 
+_MINE = pytest.StashKey[set[Path]]()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--part", metavar="N/M", help="run every Mth test file only, beginning with the Nth")
+    parser.addoption(
+        "--claims",
+        metavar="DIR",
+        help="leave test files to the other process with this directory that has begun them",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is slow, and leave what is another part's to it."""
+    """Mark what is slow, and let a second process begin at the end."""
     for item in items:
         name = item.nodeid.partition("[")[0]
         if name in SLOW or name.partition("::")[0] in SLOW or name.startswith(_SLOW_FOLDERS):
             item.add_marker("slow")
-    if part := config.getoption("--part"):
-        number, _, parts = part.partition("/")
-        files = sorted({item.path for item in items})
-        mine = set(files[int(number) - 1 :: int(parts)])
-        config.hook.pytest_deselected(items=[item for item in items if item.path not in mine])
-        items[:] = [item for item in items if item.path in mine]
+    if claims := config.getoption("--claims"):
+        files = list(dict.fromkeys(item.path for item in items))
+        if not _claim(claims, "forwards"):
+            files.reverse()  # they meet in the middle: neither begins a long file at the end
+        items.sort(key=lambda item: files.index(item.path))
+
+
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Pass over the tests of a file that another process has begun."""
+    claims = item.config.getoption("--claims")
+    if claims and item.path not in (mine := item.config.stash.setdefault(_MINE, set())):
+        if not _claim(claims, item.path.relative_to(item.config.rootpath).as_posix().replace("/", ",")):
+            return True
+        mine.add(item.path)
+    return None
+
+
+def _claim(directory: str, name: str) -> bool:
+    """Whether this process is the first that asks for `name`."""
+    try:
+        Path(directory, name).mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -81,6 +81,7 @@ class _Parts:
         self._clock = clock
         self.problems: list[Problem] = []
         self.plugin_trouble = ""
+        self._wrong_tables = False
         self.warnings: list[str] = []
         self.origins = self._origins()
         self.registry = self._registry()
@@ -90,8 +91,12 @@ class _Parts:
         self.lists: list[LongList] = []
         self.rules, self.classes = Rules(), Classes()
         if self.registry is not None:
+            before = len(self.problems)
             self.problems += [*_unknown_words(loaded, self.registry), *_wrong_rules(loaded, self.registry)]
             self._compile_rules(self.registry)
+            if self._wrong_tables:
+                # These plugins did not register all they would, so what seems unknown may be theirs.
+                del self.problems[before:]
             for index in range(len(loaded.settings.whitelist)):
                 self._read_list(index, self.registry)
 
@@ -119,6 +124,7 @@ class _Parts:
         unknown = _unknown_tables(loaded, plugins)
         tables, wrong = loaded.checked_tables(plugins.settings_models())
         missing = {problem.key for problem in unknown}
+        self._wrong_tables = any(problem.key not in missing for problem in wrong)
         self.problems += [*unknown, *(problem for problem in wrong if problem.key not in missing)]
         given = {**tables, "greylist": settings.greylist, "control": _control(settings), "log": settings.log}
         wanted = settings.plugins.tables.keys() & tables.keys()
