@@ -46,7 +46,7 @@ _BEFORE = {
 )
 @click.option("--undo", "back", is_flag=True, help="Take back everything that this command has done here.")
 def setup(servers: Sequence[str], *, dry_run: bool, observe: bool, back: bool) -> None:
-    """Make a systemd service of this installation, and let a mail server of this host ask it.
+    """Make this installation a service that a mail server asks.
 
     The command makes the user, the directories, the units, a short configuration, and the links to the
     program and the manual; where a package has done that it only does the rest.  Then it adds the question to

@@ -174,17 +174,16 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one(typed, meant):
     assert "Did you mean" not in run("qwertz").stderr
 
 
+READERS = {"check-config", "show-config", "personal-data", "whitelist lint"}
+"""Commands that read files and ask no daemon."""
+
+
 def test_every_command_that_asks_takes_a_configuration_and_writes_json():
     for name, command in leaf_commands():
-        if name not in {"serve", "completions"}:
+        if name not in {"serve", "setup", "completions"}:
             names = {each for option in command.params for each in option.opts}
             assert {"--config", "--json"} <= names, name
-            if name not in {
-                "check-config",
-                "show-config",
-                "personal-data",
-                "whitelist lint",
-            }:  # they read files
+            if name not in READERS:
                 assert {"--state-dir", "--control"} <= names, name
 
 
