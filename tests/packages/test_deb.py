@@ -128,6 +128,12 @@ def test_with_postfix_from_installation_to_purge(
     assert mail.send(machine) == "accepted"
     assert configuration.read_text() == own
 
+    # and so does the way back
+    older = machine.copy(packages["multigrey"], "/root/older.deb")
+    machine.run("apt-get", "-q", "-y", "--allow-downgrades", "install", older)
+    assert active(machine) == ["active", "active", "inactive"]
+    assert mail.send(machine) == "accepted"
+
     # gone, but for what was learned: mail passes
     machine.run("apt-get", "-q", "-y", "remove", "multigrey")
     assert active(machine) == ["inactive"] * 3

@@ -51,6 +51,13 @@ find "$group" -depth -type d -exec rmdir {} \\;
 exit $status
 """
 """$1: an empty directory, $2: the root, $3: the next script."""
+_PROBE = """\
+directory=$(mktemp -d)
+mount --make-rprivate /
+mount -t cgroup2 none "$directory"
+umount "$directory"
+rmdir "$directory"
+"""
 _FIRST_PROCESS = """\
 set -e
 read -r pid rest < /proc/self/stat
@@ -211,6 +218,10 @@ def machine_or_skip(suite: str = "bookworm") -> Machine:
     """A machine to be started, for tests: skips where none can be."""
     if os.getuid() != 0:
         pytest.skip("a machine of its own needs root")
+    probe = ["unshare", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--pid", "--fork", "sh", "-e", "-c"]
+    done = subprocess.run([*probe, _PROBE], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no namespaces or control groups for a machine of its own: {done.stderr.strip()}")
     try:
         return Machine(machine_root(suite))
     except NoAptError as error:
