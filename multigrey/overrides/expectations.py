@@ -51,7 +51,7 @@ class Expectation:
     recipient: str
     """Key text.  Without an extension it stands for every extension too."""
     sender_domain: str
-    """Key text: a domain with its sub-domains; "" for mail from any sender."""
+    """Key text: a domain with its sub-domains, or a whole address; "" for mail from any sender."""
     since: int
     until: int
     """The first second at which it is over."""
@@ -98,7 +98,7 @@ class Expectations:
             found += self._by_recipient.get(bare, ())
         if not found:
             return None
-        now, sender = self._now(), _domain_of(attempt)
+        now, sender = self._now(), address_text(attempt.sender)
         for each in found:
             if now < each.until and _is_from(each, sender):
                 return Match(SOURCE, each.text, each.asked_by, carries=bool(each.sender_domain))
@@ -187,13 +187,12 @@ class Expectations:
         await self._store.apply(tuple(puts), lambda _: Change(None, puts, durable=True))
 
 
-def _domain_of(attempt: Attempt) -> str:
-    return split_address(address_text(attempt.sender))[1]
-
-
-def _is_from(expectation: Expectation, sender_domain: str) -> bool:
+def _is_from(expectation: Expectation, sender: str) -> bool:
     wanted = expectation.sender_domain
-    return not wanted or sender_domain == wanted or sender_domain.endswith(f".{wanted}")
+    if "@" in wanted:
+        return sender == wanted
+    domain = split_address(sender)[1]
+    return not wanted or domain == wanted or domain.endswith(f".{wanted}")
 
 
 def _recipient_text(told: str) -> str:
@@ -210,10 +209,21 @@ def _domain_text(told: str) -> str:
     bare = told.strip()
     if not bare:
         return ""
+    if bare.find("@") > 0:
+        return _sender_text(bare)
     name = host_name(bare.removeprefix("@").removeprefix("."))
     if not name or "@" in name or not name.isprintable() or " " in name or len(name) > LONGEST_ADDRESS:
         raise ExpectationError(f"{told[:80]!a} is not a domain: expected one such as example.org")
     return name
+
+
+def _sender_text(told: str) -> str:
+    """The key text of a whole address."""
+    text = address_text(told)
+    local, domain = split_address(text)
+    if not local or not domain or len(text) > LONGEST_ADDRESS or not text.isprintable() or " " in text:
+        raise ExpectationError(f"{told[:80]!a} is not a sender: expected an address or a domain")
+    return text
 
 
 def _key(expectation: Expectation) -> Key:

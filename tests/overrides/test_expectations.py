@@ -37,6 +37,11 @@ def matches(expectations: Expectations, *args: Any, **more: Any) -> bool:
         ("bob@example.org", "", {"recipient": "bob@mail.example.org"}, False),
         ("bob@example.org", "", {"sender": ""}, True),
         ("bob@example.org", "example.net", {}, True),
+        ("bob@example.org", "a@mail.example.net", {}, True),
+        ("bob@example.org", "A@Mail.Example.NET", {}, True),
+        ("bob@example.org", "a@mail.example.net", {"sender": "b@mail.example.net"}, False),
+        ("bob@example.org", "a@mail.example.net", {"sender": "a@sub.mail.example.net"}, False),
+        ("bob@example.org", "a@example.net", {}, False),
         ("bob@example.org", "@Example.Net.", {}, True),
         ("bob@example.org", ".example.net", {"sender": "a@example.net"}, True),
         ("bob@example.org", "mail.example.net", {"sender": "a@example.net"}, False),
@@ -139,7 +144,7 @@ async def test_there_are_only_so_many(monkeypatch):
 @pytest.mark.parametrize(
     ("recipient", "domain"),
     [("", ""), ("bob", ""), ("@example.org", ""), ("bob@", ""), ("b\x00b@example.org", ""), ("b@e e", "")]
-    + [("bob@example.org", bad) for bad in ("a@example.net", "a b", "x" * 400, "a\x00b")],
+    + [("bob@example.org", bad) for bad in ("a@", "a b@example.net", "a b", "x" * 400, "a\x00b")],
 )
 async def test_what_nobody_can_expect(recipient, domain):
     async with running(memory_store()) as store:

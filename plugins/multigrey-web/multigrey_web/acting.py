@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from multigrey_web.logins import User
 from multigrey_web.words import duration
 
-__all__ = ["MODES", "SPANS", "Deed", "deed_of"]
+__all__ = ["MODES", "MOST_OWN", "SPANS", "Deed", "deed_of", "own_deed_of"]
 
 SPANS = {"900": "15 minutes", "3600": "an hour", "14400": "4 hours", "86400": "a day"}
 """How long an expectation or a mode may last, in seconds."""
 MODES = ("observe", "off", "enforce")
+MOST_OWN = 10
+"""Mails for which a user may wait at a time."""
+OWN_SECONDS = 2 * 86_400
 _LONGEST = 320
 
 
@@ -48,6 +52,40 @@ def deed_of(act: str, fields: Mapping[str, str], user: str) -> Deed:
         options = {"slot": "mode", "word": word, "seconds": seconds}
         return Deed("override", options, f"mode {word} for {duration(seconds)}")
     raise ValueError("this form does not exist")
+
+
+def own_deed_of(
+    fields: Mapping[str, str],
+    user: User,
+    expected: Sequence[Mapping[str, Any]],
+    providers: Collection[str],
+) -> Deed:
+    """What a user asks for who waits for a mail to an address of their own.  Raises ValueError.
+
+    `expected`: everything that is expected now; `providers`: domains of which a whole address is needed.
+    """
+    recipient = fields.get("recipient", "").strip().lower()
+    if recipient not in user.addresses:
+        raise ValueError("choose one of your own addresses")
+    sender = fields.get("from", "").strip().strip("<>").lower().removeprefix("@")
+    local, _, domain = sender.rpartition("@")
+    if "." not in domain or not sender.isprintable() or " " in sender or len(sender) > _LONGEST:
+        raise ValueError("from whom: expected an address, such as shop@example.org, or a domain")
+    if not local and _is_of(domain, providers):
+        raise ValueError(f"{domain} has the mail of very many people: give the whole address of the sender")
+    theirs = [each for each in expected if each["recipient"] in user.addresses]
+    if len(theirs) >= MOST_OWN and not any(
+        (each["recipient"], each["from"]) == (recipient, sender) for each in theirs
+    ):
+        raise ValueError("you wait for as many mails as are possible: try again when one is over")
+    reason = f"{user.name}, for themselves"
+    options = {"recipient": recipient, "from": sender, "seconds": OWN_SECONDS, "reason": reason}
+    return Deed("expect", options, f"expect mail from {sender} to {recipient} for {duration(OWN_SECONDS)}")
+
+
+def _is_of(domain: str, providers: Collection[str]) -> bool:
+    labels = domain.split(".")
+    return any(".".join(labels[index:]) in providers for index in range(len(labels)))
 
 
 def _seconds(fields: Mapping[str, str]) -> int:

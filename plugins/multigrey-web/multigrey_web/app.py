@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from importlib.resources import files
@@ -20,11 +20,11 @@ from starlette.routing import Route
 
 from multigrey.control.client import ControlError
 from multigrey_web import exports, pages
-from multigrey_web.acting import MODES, SPANS, deed_of
+from multigrey_web.acting import MODES, SPANS, Deed, deed_of, own_deed_of
 from multigrey_web.answers import Answer, Answers, Ask
 from multigrey_web.exports import EXPORTS, exported
-from multigrey_web.logins import Logins
-from multigrey_web.search import search_of
+from multigrey_web.logins import Logins, User
+from multigrey_web.search import search_of, whole, words_of
 from multigrey_web.settings import WebSettings
 from multigrey_web.words import FILTERS, cut
 
@@ -39,8 +39,8 @@ _PATIENCE = 2.0
 """Seconds a page waits for answers; later ones are shown at the next refresh."""
 _EXPORT_PATIENCE = 15.0
 """Seconds an export waits for answers: a program cannot see that a table comes later."""
-_LIVE = 3
-"""Seconds between two refreshes of the live page."""
+_REFRESH = {"live": 3, "mine": _HOUR, "steer": _HOUR}
+"""Seconds between two refreshes of pages that do not follow the settings: a refresh empties forms."""
 _ROWS = 100
 """Most rows of each table."""
 _LONGEST_NAME = 300
@@ -59,7 +59,7 @@ _MOST_FIELDS = 12
 
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
-_LATEST = frozenset({"history", "explain", "records.show"})
+_LATEST = frozenset({"history", "explain", "records.show", "expect-list"})
 """Operations about single mails: their answers are asked for again after `_NOW`."""
 
 Wanted = Mapping[str, tuple[str, Mapping[str, Any]]]
@@ -120,8 +120,11 @@ class Site:
 
     async def page(self, name: str, wants: Wants, fill: Fill, request: Request) -> Response:
         """Return one page, or only its inner part to refresh an open page."""
+        if name != "mine" and not self._logins.user(request.headers).may_read:
+            return Response(status_code=303, headers={"location": "/mine"})
         query = _query(request)
-        answers = await self._gather({"status": ("status", {}), **await wants(request)})
+        state: Wanted = {} if name == "mine" else {"status": ("status", {})}
+        answers = await self._gather({**state, **await wants(request)})
         is_fragment = request.headers.get("hx-request") == "true"
         if name == "search" and query.get("q") and not is_fragment:
             self._note(request, "search", query["q"])
@@ -131,7 +134,7 @@ class Site:
             page=name,
             days=pages.days_of(query),
             periods=pages.DAYS,
-            refresh=_LIVE if name == "live" else round(self._settings.refresh),
+            refresh=_REFRESH.get(name, round(self._settings.refresh)),
             query_text=urlencode(query, errors="surrogatepass"),
             here=_here(request.url.path, query),
             searched=query.get("q", ""),
@@ -144,6 +147,8 @@ class Site:
 
     async def export(self, wants: Wants, fill: Fill, request: Request) -> Response:
         """Return one table for a program."""
+        if not self._logins.user(request.headers).may_read:
+            raise HTTPException(404)
         name, form = request.path_params["name"], exports.FORMS.get(request.path_params["form"])
         if form is None:
             raise HTTPException(404)
@@ -169,8 +174,9 @@ class Site:
     def _of_user(self, request: Request) -> dict[str, Any]:
         """What a page shows to its user."""
         user = self._logins.user(request.headers)
-        token = self._logins.token(user, request.headers.get("host", "")) if user.may else ""
-        return {"user": user, "token": token, "spans": SPANS, "modes": MODES}
+        token = self._logins.token(user, request.headers.get("host", ""))
+        acting = {"token": token if user.may else "", "own_token": token}
+        return {"user": user, **acting, "spans": SPANS, "modes": MODES}
 
     async def act(self, request: Request) -> Response:
         """Carry out what a form asks for, if its user may do that and a page of ours has sent it."""
@@ -183,11 +189,28 @@ class Site:
         act = fields.get("act", "")
         if not self._logins.is_own(request.headers, fields.get("token", ""), user):
             return self._done(403, "This form is old, or not from these pages: load the page again.")
+        if act == "mine" and user.addresses and self._act is not None:
+            return await self.act_for_oneself(request, user, fields)
         if act not in user.may or self._act is None:
             self._note(request, "refused, not allowed", act)
             return self._done(403, "You may not do this.")
+        return await self._do(request, act, partial(deed_of, act, fields, user.name), fields)
+
+    async def act_for_oneself(self, request: Request, user: User, fields: Mapping[str, str]) -> Response:
+        """Expect mail to an address of the user."""
+        expected = await self._answer("expect-list", {}, _EXPORT_PATIENCE)
+        told = await self._answer("origins.providers", {}, _EXPORT_PATIENCE)
+        if expected.value is None or told.value is None:
+            return self._done(503, expected.trouble or told.trouble or "The daemon does not answer in time.")
+        own = partial(own_deed_of, fields, user, expected.value["expected"], pages.providers_of(told.value))
+        return await self._do(request, "expect", own, {})
+
+    async def _do(
+        self, request: Request, act: str, make: Callable[[], Deed], fields: Mapping[str, str]
+    ) -> Response:
+        assert self._act is not None
         try:
-            deed = deed_of(act, fields, user.name)
+            deed = make()
         except ValueError as error:
             return self._done(400, str(error), fields)
         self._note(request, f"does {act}", deed.text)
@@ -207,6 +230,15 @@ class Site:
             static=self._static_link, text=text, about=about, is_done=status == 200
         )
         return Response(html.encode("utf-8", "backslashreplace"), status, media_type="text/html")
+
+    async def help(self, request: Request) -> Response:
+        """Return the page for senders, which is always the same, if it is switched on."""
+        del request
+        if not self._settings.help:
+            raise HTTPException(404)
+        text = self._templates.get_template("help.html").render()
+        headers = {"x-robots-tag": "noindex", "cache-control": "public, max-age=3600"}
+        return Response(text, headers=headers, media_type="text/html")
 
     async def file(self, request: Request) -> Response:
         """Return a static file.  With its current version in the link it may be cached for a year."""
@@ -300,7 +332,7 @@ class Site:
             told = (await self._answer(*line)).value
             if told is None:
                 return {"line": line}
-            tries = (_words_of(told),)
+            tries = (words_of(told),)
         found: Wanted = {}
         for words in tries:
             found = {"history": _history(words)}
@@ -308,13 +340,19 @@ class Site:
             if items is None:  # not there yet, or an error
                 break
             if items[0]["decisions"]:
-                return {"history": _history(_whole(words, items))}
+                return {"history": _history(whole(words, items))}
         return found
 
     async def live(self, request: Request) -> Wanted:
         """The latest decisions about any mail."""
         del request
         return {"history": ("history", {"latest": True, "limit": _ROWS})}
+
+    async def mine(self, request: Request) -> Wanted:
+        """What the user waits for; for users with addresses."""
+        if not self._logins.user(request.headers).addresses:
+            raise HTTPException(404)
+        return {"expected": ("expect-list", {})}
 
     async def nothing(self, request: Request) -> Wanted:
         """Nothing but the state that every page has; only for users who may change it."""
@@ -358,26 +396,6 @@ def _history(words: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
     return "history", {**words, "limit": _DECISIONS}
 
 
-def _words_of(explained: Mapping[str, Any]) -> Mapping[str, str]:
-    """The words that find the mail of a line of a log."""
-    then, attempt = explained.get("then"), explained["attempt"]
-    if then is not None:
-        return {"id": then["id"]}
-    if attempt["raw"]:
-        return {"about": attempt["raw"]}
-    return {"sender": attempt["sender"], "recipient": attempt["recipient"]}
-
-
-def _whole(words: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
-    """The words for the whole story: an id finds one decision, of a mail with more of them."""
-    if "id" not in words:
-        return words
-    story = next(story for item in items for story in item.get("stories", ()))
-    if story["raw"]:
-        return {"about": story["raw"]}
-    return {"sender": story["sender"] or "<>", "recipient": story["recipient"]}
-
-
 def _here(path: str, query: Mapping[str, str]) -> str:
     return f"{path}?{urlencode(query, errors='surrogatepass')}" if query else path
 
@@ -401,8 +419,10 @@ def make_app(site: Site) -> Starlette:
         ("/origin", page("origin", site.origin, pages.origin)),
         ("/search", page("search", site.search, pages.search)),
         ("/live", page("live", site.live, pages.live)),
+        ("/mine", page("mine", site.mine, pages.mine)),
         ("/steer", page("steer", site.nothing, pages.steer)),
         ("/decision", page("decision", site.decision, pages.decision)),
+        ("/help", partial(site.help)),
         ("/static/{name}", partial(site.file)),
     )
     tables: dict[str, tuple[Wants, Fill]] = {

@@ -10,13 +10,14 @@ import hashlib
 import hmac
 import os
 import stat
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from multigrey_web.words import visible
 
-__all__ = ["ACTS", "PROXY_HEADER", "Logins", "User", "read_secret"]
+__all__ = ["ACTS", "PROXY_HEADER", "Logins", "User", "read_aliases", "read_secret"]
 
 ACTS = ("expect", "pass", "mode")
 """What can be allowed: expecting mail, letting waiting mail pass, changing the mode for a while."""
@@ -24,6 +25,7 @@ PROXY_HEADER = "x-multigrey-proxy"
 _LEAST = 16
 _MOST = 1_000
 _LONGEST_NAME = 80
+_MOST_ADDRESSES = 100
 _NOBODY = ""
 
 
@@ -35,6 +37,10 @@ class User:
     """As the proxy names them; "": it does not."""
     may: frozenset[str] = frozenset()
     """Those of `ACTS` that are allowed."""
+    may_read: bool = True
+    """Whether the pages about all mail are for this user."""
+    addresses: tuple[str, ...] = ()
+    """The user's own mail addresses, for which they may expect mail."""
 
 
 class Logins:
@@ -48,8 +54,15 @@ class Logins:
         may: Collection[str] = (),
         roles: Mapping[str, Sequence[str]] | None = None,
         secret: bytes = b"",
+        address_header: str = "",
+        aliases: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """`may`: what every user may do, or, with `roles`, the most that a role can allow."""
+        """`may`: what every user may do, or, with `roles`, the most that a role can allow.
+
+        `aliases`: further addresses, by the name or an address of a user.
+        """
+        self._address_header = address_header.lower()
+        self._aliases = aliases or {}
         self._user_header = user_header.lower()
         self._role_header = role_header.lower()
         self._may = frozenset(may)
@@ -60,7 +73,7 @@ class Logins:
     @property
     def can_act(self) -> bool:
         """Whether users may do anything at all."""
-        return bool(self._may)
+        return bool(self._may or self._address_header)
 
     def is_from_proxy(self, headers: Mapping[str, str]) -> bool:
         """Whether a request has the proxy's secret, if there is one."""
@@ -72,12 +85,23 @@ class Logins:
         given = headers.get(self._user_header, "") if self._user_header else ""
         name = visible(given.strip())[:_LONGEST_NAME]
         if not name:
-            return User()
+            return User(may_read=not self._address_header)
         if not self._role_header:
             return User(name, self._may)
         roles = {role.strip() for role in headers.get(self._role_header, "").replace(";", ",").split(",")}
         allowed = {act for role in roles for act in self._roles.get(role, ())}
-        return User(name, self._may & allowed)
+        known = bool(roles & self._roles.keys())
+        own = self._own(name, headers)
+        return User(name, self._may & allowed, known or not self._address_header, own)
+
+    def _own(self, name: str, headers: Mapping[str, str]) -> tuple[str, ...]:
+        """The addresses of a user: those that the proxy names, and their aliases."""
+        if not self._address_header:
+            return ()
+        given = [text.strip().lower() for text in headers.get(self._address_header, "").split(",")]
+        further = [alias.lower() for key in (name, *given) for alias in self._aliases.get(key.lower(), ())]
+        found = dict.fromkeys(each for each in (*given, *further) if _is_address(each))
+        return tuple(found)[:_MOST_ADDRESSES]
 
     def token(self, user: User, host: str) -> str:
         """What forms of this user's pages contain, which no other site can know.
@@ -95,6 +119,29 @@ class Logins:
         by_browser = site == "same-origin" or (not site and origin.partition("://")[2] == host != "")
         given = token.encode("utf-8", "replace")
         return by_browser and hmac.compare_digest(given, self.token(user, host).encode())
+
+
+def _is_address(text: str) -> bool:
+    local, _, domain = text.rpartition("@")
+    return bool(local and domain) and visible(text) == text and " " not in text
+
+
+def read_aliases(path: Path) -> dict[str, tuple[str, ...]]:
+    """The further addresses of users, from a file of TOML: `"anna" = ["info@example.net"]`.
+
+    Raises ValueError.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    for key, value in table.items():
+        texts = value if isinstance(value, list) else [None]
+        if not all(isinstance(each, str) and _is_address(each) for each in texts):
+            raise ValueError(f'{path}: {key}: expected addresses, as in ["info@example.net"]')
+    return {key.lower(): tuple(value) for key, value in table.items()}
 
 
 def read_secret(path: Path) -> bytes:

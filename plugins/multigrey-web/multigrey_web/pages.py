@@ -17,9 +17,11 @@ __all__ = [
     "decision",
     "live",
     "lost",
+    "mine",
     "origin",
     "origins",
     "overview",
+    "providers_of",
     "record",
     "review",
     "search",
@@ -249,6 +251,19 @@ def steer(answers: Answered, query: Query) -> Context:
     """The mode, and the form that changes it."""
     del query
     return _common(answers)
+
+
+def mine(answers: Answered, query: Query) -> Context:
+    """What is expected; the template shows what is of the user."""
+    del query
+    told = answers["expected"].value
+    return {**_common(answers), "expected": None if told is None else told["expected"]}
+
+
+def providers_of(told: Mapping[str, Any]) -> frozenset[str]:
+    """The names of providers, in the answer of `origins.providers`: origins and domains of their hosts."""
+    rows = [row for item in told["items"] for row in item.get("providers", ())]
+    return frozenset(name.lower().lstrip(".") for row in rows for name in (row["provider"], *row["hosts"]))
 
 
 def values(answers: Answered, query: Query) -> Context:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Search", "search_of"]
+__all__ = ["Search", "search_of", "whole", "words_of"]
 
 _LONGEST_LINE_OF_WORDS = 4
 """A text of more words than this, apart from its addresses, is a line of a log."""
@@ -69,3 +70,23 @@ def _label_less(text: str) -> str:
 def _is_named(text: str, addresses: Sequence[str]) -> bool:
     """Whether the words before an address are the name of a person, as mail programs copy it."""
     return len(addresses) == 1 and re.fullmatch(r"[^<>=\[\]]*<[^<>\s]+>[\s,;]*", text) is not None
+
+
+def words_of(explained: Mapping[str, Any]) -> Mapping[str, str]:
+    """The words that find the mail of a line of a log."""
+    then, attempt = explained.get("then"), explained["attempt"]
+    if then is not None:
+        return {"id": then["id"]}
+    if attempt["raw"]:
+        return {"about": attempt["raw"]}
+    return {"sender": attempt["sender"], "recipient": attempt["recipient"]}
+
+
+def whole(words: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """The words for the whole story: an id finds one decision, of a mail with more of them."""
+    if "id" not in words:
+        return words
+    story = next(story for item in items for story in item.get("stories", ()))
+    if story["raw"]:
+        return {"about": story["raw"]}
+    return {"sender": story["sender"] or "<>", "recipient": story["recipient"]}

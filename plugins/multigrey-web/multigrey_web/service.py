@@ -13,7 +13,7 @@ from multigrey.api import LOOPBACK, TcpEndpoint, UnixEndpoint
 from multigrey_web.answers import Answers
 from multigrey_web.app import FORMS, Site, make_app
 from multigrey_web.guard import Guard
-from multigrey_web.logins import Logins, read_secret
+from multigrey_web.logins import Logins, read_aliases, read_secret
 from multigrey_web.serving import Server, config_of, open_socket
 from multigrey_web.settings import WebSettings
 from multigrey_web.source import acting, asking
@@ -37,12 +37,18 @@ def hosts_of(settings: WebSettings) -> frozenset[str] | None:
 
 
 def logins_of(settings: WebSettings) -> Logins:
-    """Who is believed to be whom.  Raises ValueError if the secret cannot be read."""
+    """Who is believed to be whom.  Raises ValueError if the secret or the aliases cannot be read."""
     try:
         secret = b"" if settings.proxy_secret is None else read_secret(settings.proxy_secret)
     except ValueError as error:
         raise ValueError(f"[plugins.web] proxy_secret: {error}") from None
+    try:
+        aliases = {} if settings.aliases is None else read_aliases(settings.aliases)
+    except ValueError as error:
+        raise ValueError(f"[plugins.web] aliases: {error}") from None
     return Logins(
+        address_header=settings.address_header or "",
+        aliases=aliases,
         user_header=settings.user_header or "",
         role_header=settings.role_header or "",
         may=settings.may,

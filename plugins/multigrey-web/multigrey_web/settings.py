@@ -112,6 +112,24 @@ class WebSettings(BaseModel):
         default_factory=dict,
         description='What each role may do, within may, as in {helpdesk = ["expect"]}.',
     )
+    address_header: HeaderName | None = Field(
+        default=None,
+        description="The header in which the proxy names the mail addresses of the user, separated by "
+        "commas.  Then each user has a page to say that they wait for a mail to one of them, for two days, "
+        "ten at a time; users without a role see only that page.",
+    )
+    aliases: FilePath | None = Field(
+        default=None,
+        description="A file of TOML with further addresses of users, by their name or address, as in "
+        '"anna" = ["info@example.net"].',
+    )
+    help: bool = Field(
+        default=False,
+        strict=True,
+        description="Whether /help explains to senders what greylisting is, and that their server tries "
+        "again by itself.  It shows nothing of this host and its mail, so the proxy may serve it without a "
+        "password; name its address in text of [greylist].",
+    )
     control: FilePath | None = Field(
         default=None,
         description="The control socket to ask, an absolute path.  The default is that of the daemon that "
@@ -151,6 +169,12 @@ class WebSettings(BaseModel):
                     f"user_header: mode {self.mode:04o} lets every user of this host open the socket, and "
                     'claim to be any user: use mode = "0660", or proxy_secret'
                 )
+        if self.address_header is not None and (self.user_header is None or self.role_header is None):
+            raise ValueError(
+                "address_header: without user_header and role_header every user would see the mail of all"
+            )
+        if self.aliases is not None and self.address_header is None:
+            raise ValueError("aliases: needs address_header")
         if bool(self.roles) != (self.role_header is not None):
             raise ValueError("roles and role_header: one needs the other")
 

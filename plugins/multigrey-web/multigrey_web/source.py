@@ -13,11 +13,12 @@ from multigrey_web.answers import Ask
 
 __all__ = ["ACTING", "OPERATIONS", "acting", "asking"]
 
+_OF_USERS = ("expect-list", "origins.providers")
 OPERATIONS = frozenset(
-    {"status", "growth", "report", "waiting", "records.show", "history", "explain", "flow"}
+    {"status", "growth", "report", "waiting", "records.show", "history", "explain", "flow", *_OF_USERS}
 )
 ACTING = frozenset({"expect", "records.pass", "override"})
-_STREAMING = frozenset({"history"})
+_STREAMING = frozenset({"history", "origins.providers"})
 _MOST_ITEMS = 100
 _PATIENCE = 60.0
 """Most seconds for an answer, or for the next item of one."""

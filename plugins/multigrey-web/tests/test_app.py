@@ -249,7 +249,7 @@ async def test_only_operations_that_read_are_asked():
         for address in PAGES:
             await fetch(address)
     asked = {name for name, _ in daemon.questions}
-    assert asked == OPERATIONS
+    assert asked == OPERATIONS - {"expect-list", "origins.providers"}  # of the page for users
     reports = {tuple(options.items()) for name, options in daemon.questions if name == "report"}
     assert reports == {(("since", NOW - NOW % 3600 - 86_400), ("limit", 20_000), ("rows", 100))}
 
@@ -729,3 +729,105 @@ async def test_forms_are_shown_to_those_who_may():
         found = await fetch("/steer", x_user="anna")
         assert (found.status, len(found.tree.all("form"))) == (200, 3)
         assert (await fetch("/steer")).status == 404
+
+
+OWN = {"x_user": "anna", "x_mail": "anna@example.net, Info@Example.net", "x_groups": "staff"}
+PROVIDERS = [{"providers": [{"provider": "mailhoster.example", "hosts": ["mailhoster.example"]}]}]
+
+
+def own_logins(**changes):
+    names = {"user_header": "X-User", "role_header": "X-Groups", "address_header": "X-Mail"}
+    return Logins(**{**names, "roles": {"postmaster": ()}, **changes})
+
+
+def waiting_for(*rows):
+    expected = [{"recipient": to, "from": of, "until": NOW + 900} for to, of in rows]
+    told = {"expect-list": {"time": NOW, "expected": expected}, "origins.providers": {"items": PROVIDERS}}
+    return with_deeds(**told)
+
+
+async def test_users_see_only_what_they_wait_for_themselves():
+    daemon = waiting_for(("anna@example.net", "shop.example"), ("bob@example.net", "bank.example"))
+    async with browsing(daemon, own_logins()) as fetch:
+        found = await fetch("/mine", **OWN)
+        for page in (*PAGES, "/steer"):
+            reply = await fetch(page, **OWN)
+            assert (reply.status, reply.headers["location"]) == (303, "/mine"), page
+        for table in TABLES:
+            assert (await fetch(f"{table}.csv", **OWN)).status == 404
+        assert (await fetch("/waiting")).headers["location"] == "/mine"
+        assert (await fetch("/mine", **{**OWN, "x_mail": ""})).status == 404
+        asked = {name for name, _ in daemon.questions}
+        postmaster = await fetch("/waiting", **{**OWN, "x_groups": "postmaster"})
+    assert postmaster.status == 200
+    tree = found.tree
+    assert "shop.example → anna@example.net, until" in tree.words
+    assert "info@example.net" in tree.words
+    assert [each["hx-trigger"] for each in tree.all("div") if "hx-trigger" in each] == ["every 3600s"]
+    assert not any(word in tree.words for word in ("bob@", "bank.example", "enforce", "Waiting", "Origins"))
+    assert [form["action"] for form in tree.all("form")] == ["/act"]
+    assert asked == {"expect-list"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"from": "shop@mailhoster.example"}, 200, "mail from shop@mailhoster.example to anna@example.net"),
+        ({"from": "shop.example"}, 200, "expect mail from shop.example to anna@example.net for 2d"),
+        ({"from": "<Shop@Example.org>"}, 200, "from shop@example.org"),
+        ({"from": "mailhoster.example"}, 400, "give the whole address"),
+        ({"from": "eu.mailhoster.example"}, 400, "give the whole address"),
+        ({"from": "example"}, 400, "expected an address"),
+        ({"from": "a b@example.org"}, 400, "expected an address"),
+        ({"from": ""}, 400, "expected an address"),
+        ({"from": "shop.example", "recipient": "bob@example.net"}, 400, "one of your own addresses"),
+    ],
+)
+async def test_a_user_expects_mail_to_their_own_addresses(fields, status, words):
+    daemon, who = waiting_for(), own_logins()
+    user = who.user({"x-user": "anna", "x-groups": "staff", "x-mail": "anna@example.net"})
+    form = {"token": who.token(user, "localhost"), "act": "mine", "recipient": "anna@example.net", **fields}
+    async with browsing(daemon, who) as fetch:
+        found = await post(fetch, urlencode(form).encode(), **OWN)
+    assert (found.status, words in found.tree.words) == (status, True)
+    done = [options for name, options in daemon.questions if name == "expect"]
+    assert len(done) == (status == 200)
+    assert all(each["seconds"] == 2 * 86_400 for each in done)
+
+
+async def test_a_user_waits_for_ten_mails_at_most():
+    rows = [("anna@example.net", f"shop{number}.example") for number in range(10)]
+    who = own_logins()
+    user = who.user({"x-user": "anna", "x-groups": "staff", "x-mail": "anna@example.net"})
+    form = {"token": who.token(user, "localhost"), "act": "mine", "recipient": "anna@example.net"}
+    async with browsing(waiting_for(*rows), who) as fetch:
+        again = await post(fetch, urlencode({**form, "from": "shop3.example"}).encode(), **OWN)
+        more = await post(fetch, urlencode({**form, "from": "more.example"}).encode(), **OWN)
+    assert again.status == 200
+    assert (more.status, "you wait for as many mails as are possible" in more.tree.words) == (400, True)
+
+
+async def test_who_has_no_address_expects_nothing_for_oneself():
+    who = own_logins()
+    user = who.user({"x-user": "anna"})
+    form = {"token": who.token(user, "localhost"), "act": "mine", "recipient": "", "from": "shop.example"}
+    async with browsing(waiting_for(), who) as fetch:
+        assert (await post(fetch, urlencode(form).encode(), **{**OWN, "x_mail": ""})).status == 403
+
+
+async def test_the_page_for_senders_is_off_and_tells_nothing_of_this_host(monkeypatch):
+    async with browsing() as fetch:
+        assert (await fetch("/help")).status == 404
+    table = {"address": "unix:/run/w.sock", "help": True}
+    monkeypatch.setattr(compiled(), "_settings", WebSettings.model_validate(table))
+    daemon = Asked()
+    async with browsing(daemon, own_logins()) as fetch:
+        found, other = await fetch("/help"), await fetch("/help?id=abcdef&q=x", **OWN)
+    assert found.status == 200
+    assert found.text == other.text
+    assert found.headers["x-robots-tag"] == "noindex"
+    assert daemon.questions == []
+    tree = found.tree
+    assert "You need not do anything. Your mail server tries again by itself" in tree.words
+    assert not tree.all("a") + tree.all("link") + tree.all("script") + tree.all("img")
+    assert not any(word in found.text for word in ("mx1", "multigrey", "example"))

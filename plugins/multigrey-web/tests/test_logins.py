@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from multigrey_web.logins import ACTS, PROXY_HEADER, Logins, User, read_secret
+from multigrey_web.logins import ACTS, PROXY_HEADER, Logins, User, read_aliases, read_secret
 from multigrey_web.settings import Act
 
 ANNA = {"host": "mx.example.org", "x-user": "anna", "x-groups": "staff, helpdesk"}
@@ -37,6 +37,39 @@ def logins(**changes):
 )
 def test_users(changes, headers, user):
     assert logins(**changes).user(headers) == user
+
+
+def test_own_addresses_are_those_of_the_proxy_and_their_aliases():
+    aliases = {"anna": ("office@example.net",), "anna@example.net": ("Info@example.net", "anna@example.net")}
+    found = logins(role_header="X-Groups", roles=ROLES, address_header="X-Mail", aliases=aliases)
+    user = found.user({**ANNA, "x-groups": "", "x-mail": "Anna@Example.net, rubbish, a b@example.net"})
+    assert user.addresses == ("anna@example.net", "office@example.net", "info@example.net")
+    assert not user.may_read
+    assert found.user({**ANNA, "x-mail": ""}).may_read  # by the role
+    assert not found.user({}).may_read
+    assert logins().user({}).may_read
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('"anna" = ["info@example.net"]\n"Bob@example.net" = []\n', None),
+        ('anna = "info@example.net"', "anna: expected addresses"),
+        ('anna = ["info"]', "anna: expected addresses"),
+        ("anna = [1]", "anna: expected addresses"),
+        ("anna", "Expected"),
+    ],
+)
+def test_aliases_are_a_table_of_addresses(tmp_path, text, words):
+    path = tmp_path / "aliases.toml"
+    path.write_text(text)
+    if words is None:
+        assert read_aliases(path) == {"anna": ("info@example.net",), "bob@example.net": ()}
+    else:
+        with pytest.raises(ValueError, match=words):
+            read_aliases(path)
+    with pytest.raises(ValueError, match="No such file"):
+        read_aliases(tmp_path / "nothing")
 
 
 def test_the_settings_know_the_same_acts():

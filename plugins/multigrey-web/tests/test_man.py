@@ -52,7 +52,7 @@ def test_what_an_administrator_would_copy_is_right(table):
 
 
 def test_the_page_names_what_is_asked():
-    named = set(re.findall(r"(?m)^\.Cm ([a-z.]+)", PAGE.read_text()))
+    named = set(re.findall(r"(?m)^\.Cm ([a-z.-]+)", PAGE.read_text()))
     assert named == OPERATIONS
     assert f"most {DAYS_KEPT} days" in PAGE.read_text()
 
@@ -60,7 +60,7 @@ def test_the_page_names_what_is_asked():
 def test_there_is_no_page_that_is_not_told_of():
     paths = {route.path for route in make_app(Site.__new__(Site)).routes}
     pages = {"/", "/waiting", "/origins", "/lost", "/review", "/record", "/origin", "/search", "/decision"}
-    assert paths == pages | {"/live", "/steer", "/act", "/static/{name}", "/{name}.{form}"}
+    assert paths == pages | {"/live", "/help", "/mine", "/steer", "/act", "/static/{name}", "/{name}.{form}"}
     told = re.findall(r"(?m)^\.It ([A-Z][a-z ]+)$", PAGE.read_text())
     base = (PACKAGE / "multigrey_web/templates/base.html").read_text()
     assert told == re.findall(r'\("/\w*", "\w+", "([^"]+)"\)', base)

@@ -47,6 +47,12 @@ def test_what_holds_when_only_an_address_is_given():
         ({"may": ["forget"]}, "may"),
         ({"roles": {"desk": ["expect"]}}, "one needs the other"),
         ({"role_header": "X-Groups"}, "one needs the other"),
+        ({"address_header": "X-Mail"}, "every user would see the mail of all"),
+        (
+            {"address": "unix:/run/page.sock", "user_header": "X-U", "address_header": "X-Mail"},
+            "every user would see the mail of all",
+        ),
+        ({"aliases": "/etc/aliases.toml"}, "needs address_header"),
         ({"proxy_secret": "secret"}, "proxy_secret"),
         ({"address": "unix:/run/page.sock", "user_header": "X User"}, "user_header"),
         ({"colour": "red"}, "colour"),
