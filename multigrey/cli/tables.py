@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from multigrey.text import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.measure import Measurement
     from rich.table import Table
 
-__all__ = ["table"]
+__all__ = ["folded", "table"]
 
 _GAP = 2
 _LEAST_TEXT = 16
 """The width in characters down to which a text is folded before a column is left out."""
+_ENDS = ("/ ", "@.,:;=_-")
+"""After what a text is folded: the better, the second best."""
 _MOMENT = re.compile(r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)?")
 """What `cli.common.moment` returns."""
 
@@ -73,8 +77,42 @@ def table(
     for index in shown:
         found.add_column(heads[index], overflow="fold", no_wrap=fits and heads[index] not in texts)
     for row in cells:
-        found.add_row(*(Text(row[index]) for index in shown))
+        found.add_row(*(_Cell(row[index]) if heads[index] in texts else Text(row[index]) for index in shown))
     return found
+
+
+class _Cell:
+    """A cell that is folded where a part of a path, name or address ends, if it does not fit."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        yield Text("\n".join(folded(self._text, options.max_width)))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+        from rich.text import Text
+
+        return Measurement.get(console, options, Text(self._text))
+
+
+def folded(text: str, width: int) -> Iterator[str]:
+    """The lines of a text, each up to `width` (at least 2) characters wide, without a loss.
+
+    A line ends after the last `/` or blank, else after the last sign between words, unless it would be less
+    than half full.
+    """
+    from rich.cells import chop_cells
+
+    while len(lines := chop_cells(text, width)) > 1:
+        ends = (max(map(lines[0].rfind, signs)) + 1 for signs in _ENDS)
+        end = next((end for end in ends if 2 * end >= len(lines[0])), len(lines[0]))
+        yield text[:end]
+        text = text[end:]
+    yield text
 
 
 def _least(head: str, cells: Sequence[str], texts: Collection[str]) -> int:

@@ -7,9 +7,10 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
-from multigrey.cli.tables import table
+from multigrey.cli.tables import folded, table
 
 HEADS = ("STATE", "SEEN", "SENDER", "LEFT")
 ROWS = [
@@ -93,3 +94,32 @@ def test_a_title_and_no_heads():
 def test_what_strangers_wrote_is_made_harmless():
     assert "a\\x1b[31m" in drawn(100, [("known", "", "a\x1b[31m[bold]", "")])[1]
     assert "[bold]" in drawn(100, [("known", "", "a\x1b[31m[bold]", "")])[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        (
+            "unix:/var/spool/postfix/multigrey/policy.sock",
+            30,
+            ["unix:/var/spool/postfix/", "multigrey/policy.sock"],
+        ),
+        (
+            "unix:/var/spool/postfix/multigrey/policy.sock",
+            45,
+            ["unix:/var/spool/postfix/multigrey/policy.sock"],
+        ),
+        ("newsletter-6@lists.sender.example.org", 22, ["newsletter-6@lists.", "sender.example.org"]),
+        ("a/bcdefghijklm", 6, ["a/bcde", "fghijk", "lm"]),
+        ("", 5, [""]),
+    ],
+)
+def test_a_text_is_folded_where_a_word_ends(text, width, lines):
+    assert list(folded(text, width)) == lines
+
+
+@given(st.text(), st.integers(2, 20))
+def test_a_text_is_folded_without_a_loss(text, width):
+    lines = list(folded(text, width))
+    assert "".join(lines) == text
+    assert all(cell_len(line) <= width for line in lines)
