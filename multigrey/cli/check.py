@@ -158,8 +158,9 @@ def check(
     with their limits after the bar.
 
     Warnings are also: a network that floods this host with new senders, input that cannot be true (all
-    clients have one private address, none has a name, all announce one HELO, nearly all are own clients), and
-    a damaged store.
+    clients have one private address, none has a name, all announce one HELO, nearly all are own clients), a
+    damaged store, and what does not work now although mail is answered: another listener that cannot accept,
+    a plugin, a list, the log, the history, or the latest reload.
 
     Exit status: 0 OK, 1 a figure is over its warning limit, 2 critical (no answer, or a figure is over its
     critical limit), 3 unknown (wrong configuration or command line, or no permission).
@@ -295,6 +296,12 @@ def verdict(measures: Sequence[Measure], told: Mapping[str, Any], problems: Sequ
 
 def _lasting(told: Mapping[str, Any]) -> Iterator[str]:
     """What does not work now, although mail is answered."""
+    for row in told.get("listeners", ()):
+        if row.get("trouble"):
+            yield f"{row['name']} cannot accept connections: {row['trouble']}"
+    for row in told.get("plugins", ()):
+        if row.get("trouble"):
+            yield f"plugin {row['name']} does not work: {row['trouble']}"
     for row in told.get("lists", ()):
         if row.get("trouble"):
             yield f"whitelist {row['path']} {row['trouble']}"

@@ -125,7 +125,9 @@ def _attention(told: Mapping[str, Any]) -> Iterator[str]:
             yield f"whitelist {row['path']} is empty"
     yield from _attention_to_store(told)
     for plugin in told["plugins"]:
-        if failures := plugin["failures"]:
+        if plugin.get("trouble"):
+            yield f"plugin {plugin['name']} does not work now, and has no vote: {plugin['trouble']}"
+        elif failures := plugin["failures"]:
             yield f"plugin {plugin['name']} failed {counted(failures, 'time')} and was ignored: see the log"
     if told["running"]:
         yield from _attention_to_daemon(told)
@@ -165,25 +167,33 @@ def limit_key(limits: Mapping[str, Any]) -> str:
 def _attention_to_daemon(told: Mapping[str, Any]) -> Iterator[str]:
     if not told["clock_believed"]:
         yield "the clock was set by more than an hour, or is wrong: no record expires until it is trusted"
+    yield from _lasting(told)
     yield from _attention_to_traffic(told)
     yield from _attention_to_limits(told["limits"])
     if told["loop_lag"]["worst"] > _SLOW_LOOP:
         yield "the event loop is late, so answers are slow"
     if told["connections"]["open"] >= told["connections"]["most"]:
-        yield "no more connections are accepted: raise [limits] connections"
-    if told["history"] and told["history"]["trouble"]:
-        yield f"decisions are made, but not recorded in the history: {told['history']['trouble']}"
+        yield "all connections are in use: raise [limits] connections"
     if told["internal_errors"]:
         yield f"{counted(told['internal_errors'], 'connection')} ended by a bug: see the log"
-    if told.get("log_trouble"):
-        yield told["log_trouble"]
-    if told.get("reload_refused"):
-        yield f"the latest reload was refused, and the old configuration stays: {_first_line(told)}"
     if told["log_lines_lost"]:
         yield f"{counted(told['log_lines_lost'], 'decision line')} could not be written to the log"
     for name in told["needs_restart"]:
         yield f"{name} has changed in the configuration: restart the daemon to apply it"
     yield from told["warnings"]
+
+
+def _lasting(told: Mapping[str, Any]) -> Iterator[str]:
+    """What does not work now, although mail is answered."""
+    for row in told["listeners"]:
+        if row.get("trouble"):
+            yield f"{row['name']} cannot accept connections: {row['trouble']}"
+    if told["history"] and told["history"]["trouble"]:
+        yield f"decisions are made, but not recorded in the history: {told['history']['trouble']}"
+    if told.get("log_trouble"):
+        yield told["log_trouble"]
+    if told.get("reload_refused"):
+        yield f"the latest reload was refused, and the old configuration stays: {_first_line(told)}"
 
 
 def _first_line(told: Mapping[str, Any]) -> str:

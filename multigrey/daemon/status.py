@@ -66,6 +66,7 @@ class Running:
                     "on_error": listen.on_error,
                     "connections": open_at[listen.name],
                     "peers": _most_of(peers, listen.name),
+                    "trouble": self.server.not_accepting.get(listen.name, ""),
                 }
                 for listen in self.listens
             ],

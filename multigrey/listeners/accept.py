@@ -19,7 +19,11 @@ logger = logging.getLogger(__name__)
 _BURST = 64
 """Connections accepted before other tasks have a turn."""
 _PAUSE = 0.25
-_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_VANISHED = {
+    *(errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
+}
+"""Errors of one connection, whose peer went away: accept(2).  Any other is one of this host's."""
 
 
 async def accept_all(server: Server, listening: Listening) -> None:
@@ -28,16 +32,19 @@ async def accept_all(server: Server, listening: Listening) -> None:
     while True:
         await trio.lowlevel.wait_readable(listening.socket)
         if server.room <= 0:
+            limit = server.limits.connections
+            server.not_accepting[listening.name] = f"all {limit} connections are in use"
             if seldom.due("room", trio.current_time()):
-                limit = server.limits.connections
                 logger.warning("%s: all %d connections are in use; new ones wait", listening.name, limit)
             while server.room <= 0:
                 await server.one_to_leave()
         try:
             accepted = _accept_some(listening, min(_BURST, server.room))
         except OSError as error:
-            await _pause_without_resources(listening, error, seldom)
+            if error.errno not in _VANISHED:
+                await _pause(server, listening, error, seldom)
             continue
+        server.not_accepting.pop(listening.name, None)
         admitted = []
         for sock, host, peer in accepted:
             if not host or listening.admits(host):
@@ -71,10 +78,9 @@ def _accept_some(listening: Listening, most: int) -> list[tuple[socket.socket, s
     return accepted
 
 
-async def _pause_without_resources(listening: Listening, error: OSError, seldom: Throttle) -> None:
-    """Ignore a connection that vanished; without descriptors, wait for some to be closed."""
-    if error.errno not in _OUT_OF_RESOURCES:
-        return
+async def _pause(server: Server, listening: Listening, error: OSError, seldom: Throttle) -> None:
+    """Wait until descriptors, memory or whatever is missing may be there again."""
+    reason = server.not_accepting[listening.name] = error.strerror or str(error)
     if seldom.due("accept", trio.current_time()):
-        logger.error("%s: cannot accept: %s", listening.name, error.strerror)
+        logger.error("%s: cannot accept: %s", listening.name, reason)
     await trio.sleep(_PAUSE)

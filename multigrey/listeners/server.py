@@ -66,6 +66,8 @@ class Server:
         self._steps = RoundRunner(engine, now)
         self._commands = commands
         self.open: set[Connection] = set()
+        self.not_accepting: dict[str, str] = {}
+        """Why no connection can be accepted now, by the name of the listener; the others are left out."""
         self._poll = select.epoll()
         self._parked: dict[int, Connection] = {}
         self._shared: dict[Durability, list[tuple[Connection, Progress]]] = {}

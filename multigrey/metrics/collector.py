@@ -51,6 +51,8 @@ class ScrapedFigures:
     connections_limit: int
     internal_errors: int
     log_lines_lost: int
+    listeners_accept: Mapping[str, bool]
+    """Whether connections can be accepted, by listener."""
     log_written: bool
     """Whether the latest decision lines could be written where they belong."""
     reload_accepted: bool
@@ -163,6 +165,7 @@ def _rows(sources: Sources, figures: ScrapedFigures) -> Iterator[tuple[str, Iter
     yield "multigrey_connections_limit", [((), figures.connections_limit)]
     yield "multigrey_internal_errors", [((), figures.internal_errors)]
     yield "multigrey_log_lines_lost", [((), figures.log_lines_lost)]
+    yield "multigrey_listener_up", _by_one(figures.listeners_accept)
     yield "multigrey_log_up", [((), figures.log_written)]
     yield "multigrey_reload_up", [((), figures.reload_accepted)]
     yield "multigrey_list_up", _by_one(figures.lists_readable)
@@ -237,6 +240,8 @@ def _of_plugins(registry: BuiltRegistry) -> Iterator[tuple[str, Iterable[Row]]]:
     yield "multigrey_plugin_calls", _by_one({**nothing, **counters.calls})
     yield "multigrey_plugin_failures", _by_one({**nothing, **counters.failures})
     yield "multigrey_plugin_timeouts", _by_one({**nothing, **counters.timeouts})
+    working = dict.fromkeys({**nothing, **counters.failures}, True)
+    yield "multigrey_plugin_up", _by_one({**working, **dict.fromkeys(counters.troubles, False)})
 
 
 def _by_one(numbers: Mapping[str, int]) -> list[Row]:

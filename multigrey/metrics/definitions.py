@@ -172,6 +172,12 @@ _ALL = (
     Metric("multigrey_connections_limit", GAUGE, "The limit of open connections ([limits] connections)."),
     Metric("multigrey_internal_errors", COUNTER, "Connections that ended because of a bug in multigrey."),
     Metric("multigrey_log_lines_lost", COUNTER, "Decision lines that could not be written."),
+    Metric(
+        "multigrey_listener_up",
+        GAUGE,
+        "Whether connections of mail servers can be accepted: 1 or 0.",
+        ("listener",),
+    ),
     Metric("multigrey_log_up", GAUGE, "Whether decision lines are written where they belong: 1 or 0."),
     Metric("multigrey_reload_up", GAUGE, "Whether the latest reload was accepted: 1 or 0."),
     Metric(
@@ -246,6 +252,12 @@ _ALL = (
         "multigrey_plugin_timeouts",
         COUNTER,
         "Those of the failed calls that had not answered within [limits] slow.",
+        ("plugin",),
+    ),
+    Metric(
+        "multigrey_plugin_up",
+        GAUGE,
+        "Whether the latest call of each object of the plugin was answered: 1 or 0.",
         ("plugin",),
     ),
     Metric("multigrey_list_entries", GAUGE, "Entries of whitelists, as loaded.", ("list", "state")),

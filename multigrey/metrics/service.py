@@ -194,6 +194,9 @@ class MetricsService:
             connections_limit=settings.limits.connections,
             internal_errors=running.server.internal_errors,
             log_lines_lost=running.log().lost,
+            listeners_accept={
+                listen.name: listen.name not in running.server.not_accepting for listen in settings.listen
+            },
             log_written=not running.log().trouble,
             reload_accepted=not running.reload_refused(),
             lists_readable=await in_thread(readable, settings),

@@ -88,6 +88,16 @@ class GuardCounters:
         self._failures: dict[str, int] = {}
         self._calls: dict[str, int] = {}
         self._timeouts: dict[str, int] = {}
+        self.failing: dict[tuple[PluginKind, str], str] = {}
+        """The objects that fail now, and how that began.  Usually empty: a call looks at no more."""
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """What fails now, by plugin: each call has failed since.  A plugin that works is left out."""
+        found: dict[str, str] = {}
+        for (kind, name), why in self.failing.items():
+            found.setdefault(self._owners.get((kind, name), BUILT_IN).name, f"{kind} {name}: {why}")
+        return found
 
     @property
     def calls(self) -> Mapping[str, int]:
@@ -122,11 +132,19 @@ class GuardCounters:
         """Count a failure of the object registered under this kind and name, and perhaps log it."""
         plugin = self._owners.get((kind, name), BUILT_IN)
         self._failures[plugin.name] = self._failures.get(plugin.name, 0) + 1
-        if self._seldom.due(plugin.name, self._clock.monotonic()):
+        due = self._seldom.due(plugin.name, self._clock.monotonic())
+        if not due and (kind, name) in self.failing:
+            return
+        what = error if isinstance(error, str) else describe(error)
+        self.failing.setdefault((kind, name), what)
+        if due:
             before = self._seldom.held_back(plugin.name)
             more = f" (and {counted(before, 'failure')} before this one)" if before else ""
-            what = error if isinstance(error, str) else describe(error)
             _log.error("%s failed and was ignored: %s %s: %s%s", plugin, kind, name, what, more)
+
+    def worked(self, kind: PluginKind, name: str) -> None:
+        """Note that a call was answered: the object does not fail any more.  Called while any fails."""
+        self.failing.pop((kind, name), None)
 
     def wrong(self, kind: PluginKind, name: str, value: object, expected: str) -> None:
         """Count a value of the wrong type as a failure; a coroutine is closed."""
@@ -179,6 +197,8 @@ class GuardedComponent:
             self._counters.failed(PluginKind.KEY_COMPONENT, self._name, error)
             return None
         if value is None or isinstance(value, str):
+            if self._counters.failing:
+                self._counters.worked(PluginKind.KEY_COMPONENT, self._name)
             return value
         self._counters.wrong(PluginKind.KEY_COMPONENT, self._name, value, "text or None")
         return None
@@ -202,6 +222,8 @@ class GuardedTrait:
             self._counters.failed(PluginKind.TRAIT, self._name, error)
             return False
         if isinstance(value, bool):
+            if self._counters.failing:
+                self._counters.worked(PluginKind.TRAIT, self._name)
             return value
         self._counters.wrong(PluginKind.TRAIT, self._name, value, "True or False")
         return False
@@ -239,6 +261,8 @@ class GuardedSlowSource:
             return self.no_answer
         if isinstance(found, Findings) and _is_well_formed(found):
             traits, unanswered = found.traits & self.traits, found.unanswered & self.traits
+            if self._counters.failing and not unanswered:
+                self._counters.worked(PluginKind.SLOW_SOURCE, self.name)
             return replace(found, traits=traits, unanswered=unanswered)
         self._counters.wrong(PluginKind.SLOW_SOURCE, self.name, found, "well-formed Findings")
         return self.no_answer
@@ -299,6 +323,8 @@ def guarded_match(
             counters.failed(PluginKind.WHITELIST_SOURCE, name, error)
             return None
         if found is None or isinstance(found, Match):
+            if counters.failing:
+                counters.worked(PluginKind.WHITELIST_SOURCE, name)
             return found
         counters.wrong(PluginKind.WHITELIST_SOURCE, name, found, "a Match or None")
         return None

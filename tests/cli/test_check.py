@@ -117,6 +117,31 @@ class TestVerdict:
                 1,
                 "decisions are not recorded in the history: disk full",
             ),
+            (
+                {"listeners": [{"name": "exim", "trouble": ""}, {"name": "mx2", "trouble": "no memory"}]},
+                [],
+                1,
+                "mx2 cannot accept connections: no memory",
+            ),
+            (
+                {"plugins": [{"name": "geo", "trouble": ""}, {"name": "spf", "trouble": "trait x: no"}]},
+                [],
+                1,
+                "plugin spf does not work: trait x: no",
+            ),
+            (
+                {"lists": [{"path": "/a", "trouble": ""}, {"path": "/b", "trouble": "does not exist"}]},
+                [],
+                1,
+                "whitelist /b does not exist",
+            ),
+            (
+                {"log_trouble": "decisions cannot be logged to /x: full"},
+                [],
+                1,
+                "decisions cannot be logged to /x: full",
+            ),
+            ({"reload_refused": "a.toml:1: b: c\nd"}, [], 1, "the latest reload was refused: a.toml:1: b: c"),
             ({"mode": {"in_effect": "off"}}, [], 0, "mode off by an override"),
         ],
     )

@@ -87,6 +87,7 @@ def test_of_a_daemon_that_runs(stopped):
             "on_error": "pass",
             "connections": 1,
             "peers": [{"peer": f"uid {os.getuid()}", "connections": 1}],
+            "trouble": "",
         }
     ]
     assert told["config"] == str(daemon.config)
@@ -144,7 +145,7 @@ def test_the_mode_of_a_stopped_one(stopped):
         ({"limits": {**LIMITS, "forgotten": 7, "fits": 99}}, "evicted early: raise [limits] max_records"),
         ({"limits": {**LIMITS, "forgotten": 7, "fits": 8, "max_records": 0}}, "raise [store] map_size"),
         ({"loop_lag": {"latest": 0, "worst": 0.3}}, "event loop is late"),
-        ({"connections": {"open": 9, "most": 9}}, "no more connections"),
+        ({"connections": {"open": 9, "most": 9}}, "! all connections are in use"),
         ({"internal_errors": 1}, "ended by a bug"),
         ({"state_trouble": "state directory gone"}, "! state directory gone"),
         ({"clock_believed": False}, "! the clock was set by more than an hour"),
@@ -174,6 +175,24 @@ def test_the_mode_of_a_stopped_one(stopped):
         ({"history": None}, "none: [history] enabled is false"),
         ({"needs_restart": ["user", "store"]}, "! store has changed in the configuration"),
         ({"plugins": [PLUGIN]}, "plugin geo failed 5 times"),
+        (
+            {"plugins": [{**PLUGIN, "trouble": "trait x: no"}]},
+            "! plugin geo does not work now, and has no vote: trait x: no",
+        ),
+        (
+            {
+                "listeners": [
+                    {
+                        **dict.fromkeys(("protocol", "address", "on_error"), "x"),
+                        "name": "exim",
+                        "connections": 0,
+                        "peers": [],
+                        "trouble": "Too many open files",
+                    }
+                ]
+            },
+            "! exim cannot accept connections: Too many open files",
+        ),
         ({"warnings": ["a\x1b[31mb"]}, "! a\\x1b[31mb"),
         ({"records": {"known": 7, "waiting": 1, "estimated": True}}, "about 7"),
         ({"overrides": [{"slot": "mode", "word": "off", "until": 2**31, "by": "root"}]}, "(set by root)"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -441,6 +443,49 @@ async def test_a_peer_that_cannot_be_watched_is_closed(monkeypatch: pytest.Monke
         async with await b.connect() as bad:
             assert await read_all(bad) == b""
         assert await ask(good, QUESTION % 1) == DEFERRED
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EBADF])
+async def test_a_listener_that_cannot_accept_says_so_until_it_can(
+    autojump_clock, caplog: pytest.LogCaptureFixture, number: int
+):
+    async with bench() as b:
+        listening = b.listening["postfix"]
+        real = listening.socket
+
+        class Refusing:
+            fileno = real.fileno
+
+            def accept(self):
+                raise OSError(number, os.strerror(number))
+
+        listening.socket = Refusing()
+        async with await b.connect() as waiting:
+            await trio.sleep(1)  # of the test's clock: everything else has had its turn
+            assert b.server.not_accepting == {"postfix": os.strerror(number)}
+            assert caplog.messages == [f"postfix: cannot accept: {os.strerror(number)}"]
+            listening.socket = real
+            assert await ask(waiting, QUESTION % 1) == DEFERRED
+            assert b.server.not_accepting == {}
+
+
+async def test_a_peer_that_goes_before_it_is_accepted_is_no_trouble(caplog: pytest.LogCaptureFixture):
+    async with bench() as b:
+        listening = b.listening["postfix"]
+        real, gone = listening.socket, iter([errno.ECONNABORTED, errno.ENETDOWN])
+
+        class Fickle:
+            fileno = real.fileno
+
+            def accept(self):
+                for number in gone:
+                    raise OSError(number, os.strerror(number))
+                return real.accept()
+
+        listening.socket = Fickle()
+        async with await b.connect() as stream:
+            assert await ask(stream, QUESTION % 1) == DEFERRED
+        assert (b.server.not_accepting, caplog.messages) == ({}, [])
 
 
 async def test_a_bug_that_meets_a_whole_round_ends_its_connections_and_nothing_else():

@@ -39,6 +39,7 @@ def figures(**changes):
         "connections_limit": 10,
         "internal_errors": 0,
         "log_lines_lost": 0,
+        "listeners_accept": {"exim": True, "postfix": False},
         "log_written": True,
         "reload_accepted": False,
         "lists_readable": {"list /x": False},
@@ -113,6 +114,10 @@ def test_values():
     assert found["multigrey_class_over_target_total", "partners"] == 1
     assert found["multigrey_list_entries", 'list "a\\b"\n', "active"] == 2
     assert found["multigrey_plugin_failures_total", "geoip"] == 0
+    assert found["multigrey_plugin_up", "geoip"] == 1
+    assert (found["multigrey_listener_up", "exim"], found["multigrey_listener_up", "postfix"]) == (1, 0)
+    assert (found["multigrey_log_up",], found["multigrey_reload_up",]) == (1, 0)
+    assert found["multigrey_list_up", "list /x"] == 0
     assert found["multigrey_acceptance_delay_seconds_sum", "partners", "unnamed"] == 500
     assert found["multigrey_over_limit_attempts_total",] == 40
     assert found["multigrey_over_limit_networks",] == 2
@@ -121,6 +126,18 @@ def test_values():
     assert found["multigrey_input_implausible", "postfix", "one-helo"] == 1
     assert found["multigrey_input_implausible", "postfix", "no-names"] == 0
     assert found["multigrey_own_clients_ratio", "postfix"] == 0.25
+
+
+def test_a_plugin_that_fails_is_down_until_it_answers():
+    made = sources()
+    counters = made.registry().counters
+    counters.failed(PluginKind.TRAIT, "x", "a bug")
+    counters.failed(PluginKind.WHITELIST_SOURCE, "own", "a bug")
+    found = samples(exposition(made, figures(), "")[0].decode())
+    assert (found["multigrey_plugin_up", "geoip"], found["multigrey_plugin_up", "multigrey"]) == (0, 0)
+    counters.worked(PluginKind.TRAIT, "x")
+    found = samples(exposition(made, figures(), "")[0].decode())
+    assert (found["multigrey_plugin_up", "geoip"], found["multigrey_plugin_up", "multigrey"]) == (1, 0)
 
 
 @pytest.mark.parametrize("jump", [0, 400 * 86_400, -400 * 86_400])
@@ -208,4 +225,6 @@ async def test_calls_and_time_outs_of_plugins(autojump_clock):
         ("multigrey_plugin_failures_total", "slow"): 2,
         ("multigrey_plugin_timeouts_total", "quick"): 0,
         ("multigrey_plugin_timeouts_total", "slow"): 2,
+        ("multigrey_plugin_up", "quick"): 1,
+        ("multigrey_plugin_up", "slow"): 0,
     }

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from multigrey.errors import StoreError
-from multigrey.model import Match
+from multigrey.model import Findings, Match
 from multigrey.plugins.guards import (
     GuardCounters,
     PluginInfo,
@@ -154,3 +154,42 @@ def test_describe():
     assert describe(Rude()) == "Rude: (no text)"
     assert len(describe(ValueError("\n" * 5000))) < 700
     assert describe(ValueError("a\nb\udcff")).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "good"),
+    [
+        ("key component it", lambda answer, counters: guarded_text(Text(answer), counters, "it").text, "x"),
+        ("trait it", lambda answer, counters: guarded_holds(Trait(answer), counters, "it").holds, False),
+        ("whitelist source it", lambda answer, counters: guarded_match(Source(answer), counters, "it"), None),
+    ],
+)
+def test_trouble_lasts_from_the_first_failure_to_the_next_answer(counters, kind, make, good):
+    answer = make(good, counters)
+    answer(attempt())
+    assert counters.troubles == {}
+    for error in (ValueError("first"), ValueError("second")):
+        make(error, counters)(attempt())
+        assert counters.troubles["geo"].startswith(f"{kind}: ValueError: first (at ")
+    answer(attempt())
+    assert counters.troubles == {}
+
+
+async def test_trouble_of_a_slow_source_lasts_until_it_finds_something_out(counters):
+    works = guarded_ask(SlowSource(traits={"listed"}), counters, "it")
+    counters.late(PluginKind.SLOW_SOURCE, "it", 0.5)
+    counters.late(PluginKind.SLOW_SOURCE, "it", 0.7)
+    assert counters.troubles == {"geo": "slow source it: no answer within 0.5 s"}
+    silent = SlowSource(Findings(unanswered=works.traits), works.traits)
+    await guarded_ask(silent, counters, "it").ask(attempt())
+    assert counters.troubles.keys() == {"geo"}
+    await works.ask(attempt())
+    assert counters.troubles == {}
+
+
+def test_one_object_that_works_does_not_end_the_trouble_of_another(counters):
+    guarded_match(Source(7), counters, "role-addresses")(attempt())
+    guarded_holds(Trait(True), counters, "it").holds(attempt())
+    assert counters.troubles == {
+        "multigrey": "whitelist source role-addresses: returned a int instead of a Match or None"
+    }

@@ -17,6 +17,8 @@ from multigrey.control.operations.operation import Level, Operation, Options, Re
 from multigrey.errors import CodecError, StoreError
 from multigrey.model import Record, Table
 from multigrey.overrides.mode import Overrides
+from multigrey.plugins.guards import BUILT_IN
+from multigrey.plugins.registry import BuiltRegistry
 from multigrey.threads import in_thread
 
 __all__ = ["count_records", "newest_change", "operations"]
@@ -72,10 +74,19 @@ async def _status(parts: OperationContext) -> Result:
                 "calls": registry.counters.calls.get(name, 0),
                 "failures": registry.counters.failures.get(name, 0),
                 "timeouts": registry.counters.timeouts.get(name, 0),
+                "trouble": registry.counters.troubles.get(name, ""),
             }
-            for name, distribution in sorted({(p.name, p.distribution) for p in registry.owners.values()})
+            for name, distribution in sorted(_plugins(registry))
         ],
     }
+
+
+def _plugins(registry: BuiltRegistry) -> set[tuple[str, str]]:
+    """Name and distribution of each plugin; also of what is built in, if that has failed."""
+    found = {(plugin.name, plugin.distribution) for plugin in registry.owners.values()}
+    if BUILT_IN.name in registry.counters.failures:
+        found.add((BUILT_IN.name, BUILT_IN.distribution))
+    return found
 
 
 async def _stored_overrides(parts: OperationContext) -> list[Mapping[str, Any]]:

@@ -124,11 +124,29 @@ def _notices(status: Mapping[str, Any]) -> list[str]:
         found.append(
             "The store is full: new senders are remembered by a mark only, and their retries still pass."
         )
+    found += _lasting(status)
     found += _of_traffic(status)
     failures = sum(plugin["failures"] for plugin in status["plugins"])
     if failures:
         found.append(f"Plugins failed {counted(failures, 'time')}: multigrey status names them.")
     return found
+
+
+def _lasting(status: Mapping[str, Any]) -> Iterator[str]:
+    """Yield notices about what does not work now, although mail is answered."""
+    for row in status.get("listeners", ()):
+        if row.get("trouble"):
+            yield f"{row['name']} cannot accept connections: {row['trouble']}."
+    for row in status.get("plugins", ()):
+        if row.get("trouble"):
+            yield f"The plugin {row['name']} does not work now, and has no vote: {row['trouble']}."
+    for row in status.get("lists", ()):
+        if row.get("trouble"):
+            yield f"The whitelist {row['path']} {row['trouble']}; its old entries are still in use."
+    if trouble := status.get("log_trouble"):
+        yield f"{trouble[0].upper()}{trouble[1:]}."
+    if refused := status.get("reload_refused"):
+        yield f"The latest reload was refused, and the old configuration stays: {refused.splitlines()[0]}"
 
 
 def _of_traffic(status: Mapping[str, Any]) -> Iterator[str]:

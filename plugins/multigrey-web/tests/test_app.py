@@ -499,6 +499,23 @@ INPUT = {
         ({"input": [INPUT]}, "listener smtp: Odd; usually a NAT."),
         ({"input": [INPUT]}, "Remedy: mend it."),
         ({"plugins": [{"name": "x", "failures": 3}]}, "Plugins failed 3 times"),
+        (
+            {"plugins": [{"name": "x", "failures": 3, "trouble": "trait y: no"}]},
+            "The plugin x does not work now, and has no vote: trait y: no.",
+        ),
+        (
+            {"listeners": [{"name": "exim", "trouble": "Too many open files"}]},
+            "exim cannot accept connections: Too many open files.",
+        ),
+        (
+            {"lists": [{"path": "/l", "trouble": "does not exist"}]},
+            "The whitelist /l does not exist; its old entries are still in use.",
+        ),
+        (
+            {"log_trouble": "decisions cannot be logged to /x: full"},
+            "Decisions cannot be logged to /x: full.",
+        ),
+        ({"reload_refused": "a.toml:1: b: c\nd"}, "the old configuration stays: a.toml:1: b: c"),
     ],
 )
 async def test_what_somebody_should_know_first(change, words):
