@@ -15,7 +15,8 @@ from typing import Any
 
 from multigrey_dns import subjects
 from multigrey_spf import dnslookup, evaluation, own_hosts, question_of
-from multigrey_web import search, words
+from multigrey_web import acting, search, words
+from multigrey_web.logins import ACTS, Logins, User
 
 from multigrey.archive.names import why_no_name
 from multigrey.archive.tar import about_of
@@ -277,6 +278,38 @@ def _query(text: str) -> None:
         made.fits(_event(replace(ATTEMPT, sender=text, recipient=text, client_name=text)))
 
 
+_LOGINS = Logins(
+    user_header="x-user",
+    role_header="x-groups",
+    may=ACTS,
+    roles={"desk": ACTS},
+    secret=b"0123456789abcdef",
+    address_header="x-mail",
+)
+
+
+def _user(text: str) -> None:
+    names = ("x-user", "x-groups", "x-mail", "x-multigrey-proxy", "host", "origin")
+    headers = dict.fromkeys(names, text)
+    user = _LOGINS.user(headers)
+    _LOGINS.is_from_proxy(headers)
+    _LOGINS.is_own({**headers, "sec-fetch-site": "same-origin"}, text, user)
+
+
+def _form(text: str) -> None:
+    fields = dict.fromkeys(("sender", "recipient", "from", "word"), text)
+    own = User("anna", addresses=(text.strip().lower(),))
+    for act in ACTS:
+        try:
+            acting.deed_of(act, fields, "anna")
+        except ValueError:
+            continue
+    try:
+        acting.own_deed_of(fields, own, (), ("mailhoster.example",))
+    except ValueError:
+        return
+
+
 _REDACTOR = Redactor(SITE_KEY)
 _ONE_TEXT: tuple[Way, ...] = (
     *(
@@ -359,6 +392,8 @@ WAYS: Mapping[str, Way] = {
     "http, a field": lambda text: parse_head(b"GET / HTTP/1.1\r\nHost: %b" % octets(text)),
     "lists, an entry": _postgrey,
     "rules, conditions": _conditions,
+    "web, a user": _user,
+    "web, a form": _form,
     "an attempt, engine": attempts(_engine()),
     "an attempt, its origin and keys": attempts(_origins()),
     "an attempt, lists": attempts(_lists()),
