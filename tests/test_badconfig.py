@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from multigrey.cli.config import check_config
+from multigrey.cli import main
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "badconfig").glob("*/expected"))
 
@@ -34,7 +34,7 @@ def test_it_is_refused_for_that_reason(folder, tmp_path, monkeypatch):
             _set_up(*line.split())
 
     environ = {"STATE_DIRECTORY": "/var/lib/multigrey", "RUNTIME_DIRECTORY": None}
-    result = CliRunner(env=environ).invoke(check_config, ["--config", "multigrey.toml"])
+    result = CliRunner(env=environ).invoke(main, ["check-config", "--config", "multigrey.toml"])
 
     count, *patterns = (folder / "expected").read_text().splitlines()
     problems = [line for line in result.stderr.splitlines() if not line.startswith("there may be more")]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 import pytest
@@ -142,6 +144,18 @@ def test_help_groups_the_commands_by_what_an_administrator_wants():
     headings = [line.removesuffix(":") for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert headings == ["Options", *GROUPS]
     assert GROUPS["Where is my mail"]
+
+
+def test_tests_run_each_command_by_way_of_the_group():
+    """Click keeps the help option of a command's first run, and only the group gives it `-h`."""
+    tests = Path(__file__).parents[1]
+    begun = {
+        (path.name, name)
+        for path in tests.rglob("test_*.py")
+        for name in re.findall(r"\)\.invoke\(\s*(\w+)", path.read_text())
+    }
+    made_there = {("test_client.py", "command"), ("test_daemon_place.py", "command")}
+    assert {each for each in begun if each[1] != "main"} == made_there
 
 
 def test_no_sentence_of_help_is_cut_at_80_columns(monkeypatch):

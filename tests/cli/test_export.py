@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from multigrey.cli import export as module
-from multigrey.cli.export import FORMS, Exported, export, written
+from multigrey.cli import main
+from multigrey.cli.export import FORMS, Exported, written
 from tests.mta.exim import PlainExim
 from tests.mta.harness import place, write
 from tests.mta.postfix import Postfix
@@ -112,7 +113,7 @@ END = {"time": NOW, "number": 1, "more": 0, "hidden": 0}
 class TestCommand:
     def test_asks_and_writes(self, daemon):
         asked = daemon({"addresses": [list(ROWS[0])]}, {"addresses": [list(ROWS[1])]}, END)
-        done = CliRunner().invoke(export, ["postscreen", "--since", "7d", "--max", "50"])
+        done = CliRunner().invoke(main, ["export", "postscreen", "--since", "7d", "--max", "50"])
         assert (done.exit_code, asked) == (0, [("export", {"since": 7 * DAY, "max": 50})])
         assert done.stdout.splitlines()[-3:] == [
             "# last seen 2001-09-09",
@@ -124,7 +125,7 @@ class TestCommand:
         daemon({"addresses": [list(ROWS[0])]}, END)
         target = tmp_path / "proven"
         target.write_text("old")
-        done = CliRunner().invoke(export, ["exim-hostlist", "-o", str(target)])
+        done = CliRunner().invoke(main, ["export", "exim-hostlist", "-o", str(target)])
         assert (done.exit_code, done.output) == (0, "")
         assert target.read_text().endswith("\n192.0.2.1\n")
         assert target.stat().st_mode & 0o777 == 0o644
@@ -134,18 +135,18 @@ class TestCommand:
         daemon({"addresses": [list(ROWS[0])]})
         target = tmp_path / "proven"
         target.write_text("old")
-        done = CliRunner().invoke(export, ["nft", "-o", str(target)])
+        done = CliRunner().invoke(main, ["export", "nft", "-o", str(target)])
         assert (done.exit_code, target.read_text()) == (1, "old")
 
     def test_without_addresses_the_file_is_valid_and_the_status_1(self, daemon):
         daemon(END)
-        done = CliRunner().invoke(export, ["postscreen"])
+        done = CliRunner().invoke(main, ["export", "postscreen"])
         assert done.exit_code == 1
         assert all(line.startswith("#") for line in done.stdout.splitlines())
 
     def test_json(self, daemon):
         daemon({"addresses": [list(ROWS[0])]}, {**END, "more": 3})
-        done = CliRunner().invoke(export, ["nft", "--json"])
+        done = CliRunner().invoke(main, ["export", "nft", "--json"])
         assert json.loads(done.stdout) == {
             "time": NOW,
             "since": 36 * DAY,
@@ -155,18 +156,18 @@ class TestCommand:
 
     def test_says_that_redacted_ones_were_left_out(self, daemon):
         daemon({**END, "hidden": 9})
-        said = CliRunner().invoke(export, ["nft"]).stderr
+        said = CliRunner().invoke(main, ["export", "nft"]).stderr
         assert "9 retries are left out: the client address is redacted" in said
 
     def test_what_is_no_address_is_never_written(self, daemon):
         daemon({"addresses": [["192.0.2.0/24", 0, 0]]}, END)
-        assert isinstance(CliRunner().invoke(export, ["nft"]).exception, ValueError)
+        assert isinstance(CliRunner().invoke(main, ["export", "nft"]).exception, ValueError)
 
     @pytest.mark.parametrize("arguments", [["ipset"], ["nft", "--since", "7"], ["nft", "--max", "0"], []])
     def test_wrong_command_lines(self, arguments):
-        assert CliRunner().invoke(export, arguments).exit_code == 2
+        assert CliRunner().invoke(main, ["export", *arguments]).exit_code == 2
 
     def test_a_file_that_cannot_be_written(self, daemon, tmp_path):
         daemon(END)
-        done = CliRunner().invoke(export, ["nft", "-o", str(tmp_path / "no" / "file")])
+        done = CliRunner().invoke(main, ["export", "nft", "-o", str(tmp_path / "no" / "file")])
         assert (done.exit_code, "No such file" in done.stderr) == (2, True)

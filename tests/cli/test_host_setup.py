@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from multigrey.cli import host_setup as command
-from multigrey.cli.host_setup import setup, with_check
+from multigrey.cli import main
+from multigrey.cli.host_setup import with_check
 from multigrey.cli.snippet import integrations
 
 CHECK = "check_policy_service { unix:multigrey/policy.sock, timeout=5s, default_action=DUNNO }"
@@ -44,13 +45,13 @@ def notes(tmp_path, monkeypatch):
 
 def test_only_root_changes_anything(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    done = CliRunner().invoke(setup, ["postfix"])
+    done = CliRunner().invoke(main, ["setup", "postfix"])
     assert (done.exit_code, "only root" in done.stderr) == (4, True)
 
 
 def test_a_mail_server_that_is_not_here(notes, monkeypatch, tmp_path):
     monkeypatch.setitem(command._NEEDED, "postfix", tmp_path / "none")
-    done = CliRunner().invoke(setup, ["postfix", "--dry-run"])
+    done = CliRunner().invoke(main, ["setup", "postfix", "--dry-run"])
     assert done.exit_code == 1
     assert "systemd does not run here" in done.stderr or "install postfix first" in done.stderr
 
@@ -61,7 +62,7 @@ def test_a_mail_server_that_is_not_here(notes, monkeypatch, tmp_path):
 def test_there_is_nothing_to_take_back(notes, text, said):
     if text is not None:
         notes.write_text(text)
-    done = CliRunner().invoke(setup, ["--undo"])
+    done = CliRunner().invoke(main, ["setup", "--undo"])
     assert (done.exit_code, said in done.stderr) == (1, True)
 
 
@@ -72,9 +73,9 @@ def test_what_was_done_is_taken_back_from_the_end(notes, tmp_path):
     first.write_text("x")
     second.write_text("changed")
     notes.write_text(json.dumps(rows))
-    looked = CliRunner().invoke(setup, ["--undo", "--dry-run"])
+    looked = CliRunner().invoke(main, ["setup", "--undo", "--dry-run"])
     assert (looked.exit_code, first.exists()) == (0, True)
-    done = CliRunner().invoke(setup, ["--undo"])
+    done = CliRunner().invoke(main, ["setup", "--undo"])
     assert done.stdout.splitlines()[:2] == [
         f"{second}: was changed since, and stays: look for multigrey in it",
         f"rm {first}",

@@ -8,7 +8,7 @@ import stat
 import pytest
 from click.testing import CliRunner
 
-from multigrey.cli.rehearse import rehearse
+from multigrey.cli import main
 from tests.support.clocks import START
 from tests.support.daemon import Daemon
 
@@ -70,7 +70,7 @@ def config(tmp_path):
 def play(config, text, *arguments):
     file = config.parent / "steps"
     file.write_text(text)
-    return CliRunner().invoke(rehearse, [str(file), "--config", str(config), *arguments])
+    return CliRunner().invoke(main, ["rehearse", str(file), "--config", str(config), *arguments])
 
 
 class TestWithoutStore:
@@ -108,7 +108,7 @@ class TestWithoutStore:
 
     def test_standard_input(self, config):
         text = '{"client_address": "192.0.2.1", "sender": "a@example.org", "recipient": "b@example.net"}'
-        done = CliRunner().invoke(rehearse, ["-", "--config", str(config)], input=text)
+        done = CliRunner().invoke(main, ["rehearse", "-", "--config", str(config)], input=text)
         assert (done.exit_code, "defer new" in done.stdout) == (0, True)
 
     def test_hostile_text_is_shown_harmless(self, config):
@@ -246,7 +246,7 @@ def test_a_flood_is_deferred_whatever_its_size(tmp_path):
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = tmp_path / "multigrey.toml"
     config.write_text(f'state_dir = "{tmp_path}/state"\n')
-    result = CliRunner().invoke(rehearse, ["-c", str(config), "--json", str(file)])
+    result = CliRunner().invoke(main, ["rehearse", "-c", str(config), "--json", str(file)])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     reasons = [step["reason"] for step in told["steps"]]

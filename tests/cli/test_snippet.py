@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 from click.testing import CliRunner
 
-from multigrey.cli.snippet import greylistd_edit, integrations, snippet
+from multigrey.cli import main
+from multigrey.cli.snippet import greylistd_edit, integrations
 from tests.mta.exim import PlainExim
 from tests.mta.harness import free_port, place, write
 from tests.mta.postfix import Postfix
@@ -25,7 +26,7 @@ def run(tmp_path):
         path = tmp_path / "multigrey.toml"
         path.write_text(f'state_dir = "{tmp_path}"\n{listen}')
         path.chmod(0o644)
-        return CliRunner().invoke(snippet, [*arguments, "--config", str(path)])
+        return CliRunner().invoke(main, ["snippet", *arguments, "--config", str(path)])
 
     return run
 
@@ -128,7 +129,7 @@ class TestExim:
             empty = write(directory / "acl", "")
             for name in sockets:
                 done = CliRunner().invoke(
-                    snippet, ["exim", "--json", "--listener", name, "--config", str(daemon.config)]
+                    main, ["snippet", "exim", "--json", "--listener", name, "--config", str(daemon.config)]
                 )
                 (text,) = json.loads(done.stdout)["files"].values()
                 exim = PlainExim(directory / name, empty, empty, text)

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from multigrey.cli import main
 from multigrey.cli import top as top_module
 from multigrey.cli import watch as watch_module
 from multigrey.cli.client import EXIT_NO_DAEMON, AskError
-from multigrey.cli.export import export
-from multigrey.cli.top import top
-from multigrey.cli.watch import decision_line, watch
+from multigrey.cli.watch import decision_line
 from tests.support.clocks import START
 from tests.support.daemon import Daemon
 
@@ -79,24 +78,24 @@ def test_watch_prints_and_passes_filters_on(monkeypatch):
 
     monkeypatch.setattr(watch_module, "stream", stream)
     done = CliRunner().invoke(
-        watch, ["--action", "defer", "--sender", "a@example.org", "--sender", "example.net"]
+        main, ["watch", "--action", "defer", "--sender", "a@example.org", "--sender", "example.net"]
     )
     assert done.exit_code == 0
     assert asked == [("watch", {"action": ["defer"], "sender": ["a@example.org", "example.net"]})]
     assert done.stdout.splitlines()[:2] == [decision_line(ROW)] * 2
     assert "... 3 decisions left out" in done.stdout
-    done = CliRunner().invoke(watch, ["--json"])
+    done = CliRunner().invoke(main, ["watch", "--json"])
     assert [json.loads(line) for line in done.stdout.splitlines()] == [ROW, ROW, {"lost": 3}]
 
 
-@pytest.mark.parametrize(("module", "command"), [(watch_module, watch), (top_module, top)])
+@pytest.mark.parametrize(("module", "command"), [(watch_module, "watch"), (top_module, "top")])
 def test_without_a_daemon(monkeypatch, module, command):
     def stream(config, name, options):
         raise AskError("no daemon answers", EXIT_NO_DAEMON)
         yield {}
 
     monkeypatch.setattr(module, "stream", stream)
-    done = CliRunner().invoke(command, [])
+    done = CliRunner().invoke(main, [command])
     assert (done.exit_code, done.stderr) == (3, "multigrey: no daemon answers\n")
 
 
@@ -147,16 +146,16 @@ def test_a_real_daemon(short_directory):
             watching.stdout.close()
             assert watching.wait(20) == 0
         assert (told["recipient"], told["action"]) == ("wanted@example.net", "defer")
-        picture = json.loads(CliRunner().invoke(top, [*config, "--once", "--json"]).stdout)
+        picture = json.loads(CliRunner().invoke(main, ["top", *config, "--once", "--json"]).stdout)
         (only,) = picture["origins"]
         assert only["origin"] == "192.0.2.0/24"
         attempts, deferred, passed = only["counts"][2]
         assert attempts == deferred >= 2
         assert passed == 0
-        assert CliRunner().invoke(export, ["postscreen", *config]).exit_code == 1
+        assert CliRunner().invoke(main, ["export", "postscreen", *config]).exit_code == 1
         daemon.clock.set(START + 300)
         assert "reason=retry" in ask(exim, "wanted@example.net")
-        done = CliRunner().invoke(export, ["postscreen", *config])
+        done = CliRunner().invoke(main, ["export", "postscreen", *config])
         assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "192.0.2.1 permit")
 
 
