@@ -31,7 +31,7 @@ _FEW = 3
 """Most decisions about mail that passed at once that are shown one by one."""
 
 
-@click.command()
+@click.command(context_settings={"allow_extra_args": True})  # to say what takes several
 @click.argument("about", metavar="ADDRESS|DOMAIN|CLIENT", type=AddressType(clients=True), required=False)
 @click.option(
     "--sender",
@@ -83,6 +83,11 @@ def history(
     Exit status: 0 when decisions were found, 1 when none was, 2 for a wrong command line or configuration,
     3 without a daemon or its history, 4 when not allowed.
     """
+    if more := click.get_current_context().args:
+        raise click.UsageError(
+            f"one address at a time, without {printable(' '.join(more))}: multigrey where takes several, and "
+            "history --sender ADDRESS --recipient ADDRESS shows the mail between two"
+        )
     words = {"about": about, **only}
     options: dict[str, Any] = {name: text for name, text in words.items() if text}
     if not options:

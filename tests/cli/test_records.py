@@ -106,6 +106,8 @@ def test_the_story_of_a_delayed_mail(daemon):
     assert run(daemon, "history", "nobody@example.com").exit_code == 1
     assert run(daemon, "history", "nonsense").exit_code == 2
     assert run(daemon, "history").exit_code == 2
+    two = run(daemon, "history", "a@example.org", "b@example.net")
+    assert (two.exit_code, "multigrey where takes several" in two.stderr) == (2, True)
     by_id = run(daemon, "explain", story["decisions"][0]["id"])
     assert by_id.exit_code == 0, by_id.output
 
