@@ -330,7 +330,7 @@ class Site:
         if wanted.line:
             line = "explain", {"line": wanted.line}
             told = (await self._answer(*line)).value
-            if told is None:
+            if told is None or told.get("foreign"):
                 return {"line": line}
             tries = (words_of(told),)
         found: Wanted = {}

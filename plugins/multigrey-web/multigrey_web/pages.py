@@ -250,6 +250,7 @@ def search(answers: Answered, query: Query) -> Context:
     return {
         **_common(answers),
         "query": query.get("q", "").strip(),
+        "foreign": (answers.get("line", Answer()).value or {}).get("foreign"),
         "decisions": decisions,
         **_history(answers),
     }

@@ -314,6 +314,15 @@ async def test_a_pasted_line_is_read_by_the_daemon():
         assert "no attempt found in this text" in (await fetch(f"/search?q={quote(line)}")).tree.words
 
 
+async def test_a_refusal_of_another_program_is_named_as_such():
+    line = "Dec 1 postfix/smtpd[9]: NOQUEUE: reject: RCPT from x[192.0.2.1]: 554 blocked; to=<r@x.example>"
+    whose = "Postfix asked a block list (zen)"
+    async with browsing(Asked(explain={**ANSWERS["explain"], "foreign": whose})) as fetch:
+        text = (await fetch(f"/search?q={quote(line)}")).tree.words
+    assert f"This refusal is not multigrey’s: {whose}" in text
+    assert "Waiting for" not in text
+
+
 async def test_ids_addresses_and_origins_are_links():
     async with browsing() as fetch:
         links = {each["href"] for each in (await fetch("/search?q=x.example")).tree.all("a")}
