@@ -25,7 +25,7 @@ def test_with_redact_there_are_tokens_and_no_addresses(place):
     with serving(place, config="[log]\nredact = true\n") as (url, _):
         asked_by(place, "hidden.person@example.org")
         text = fetched(f"{url}/waiting")
-        assert "1 still have to wait" in text
+        assert "1 still has to wait" in text
         for page in ("", "origins", "lost", "review"):
             text += fetched(f"{url}/{page}")
         (key, *_) = re.findall(r"/record\?key=([0-9a-f]{32})", text)
