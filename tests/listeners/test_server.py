@@ -428,6 +428,8 @@ async def test_a_dialogue_that_breaks_when_patience_ends_harms_nobody_else(autoj
 async def test_a_peer_that_cannot_be_watched_is_closed(monkeypatch: pytest.MonkeyPatch):
     async with bench() as b, await b.connect() as good:
         assert await ask(good, QUESTION % 1) == DEFERRED
+        while not b.server._parked:  # its answer leaves before it is watched
+            await trio.lowlevel.checkpoint()
 
         class Full:
             def __init__(self, real):
