@@ -96,7 +96,7 @@ async def test_what_is_expected_can_be_withdrawn():
         ("expect", {"recipient": "b@example.org", "seconds": LONGEST_EXPECTED + 1}, "seconds: expected"),
         ("expect", {"recipient": "nobody", "seconds": 60}, "is not a recipient"),
         ("expect", {"recipient": 7, "seconds": 60}, "recipient must be a text"),
-        ("expect", {"recipient": "b@example.org", "seconds": 60, "from": "a@b"}, "is not a domain"),
+        ("expect", {"recipient": "b@example.org", "seconds": 60, "from": "a@b c"}, "is not a sender"),
         ("expect-cancel", {}, "is not a recipient"),
         ("expect-cancel", {"recipient": "b@example.org", "from": "a b"}, "is not a domain"),
         ("whitelist-test", {}, "attempt: expected a mapping"),
