@@ -90,6 +90,13 @@ async def test_percentiles_lie_between_the_bounds():
     assert one.delays.p95 * 0.8 < other.delays.p95 < one.delays.p95 * 1.2
 
 
+@pytest.mark.parametrize(("owner", "shown"), [("", ["codes"]), ("shop", ["codes"]), ("desk", [])])
+async def test_classes_are_those_of_the_owner_who_asks(owner, shown):
+    outlook = Outlook(START, FIRST, WINDOW, {"codes": Target(900, "shop")}, owner=owner)
+    report = make_report([], outlook, await hours_of(mails(3)))
+    assert [row.name for row in report.classes] == shown
+
+
 async def test_the_busiest_origins_are_those_given():
     row = {"name": "example.org", "kind": "named", "attempts": 9, "deferred": 4, "returned": 1, "never": None,
            "p50": 60, "p95": 90}  # fmt: skip

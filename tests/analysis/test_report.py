@@ -253,7 +253,7 @@ def test_first_contacts_that_never_came_back():
         event(0, N, "back", **known), event(10, N, "once", **known), event(20, N, "twice", **known),
         event(30, N, "bot", origin="45.1.2.0/24", client="45.1.2.3"), event(40, N, "b", origin="b.example"),
         event(50, N, "c", origin="b.example"), event(300, R, "back", age=300, **known),
-        event(320, Reason.EARLY, "twice", **known),
+        event(320, Reason.EARLY, "twice", **known), event(330, N, "nameless", origin=""),
     ]  # fmt: skip
     found = report(*events, at=WINDOW + 400).once
     assert [(row.origin, row.kind, row.mails, row.last, row.recipient) for row in found] == [

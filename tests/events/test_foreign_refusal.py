@@ -100,6 +100,7 @@ OURS_OR_UNKNOWN = [
     "time=2026-11-22T14:03:10Z action=defer reason=new id=7f3k2q recipient=virus@5.1.1.example",
     '{"time":"2026-11-22T14:03:10Z","action":"reject","reason":"rule","detail":"User unknown"}',
     "Nov 22 mx postfix/smtpd[1]: 3F2A1C0042: client=unknown[192.0.2.10]",
+    "Nov 22 mx other[1]: the message was refused",
     SAID + ", status=sent (250 2.1.5 Ok, User unknown is a name)",
     "",
 ]
