@@ -123,6 +123,8 @@ def _end(head: Mapping[str, Any]) -> None:
     elif head["more"]:
         read = counted(head["decisions"], "decision was", "decisions were")
         click.echo(f"only the latest {read} read; see --limit", err=True)
+    if head.get("not_recorded"):
+        click.echo(head["not_recorded"], err=True)
 
 
 def _render(where: Console, story: Mapping[str, Any], head: Mapping[str, Any]) -> None:

@@ -95,6 +95,9 @@ def _lines(result: Mapping[str, Any], program: str) -> Iterator[str]:
         yield from _remedies(story["do"], program)
     if not result["stories"]:
         yield from _nothing(result, program)
+    elif result["not_recorded"]:
+        yield ""
+        yield f"({result['not_recorded']})"
 
 
 def _next(row: Mapping[str, Any], now: int) -> str:
@@ -117,8 +120,11 @@ def _nothing(result: Mapping[str, Any], program: str) -> Iterator[str]:
     yield f"{' and '.join(result['addresses'])}{sender}: no attempt was found"
     since = result["recorded_since"]
     yield f"  the history begins {moment(since)}" if since else "  the history is empty"
+    if result["not_recorded"]:
+        yield f"  {result['not_recorded']}"
+    unknown = "was not recorded, " if result["not_recorded"] else ""
     yield (
-        "  next: it was not sent yet, goes to another host, or is refused before multigrey is asked; the "
-        "mail server's log says which"
+        f"  next: it {unknown}was not sent yet, goes to another host, or is refused before multigrey is "
+        "asked; the mail server's log says which"
     )
     yield from _remedies(result["do"], program)

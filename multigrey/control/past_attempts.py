@@ -27,6 +27,7 @@ __all__ = [
     "Decision",
     "completed",
     "decision_of_line",
+    "gap",
     "is_redacted",
     "of_addresses",
     "parts_of",
@@ -55,6 +56,12 @@ async def past(parts: OperationContext, words: Mapping[str, str]) -> Sequence[De
         return await parts.decisions.about(words, _LOOKED_AT)
     except StoreError:
         return ()
+
+
+def gap(parts: OperationContext) -> str:
+    """What the history lacks, as the end of a sentence (see `HistoryReader.gap`); "" if nothing is known."""
+    found = parts.decisions.gap() if isinstance(parts.decisions, HistoryReader) else ""
+    return found and f"; {found}"
 
 
 async def of_addresses(parts: OperationContext, addresses: Sequence[str]) -> Sequence[Decision]:
@@ -87,7 +94,7 @@ async def completed(
     if not found:
         raise OperationError(
             f"no attempt of {sender} to {recipient} is in the history: give the client with --client-address "
-            f"(unknown stands for none), or look at multigrey where {recipient}"
+            f"(unknown stands for none), or look at multigrey where {recipient}{gap(parts)}"
         )
     return {**parts_of(found[-1]), **told}, summary(found)
 

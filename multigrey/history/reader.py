@@ -32,6 +32,7 @@ from multigrey.identity.redaction import Redactor
 from multigrey.model import DecisionEvent
 from multigrey.stores.lmdb.damage.child import NoProcessError, run_aside
 from multigrey.stores.lmdb.state_files import remove
+from multigrey.text import counted
 from multigrey.threads import in_thread
 
 __all__ = ["HistoryReader", "PastHistory"]
@@ -59,6 +60,20 @@ class HistoryReader(ABC):
     @abstractmethod
     async def _do(self, work: Callable[[HistoryFile], T]) -> T:
         """Call `work` with the file, in its thread.  Raises StoreError."""
+
+    def lost_since(self, since: int) -> int:
+        """How many decisions from this time on are known not to have been kept; counted by the hour."""
+        del since
+        return 0
+
+    def gap(self, since: int = 0) -> str:
+        """A sentence about the decisions from this time on that were not kept; "" if none is known."""
+        if not (lost := self.lost_since(since)):
+            return ""
+        return (
+            f"not recorded: {counted(lost, 'decision')} of the time looked at (too many in one second, or "
+            "the file could not be written); the decision log has them"
+        )
 
     async def find(self, decision_id: str) -> Mapping[str, Any] | None:
         """The latest decision of this id.  Raises StoreError."""

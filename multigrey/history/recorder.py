@@ -10,6 +10,7 @@ that retried.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -35,7 +36,7 @@ from multigrey.history.file import (
 )
 from multigrey.history.reader import HistoryReader
 from multigrey.identity.redaction import Redactor
-from multigrey.model import DecisionEvent, Reason
+from multigrey.model import HOUR, DecisionEvent, Reason
 from multigrey.stores.work_thread import WorkThread
 from multigrey.throttle import Throttle
 
@@ -54,6 +55,8 @@ _LONGEST_PAUSE = 60.0
 _COMPLAIN_EVERY = 600.0
 _OPENING = 5.0
 _CLOSING = 2.0
+_LOST_HOURS = 24 * 40
+"""Most hours of which it is known how many decisions were not kept."""
 _FUTURE = 3600
 """A time more than so many seconds ahead of now is not believed."""
 
@@ -81,6 +84,8 @@ class HistoryRecorder(HistoryReader):
         """Whether `redactor` hides the people in decisions from now on; may be changed."""
         self.lost = 0
         """Decisions since the start that were not kept."""
+        self._lost_in: Counter[int] = Counter()
+        """How many of them by the hour, the latest hours only."""
         self.trouble = ""
         """Why the file could not be written the last time; "" if it was written."""
         self._path = state_dir / NAME
@@ -104,7 +109,11 @@ class HistoryRecorder(HistoryReader):
             self._room[reason] = room - 1
             self._waiting.append(event)
         else:
-            self.lost += 1
+            self._lose([event])
+
+    def lost_since(self, since: int) -> int:
+        """See `HistoryReader.lost_since`; decisions before the start are not known of."""
+        return sum(number for hour, number in self._lost_in.items() if (hour + 1) * HOUR > since)
 
     async def run(self) -> None:
         """Write once a second, for ever, also after errors of the file."""
@@ -145,8 +154,9 @@ class HistoryRecorder(HistoryReader):
                     entries += await self._in_thread(partial(_entries, piece, hide))
                 await self._on_file(partial(HistoryFile.append, entries=entries))
             except StoreError:
-                self.lost += len(events)
+                self._lose(events)
                 raise
+            # Text that a mail server cannot have sent: it is counted, but the history of mail lacks nothing.
             self.lost += len(events) - len(entries)
             self.trouble = ""
 
@@ -165,6 +175,13 @@ class HistoryRecorder(HistoryReader):
         }
 
     # Inside
+
+    def _lose(self, events: Iterable[DecisionEvent]) -> None:
+        for event in events:
+            self.lost += 1
+            self._lost_in[event.time // HOUR] += 1
+        while len(self._lost_in) > _LOST_HOURS:
+            del self._lost_in[min(self._lost_in)]
 
     async def _do(self, work: Callable[[HistoryFile], T]) -> T:
         with suppress(StoreError):  # `run` meets the same error, and logs it

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shlex
 
 import pytest
 
+from multigrey.cli.client import ask
 from tests.cli.test_explain import asked, house, run
 
 __all__ = ["house"]
+
+module = importlib.import_module("multigrey.cli.where")
 
 
 @pytest.mark.parametrize(
@@ -104,3 +108,18 @@ def test_mail_of_which_nothing_is_known(house):
 )
 def test_what_is_not_an_address_is_a_wrong_command_line(house, words):
     assert run(house, "where", *words).exit_code == 2
+
+
+def test_what_was_not_recorded_is_said(house, monkeypatch):
+    """A mail whose deferral was not recorded is not told to be one that was never sent."""
+    asked(house)
+    sentence = "not recorded: 1 decision of the time looked at"
+
+    def lacking(words):
+        monkeypatch.setattr(module, "ask", lambda *options: {**ask(*options), "not_recorded": sentence})
+        return run(house, "where", words).stdout.splitlines()
+
+    assert lacking("b@example.org")[-2:] == ["", f"({sentence})"]
+    lines = lacking("lost@example.org")
+    assert f"  {sentence}" in lines
+    assert any(line.startswith("  next: it was not recorded, was not sent yet, ") for line in lines)

@@ -16,7 +16,7 @@ from multigrey.history.file import NAME, HistoryEntry, HistoryFile
 from multigrey.history.reader import PastHistory
 from multigrey.history.recorder import MOST_A_SECOND, HistoryRecorder
 from multigrey.identity.redaction import Redactor
-from multigrey.model import Reason
+from multigrey.model import HOUR, Reason
 from multigrey.stores.work_thread import WorkThread
 from tests.support.clocks import START, FakeClock
 from tests.support.decisions import decision
@@ -143,6 +143,21 @@ async def test_a_flood_of_one_reason_hides_no_other(tmp_path, clock):
         history(decision(decision_id="later"))
         assert await ids(history, id="later") == ["later"]
         assert history.health() == {"decisions": MOST_A_SECOND + 2, "lost": 50, "trouble": ""}
+
+
+async def test_how_many_were_lost_is_known_by_the_hour(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(module, "MOST_A_SECOND", 0)
+    monkeypatch.setattr(module, "_LOST_HOURS", 2)
+    history = make(tmp_path, clock)
+    assert history.gap() == ""
+    hours = START - START % HOUR
+    for hour in (0, 1, 1, 2):
+        history(decision(time=hours + hour * HOUR))
+    assert [history.lost_since(hours + since) for since in (0, HOUR, 2 * HOUR, 3 * HOUR - 1, 3 * HOUR)] == [
+        *(3, 3, 1, 1, 0)  # the first hour is forgotten
+    ]
+    assert history.gap(hours + 2 * HOUR).startswith("not recorded: 1 decision of the time looked at (")
+    assert history.lost == 4
 
 
 async def test_the_number_is_bounded(tmp_path, clock):

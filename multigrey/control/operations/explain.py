@@ -29,6 +29,7 @@ from multigrey.control.past_attempts import (
     Decision,
     completed,
     decision_of_line,
+    gap,
     is_redacted,
     of_addresses,
     parts_of,
@@ -125,7 +126,9 @@ async def _about(parts: OperationContext, text: str) -> _Wanted:
         raise OptionError("more than two addresses: give a sender and a recipient, or multigrey where")
     found = await of_addresses(parts, addresses)
     if not found:
-        raise OperationError(f"{printable(' and '.join(addresses))}: no attempt is in the history")
+        raise OperationError(
+            f"{printable(' and '.join(addresses))}: no attempt is in the history{gap(parts)}"
+        )
     return _Wanted(parts_of(found[-1]), found[-1], past=summary(found))
 
 
@@ -144,6 +147,7 @@ async def _in_line(parts: OperationContext, text: Any) -> _Wanted:
     elif found.program in {"sender", "header"}:
         raise OperationError(
             "no attempt of this mail is in the history: it was made at another host, or is too long ago"
+            + gap(parts)
             + (f"; and the refusal is not multigrey's, but {foreign}" if foreign else "")
         )
     return _Wanted(attempt, then, found.program, foreign=foreign or None)
@@ -166,7 +170,7 @@ async def _decision(parts: OperationContext, decision_id: str, *, must: bool) ->
     if found is None and must:
         shown = printable(decision_id)
         raise OperationError(
-            f"decision {shown}: {why}: paste its log line (--line), or give the attempt itself"
+            f"decision {shown}: {why}: paste its log line (--line), or give the attempt itself{gap(parts)}"
         )
     return found
 

@@ -1,9 +1,10 @@
 """The operation `history`: what became of mail, by the decisions in the history.
 
-It first yields `{"time", "since", "recorded_since", "retry_window", "decisions", "more"}`, then
-`{"stories": [...]}` any number of times.  Each story is what happened to the mail of one sender to one
+It first yields `{"time", "since", "recorded_since", "not_recorded", "retry_window", "decisions", "more"}`,
+then `{"stories": [...]}` any number of times.  Each story is what happened to the mail of one sender to one
 recipient (see `analysis.timeline`), with every decision in the form of `events.as_json`.  `recorded_since`
-is the time of the oldest decision in the history, about any mail.  Without a search word, `"latest": true`
+is the time of the oldest decision in the history, about any mail; `not_recorded` says what of that time the
+history lacks, "" if nothing is known to be lacking.  Without a search word, `"latest": true`
 asks for the latest decisions about any mail.
 """
 
@@ -58,6 +59,7 @@ async def _history(parts: OperationContext, options: Options) -> AsyncGenerator[
         "time": parts.clock.now(),
         "since": wanted.since or None,
         "recorded_since": recorded_since or None,
+        "not_recorded": parts.decisions.gap(wanted.since),
         "retry_window": window,
         "decisions": len(events),
         "more": more,

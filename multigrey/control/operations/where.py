@@ -3,7 +3,8 @@
     {"addresses": TEXT, "from": ADDRESS or DOMAIN, "since": SECONDS}
 
 `addresses` are envelope addresses in any spelling: a sender, a recipient, or both; `from` and `since` may be
-left out.  The answer is `{"time", "addresses", "from", "recorded_since", "stories", "more", "do"}`.  Each
+left out.  The answer is `{"time", "addresses", "from", "recorded_since", "not_recorded", "stories", "more",
+"do"}`.  `not_recorded` says what of that time the history lacks, "" if nothing is known to be lacking.  Each
 story is as in `history`, the latest last, with `next` (text, and from when until when it holds) and `do`
 (commands and what each does).  `more`: stories that are left out.  `do` outside of the stories is for mail of
 which no attempt is known.
@@ -75,6 +76,7 @@ async def _where(parts: OperationContext, options: Options) -> Result:
         "addresses": addresses,
         "from": sender,
         "recorded_since": recorded_since or None,
+        "not_recorded": parts.decisions.gap(since),
         "stories": [await _shown(parts, story) for story in found[-_MOST:]],
         "more": max(len(found) - _MOST, 0),
         "do": [] if found else [asdict(each) for each in remedies_without_attempt(recipient, sender)],

@@ -314,6 +314,7 @@ def _history(answers: Answered) -> Context:
         "stories": found[:_MOST_STORIES],
         "more_stories": len(found) > _MOST_STORIES or bool(items and items[0]["more"]),
         "oldest": items[0]["recorded_since"] if items else None,
+        "lacking": items[0].get("not_recorded") if items else None,
         "is_searched": answer.value is not None,
     }
 

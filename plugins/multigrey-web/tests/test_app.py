@@ -301,6 +301,17 @@ async def test_two_addresses_are_sender_and_recipient_in_any_order():
         text = (await fetch("/search?q=a%40x.example+b%40y.example")).tree.words
     assert [each["sender"] for each in asked_for(daemon)] == ["a@x.example", "b@y.example"]
     assert "No decision about it is in the history, which goes back to" in text
+    assert "recorded" not in text
+
+
+async def test_a_search_says_what_the_history_lacks():
+    head, story = ANSWERS["history"]["items"]
+    head = {**head, "not_recorded": "not recorded: 7 decisions of the time looked at"}
+    for items, said in (([head, story], ""), ([head], "longer ago, or it was not recorded.")):
+        async with browsing(Asked(history={"items": items})) as fetch:
+            text = (await fetch("/search?q=example.org")).tree.words
+        assert "Not recorded: 7 decisions of the time looked at." in text
+        assert said in text
 
 
 async def test_a_pasted_line_is_read_by_the_daemon():
