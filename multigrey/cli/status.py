@@ -63,9 +63,7 @@ def _show(out: Console, told: Mapping[str, Any]) -> None:
         out.print(printable(line), soft_wrap=True)
     if told["running"]:
         columns = ("name", "protocol", "address", "on error", "connections", "from")
-        rows = list(_listeners(told))
-        first = 0 if any(row[0] for row in rows) else 1  # a name of its own is all that has to be shown
-        _table(out, "Listeners", columns[first:], (row[first:] for row in rows))
+        _table(out, "Listeners", columns, _listeners(told))
     _table(
         out,
         "Whitelists, in order",
@@ -217,12 +215,14 @@ def _attention_to_traffic(told: Mapping[str, Any]) -> Iterator[str]:
 _TEXTS = ("address", "owner", "file", "meaning", "from")
 _SPARE = ("protocol", "owner", "changed")
 """Columns that are left out if the terminal is too narrow, in this order."""
+_OPTIONAL = ("name", "from", "owner", "file", "changed")
+"""Columns that are not shown if no row has a value."""
 
 
 def _table(out: Console, title: str, columns: tuple[str, ...], rows: Iterator[tuple[object, ...]]) -> None:
     from multigrey.cli.tables import table
 
-    found = table(columns, rows, out.width, texts=_TEXTS, spare=_SPARE, title=title)
+    found = table(columns, rows, out.width, texts=_TEXTS, spare=_SPARE, optional=_OPTIONAL, title=title)
     if found.row_count:
         out.print()
         out.print(found)

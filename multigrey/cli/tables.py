@@ -32,6 +32,7 @@ def table(
     texts: Collection[str] = (),
     spare: Sequence[str | Sequence[str]] = (),
     order: str = "",
+    optional: Collection[str] = (),
     title: str = "",
 ) -> Table:
     """A plain table for `room` characters on a line.
@@ -40,16 +41,18 @@ def table(
     be folded.  `spare`: heads of columns that are left out for lack of room, one by one or several together,
     in this order; a line below the table names them.  Before that, columns without any value go, and times
     lose their year and seconds.  `order`: the head of the column by which the rows are sorted, which is
-    never left out.
+    never left out.  `optional`: heads of columns that go without any value even where there is room.
     """
     from rich.table import Table
     from rich.text import Text
 
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [_least(head, [row[index] for row in cells], texts) for index, head in enumerate(heads)]
-    shown, left_out = list(range(len(heads))), list[str]()
+    empty = {index for index in range(len(heads)) if not any(row[index] for row in cells)}
+    shown = [index for index, head in enumerate(heads) if not (head in optional and index in empty)]
+    left_out: list[str] = []
     if not _fits(widths, shown, room):
-        shown = [index for index in shown if heads[index] == order or any(row[index] for row in cells)]
+        shown = [index for index in shown if heads[index] == order or index not in empty]
         if not _fits(widths, shown, room):
             for index in shown:
                 _shorten_times(cells, index)

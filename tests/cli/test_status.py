@@ -102,6 +102,19 @@ def test_of_a_daemon_that_runs(stopped):
     assert "decisions recorded" in before.stdout
 
 
+def test_columns_in_which_nothing_stands_are_not_shown(stopped):
+    _, told, before, _ = stopped
+    heads = {"connections  from", "owner", "file", "changed"}
+    assert all(head in before.stdout for head in heads)
+    listener = {**told["listeners"][0], "peers": []}
+    bare = {**told["lists"][0], "owner": "", "path": None, "changed": None}
+    words = _words({**told, "listeners": [listener], "lists": [bare], "plugins": []})
+    heads_of = [
+        line.split() for line in words.splitlines() if line.split()[-1:] in (["connections"], ["state"])
+    ]
+    assert heads_of == [["protocol", "address", "on", "error", "connections"], ["source", "entries", "state"]]
+
+
 def test_a_list_that_changed_is_not_read_yet(stopped):
     *_, after = stopped
     assert "has changed since it was read: run multigrey reload" in after.stdout

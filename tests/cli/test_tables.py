@@ -64,6 +64,13 @@ def test_columns_without_values_go_first_and_unnamed():
     assert not any("left out" in line for line in lines)
 
 
+def test_an_optional_column_without_values_goes_where_there_is_room_too():
+    rows = [(state, seen, sender, "") for state, seen, sender, _ in ROWS]
+    assert drawn(100, rows)[0].split() == ["STATE", "SEEN", "SENDER", "LEFT"]
+    assert drawn(100, rows, optional=("LEFT", "SEEN"))[0].split() == ["STATE", "SEEN", "SENDER"]
+    assert drawn(100, optional=("LEFT",))[0].split()[-1] == "LEFT"
+
+
 def test_times_of_several_years_are_days():
     rows = [*ROWS, ("known", "2025-01-02 03:04:05", "b@example.org", ""), ("known", "", "c@example.org", "")]
     seen = [line.split()[1] for line in drawn(46, rows) if line.startswith(("waiting", "known"))]
