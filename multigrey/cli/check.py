@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +12,7 @@ import click
 
 from multigrey.cli.client import EXIT_NO_DAEMON, AskError, ask, common_options, json_text, load_for_asking
 from multigrey.cli.common import Duration
-from multigrey.cli.daemon_place import named_control
+from multigrey.cli.daemon_place import named_control, named_state_dir
 from multigrey.cli.status import limit_key
 from multigrey.text import counted, printable
 
@@ -229,19 +228,29 @@ def _listens(config: Path | None, timeout: float) -> Sequence[Listen]:
     """Where the daemon listens: by its configuration, or as it says itself where there is none."""
     from multigrey.config.tables.listen import Listen
     from multigrey.config.values.types import parse_endpoint
+    from multigrey.control.endpoint import socket_of
 
     loaded = load_for_asking(config)
-    if loaded.path is None or named_control() is not None:
-        with suppress(AskError):  # which is met again, and reported, if no listener answers either
-            rows = ask(config, "status", {}, timeout=timeout).get("listeners") or ()
-            found = [
-                Listen.model_construct(
-                    name=row["name"], protocol=row["protocol"], address=parse_endpoint(row["address"])
-                )
-                for row in rows
-            ]
-            return found or loaded.settings.listen
-    return loaded.settings.listen
+    state_dir = named_state_dir()
+    if loaded.path is not None and state_dir is None and named_control() is None:
+        return loaded.settings.listen
+    told: Mapping[str, Any] = {}
+    try:
+        told = ask(config, "status", {}, timeout=timeout)
+    except AskError as error:
+        # Otherwise it is met again, and reported, if no listener answers either.
+        has_socket = socket_of(loaded.settings) is not None
+        if state_dir is not None and has_socket and error.exit_code == EXIT_NO_DAEMON:
+            raise
+    if state_dir is not None and told.get("running") is False:
+        raise AskError(f"no daemon runs with the state directory {state_dir}", EXIT_NO_DAEMON)
+    found = [
+        Listen.model_construct(
+            name=row["name"], protocol=row["protocol"], address=parse_endpoint(row["address"])
+        )
+        for row in told.get("listeners") or ()
+    ]
+    return found or loaded.settings.listen
 
 
 def measured(told: Mapping[str, Any], seconds: float, limits: Mapping[str, Limit]) -> Iterator[Measure]:

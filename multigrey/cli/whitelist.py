@@ -95,7 +95,8 @@ def lint_command(
 
     The command checks the lists of the configuration, or PATHS: TOML lists, or directories of them, that need
     not be in use.  It changes nothing.  Findings are warnings or notes; multigrey-whitelists(5) explains
-    each.  How often entries matched is read from the store; only its owner and root can read it.
+    each.  How often entries matched is read from the store; only its owner and root can read it.  The command
+    reads files and asks no daemon, so the state directory is that of the configuration.
 
     Exit status: 0 without warnings (perhaps with notes), 1 with warnings, 2 when the configuration or a list
     is wrong or cannot be read.

@@ -266,3 +266,23 @@ def test_a_real_daemon(short_directory):
     assert [line.split(" reason=")[1].split()[0] for line in daemon.log()] == ["new", "early"]
     done = CliRunner().invoke(main, ["check", "--config", str(daemon.config)])
     assert (done.exit_code, done.stdout.startswith("MULTIGREY CRITICAL - exim does not answer")) == (2, True)
+
+
+def test_a_state_directory_is_that_of_the_daemon_to_check(short_directory):
+    """Where none runs, that is said, and no listener of another daemon is asked."""
+    (short_directory / "empty").mkdir()
+    with Daemon(short_directory, CONFIG, user="nobody") as daemon:
+        state = daemon.directory / "state"
+        for arguments in (["--config", str(daemon.config)], []):
+            done = CliRunner().invoke(main, ["check", "--state-dir", str(state), *arguments])
+            assert (done.exit_code, done.stdout.startswith("MULTIGREY OK - exim answered in ")) == (0, True)
+        for name in ("empty", "missing"):
+            other = str(daemon.directory / name)
+            done = CliRunner().invoke(main, ["check", "--state-dir", other, "--config", str(daemon.config)])
+            assert done.exit_code == 2
+            assert done.stdout.startswith(
+                f"MULTIGREY CRITICAL - no daemon answers at unix:{other}/control.sock "
+            )
+    done = CliRunner().invoke(main, ["check", "--state-dir", str(state)])
+    said = f"MULTIGREY CRITICAL - no daemon runs with the state directory {state}\n"
+    assert (done.exit_code, done.stdout) == (2, said)
