@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from multigrey.config.tables.confinement import ConfinementSettings
 from multigrey.config.tables.control import Control
-from multigrey.config.tables.greylist import Greylist
+from multigrey.config.tables.greylist import Greylist, help_problem
 from multigrey.config.tables.history import History
 from multigrey.config.tables.limits import Limits
 from multigrey.config.tables.listen import Listen, named_by_protocol
@@ -98,3 +98,8 @@ class Settings(ConfigTable):
         listeners = [listen.name for listen in self.listen]
         yield from unknown_listeners(self.rule, "rule", listeners)
         yield from unknown_listeners(self.class_, "class", listeners)
+        texts: list[tuple[tuple[str | int, ...], str]] = [(("greylist", "text"), grey.text)]
+        texts += [(("rule", index, "text"), rule.text or "") for index, rule in enumerate(self.rule)]
+        for path, text in texts:
+            if problem := help_problem(text, grey.help_url):
+                yield path, problem

@@ -20,7 +20,7 @@ from multigrey.config.origin_lists import load_origins, registered_domain
 from multigrey.config.settings import Settings
 from multigrey.config.tables.control import Control, NoEndpoint
 from multigrey.config.tables.greylist import Greylist
-from multigrey.config.tables.rule import zone_of
+from multigrey.config.tables.rule import RuleTable, zone_of
 from multigrey.config.values.types import UnixEndpoint, format_duration
 from multigrey.contracts import LongList, SourceOptions
 from multigrey.control.endpoint import control_path
@@ -39,6 +39,7 @@ from multigrey.plugins.guards import PluginKind, guarded_match
 from multigrey.plugins.loader import LoadedPlugins, load_plugins
 from multigrey.plugins.registry import BuiltRegistry
 from multigrey.plugins.slow_calls import ask_all
+from multigrey.protocols.reply_text import with_help
 from multigrey.rules.rules import Classes, Rules, wrong_classes, wrong_rules
 from multigrey.text import did_you_mean
 from multigrey.whitelists import role_addresses
@@ -140,8 +141,9 @@ class _Parts:
         """Compile rules and classes, which reads the lists that they name."""
         settings = self.settings
         zone, delimiters = zone_of(settings.time_zone), settings.greylist.recipient_delimiter
+        rules = [_with_help(rule, settings) for rule in settings.rule]
         try:
-            self.rules = Rules(settings.rule, registry.traits, zone=zone, delimiters=delimiters)
+            self.rules = Rules(rules, registry.traits, zone=zone, delimiters=delimiters)
         except ConfigError as error:
             self.problems += error.problems
         try:
@@ -201,7 +203,7 @@ def _setup(parts: _Parts, registry: BuiltRegistry, site_key: bytes) -> Setup:
         schemes={rule.key: scheme(rule.key) for rule in settings.rule if rule.key is not None},
         policy=_policy(greylist),
         unnamed_policy=_unnamed_policy(greylist),
-        text=greylist.text,
+        text=with_help(greylist.text, greylist.help_url or ""),
         rules=parts.rules,
         classes=parts.classes,
         sources=tuple(parts.sources),
@@ -225,6 +227,11 @@ def _setup(parts: _Parts, registry: BuiltRegistry, site_key: bytes) -> Setup:
         redactor=Redactor(site_key) if settings.log.redact else None,
         mode=greylist.mode,
     )
+
+
+def _with_help(rule: RuleTable, settings: Settings) -> RuleTable:
+    text = rule.text and with_help(rule.text, settings.greylist.help_url or "")
+    return rule if text == rule.text else rule.model_copy(update={"text": text})
 
 
 def _own_networks(networks: Iterable[IPv4Network | IPv6Network]) -> Networks:

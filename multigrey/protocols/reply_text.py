@@ -12,6 +12,8 @@ Doubled braces and brackets stand for themselves.
     {recipient_domain}  The domain of the envelope recipient as A-labels; none for a key without one
     {id}                The id of the decision, by which `explain` finds it, so that bounces quote it.  It
                         makes every text different, and log analysers group by text
+    {help}              The address of a page for senders, the same for all.  `with_help` puts it in when
+                        the configuration is read, so that a text with only this field is constant
 
 A field without a value outside brackets makes the whole text unusable: then the plain default replaces it.
 The only text of strangers is the recipient's domain, of which only letters, digits and `.-_:[]` remain.  A
@@ -30,9 +32,9 @@ from multigrey.identity.addresses import host_name, split_address
 from multigrey.model import Action, Attempt, Origin, Reason, Verdict, value
 from multigrey.protocols.wire import TEXT_OCTETS, one_line, reply_text
 
-__all__ = ["FIELDS", "Fields", "Template", "fields_of", "samples", "worded"]
+__all__ = ["FIELDS", "Fields", "Template", "fields_of", "samples", "with_help", "worded"]
 
-FIELDS = ("retry_after", "reason", "recipient_domain", "id")
+FIELDS = ("retry_after", "reason", "recipient_domain", "id", "help")
 """The names that may stand in braces."""
 
 _SOMETIMES = frozenset({"retry_after", "recipient_domain"})
@@ -40,6 +42,7 @@ _SOMETIMES = frozenset({"retry_after", "recipient_domain"})
 _TOKEN = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{([^{}\[\]]*)\}|[{}\[\]]|[^{}\[\]]+")
 _ODD = re.compile(r"[^a-z0-9.:_\[\]-]")
 _DOMAIN_OCTETS = 255
+_HELP = "https://example.org/help"
 _DEFERRING = (Reason.NEW, Reason.EARLY, Reason.EXPIRED, Reason.OVER_LIMIT, Reason.RULE)
 
 
@@ -53,6 +56,8 @@ class Fields:
     """Seconds; 0: not to be shown."""
     recipient_domain: str = ""
     """Ready to be shown; "": none."""
+    help: str = ""
+    """A URL; "": none."""
 
     def text(self, name: str) -> str:
         """The text of a field of `FIELDS`; "" when it has no value."""
@@ -153,6 +158,11 @@ def samples(template: Template) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one_line(raw, TEXT_OCTETS) for raw in _renderings(template)))
 
 
+def with_help(text: str, url: str) -> str:
+    """A reply text with `url` in place of `{help}`; `url` has no braces and brackets."""
+    return _TOKEN.sub(lambda match: url if match[0] == "{help}" else match[0], text)
+
+
 @lru_cache(maxsize=256)
 def _template(text: str) -> Template:
     """The template of a text; cached, because few texts come from the configuration."""
@@ -180,7 +190,7 @@ def _renderings(template: Template) -> Iterator[str]:
     for seconds in (0, 450, 50):
         for domain in ("", "example.org"):
             for reason in _DEFERRING:
-                raw = template._raw(Fields(reason.value, "7f3k2q", seconds, domain))  # noqa: SLF001  (the same module)
+                raw = template._raw(Fields(reason.value, "7f3k2q", seconds, domain, _HELP))  # noqa: SLF001  (the same module)
                 if raw is not None:
                     yield raw
 

@@ -182,7 +182,9 @@ def test_reload_takes_lists_rules_and_texts_without_losing_a_connection(director
         whitelist.chmod(0o644)
         d.config.write_text(
             d.config.read_text()
-            + '\n[greylist]\ntext = "Come back"\n'
+            + '\n[greylist]\ntext = "Come back, see {help}"\nhelp_url = "https://mx.example.org/help"\n'
+            + '[[rule]]\nname = "slow"\nwhen = { recipient = "slow@example.net" }\naction = "defer"\n'
+            + 'text = "Later, see {help}"\n'
             + f'[[whitelist]]\nsource = "postgrey-clients"\npath = "{whitelist}"\n'
         )
         d.send(signal.SIGHUP)
@@ -190,7 +192,9 @@ def test_reload_takes_lists_rules_and_texts_without_losing_a_connection(director
         kept.sendall(question % b"two")
         assert kept.recv(1000).decode() == DUNNO
         elsewhere = ask(directory, client_address="198.51.100.1")
-        assert elsewhere == "action=DEFER_IF_PERMIT 4.7.1 Come back\n\n"
+        assert elsewhere == "action=DEFER_IF_PERMIT 4.7.1 Come back, see https://mx.example.org/help\n\n"
+        slow = ask(directory, client_address="198.51.100.1", recipient="slow@example.net")
+        assert slow.endswith(" Later, see https://mx.example.org/help\n\n")
 
 
 def test_a_wrong_configuration_is_refused_at_reload_and_the_old_one_stays(directory: Path):

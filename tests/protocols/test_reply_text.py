@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multigrey.model import Action, Attempt, Origin, Reason, Verdict
-from multigrey.protocols.reply_text import FIELDS, Fields, Template, fields_of, samples, worded
+from multigrey.protocols.reply_text import FIELDS, Fields, Template, fields_of, samples, with_help, worded
 from multigrey.protocols.wire import DEFAULT_TEXT
 
 ATTEMPT = Attempt(
@@ -164,6 +164,43 @@ def test_a_domain_like_a_status_code_does_not_get_in_front(domain):
     )
 
 
+HELP = "https://mx.example.org/help"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Greylisted, see {help}", f"Greylisted, see {HELP}"),
+        ("{help}", HELP),
+        ("{help} or {help}", f"{HELP} or {HELP}"),
+        ("No field: {{help}} {{{{help}}}}", "No field: {help} {{help}}"),
+        ("{{{help}}}", f"{{{HELP}}}"),
+        ("Later", "Later"),
+    ],
+)
+def test_the_help_page_leaves_a_text_constant(text, expected):
+    found = Template.parse(with_help(text, HELP))
+    assert found.constant
+    assert found.text == expected
+
+
+def test_help_stands_beside_other_fields_and_a_text_without_its_address_is_not_sent():
+    assert worded(with_help("{reason}: {help}", HELP), ATTEMPT, NAMED, NEW, "x") == f"new: {HELP}"
+    assert worded("Greylisted, see {help}", ATTEMPT, NAMED, NEW, "x") == DEFAULT_TEXT
+
+
+@given(st.text("{}[]help ", max_size=30))
+def test_a_text_is_read_the_same_with_its_help_page_put_in(text):
+    def trouble(text: str) -> str:
+        try:
+            Template.parse(text)
+        except ValueError as error:
+            return str(error).partition(":")[0].replace(HELP, "{help}")
+        return ""
+
+    assert trouble(with_help(text, HELP)) == trouble(text)
+
+
 def test_samples_show_what_a_text_can_begin_with():
     assert set(samples(Template.parse("[{recipient_domain}: ]Service unavailable"))) == {
         "Service unavailable",
@@ -228,6 +265,6 @@ def test_a_text_without_braces_and_brackets_is_itself(text):
 
 
 def test_fields_by_name():
-    fields = Fields("new", "7f3k2q", 5, "example.org")
-    assert [fields.text(name) for name in FIELDS] == ["5", "new", "example.org", "7f3k2q"]
+    fields = Fields("new", "7f3k2q", 5, "example.org", HELP)
+    assert [fields.text(name) for name in FIELDS] == ["5", "new", "example.org", "7f3k2q", HELP]
     assert Fields("new", "x").text("retry_after") == ""

@@ -392,6 +392,7 @@ WAYS: Mapping[str, Way] = {
     "http, a field": lambda text: parse_head(b"GET / HTTP/1.1\r\nHost: %b" % octets(text)),
     "lists, an entry": _postgrey,
     "rules, conditions": _conditions,
+    "a reply text, its help page": lambda text: reply_text.with_help(text, "https://example.org/help"),
     "web, a user": _user,
     "web, a form": _form,
     "an attempt, engine": attempts(_engine()),

@@ -11,14 +11,18 @@ from pydantic import Field, field_validator, model_validator
 from multigrey.config.tables.table import ConfigTable, Conflict, conflicts
 from multigrey.config.values.kind import shown
 from multigrey.config.values.types import (
+    REPLY_OCTETS,
     RegisteredName,
     ReplyText,
+    WebAddress,
     duration,
     format_duration,
 )
 from multigrey.model import DAY
+from multigrey.protocols.reply_text import with_help
+from multigrey.text import counted
 
-__all__ = ["Greylist"]
+__all__ = ["Greylist", "help_problem"]
 
 
 class Greylist(ConfigTable):
@@ -129,10 +133,16 @@ class Greylist(ConfigTable):
     text: ReplyText = Field(
         default="Greylisted, please try again later",
         description="The text of the reply to a deferred sender, without status codes: one line of at most "
-        "400 octets.  It may contain {retry_after}, {reason}, {recipient_domain} and {id}, but is best kept "
-        "constant, because log analysers group by it.  A part in [brackets] is left out when its field has "
-        "no value ({retry_after} has one for named origins only).  Write {{ }} [[ ]] for the characters "
-        "themselves.",
+        "400 octets.  It may contain {retry_after}, {reason}, {recipient_domain}, {id} and {help} (the "
+        "address in help_url), but is best kept constant, as it is with {help}, because log analysers group "
+        "by it.  A part in [brackets] is left out when its field has no value ({retry_after} has one for "
+        "named origins only).  Write {{ }} [[ ]] for the characters themselves.",
+    )
+    help_url: WebAddress | None = Field(
+        default=None,
+        description="The address of a page that explains greylisting to senders, for {help} in reply texts, "
+        'as in "https://mx.example.org/help".  It is the same for every sender.  The plugin multigrey-web '
+        "has such a page.",
     )
     recipient_delimiter: str = Field(
         default="+",
@@ -204,3 +214,15 @@ class Greylist(ConfigTable):
                 "least as long"
             )
             yield ("max_age",), message
+
+
+def help_problem(text: str, url: str | None) -> str:
+    """What is wrong with a reply text once `url` stands for {help}; "": nothing."""
+    if url is None:
+        uses_it = with_help(text, "") != text
+        return "{help} has no address: set help_url in [greylist]" if uses_it else ""
+    octets = len(with_help(text, url).encode())
+    if octets <= REPLY_OCTETS:
+        return ""
+    has = counted(octets, "octet")
+    return f"has {has} with help_url of [greylist]; a reply can have at most {REPLY_OCTETS}"

@@ -36,6 +36,7 @@ from multigrey.config.values.units import (
 from multigrey.protocols.reply_text import Template
 
 __all__ = [
+    "REPLY_OCTETS",
     "UNIX_PATH_OCTETS",
     "Endpoint",
     "EndpointText",
@@ -48,6 +49,7 @@ __all__ = [
     "SystemdEndpoint",
     "TcpEndpoint",
     "UnixEndpoint",
+    "WebAddress",
     "Word",
     "duration",
     "format_duration",
@@ -76,7 +78,10 @@ _WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _REGISTERED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
 """Names that plugins may register; a trait can have a parameter after a colon (`country:XX`)."""
 _STATUS_CODE = re.compile(r"[245][0-9]{2}(?:[ -]|\Z)|[245]\.[0-9]{1,3}\.[0-9]{1,3}(?: |\Z)")
-_REPLY_OCTETS = 400
+REPLY_OCTETS = 400
+"""Most octets of a reply text."""
+_URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9._-]{0,252}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/?&=%+-]*)?")
+_URL_OCTETS = 200
 
 
 # --- endpoints -------------------------------------------------------------------------------------
@@ -281,13 +286,23 @@ def _read_reply_text(value: object) -> str:
         raise ValueError("must not be empty: the sender's administrator reads it")
     if _CONTROL.search(value):
         raise ValueError("holds a control character; a reply is one line of plain text")
-    if len(value.encode()) > _REPLY_OCTETS:
-        raise ValueError(f"has {len(value.encode())} octets; a reply can have at most {_REPLY_OCTETS}")
+    if len(value.encode()) > REPLY_OCTETS:
+        raise ValueError(f"has {len(value.encode())} octets; a reply can have at most {REPLY_OCTETS}")
     if code := _STATUS_CODE.match(value):
         raise ValueError(
             f"begins with the status code {code[0].strip(' -')}; multigrey adds the codes itself"
         )
     Template.parse(value)
+    return value
+
+
+def _read_web_address(value: object) -> str:
+    """Read the address of a web page, of signs that a reply text and every mail server's log leave alone."""
+    if not isinstance(value, str) or len(value) > _URL_OCTETS or not _URL.fullmatch(value):
+        raise ValueError(
+            f'expected the address of a page such as "https://mx.example.org/help", at most {_URL_OCTETS} '
+            f"letters, digits and ._~/?&=%+-, got {shown(value)}"
+        )
     return value
 
 
@@ -330,5 +345,7 @@ RegisteredName = Annotated[str, Kind("name", _read_registered)]
 """A name that plugins can register, such as "country:XX"."""
 ReplyText = Annotated[str, Kind("text", _read_reply_text)]
 """Text for an SMTP reply, without status codes."""
+WebAddress = Annotated[str, Kind("web address", _read_web_address)]
+"""The address of a web page, such as "https://mx.example.org/help"."""
 FilePath = Annotated[Path, _PathKind("path", Path)]
 """A path; a relative one is relative to the directory of the configuration file."""

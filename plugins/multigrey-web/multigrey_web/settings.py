@@ -128,7 +128,7 @@ class WebSettings(BaseModel):
         strict=True,
         description="Whether /help explains to senders what greylisting is, and that their server tries "
         "again by itself.  It shows nothing of this host and its mail, so the proxy may serve it without a "
-        "password; name its address in text of [greylist].",
+        "password; give its address as help_url of [greylist], and name it in reply texts with {help}.",
     )
     control: FilePath | None = Field(
         default=None,
