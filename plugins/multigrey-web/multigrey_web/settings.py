@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from multigrey.api import (
     EndpointText,
@@ -135,6 +135,17 @@ class WebSettings(BaseModel):
         description="The control socket to ask, an absolute path.  The default is that of the daemon that "
         "serves the pages, or of the configuration that --config names.",
     )
+
+    @field_validator("may", mode="before")
+    @classmethod
+    def _check_may(cls, acts: object) -> object:
+        """Say why an act that people miss is not there."""
+        if isinstance(acts, list | tuple) and "whitelist" in acts:
+            raise ValueError(
+                '"whitelist" is left to administrators, because lists are files that the daemon only reads: '
+                "remove it, and copy the command that the story of a mail has (multigrey whitelist add)"
+            )
+        return acts
 
     @model_validator(mode="after")
     def _check(self) -> Self:

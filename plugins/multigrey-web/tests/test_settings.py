@@ -45,6 +45,7 @@ def test_what_holds_when_only_an_address_is_given():
             "every program that reaches the pages could act",
         ),
         ({"may": ["forget"]}, "may"),
+        ({"may": ["expect", "whitelist"]}, "may\n.*files that the daemon only reads: remove it, and copy"),
         ({"roles": {"desk": ["expect"]}}, "one needs the other"),
         ({"role_header": "X-Groups"}, "one needs the other"),
         ({"address_header": "X-Mail"}, "every user would see the mail of all"),
